@@ -1,0 +1,100 @@
+"""The values that travel: one frozen type for each arrow of the data's way.
+
+``str -> PromptEmbedding -> LatentChunk -> FrameChunk -> MediaSegment -> browser``
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from torch import Tensor
+
+SwitchMode = Literal["soft", "hard", "keep"]
+SWITCH_MODES: tuple[str, ...] = get_args(SwitchMode)
+
+
+@dataclass(frozen=True)
+class PromptEmbedding:
+    """A prompt as the transformer reads it.
+
+    Attributes:
+        text: the prompt after cleaning.
+        tokens: (1, text_len, text_dim); rows beyond the prompt's own tokens are zero.
+    """
+
+    text: str
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class LatentChunk:
+    """The clean latents of one chunk.
+
+    Attributes:
+        index: number of the chunk, from 0.
+        prompt_index: number of the prompt that made it, from 0 in order of use.
+        prompt: that prompt's text.
+        first_latent: number of its first latent frame.
+        latents: (1, F, C, H, W), normalised as the transformer sees them.
+    """
+
+    index: int
+    prompt_index: int
+    prompt: str
+    first_latent: int
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class FrameChunk:
+    """The pictures of one chunk.
+
+    Attributes:
+        index, prompt_index, prompt: as in the LatentChunk that it was decoded from.
+        first_frame: number of its first picture since the start of the take.
+        frames: uint8 (F, H, W, 3), RGB.
+        fps: pictures per second.
+    """
+
+    index: int
+    prompt_index: int
+    prompt: str
+    first_frame: int
+    frames: np.ndarray
+    fps: int
+
+    @property
+    def start_seconds(self) -> float:
+        """When its first picture is shown, in seconds since the start of the take."""
+        return self.first_frame / self.fps
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return len(self.frames) / self.fps
+
+
+@dataclass(frozen=True)
+class MediaSegment:
+    """One chunk as H.264, playable by itself.
+
+    Attributes:
+        index, prompt_index, prompt, first_frame, fps: as in the FrameChunk that it was encoded from.
+        num_frames: number of pictures.
+        data: the bytes, of the type that ``mime`` names.
+        mime: MIME type with codecs.
+    """
+
+    index: int
+    prompt_index: int
+    prompt: str
+    first_frame: int
+    num_frames: int
+    fps: int
+    data: bytes
+    mime: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return self.num_frames / self.fps

@@ -1,0 +1,187 @@
+"""Facts of a checkpoint (TransformerConfig, ModelConfig) and choices of a run (StreamConfig).
+
+All are frozen and validated on construction; what follows from other fields is a property.
+Units: "latent" counts latent frames, "frame" counts pictures. The first latent of a video decodes to one
+picture, each later one to ``temporal_scale`` (Wan 2.1's causal VAE).
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from longlive.errors import ConfigError
+
+Positions = Literal["absolute", "relative"]
+Prediction = Literal["velocity", "clean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Shape of a Wan transformer: the fields of diffusers' ``WanTransformer3DModel`` that we read.
+
+    Attributes:
+        patch_size: latent frames, rows and columns in one token; time must be 1.
+        prediction: what the network returns: the velocity (noise - clean), as Wan does, or the clean latents.
+            Kept in ``longlive.json``, since diffusers has no field for it.
+    """
+
+    num_attention_heads: int
+    attention_head_dim: int
+    in_channels: int
+    out_channels: int
+    text_dim: int
+    freq_dim: int
+    ffn_dim: int
+    num_layers: int
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    cross_attn_norm: bool = True
+    eps: float = 1e-6
+    rope_max_seq_len: int = 1024
+    prediction: Prediction = "velocity"
+
+    def __post_init__(self) -> None:
+        """Check each field; raise ConfigError naming field, value, rule and cure."""
+        for name in ("num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim"):
+            _check_positive(name, getattr(self, name))
+        for name in ("freq_dim", "ffn_dim", "num_layers", "rope_max_seq_len"):
+            _check_positive(name, getattr(self, name))
+        if self.patch_size[0] != 1:
+            raise ConfigError("patch_size", self.patch_size, "its time part must be 1", "Use a Wan 2.1 checkpoint.")
+        if self.attention_head_dim % 2:
+            raise ConfigError("attention_head_dim", self.attention_head_dim, "RoPE needs an even number", "Make it even.")
+        if self.prediction not in get_args(Prediction):
+            raise ConfigError("prediction", self.prediction, f"it must be one of {get_args(Prediction)}", "Correct it.")
+
+    @property
+    def dim(self) -> int:
+        """Width of the residual stream."""
+        return self.num_attention_heads * self.attention_head_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Facts of a checkpoint: its transformer's shape, and what ``longlive.json`` says of how it was trained.
+
+    Attributes:
+        name: what people call it.
+        height, width: size of a picture in pixels.
+        fps: pictures per second.
+        steps: timesteps in [0, 1000] before warping, noisiest first.
+        shift: of the flow-matching timetable.
+        chunk, window, sink: latent frames generated together; attended to in all (sink included); kept for ever.
+        positions: how it was trained to count frames.
+        text_len: tokens of a prompt, padding included.
+        context_noise: timestep label of the clean pass.
+        display_scale: whole number by which pictures are enlarged when encoded for people.
+    """
+
+    name: str
+    transformer: TransformerConfig
+    height: int
+    width: int
+    fps: int = 16
+    steps: tuple[int, ...] = (1000, 750, 500, 250)
+    shift: float = 5.0
+    chunk: int = 3
+    window: int = 12
+    sink: int = 3
+    positions: Positions = "absolute"
+    text_len: int = 512
+    context_noise: float = 0.0
+    spatial_scale: int = 8
+    temporal_scale: int = 4
+    display_scale: int = 1
+
+    def __post_init__(self) -> None:
+        """Check each field; raise ConfigError naming field, value, rule and cure."""
+        for name in ("height", "width", "fps", "chunk", "window", "text_len", "display_scale"):
+            _check_positive(name, getattr(self, name))
+        for axis, size in (("height", self.height), ("width", self.width)):
+            divisor = self.spatial_scale * self.transformer.patch_size[1 if axis == "height" else 2]
+            if size % divisor:
+                nearest = max(divisor, round(size / divisor) * divisor)
+                raise ConfigError(axis, size, f"it must be a multiple of {divisor} pixels", f"Try {nearest}.")
+        if not self.steps or list(self.steps) != sorted(set(self.steps), reverse=True) or self.steps[0] > 1000:
+            raise ConfigError("steps", self.steps, "timesteps must fall from at most 1000", "Try (1000, 750, 500, 250).")
+        if self.steps[-1] <= 0:
+            raise ConfigError("steps", self.steps, "every timestep must be above 0", "Try (1000, 750, 500, 250).")
+        if self.shift <= 0:
+            raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
+
+    @property
+    def latent_height(self) -> int:
+        """Rows of a latent frame."""
+        return self.height // self.spatial_scale
+
+    @property
+    def latent_width(self) -> int:
+        """Columns of a latent frame."""
+        return self.width // self.spatial_scale
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a latent frame."""
+        return self.transformer.in_channels, self.latent_height, self.latent_width
+
+    @property
+    def tokens_per_latent(self) -> int:
+        """Tokens of one latent frame."""
+        _, rows, columns = self.transformer.patch_size
+        return (self.latent_height // rows) * (self.latent_width // columns)
+
+    def num_frames(self, num_latents: int) -> int:
+        """Pictures that the first ``num_latents`` latent frames of a video decode to."""
+        return 0 if num_latents <= 0 else 1 + (num_latents - 1) * self.temporal_scale
+
+    def chunk_seconds(self) -> float:
+        """How long a chunk after the first plays."""
+        return self.chunk * self.temporal_scale / self.fps
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """Choices of a run. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
+
+    Attributes:
+        chunk, window, sink: as in ModelConfig; ``window=-1`` attends to everything (memory then grows).
+        positions: ``absolute`` (up to the transformer's table) or ``relative`` (to the window; any length).
+        global_sink: at a soft switch, keep the sink of the first chunk once the window has rolled past it.
+        context_noise: timestep label of the clean pass and of the recache.
+    """
+
+    chunk: int = 3
+    window: int = 12
+    sink: int = 3
+    positions: Positions = "absolute"
+    global_sink: bool = True
+    context_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check each field; raise ConfigError naming field, value, rule and cure."""
+        _check_positive("chunk", self.chunk)
+        if self.sink < 0:
+            raise ConfigError("sink", self.sink, "it cannot be negative", "Use 0 for no sink.")
+        if self.sink > self.chunk:
+            rule = f"a sink larger than a chunk ({self.chunk}) would keep the noise of its later frames for ever"
+            raise ConfigError("sink", self.sink, rule, f"Use at most {self.chunk}.")
+        if self.window != -1 and self.window < self.sink + self.chunk:
+            rule = f"the window must hold the sink ({self.sink}) and the chunk ({self.chunk})"
+            raise ConfigError("window", self.window, rule, f"Use at least {self.sink + self.chunk}, or -1 for all.")
+        if self.positions not in get_args(Positions):
+            raise ConfigError("positions", self.positions, f"it must be one of {get_args(Positions)}", "Correct it.")
+        if not 0 <= self.context_noise <= 1000:
+            raise ConfigError("context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0.")
+
+    @classmethod
+    def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
+        """What ``model`` was tuned with, with ``changes`` on top; unknown names raise ConfigError."""
+        known = {field.name for field in fields(cls)}
+        for name in changes:
+            if name not in known:
+                raise ConfigError(name, changes[name], f"the choices of a run are {sorted(known)}", "Correct the name.")
+        facts = {name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")}
+        return cls(**(facts | changes))
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(name, value, "it must be a whole number of at least 1", "Correct it.")

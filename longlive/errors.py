@@ -1,0 +1,45 @@
+"""Every error that LongLive raises on purpose, in one tree.
+
+* LongLiveError
+  * ConfigError        a field of a checkpoint or of a run has an impossible value
+  * PromptError        a prompt is empty, too long or not text
+  * CheckpointError    a model name, folder, file or key is missing, unexpected or broken
+  * SessionFileError   a session file cannot be read, or belongs to another model or version
+  * SessionClosedError a session was asked for more after it had been closed
+  * MediaError         pictures could not be encoded or written (a full disk, say)
+
+Each message says what came, what was expected, and what to do about it.
+"""
+
+
+class LongLiveError(Exception):
+    """Root of all errors that LongLive raises on purpose."""
+
+
+class ConfigError(LongLiveError, ValueError):
+    """A field of a checkpoint or of a run has an impossible value."""
+
+    def __init__(self, field: str, value: object, rule: str, cure: str) -> None:
+        """Name the field, the value that came, the rule that it breaks and the cure."""
+        super().__init__(f"{field} is {value!r}, but {rule}. {cure}")
+        self.field = field
+
+
+class PromptError(LongLiveError, ValueError):
+    """A prompt is empty, too long or not text."""
+
+
+class CheckpointError(LongLiveError):
+    """A model name, folder, file or key is missing, unexpected or broken."""
+
+
+class SessionFileError(LongLiveError):
+    """A session file cannot be read, or belongs to another model or version."""
+
+
+class SessionClosedError(LongLiveError):
+    """A session was asked for more after it had been closed."""
+
+
+class MediaError(LongLiveError):
+    """Pictures could not be encoded or written."""
