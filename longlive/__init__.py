@@ -1,0 +1,1 @@
+"""LongLive: type a prompt, watch the video, change it while it plays."""
