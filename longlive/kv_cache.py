@@ -1,0 +1,316 @@
+"""The memory of one stream: keys and values of the sink and of the window, in slots of one latent frame.
+
+The first ``sink`` latents stay in their slots (StreamingLLM, arXiv:2309.17453); the others share a ring of
+``window - sink`` slots. Attention does not depend on the order of its keys, so nothing is ever shifted.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from longlive.config import StreamConfig, TransformerConfig
+from longlive.errors import ConfigError
+from longlive.rope import Rope, rotate, runs
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one call's latents go and what they may see: host facts, shared by all layers.
+
+    Attributes:
+        start, num_latents: the call's latents, counted from the start of the video.
+        visible: the latents that the call attends to, itself included, in storage order.
+        query_positions: position in time of each latent of the call.
+        key_positions: position in time of each visible latent; None if keys are stored rotated.
+        writes: pairs of (tokens of the call, tokens of the storage).
+    """
+
+    start: int
+    num_latents: int
+    visible: tuple[int, ...]
+    query_positions: tuple[int, ...]
+    key_positions: tuple[int, ...] | None
+    writes: tuple[tuple[slice, slice], ...] = ()
+
+
+class Cache(Protocol):
+    """What the transformer needs of a cache."""
+
+    stream: StreamConfig
+
+    @property
+    def has_rolled(self) -> bool:
+        """Whether any latent has been forgotten."""
+
+    @property
+    def num_remembered(self) -> int:
+        """How many latents are visible."""
+
+    def place(self, start: int, num_latents: int) -> Placement:
+        """Make room for a call's latents and say what it may see."""
+
+    def extend(self, layer: int, placement: Placement, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember one layer's keys and values of the call; return those of all visible latents."""
+
+    def reset(self) -> None:
+        """Forget everything; the next call may start anywhere, and its first latents become the sink."""
+
+
+class KVCache:
+    """Sink slots and a ring for all layers of one stream, written in place; not for autograd (see ListCache).
+
+    Latent f, counted from the first that was placed, lives in slot f if it belongs to the sink, else in slot
+    ``sink + (f - sink) % (window - sink)``. The filled slots are always a prefix of the storage, so what is
+    visible is a view. The newest latents may be placed again: each denoising step does so, and the clean pass
+    at the end leaves what later chunks will see.
+    """
+
+    def __init__(
+        self,
+        transformer: TransformerConfig,
+        stream: StreamConfig,
+        tokens_per_latent: int,
+        *,
+        batch: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Reserve the memory for ``stream.window`` latents; an endless window (-1) grows as it is filled."""
+        self.stream = stream
+        self.is_relative = stream.positions == "relative"
+        self._num_positions = transformer.rope_max_seq_len
+        self._tokens = tokens_per_latent
+        self._capacity = _FIRST_LATENTS if stream.window == -1 else stream.window
+        shape = (2, batch, self._capacity * tokens_per_latent)
+        heads = (transformer.num_attention_heads, transformer.attention_head_dim)
+        self._layers = [
+            torch.zeros((*shape, *heads), device=device, dtype=dtype) for _ in range(transformer.num_layers)
+        ]
+        self.reset()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the keys and values take."""
+        return sum(layer.nbytes for layer in self._layers)
+
+    @property
+    def has_rolled(self) -> bool:
+        """Whether any latent has been forgotten."""
+        return self.num_remembered < self._end - self._origin
+
+    @property
+    def num_remembered(self) -> int:
+        """How many latents are visible."""
+        placed = self._end - self._origin
+        return placed if self.stream.window == -1 else min(placed, self.stream.window)
+
+    def reset(self) -> None:
+        """Forget everything; the next call may start anywhere, and its first latents become the sink."""
+        self._origin = self._end = 0
+
+    def place(self, start: int, num_latents: int) -> Placement:
+        """Make room for a call's latents and say what it may see.
+
+        Args:
+            start: the call's first latent, counted from the start of the video; either the next one, or such
+                that the call ends with the newest.
+            num_latents: at least 1.
+
+        Raises:
+            ConfigError: if the positions exceed the transformer's table.
+            ValueError: if the call leaves a gap, or holds latents that have been forgotten.
+        """
+        end = start + num_latents
+        origin = start if self._end == self._origin else self._origin
+        check_call(start, end, origin, self._end if self._end > origin else start, self.stream)
+        check_positions(self.stream, self.is_relative, end, end - origin, self._num_positions)
+        self._origin, self._end = origin, end
+        self._grow(end - origin)
+        slots = [self._slot(latent) for latent in range(start, end)]
+        visible = self._visible()
+        ranks = {latent: rank for rank, latent in enumerate(sorted(visible))}
+        return Placement(
+            start=start,
+            num_latents=num_latents,
+            visible=visible,
+            query_positions=tuple(ranks[f] if self.is_relative else f for f in range(start, end)),
+            key_positions=tuple(ranks[f] for f in visible) if self.is_relative else None,
+            writes=_slices(slots, self._tokens),
+        )
+
+    def extend(self, layer: int, placement: Placement, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember one layer's keys and values of the call; return those of all visible latents.
+
+        Args:
+            layer: number of the transformer block.
+            placement: what ``place`` returned for this call.
+            keys, values: (B, L, N, D); keys rotated if positions are absolute.
+
+        Returns:
+            keys, values: (B, visible tokens, N, D), views of the storage, ordered as ``placement.visible``.
+
+        Raises:
+            ValueError: if a gradient is asked for, which writing in place would spoil.
+        """
+        if torch.is_grad_enabled() and keys.requires_grad:
+            raise ValueError(
+                "KVCache is written in place and cannot carry gradients. Use a ListCache for training."
+            )
+        storage = self._layers[layer]
+        for source, target in placement.writes:
+            storage[0, :, target] = keys[:, source]
+            storage[1, :, target] = values[:, source]
+        filled = storage[:, :, : len(placement.visible) * self._tokens]
+        return filled[0], filled[1]
+
+    def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
+        visible = self._visible()
+        pairs = self._layers[layer][:, :, : len(visible) * self._tokens].split(self._tokens, dim=2)
+        return {latent: (pair[0], pair[1]) for latent, pair in zip(visible, pairs, strict=False)}
+
+    def make_relative(self, rope: Rope, rows: int, columns: int) -> None:
+        """Go over from absolute to relative positions, as must happen before the table of positions ends.
+
+        Undoes the rotation of all stored keys; ``rows`` and ``columns`` are the tokens of a latent frame.
+        """
+        visible = self._visible()
+        if not self.is_relative and visible:
+            back = rope.rotation(visible, rows, columns).conj()
+            for layer in self._layers:
+                stored = layer[0, :, : len(visible) * self._tokens]
+                stored.copy_(rotate(stored, back))
+        self.is_relative = True
+
+    def _slot(self, latent: int) -> int:
+        slot, sink, window = latent - self._origin, self.stream.sink, self.stream.window
+        return slot if slot < sink or window == -1 else sink + (slot - sink) % (window - sink)
+
+    def _visible(self) -> tuple[int, ...]:
+        latents = range(self._origin, self._end)
+        forgotten = len(latents) - self.num_remembered
+        kept = [*latents[: self.stream.sink], *latents[self.stream.sink + forgotten :]]
+        return tuple(sorted(kept, key=self._slot))
+
+    def _grow(self, num_latents: int) -> None:
+        if self.stream.window == -1 and num_latents > self._capacity:
+            self._capacity = max(num_latents, 2 * self._capacity)
+            for number, old in enumerate(self._layers):
+                new = old.new_zeros((*old.shape[:2], self._capacity * self._tokens, *old.shape[3:]))
+                new[:, :, : old.shape[2]] = old
+                self._layers[number] = new
+
+
+class ListCache:
+    """The plain twin of KVCache: one pair of tensors per layer and latent, joined at each call.
+
+    Nothing is written in place, so gradients flow through what was remembered with them: training uses it.
+    """
+
+    def __init__(
+        self,
+        transformer: TransformerConfig,
+        stream: StreamConfig,
+        tokens_per_latent: int,
+        *,
+        batch: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """An empty memory; batch, device and dtype follow from what is put in."""
+        self.stream = stream
+        self._num_positions = transformer.rope_max_seq_len
+        self._tokens = tokens_per_latent
+        self._layers: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(transformer.num_layers)]
+        self.reset()
+
+    @property
+    def has_rolled(self) -> bool:
+        """Whether any latent has been forgotten."""
+        return self.num_remembered < len(self._placed)
+
+    @property
+    def num_remembered(self) -> int:
+        """How many latents are visible."""
+        return len(self._visible())
+
+    def reset(self) -> None:
+        """Forget everything; the next call may start anywhere, and its first latents become the sink."""
+        self._placed: list[int] = []
+        for layer in self._layers:
+            layer.clear()
+
+    def place(self, start: int, num_latents: int) -> Placement:
+        """As KVCache.place; what is visible is listed in order of time."""
+        end = start + num_latents
+        first, newest = (self._placed[0], self._placed[-1] + 1) if self._placed else (start, start)
+        is_relative = self.stream.positions == "relative"
+        check_call(start, end, first, newest, self.stream)
+        check_positions(self.stream, is_relative, end, end - first, self._num_positions)
+        self._placed = list(range(first, end))
+        visible = self._visible()
+        return Placement(
+            start=start,
+            num_latents=num_latents,
+            visible=visible,
+            query_positions=tuple(visible.index(f) if is_relative else f for f in range(start, end)),
+            key_positions=tuple(range(len(visible))) if is_relative else None,
+        )
+
+    def extend(self, layer: int, placement: Placement, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """As KVCache.extend, but the results are copies and carry gradients."""
+        latents = range(placement.start, placement.start + placement.num_latents)
+        pairs = zip(keys.split(self._tokens, 1), values.split(self._tokens, 1), strict=True)
+        memory = self._layers[layer] | dict(zip(latents, pairs, strict=True))
+        self._layers[layer] = {latent: memory[latent] for latent in placement.visible}
+        kept = self._layers[layer].values()
+        return torch.cat([pair[0] for pair in kept], 1), torch.cat([pair[1] for pair in kept], 1)
+
+    def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
+        return dict(self._layers[layer])
+
+    def _visible(self) -> tuple[int, ...]:
+        sink, window = self.stream.sink, self.stream.window
+        if window == -1 or len(self._placed) <= window:
+            return tuple(self._placed)
+        return (*self._placed[:sink], *self._placed[len(self._placed) - (window - sink) :])
+
+
+def check_call(start: int, end: int, first: int, newest: int, stream: StreamConfig) -> None:
+    """Refuse latents [start, end) that leave a gap after ``newest`` or that the window has forgotten."""
+    if not (0 <= first <= start <= newest <= end and start < end):
+        raise ValueError(
+            f"latents {start} to {end - 1} do not continue a stream that holds {first} to {newest - 1}"
+        )
+    if stream.window != -1 and end - first > stream.window and start < end - (stream.window - stream.sink):
+        raise ValueError(
+            f"{end - start} latents from {start} exceed the {stream.window - stream.sink} beside the sink"
+        )
+
+
+def check_positions(
+    stream: StreamConfig, is_relative: bool, end: int, placed: int, num_positions: int
+) -> None:
+    """Refuse positions beyond the transformer's table."""
+    if not is_relative and end > num_positions:
+        rule = f"latent {end - 1} lies beyond the {num_positions} positions of this transformer"
+        raise ConfigError("positions", "absolute", rule, 'Use positions="relative".')
+    if is_relative and (placed if stream.window == -1 else min(placed, stream.window)) > num_positions:
+        rule = f"more than {num_positions} visible latents have no positions in this transformer"
+        raise ConfigError("window", stream.window, rule, f"Use at most {num_positions}.")
+
+
+_FIRST_LATENTS = 24
+
+
+def _slices(slots: list[int], tokens: int) -> tuple[tuple[slice, slice], ...]:
+    """(tokens of the call, tokens of the storage) for each stretch of neighbouring slots."""
+    result, done = [], 0
+    for first, last in runs(slots):
+        size = last - first
+        result.append((slice(done * tokens, (done + size) * tokens), slice(first * tokens, last * tokens)))
+        done += size
+    return tuple(result)

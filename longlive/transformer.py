@@ -1,0 +1,272 @@
+"""The causal Wan transformer: one set of weights for streaming, training, teacher and critic.
+
+Parameter names are those of diffusers' ``WanTransformer3DModel``; the arithmetic is Wan 2.1's, modulated per
+latent, so that the latents of one call may have different timesteps. State is passed in, never kept.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from longlive.attention import Attention, PromptMemory, Sight, attend
+from longlive.config import TransformerConfig
+from longlive.kv_cache import Cache
+from longlive.rope import Rope
+
+SINUSOID_BASE = 10000.0
+
+
+class CausalWanTransformer(nn.Module):
+    """Noisy latents, their timestep, a prompt and what came before -> the raw prediction.
+
+    What the prediction is (velocity or clean latents), ``config.prediction`` says; see flow_matching.py.
+    """
+
+    blocks: Sequence["Block"]
+
+    def __init__(self, config: TransformerConfig) -> None:
+        """A transformer with fresh weights: Xavier-uniform matrices, zero biases."""
+        super().__init__()
+        self.config = config
+        dim, patch = config.dim, config.patch_size
+        self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
+        self.condition_embedder = ConditionEmbedder(config)
+        blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.blocks = blocks  # type: ignore[assignment]
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+        self.proj_out = nn.Linear(dim, config.out_channels * math.prod(patch))
+        self.rope = Rope(config.attention_head_dim, config.rope_max_seq_len)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv3d):
+                nn.init.xavier_uniform_(module.weight.flatten(1))
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def read_prompt(self, tokens: Tensor) -> PromptMemory:
+        """Keys and values of a prompt for every layer; all rows are attended, padding rows too, as in Wan.
+
+        Args:
+            tokens: (B, text_len, text_dim), as PromptEmbedding.tokens.
+        """
+        text = self.condition_embedder.text_embedder(tokens)
+        pairs = [block.attn2.keys_values(text) for block in self.blocks]
+        return PromptMemory([keys for keys, _ in pairs], [values for _, values in pairs])
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        prompt: PromptMemory,
+        cache: Cache | None = None,
+        *,
+        start: int = 0,
+    ) -> Tensor:
+        """The raw prediction for ``latents``; with a cache, their keys and values are remembered.
+
+        Args:
+            latents: (B, F, C, H, W), noisy; they see each other both ways.
+            timestep: in [0, 1000]; one number, or a tensor that broadcasts to (B, F).
+            prompt: of ``read_prompt``; its batch is B or 1.
+            cache: what came before; None attends over this clip alone (teacher and critic).
+            start: number of the first latent since the start of the video.
+
+        Returns:
+            (B, F, C_out, H, W).
+        """
+        call = self._begin(latents, timestep, prompt, cache, start)
+        x = self._patchify(latents)
+        for block in self.blocks:
+            x = block(x, call)
+        return self._head(x, call)
+
+    def remember(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        prompt: PromptMemory,
+        cache: Cache,
+        *,
+        start: int = 0,
+    ) -> None:
+        """What ``forward`` leaves in the cache, without the work that only its result needs."""
+        call = self._begin(latents, timestep, prompt, cache, start)
+        x = self._patchify(latents)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, call)
+        last.remember(x, call)
+
+    def _begin(
+        self, latents: Tensor, timestep: float | Tensor, prompt: PromptMemory, cache: Cache | None, start: int
+    ) -> "_Call":
+        if latents.ndim != 5 or latents.shape[2] != self.config.in_channels:
+            expected = f"(B, F, {self.config.in_channels}, H, W)"
+            raise ValueError(f"latents have shape {tuple(latents.shape)}, but {expected} is expected")
+        num_latents, height, width = latents.shape[1], latents.shape[3], latents.shape[4]
+        rows, columns = height // self.config.patch_size[1], width // self.config.patch_size[2]
+        if cache is None:
+            sight = Sight(self.rope.rotation(range(start, start + num_latents), rows, columns))
+        else:
+            placement = cache.place(start, num_latents)
+            rotation = self.rope.rotation(placement.query_positions, rows, columns)
+            positions = placement.key_positions
+            visible = None if positions is None else self.rope.rotation(positions, rows, columns)
+            sight = Sight(rotation, cache, placement, visible)
+        time, modulation = self.condition_embedder(timestep, latents.device)
+        return _Call(sight, prompt, time, modulation, rows, columns)
+
+    def _patchify(self, latents: Tensor) -> Tensor:
+        """(B, F, C, H, W) -> (B, F, T, dim): the patch convolution as one matrix product."""
+        _, rows, columns = self.config.patch_size
+        patches = latents.unflatten(4, (-1, columns)).unflatten(3, (-1, rows))
+        patches = patches.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
+        return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+
+    def _head(self, x: Tensor, call: "_Call") -> Tensor:
+        """(B, F, T, dim) -> (B, F, C_out, H, W)."""
+        shift, scale = (self.scale_shift_table + call.time).unsqueeze(-2).unbind(2)
+        patches = self.proj_out(modulated_norm(x, shift, scale, self.config.eps))
+        _, rows, columns = self.config.patch_size
+        patches = patches.unflatten(3, (rows, columns, -1)).unflatten(2, (call.rows, call.columns))
+        return patches.permute(0, 1, 6, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all layers of one call share.
+
+    Attributes:
+        time: (b, f, 1, dim), the embedded timestep; b and f are those of the timestep, so often 1.
+        modulation: (b, f, 6, dim), the same, projected for the blocks.
+        rows, columns: tokens of a latent.
+    """
+
+    sight: Sight
+    prompt: PromptMemory
+    time: Tensor
+    modulation: Tensor
+    rows: int
+    columns: int
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and a feed-forward network, the first and last modulated by time."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        """Block number ``layer``."""
+        super().__init__()
+        dim, heads, eps = config.dim, config.num_attention_heads, config.eps
+        self.layer = layer
+        self.eps = eps
+        self.attn1 = Attention(dim, heads, eps)
+        self.attn2 = Attention(dim, heads, eps)
+        self.norm2 = nn.LayerNorm(dim, eps) if config.cross_attn_norm else nn.Identity()
+        self.ffn = FeedForward(dim, config.ffn_dim)
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, call: _Call) -> Tensor:
+        """(B, F, T, dim) -> same shape."""
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(call)
+        x = torch.addcmul(x, self._look(modulated_norm(x, shift, scale, self.eps), call), gate)
+        x = x + self._read(self.norm2(x), call.prompt)
+        return torch.addcmul(x, self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps)), ffn_gate)
+
+    def remember(self, x: Tensor, call: _Call) -> None:
+        """Only put the keys and values of ``x`` (B, F, T, dim) into the cache."""
+        shift, scale, *_ = self._modulation(call)
+        tokens = modulated_norm(x, shift, scale, self.eps).flatten(1, 2)
+        call.sight.complete(self.layer, *self.attn1.keys_values(tokens))
+
+    def _modulation(self, call: _Call) -> tuple[Tensor, ...]:
+        return (self.scale_shift_table + call.modulation).unsqueeze(-2).unbind(2)
+
+    def _look(self, x: Tensor, call: _Call) -> Tensor:
+        tokens = x.flatten(1, 2)
+        queries = call.sight.turn(self.attn1.queries(tokens))
+        keys, values = call.sight.complete(self.layer, *self.attn1.keys_values(tokens))
+        return self.attn1.to_out(attend(queries, keys, values)).view_as(x)
+
+    def _read(self, x: Tensor, prompt: PromptMemory) -> Tensor:
+        queries = self.attn2.queries(x.flatten(1, 2))
+        return self.attn2.to_out(attend(queries, prompt.keys[self.layer], prompt.values[self.layer])).view_as(
+            x
+        )
+
+
+class ConditionEmbedder(nn.Module):
+    """The two small networks that read the timestep and the prompt."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        """Embedders for a transformer of this shape."""
+        super().__init__()
+        self.freq_dim = config.freq_dim
+        self.time_embedder = Mlp(config.freq_dim, config.dim, nn.SiLU())
+        self.time_proj = nn.Linear(config.dim, 6 * config.dim)
+        self.text_embedder = Mlp(config.text_dim, config.dim, nn.GELU(approximate="tanh"))
+
+    def forward(self, timestep: float | Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The embedded timestep (b, f, 1, dim) and its projection (b, f, 6, dim); never under autocast."""
+        if not isinstance(timestep, Tensor):
+            timestep = torch.full((1, 1), timestep, dtype=torch.float64, device=device)
+        with torch.autocast(device.type, enabled=False):
+            rows = timestep.reshape((1,) * (2 - timestep.ndim) + timestep.shape)
+            waves = sinusoid(rows, self.freq_dim).to(self.time_proj.weight.dtype)
+            time = self.time_embedder(waves)
+            return time.unsqueeze(2), self.time_proj(F.silu(time)).unflatten(-1, (6, -1))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, size: int, dim: int, activation: nn.Module) -> None:
+        """From ``size`` channels to ``dim``."""
+        super().__init__()
+        self.linear_1 = nn.Linear(size, dim)
+        self.activation = activation
+        self.linear_2 = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) -> (..., dim)."""
+        return self.linear_2(self.activation(self.linear_1(x)))
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU (tanh), linear; the names are diffusers'."""
+
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        """``ffn_dim`` channels inside."""
+        super().__init__()
+        self.net = nn.Sequential(GeluProjection(dim, ffn_dim), nn.Identity(), nn.Linear(ffn_dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., dim) -> same shape."""
+        return self.net(x)
+
+
+class GeluProjection(nn.Module):
+    """A linear layer with a GELU (tanh) after it."""
+
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        """From ``dim`` channels to ``ffn_dim``."""
+        super().__init__()
+        self.proj = nn.Linear(dim, ffn_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., dim) -> (..., ffn_dim)."""
+        return F.gelu(self.proj(x), approximate="tanh")
+
+
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """``layer_norm(x) * (1 + scale) + shift`` for x (B, F, T, dim) and shift, scale (b, f, 1, dim)."""
+    return torch.addcmul(shift, F.layer_norm(x, (x.shape[-1],), eps=eps), 1 + scale)
+
+
+def sinusoid(timesteps: Tensor, size: int) -> Tensor:
+    """Cosines, then sines, of ``timesteps`` (...) at ``size / 2`` frequencies; float64 (..., size)."""
+    half = size // 2
+    steps = torch.arange(half, dtype=torch.float64, device=timesteps.device) / half
+    angles = timesteps.double().unsqueeze(-1) * SINUSOID_BASE**-steps
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)
