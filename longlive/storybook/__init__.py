@@ -1,0 +1,1 @@
+"""The storybook: a procedural picture-book world, and the recipe of the embedded model that learns it."""
