@@ -1,1 +1,66 @@
-"""LongLive: type a prompt, watch the video, change it while it plays."""
+"""LongLive: type a prompt, watch the video, change it while it plays.
+
+    import longlive
+
+    models = longlive.load_models("storybook")
+    session = longlive.Session(models, "a red ball stands on a green meadow", seed=7)
+    chunk = session.next_chunk()
+    session.set_prompt("the red ball jumps on a green meadow", switch="soft")
+
+The names below are loaded when they are first used, so that importing the package is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longlive.checkpoints import ModelBundle, load_models, save_models
+    from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, PromptEmbedding
+    from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+    from longlive.errors import (
+        CheckpointError,
+        ConfigError,
+        LongLiveError,
+        MediaError,
+        PromptError,
+        SessionClosedError,
+        SessionFileError,
+    )
+    from longlive.model_card import ModelCard, Story
+    from longlive.session import Session
+
+__version__ = "0.1.0"
+
+# The modules that the public names come from; the quick ones first.
+_MODULES = ("errors", "config", "chunks", "model_card", "checkpoints", "session")
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "FrameChunk",
+    "LatentChunk",
+    "LongLiveError",
+    "MediaError",
+    "MediaSegment",
+    "ModelBundle",
+    "ModelCard",
+    "ModelConfig",
+    "PromptEmbedding",
+    "PromptError",
+    "Session",
+    "SessionClosedError",
+    "SessionFileError",
+    "Story",
+    "StreamConfig",
+    "TransformerConfig",
+    "load_models",
+    "save_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module in _MODULES if name in __all__ else ():
+        found = vars(importlib.import_module(f"longlive.{module}"))
+        if name in found:
+            return found[name]
+    raise AttributeError(f"module 'longlive' has no attribute {name!r}")

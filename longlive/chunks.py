@@ -20,10 +20,12 @@ class PromptEmbedding:
     Attributes:
         text: the prompt after cleaning.
         tokens: (1, text_len, text_dim); rows beyond the prompt's own tokens are zero.
+        is_shortened: whether the prompt had more than ``text_len`` tokens, so that its end was left out.
     """
 
     text: str
     tokens: Tensor
+    is_shortened: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class LatentChunk:
         index: number of the chunk, from 0.
         prompt_index: number of the prompt that made it, from 0 in order of use.
         prompt: that prompt's text.
-        first_latent: number of its first latent frame.
+        first_latent: number of its first latent frame since the start of the take or the last hard cut;
+            0 tells the decoder to start afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
     """
 

@@ -1,0 +1,50 @@
+"""What to tell people about a model: the ``card`` of its ``longlive.json``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from longlive.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Story:
+    """An example to click.
+
+    Attributes:
+        title: a few words.
+        prompts: (seconds since the start, text), the first at 0.
+    """
+
+    title: str
+    prompts: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What to tell people about a model.
+
+    Attributes:
+        about: a sentence or two.
+        words: every word that it has learnt; empty when it knows all.
+        stories: examples.
+    """
+
+    about: str = ""
+    words: tuple[str, ...] = ()
+    stories: tuple[Story, ...] = ()
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "ModelCard":
+        """The card as it is written in JSON; CheckpointError when it has another shape."""
+        try:
+            stories = tuple(
+                Story(str(story["title"]), tuple((float(at), str(text)) for at, text in story["prompts"]))
+                for story in values.get("stories", ())
+            )
+            words = tuple(str(word) for word in values.get("words", ()))
+            return cls(str(values.get("about", "")), words, stories)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The card in longlive.json cannot be read ({error!r}). It must hold 'about' (text), 'words' (a list) "
+                "and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
+            ) from error

@@ -1,0 +1,331 @@
+"""One viewer's whole state: prompts, memory, decoder and clock; ``next_chunk`` moves it on.
+
+session = Session(models, "a red ball stands on a green meadow", seed=7)
+chunk = session.next_chunk()
+session.set_prompt("the red ball jumps on a green meadow", switch="soft")
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longlive import __version__
+from longlive.attention import PromptMemory
+from longlive.checkpoints import ModelBundle
+from longlive.chunks import SWITCH_MODES, FrameChunk, LatentChunk, SwitchMode
+from longlive.config import StreamConfig
+from longlive.decoder import StreamingDecoder
+from longlive.denoise import denoise_chunk, recache, remember_chunk
+from longlive.errors import ConfigError, SessionClosedError, SessionFileError
+from longlive.flow_matching import Timetable
+from longlive.kv_cache import KVCache
+from longlive.noise import check_seed, draw_noise
+from longlive.session_file import PromptEvent, SessionRecord, latents_digest
+from longlive.text import check_prompt
+
+logger = logging.getLogger(__name__)
+
+ATTENTION = "sdpa"
+
+
+class Session:
+    """A video that goes on for as long as chunks are asked for.
+
+    A new prompt takes effect at the next chunk boundary, in one of three ways:
+
+    * ``soft``: the memory of the last latents is rebuilt under the new prompt (KV-recache), so the story goes on;
+    * ``hard``: a cut; memory, sink and decoder start afresh, and only the clock goes on. The first chunk after
+      it is shorter, as the first of a video is;
+    * ``keep``: only the prompt changes, the memory stays what the old prompt made.
+
+    Length has no limit: with ``absolute`` positions, the session goes over to ``relative`` ones just before the
+    transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per chunk;
+    with ``window=-1`` (attend to everything) it does, and the run ends with the table.
+
+    Not safe to use from two threads at once: the engine holds its lock around each call.
+    """
+
+    def __init__(
+        self,
+        models: ModelBundle,
+        prompt: str,
+        *,
+        seed: int = 0,
+        take: int = 0,
+        switch: SwitchMode = "soft",
+        **stream: Any,
+    ) -> None:
+        """Prepare a stream; nothing is computed before the first chunk.
+
+        Args:
+            models: shared with other sessions.
+            prompt: what to begin with.
+            seed, take: of the noise; the same seed, take and prompts give the same latents.
+            switch: what ``set_prompt`` does unless it is told otherwise.
+            stream: choices of the run, by the names of StreamConfig, on top of what the model was tuned with.
+
+        Raises:
+            PromptError, ConfigError: in words for people.
+        """
+        self.models = models
+        self.stream = StreamConfig.of(models.config, **stream)
+        self.seed, self.take = check_seed(seed), take
+        self.switch = _check_switch(switch)
+        self.stage_ms: dict[str, float] = {}
+        self._events = [PromptEvent(0, check_prompt(prompt), None)]
+        self._num_served = 0
+        self._digests: list[str] = []
+        self._num_frames = 0
+        self._start = 0
+        self._recent: deque[Tensor] = deque(maxlen=_chunks_to_keep(self.stream))
+        self._prompt: PromptMemory | None = None
+        self._decoder = StreamingDecoder(models.vae, models.config.fps)
+        self._timetable = Timetable.of(models.config)
+        self._cache: KVCache | None = KVCache(
+            models.config.transformer,
+            self.stream,
+            models.config.tokens_per_latent,
+            device=models.device,
+            dtype=models.dtype,
+        )
+        logger.info("session begins: seed %d, prompt %r", seed, prompt)
+
+    @property
+    def num_chunks(self) -> int:
+        """How many chunks have been made; also the index of the next one."""
+        return len(self._digests)
+
+    @property
+    def seconds(self) -> float:
+        """How long the video made so far plays; also when the next chunk will be shown."""
+        return self._num_frames / self.models.config.fps
+
+    @property
+    def prompts(self) -> tuple[PromptEvent, ...]:
+        """The prompts by the chunk where each takes effect, those still to come included."""
+        return tuple(self._events)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """A digest of each chunk's latents."""
+        return tuple(self._digests)
+
+    @property
+    def last_chunk_ms(self) -> float:
+        """Milliseconds that the last chunk took; ``stage_ms`` has them by stage."""
+        return sum(self.stage_ms.values())
+
+    def set_prompt(self, text: str, switch: SwitchMode | None = None, *, queue: bool = False) -> int:
+        """Go on with another prompt; return the index of the first chunk that it will make.
+
+        Before the first chunk it simply replaces the first prompt. The newest word wins: a prompt that no chunk
+        has used yet is dropped, unless ``queue`` is set; then it gets one chunk before the next has its turn.
+
+        Raises:
+            PromptError, ConfigError: in words for people; the stream goes on unharmed.
+            SessionClosedError: after ``close``.
+        """
+        self._opened()
+        text, mode = check_prompt(text), _check_switch(switch or self.switch)
+        if not queue:
+            del self._events[self._num_served :]
+        if not self._events:
+            self._events.append(PromptEvent(0, text, None))
+        else:
+            self._events.append(PromptEvent(max(self.num_chunks, self._events[-1].chunk + 1), text, mode))
+        return self._events[-1].chunk
+
+    def next_chunk(self) -> FrameChunk:
+        """The next pictures: ``next_latents``, decoded."""
+        return self.decode(self.next_latents())
+
+    def next_latents(self) -> LatentChunk:
+        """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
+
+        Raises:
+            SessionClosedError: after ``close``.
+        """
+        cache = self._opened()
+        self.stage_ms = {}
+        prompt = self._serve_prompt(cache)
+        with self._stage("denoise"), torch.no_grad():
+            self._keep_positions(cache)
+            latents = denoise_chunk(
+                self.models.transformer, self._noise, prompt, cache, self._timetable, start=self._start
+            )
+        with self._stage("remember"):
+            remember_chunk(
+                self.models.transformer,
+                latents,
+                prompt,
+                cache,
+                start=self._start,
+                context_noise=self.stream.context_noise,
+            )
+        return self._advance(latents)
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """The pictures of the chunk after the one decoded last."""
+        with self._stage("decode"):
+            return self._decoder.decode(chunk)
+
+    def record(self) -> SessionRecord:
+        """All that is needed to make this run again."""
+        config, models = self.models.config, self.models
+        return SessionRecord(
+            model=models.source,
+            model_digest=models.digest,
+            code_version=__version__,
+            dtype=str(models.dtype).removeprefix("torch."),
+            device=models.device.type,
+            threads=torch.get_num_threads(),
+            attention=ATTENTION,
+            height=config.height,
+            width=config.width,
+            seed=self.seed,
+            take=self.take,
+            stream=self.stream,
+            prompts=self.prompts,
+            chunks=self.digests,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the session file; SessionFileError when it cannot be written."""
+        self.record().write(path)
+
+    @classmethod
+    def of_record(cls, models: ModelBundle, record: SessionRecord) -> "Session":
+        """A new session, at its first chunk, that will serve the recorded prompts where they were served.
+
+        Raises:
+            SessionFileError: if the record belongs to another model or dtype.
+        """
+        _check_same(
+            "model", record.model_digest, models.digest, f"Load the model {record.model!r} as it was then."
+        )
+        _check_same(
+            "dtype", record.dtype, str(models.dtype).removeprefix("torch."), "Load the model in that dtype."
+        )
+        session = cls(
+            models, record.prompts[0].text, seed=record.seed, take=record.take, **vars(record.stream)
+        )
+        session._events = list(record.prompts)
+        return session
+
+    @classmethod
+    def load(cls, models: ModelBundle, path: str | Path) -> "Session":
+        """The session of a file, ready to go on: all its chunks are made again, and compared.
+
+        Raises:
+            SessionFileError: if the file cannot be read, belongs to another model, or a chunk comes out different.
+        """
+        record = SessionRecord.read(path)
+        session = cls.of_record(models, record)
+        for index, digest in enumerate(record.chunks):
+            session.next_chunk()
+            if session._digests[index] != digest:
+                raise SessionFileError(
+                    f"Chunk {index} of {path} comes out different on this machine (written on {record.device} with "
+                    f"{record.threads} threads and version {record.code_version}). It cannot be continued exactly."
+                )
+        return session
+
+    def close(self) -> None:
+        """Free what the session holds; nothing more can be made."""
+        self._cache = self._prompt = None
+        self._recent.clear()
+        self._decoder.reset()
+        logger.info("session ends after %d chunks", self.num_chunks)
+
+    def __enter__(self) -> "Session":
+        """The session itself."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _opened(self) -> KVCache:
+        if self._cache is None:
+            raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
+        return self._cache
+
+    def _serve_prompt(self, cache: KVCache) -> PromptMemory:
+        """The prompt of the chunk that begins now; a switch that is due happens here."""
+        due = self._events[self._num_served :][:1]
+        if self._prompt is not None and (not due or due[0].chunk > self.num_chunks):
+            return self._prompt
+        with self._stage("text"), torch.no_grad():
+            embedding = self.models.text_encoder.encode(due[0].text)
+            prompt = self.models.transformer.read_prompt(embedding.tokens.to(self.models.dtype))
+        with self._stage("switch"):
+            self._switch(due[0], prompt, cache)
+        self._prompt, self._num_served = prompt, self._num_served + 1
+        return prompt
+
+    def _switch(self, event: PromptEvent, prompt: PromptMemory, cache: KVCache) -> None:
+        if event.switch == "soft":
+            window, note = torch.cat(tuple(self._recent), dim=1), self.stream.context_noise
+            recache(self.models.transformer, window, prompt, cache, start=self._start, context_noise=note)
+        elif event.switch == "hard":
+            cache.reset()
+            cache.is_relative = self.stream.positions == "relative"
+            self._recent.clear()
+            self._start = 0
+        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, event.switch or "first")
+
+    def _keep_positions(self, cache: KVCache) -> None:
+        """Go over to relative positions before the table ends."""
+        facts = self.models.config
+        if not cache.is_relative and self._start + self.stream.chunk > facts.transformer.rope_max_seq_len:
+            _, rows, columns = facts.transformer.patch_size
+            grid = facts.latent_height // rows, facts.latent_width // columns
+            cache.make_relative(self.models.transformer.rope, *grid)
+
+    def _noise(self, step: int) -> Tensor:
+        shape = (1, self.stream.chunk, *self.models.config.latent_shape)
+        noise = draw_noise(shape, seed=self.seed, take=self.take, chunk=self.num_chunks, step=step)
+        return noise.to(self.models.device, self.models.dtype)
+
+    def _advance(self, latents: Tensor) -> LatentChunk:
+        index, start, facts = self.num_chunks, self._start, self.models.config
+        event = self._events[self._num_served - 1]
+        self._start += latents.shape[1]
+        self._num_frames += facts.num_frames(self._start) - facts.num_frames(start)
+        self._recent.append(latents)
+        self._digests.append(latents_digest(latents))
+        return LatentChunk(index, self._num_served - 1, event.text, start, latents)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.stage_ms[name] = (time.perf_counter() - begun) * 1000
+
+
+def _chunks_to_keep(stream: StreamConfig) -> int | None:
+    """How many chunks hold the latents that a recache may need; None for all."""
+    return None if stream.window == -1 else -(-stream.window // stream.chunk)
+
+
+def _check_switch(switch: SwitchMode) -> SwitchMode:
+    if switch not in SWITCH_MODES:
+        raise ConfigError(
+            "switch", switch, f"it must be one of {SWITCH_MODES}", "Use 'soft' to go on smoothly."
+        )
+    return switch
+
+
+def _check_same(what: str, recorded: str, here: str, cure: str) -> None:
+    if recorded != here:
+        raise SessionFileError(
+            f"The session file was made with another {what}: {recorded[:16]}, but here it is {here[:16]}. {cure}"
+        )

@@ -1,0 +1,102 @@
+"""Prompt -> PromptEmbedding, through transformers' UMT5 encoder.
+
+Source: Wan 2.1's text contract: clean, tokenise with special tokens, pad to ``text_len``, encode under the
+padding mask, and zero the rows beyond the prompt's own tokens.
+"""
+
+import html
+import re
+import unicodedata
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+
+from longlive.chunks import PromptEmbedding
+from longlive.errors import PromptError
+
+MAX_CHARACTERS = 2000
+RECENT_PROMPTS = 32
+
+
+def check_prompt(text: str) -> str:
+    """The prompt, cleaned; emoji, HTML and right-to-left text are plain text here.
+
+    Raises:
+        PromptError: in words for people, when it is empty, too long, or holds characters that no one can read.
+    """
+    if not isinstance(text, str):
+        raise PromptError(
+            f"A prompt must be text, but {type(text).__name__} came. Type what you want to see."
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(
+            f"This prompt has {len(text):,} characters; at most {MAX_CHARACTERS:,} fit. Please shorten it."
+        )
+    for char in text:
+        if unicodedata.category(char) in ("Cc", "Cs") and not char.isspace():
+            raise PromptError(
+                f"This prompt holds the control character U+{ord(char):04X}, which cannot be read. "
+                "Please remove it, or type the prompt again."
+            )
+    cleaned = clean_prompt(text)
+    if not any(char.isprintable() and not char.isspace() for char in cleaned):
+        raise PromptError(
+            "The prompt is empty. Type what you want to see, for example: a red ball on a meadow."
+        )
+    return cleaned
+
+
+def clean_prompt(text: str) -> str:
+    """Mend broken Unicode, unescape HTML twice, and make every run of white space one blank, as Wan 2.1 does."""
+    import ftfy
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip()
+
+
+class TextEncoder:
+    """Reads prompts, and keeps the embeddings of the most recent ones.
+
+    Not safe to use from two threads at once; the engine's lock covers it.
+    """
+
+    def __init__(self, tokenizer: Any, model: nn.Module, text_len: int) -> None:
+        """Take a transformers' fast tokenizer, a ``UMT5EncoderModel`` and the number of tokens, padding included."""
+        self.tokenizer = tokenizer
+        self.model = model
+        self.text_len = text_len
+        self._recent: OrderedDict[str, PromptEmbedding] = OrderedDict()
+
+    def encode(self, prompt: str) -> PromptEmbedding:
+        """The embedding of a prompt, of the encoder's dtype and on its device.
+
+        Tokens beyond ``text_len`` are left out, and the embedding's ``is_shortened`` says so.
+
+        Raises:
+            PromptError: when the prompt cannot be used; see ``check_prompt``.
+        """
+        text = check_prompt(prompt)
+        if text not in self._recent:
+            self._recent[text] = self._embed(text)
+        self._recent.move_to_end(text)
+        while len(self._recent) > RECENT_PROMPTS:
+            self._recent.popitem(last=False)
+        return self._recent[text]
+
+    @torch.no_grad()
+    def _embed(self, text: str) -> PromptEmbedding:
+        rows = self.tokenizer(
+            text,
+            padding="max_length",
+            truncation=True,
+            max_length=self.text_len,
+            return_overflowing_tokens=True,
+            return_tensors="pt",
+        )
+        device = next(self.model.parameters()).device
+        token_ids, mask = rows["input_ids"][:1].to(device), rows["attention_mask"][:1].to(device)
+        hidden = self.model(input_ids=token_ids, attention_mask=mask).last_hidden_state
+        tokens = hidden * mask.unsqueeze(-1).to(hidden.dtype)
+        return PromptEmbedding(text, tokens, is_shortened=len(rows["input_ids"]) > 1)
