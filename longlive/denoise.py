@@ -61,16 +61,17 @@ def remember_chunk(
     cache: Cache,
     *,
     start: int,
-    context_noise: float = 0.0,
+    context_noise: float | None = None,
 ) -> None:
     """Leave a finished chunk in the cache, free of noise.
 
     Args:
         clean: (B, F, C, H, W), as ``denoise_chunk`` returned it; not noised here.
         start: number of the chunk's first latent since the start of the video.
-        context_noise: timestep label of this pass, in [0, 1000].
+        context_noise: timestep label of this pass, in [0, 1000]; None for the one of ``cache.stream``.
     """
-    transformer.remember(clean, context_noise, prompt, cache, start=start)
+    label = cache.stream.context_noise if context_noise is None else context_noise
+    transformer.remember(clean, label, prompt, cache, start=start)
 
 
 @torch.no_grad()
@@ -81,7 +82,7 @@ def recache(
     cache: Cache,
     *,
     start: int,
-    context_noise: float = 0.0,
+    context_noise: float | None = None,
 ) -> None:
     """Rebuild the cache from the latents already made, as if ``prompt`` had made them.
 
@@ -92,7 +93,7 @@ def recache(
     Args:
         window: (B, R, C, H, W), the latents before ``start``: at least as many as the cache remembers.
         start: number of the first latent of the next chunk since the start of the video.
-        context_noise: timestep label of this pass, in [0, 1000].
+        context_noise: timestep label of this pass, in [0, 1000]; None for the one of ``cache.stream``.
 
     Raises:
         ValueError: if ``window`` holds too few latents.
@@ -106,4 +107,5 @@ def recache(
         cache.reset()
     if num_latents:
         newest = window[:, window.shape[1] - num_latents :]
-        transformer.remember(newest, context_noise, prompt, cache, start=start - num_latents)
+        first = start - num_latents
+        remember_chunk(transformer, newest, prompt, cache, start=first, context_noise=context_noise)

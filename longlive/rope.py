@@ -35,7 +35,13 @@ class Rope(nn.Module):
 
         Returns:
             complex64 (len(positions) * rows * columns, 1, D / 2), tokens in order time, row, column.
+
+        Raises:
+            ValueError: if a position lies beyond the table.
         """
+        highest = max(*positions, rows - 1, columns - 1)
+        if highest >= self.num_positions:
+            raise ValueError(f"position {highest} lies beyond the table of {self.num_positions}")
         grid = (len(positions), rows, columns, -1)
         time = torch.cat([self._table("time", first, last) for first, last in runs(positions)])
         parts = (
