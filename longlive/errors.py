@@ -7,6 +7,7 @@
   * SessionFileError   a session file cannot be read, or belongs to another model or version
   * SessionClosedError a session was asked for more after it had been closed
   * MediaError         pictures could not be encoded or written (a full disk, say)
+  * BusyError          too many viewers wait for the model
 
 Each message says what came, what was expected, and what to do about it.
 """
@@ -43,3 +44,7 @@ class SessionClosedError(LongLiveError):
 
 class MediaError(LongLiveError):
     """Pictures could not be encoded or written."""
+
+
+class BusyError(LongLiveError):
+    """Too many viewers wait for the model."""

@@ -1,0 +1,376 @@
+"""One viewer's video while it is made: messages come in by a mailbox, reports go out, paced by the playhead.
+
+``Producer.reports`` is a plain generator that knows nothing of threads and pages: it can run in a thread
+beside the page, or in the process that owns the GPU.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from longlive.chunks import FrameChunk, MediaSegment, SwitchMode
+from longlive.config import ModelConfig
+from longlive.errors import LongLiveError, MediaError
+from longlive.segments import Container, SegmentEncoder, TakeFile
+
+logger = logging.getLogger(__name__)
+
+RECENT_CHUNKS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far and how long a run may go.
+
+    Attributes:
+        ahead_s: seconds of video that may lie ready beyond the playhead.
+        idle_s: a run ends when its player has been silent for so long.
+        unwatched_s: a run whose player never spoke (a program, say) goes by the clock and ends after so long.
+        longest_s: every run ends after so long.
+        video_s: a run ends when it has made so much video.
+        queue: prompts that may wait for their chunk.
+    """
+
+    ahead_s: float = 1.5
+    idle_s: float = 15.0
+    unwatched_s: float = 120.0
+    longest_s: float = 1800.0
+    video_s: float = math.inf
+    queue: int = 8
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A message: go on with this prompt from ``chunk`` on; ``scripted`` ones give way to a viewer's own."""
+
+    text: str
+    switch: SwitchMode = "soft"
+    chunk: int = 0
+    scripted: bool = False
+
+
+@dataclass(frozen=True)
+class Playhead:
+    """A message: the viewer sees this second of the take, and time passes or stands still."""
+
+    seconds: float
+    playing: bool = True
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A message: end, for this reason; ``keep`` the video made so far, or drop it."""
+
+    reason: str
+    keep: bool = True
+
+
+Message = Prompt | Playhead | Stop
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A report: one more segment.
+
+    Attributes:
+        segment: what to play.
+        fps: pictures per second that the model and the encoder reach together, over the last chunks.
+        chunk_ms: what this chunk took, waiting for the model included.
+    """
+
+    segment: MediaSegment
+    fps: float
+    chunk_ms: float
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A report: something that the viewer should know, in words; the run goes on."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A report, the last one: why it ended, and the files that it left, if any."""
+
+    reason: str
+    take: Path | None = None
+    session_file: Path | None = None
+    failed: bool = False
+
+
+Report = Shot | Notice | Finished
+
+
+class Mailbox(Protocol):
+    """The one way by which messages reach a run."""
+
+    def post(self, message: Message) -> Message:
+        """Leave a message; a prompt is put off to the first chunk that has not begun, and returned so."""
+
+    def poll(self, timeout: float = 0.0) -> list[Message]:
+        """All messages since the last poll, in order; waits up to ``timeout`` seconds for one."""
+
+    @property
+    def begun(self) -> int:
+        """The chunk that has begun last; -1 before the first."""
+
+    def begin(self, chunk: int) -> list[Message]:
+        """Poll, and from the same moment on promise prompts for later chunks than ``chunk`` only."""
+
+
+class MemoryMailbox:
+    """The mailbox between threads of one process."""
+
+    def __init__(self) -> None:
+        """Start empty, with no chunk begun."""
+        self._changed = threading.Condition()
+        self._messages: list[Message] = []
+        self._begun = -1
+
+    @property
+    def begun(self) -> int:
+        """As in Mailbox."""
+        return self._begun
+
+    def post(self, message: Message) -> Message:
+        """As in Mailbox."""
+        with self._changed:
+            if isinstance(message, Prompt) and message.chunk <= self._begun:
+                message = replace(message, chunk=self._begun + 1)
+            self._messages.append(message)
+            self._changed.notify_all()
+            return message
+
+    def poll(self, timeout: float = 0.0) -> list[Message]:
+        """As in Mailbox."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages, timeout)
+            messages, self._messages = self._messages, []
+            return messages
+
+    def begin(self, chunk: int) -> list[Message]:
+        """As in Mailbox."""
+        with self._changed:
+            self._begun = chunk
+            return self.poll()
+
+
+class Clock:
+    """Where the viewer is, by the player's last word; before its first, by when the first segment came."""
+
+    def __init__(self) -> None:
+        """Stand at 0 until told otherwise."""
+        self.heard_at: float | None = None
+        self._seconds, self._since, self._playing = 0.0, 0.0, False
+
+    def hear(self, playhead: Playhead) -> None:
+        """Take the player's word."""
+        self.heard_at = time.monotonic()
+        self._set(playhead.seconds, playhead.playing)
+
+    def assume_playing(self) -> None:
+        """The first segment went out: without a player's word, it is being seen from now on."""
+        if self.heard_at is None and not self._playing:
+            self._set(0.0, True)
+
+    def seconds(self, end: float) -> float:
+        """The second of the take on the screen; never beyond ``end``, where the video made so far ends."""
+        passed = time.monotonic() - self._since if self._playing else 0.0
+        return min(end, self._seconds + passed)
+
+    def _set(self, seconds: float, playing: bool) -> None:
+        self._seconds, self._since, self._playing = seconds, time.monotonic(), playing
+
+
+class Source(Protocol):
+    """What a run needs of a Session; see ``longlive.session``."""
+
+    def next_chunk(self) -> FrameChunk:
+        """The next pictures."""
+
+    def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
+        """Go on with another prompt; the chunk where it takes effect."""
+
+    def save(self, path: Path) -> None:
+        """Write the session file."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Seat(Protocol):
+    """A run's place at the model."""
+
+    def place(self) -> int:
+        """How many runs must end before this one may begin; 0 when it may."""
+
+    def turn(self, deadline: float) -> AbstractContextManager[None]:
+        """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
+
+
+class Producer:
+    """Makes one viewer's video, chunk by chunk, never far ahead of what the viewer has seen."""
+
+    def __init__(
+        self,
+        open_session: Callable[[], Source],
+        model: ModelConfig,
+        mailbox: Mailbox,
+        seat: Seat,
+        *,
+        folder: Path,
+        container: Container = "mp4",
+        limits: Limits,
+    ) -> None:
+        """Nothing happens before ``reports``; the take and the session file are written into ``folder``."""
+        self._open_session = open_session
+        self._session: Source | None = None
+        self._model, self._mailbox, self._seat, self._limits = model, mailbox, seat, limits
+        self._folder = folder
+        self._encoder = SegmentEncoder(scale=model.display_scale, container=container)
+        self._take: TakeFile | None = TakeFile(folder / "longlive.mp4")
+        self._clock = Clock()
+        self._prompts: list[Prompt] = []
+        self._stop: Stop | None = None
+        self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
+        self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+
+    def reports(self) -> Iterator[Report]:
+        """Run until stopped; the last report is Finished, whatever happened."""
+        finished = Finished("The page was closed.")
+        try:
+            yield from self._wait_in_line()
+            self._begun_at = time.monotonic()
+            while self._wait_until_wanted():
+                yield from self._make_chunk()
+            finished = self._finish()
+        except LongLiveError as error:
+            finished = Finished(str(error), failed=True)
+        except Exception as error:
+            logger.exception("a run broke at chunk %d", self._next_chunk)
+            what = f"{type(error).__name__}: {error}"
+            finished = Finished(
+                f"The model broke at chunk {self._next_chunk}: {what}. Press Start again.", failed=True
+            )
+        finally:
+            if self._take is not None:
+                self._take.discard()
+            if self._session is not None:
+                self._session.close()
+        yield finished
+
+    def _wait_in_line(self) -> Iterator[Notice]:
+        told = 0
+        while self._stop is None and (place := self._seat.place()):
+            if place != told:
+                others = "Someone else's story is" if place == 1 else f"{place} other stories are"
+                yield Notice(f"{others} before yours; it starts by itself as soon as there is room.")
+            told = place
+            self._absorb(self._mailbox.poll(0.25))
+
+    def _make_chunk(self) -> Iterator[Report]:
+        begun = time.monotonic()
+        with self._seat.turn(begun + self._ahead()):
+            self._session = session = self._session or self._open_session()
+            self._absorb(self._mailbox.begin(self._next_chunk))
+            if prompt := self._due():
+                session.set_prompt(prompt.text, prompt.switch)
+            chunk = session.next_chunk()
+        segment = self._encoder.encode(chunk)
+        self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
+        took = time.monotonic() - begun
+        self._costs.append((took, segment.num_frames))
+        self._clock.assume_playing()
+        yield Shot(segment, self._fps(), took * 1000)
+        yield from self._keep(segment)
+
+    def _wait_until_wanted(self) -> bool:
+        """Wait until the viewer will soon need the next chunk; False when the run is to end."""
+        while self._stop is None:
+            self._stop = self._overdue(time.monotonic())
+            surplus = self._ahead() - self._room()
+            if self._stop is None and surplus <= 0:
+                return True
+            self._absorb(self._mailbox.poll(min(max(surplus, 0.01), 0.1)))
+        return False
+
+    def _room(self) -> float:
+        """Seconds that may lie ready when a chunk is begun, for it to be ready just inside the limit."""
+        chunk_s = self._model.chunk_seconds()
+        return self._limits.ahead_s - chunk_s + min(self._cost_s(), chunk_s)
+
+    def _ahead(self) -> float:
+        return self._end_s - self._clock.seconds(self._end_s)
+
+    def _overdue(self, now: float) -> Stop | None:
+        """Why the run should end by itself, if it should."""
+        if self._end_s >= self._limits.video_s:
+            return Stop(f"The story is complete: {self._end_s:.1f} s.")
+        if now - self._begun_at > self._limits.longest_s:
+            return Stop(f"This take has reached the longest time, {self._limits.longest_s / 60:.0f} minutes.")
+        if self._clock.heard_at is None and now - self._begun_at > self._limits.unwatched_s:
+            return Stop(f"No player has spoken for {self._limits.unwatched_s:.0f} s.")
+        if self._clock.heard_at is not None and now - self._clock.heard_at > self._limits.idle_s:
+            return Stop(f"The player has been silent for {self._limits.idle_s:.0f} s.")
+        return None
+
+    def _absorb(self, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Prompt():
+                    self._prompts = add_prompt(self._prompts, message)
+                case Playhead():
+                    self._clock.hear(message)
+                case Stop():
+                    self._stop = message
+
+    def _due(self) -> Prompt | None:
+        """The prompt for the chunk that begins now; of several, the last."""
+        due = [prompt for prompt in self._prompts if prompt.chunk <= self._next_chunk]
+        self._prompts = [prompt for prompt in self._prompts if prompt.chunk > self._next_chunk]
+        return due[-1] if due else None
+
+    def _cost_s(self) -> float:
+        return sum(seconds for seconds, _ in self._costs) / max(1, len(self._costs))
+
+    def _fps(self) -> float:
+        return sum(pictures for _, pictures in self._costs) / max(
+            1e-9, sum(seconds for seconds, _ in self._costs)
+        )
+
+    def _keep(self, segment: MediaSegment) -> Iterator[Notice]:
+        """Add a segment to the take; if that fails, say so and go on without one."""
+        if self._take is None:
+            return
+        try:
+            self._take.append(segment)
+        except MediaError as error:
+            self._take = None
+            yield Notice(f"The story goes on, but its video cannot be kept: {error}")
+
+    def _finish(self) -> Finished:
+        stop = self._stop or Stop("The page was closed.", keep=False)
+        if self._session is None or self._next_chunk == 0 or not stop.keep:
+            return Finished(stop.reason)
+        reason, take, session_file = stop.reason, None, None
+        try:
+            self._session.save(self._folder / "longlive.json")
+            session_file = self._folder / "longlive.json"
+            take = self._take.close() if self._take is not None else None
+        except LongLiveError as error:
+            reason = f"{reason} But not all can be kept: {error}"
+        return Finished(reason, take, session_file)
+
+
+def add_prompt(waiting: list[Prompt], prompt: Prompt) -> list[Prompt]:
+    """The prompts that wait once ``prompt`` has come: a viewer's own word ends the script."""
+    return [*(other for other in waiting if prompt.scripted or not other.scripted), prompt]

@@ -1,0 +1,133 @@
+"""A model that draws test cards: the number of the picture and of the prompt, as black and white cells."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from longlive.chunks import FrameChunk, SwitchMode
+from longlive.config import ModelConfig, TransformerConfig
+from longlive.model_card import ModelCard, Story
+
+CELL = 16
+FRAME_BITS, PROMPT_BITS = 12, 6
+COLOURS = ((196, 92, 74), (70, 130, 180), (90, 150, 90), (200, 160, 60), (140, 100, 170), (90, 90, 110))
+
+CARD = ModelCard(
+    about="A model of test cards.",
+    words=(
+        "a",
+        "the",
+        "red",
+        "blue",
+        "ball",
+        "cube",
+        "jumps",
+        "rolls",
+        "stands",
+        "on",
+        "green",
+        "meadow",
+        "snow",
+    ),
+    stories=(
+        Story(
+            "A jump",
+            ((0.0, "a red ball stands on a green meadow"), (2.0, "the red ball jumps on a green meadow")),
+        ),
+        Story("A roll", ((0.0, "a blue cube rolls on snow"),)),
+    ),
+)
+
+
+def tiny_config() -> ModelConfig:
+    """96x64 pictures; the transformer's sizes do not matter here."""
+    transformer = TransformerConfig(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=12,
+        out_channels=12,
+        text_dim=8,
+        freq_dim=8,
+        ffn_dim=16,
+        num_layers=1,
+    )
+    return ModelConfig(name="test cards", transformer=transformer, height=64, width=96, display_scale=4)
+
+
+@dataclass
+class FakeModels:
+    """What a page needs of a ModelBundle, and the faults to play."""
+
+    config: ModelConfig = field(default_factory=tiny_config)
+    card: ModelCard = CARD
+    chunk_s: float = 0.02
+    open_s: float = 0.0
+    break_at: int | None = None
+    open_now: int = 0
+    busy_now: int = 0
+    most_busy: int = 0
+
+
+class FakeSession:
+    """What a run needs of a Session."""
+
+    def __init__(self, models: FakeModels, prompt: str, *, seed: int) -> None:
+        self.models, self.seed = models, seed
+        self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
+        self.index, self.num_frames, self.is_closed = 0, 0, False
+        models.open_now += 1
+        time.sleep(models.open_s)
+
+    def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
+        self.prompts.append((self.index, text, switch))
+        return self.index
+
+    def next_chunk(self) -> FrameChunk:
+        models = self.models
+        models.busy_now += 1
+        models.most_busy = max(models.most_busy, models.busy_now)
+        time.sleep(models.chunk_s)
+        models.busy_now -= 1
+        if models.break_at == self.index:
+            raise RuntimeError("the weights fell over")
+        prompt_index = len(self.prompts) - 1
+        count = models.config.num_frames(3) if self.index == 0 else 12
+        frames = np.stack([draw_card(self.num_frames + number, prompt_index) for number in range(count)])
+        chunk = FrameChunk(
+            self.index, prompt_index, self.prompts[-1][1], self.num_frames, frames, models.config.fps
+        )
+        self.index, self.num_frames = self.index + 1, self.num_frames + count
+        return chunk
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps({"seed": self.seed, "prompts": self.prompts, "chunks": self.index}))
+
+    def close(self) -> None:
+        assert not self.is_closed
+        self.is_closed = True
+        self.models.open_now -= 1
+
+
+def draw_card(frame: int, prompt: int) -> np.ndarray:
+    """A 96x64 picture: two rows of cells for the frame's bits, one for the prompt's, on its colour."""
+    picture = np.empty((64, 96, 3), np.uint8)
+    picture[:] = COLOURS[prompt % len(COLOURS)]
+    bits = [frame >> bit & 1 for bit in range(FRAME_BITS)] + [prompt >> bit & 1 for bit in range(PROMPT_BITS)]
+    for number, bit in enumerate(bits):
+        row, column = divmod(number, 96 // CELL)
+        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 235 if bit else 20
+    return picture
+
+
+def read_card(picture: np.ndarray) -> tuple[int, int]:
+    """(frame, prompt) of a picture that shows a test card at any scale, (H, W, 3)."""
+    cell = picture.shape[1] * CELL // 96
+    values = [
+        picture[int((number // 6 + 0.5) * cell), int((number % 6 + 0.5) * cell)].mean() > 128
+        for number in range(FRAME_BITS + PROMPT_BITS)
+    ]
+    frame = sum(bit << place for place, bit in enumerate(values[:FRAME_BITS]))
+    return frame, sum(bit << place for place, bit in enumerate(values[FRAME_BITS:]))

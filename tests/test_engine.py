@@ -1,0 +1,252 @@
+"""Runs on the engine: paced, promised, one at a time, and gone without a trace."""
+
+import json
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import av
+import pytest
+
+from longlive.engine import Engine, Run, Turns
+from longlive.errors import BusyError, PromptError
+from longlive.producer import Finished, Limits, MemoryMailbox, Notice, Playhead, Prompt, Report, Shot, Stop
+from tests.fakes import FakeModels, FakeSession, read_card
+
+MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Engine]]:
+    engines: list[Engine] = []
+
+    def make(models: FakeModels | None = None, **limits: float) -> Engine:
+        engines.append(Engine(models or FakeModels(), open_session=FakeSession, limits=Limits(**limits)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+        assert engine.models.open_now == 0, "a session was left open"
+
+
+def read(run: Run, until: Callable[[Report], bool], timeout: float = 10.0) -> list[Report]:
+    """All reports up to the first that ``until`` accepts."""
+    reports: list[Report] = []
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        report = run.next_report()
+        if report is None:
+            time.sleep(0.005)
+            continue
+        reports.append(report)
+        if until(report):
+            return reports
+    raise AssertionError(f"not seen in {timeout} s; came: {[type(report).__name__ for report in reports]}")
+
+
+def is_shot(index: int) -> Callable[[Report], bool]:
+    return lambda report: isinstance(report, Shot) and report.segment.index == index
+
+
+def is_finished(report: Report) -> bool:
+    return isinstance(report, Finished)
+
+
+def test_a_run_makes_its_story_and_leaves_a_take_and_a_session_file(make_engine) -> None:
+    run = make_engine(video_s=3.0, ahead_s=99).start("ada", MEADOW, seed=7)
+    *shots, finished = read(run, is_finished)
+    assert [shot.segment.index for shot in shots] == [0, 1, 2, 3, 4]
+    assert json.loads(finished.session_file.read_text())["seed"] == 7
+    with av.open(str(finished.take)) as take:
+        cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
+    assert cards == [(number, 0) for number in range(57)]
+
+
+def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:
+    run = make_engine(ahead_s=1.5).start("ada", MEADOW, seed=0)
+    read(run, is_shot(0))
+    run.playhead(0.0, playing=False)
+    time.sleep(0.4)
+    while run.next_report():
+        pass
+    assert run.seconds_until(99.0) == 99.0
+    assert 0.5 < run.delay() <= 1.55
+    run.playhead(2.0, playing=False)
+    reports = read(run, is_shot(3))
+    assert all(isinstance(report, Shot) for report in reports)
+
+
+def test_a_promise_names_the_chunk_and_second_where_the_prompt_is_seen(make_engine) -> None:
+    run = make_engine(FakeModels(chunk_s=0.1)).start("ada", MEADOW, seed=0)
+    read(run, is_shot(1))
+    first, second = run.prompt(JUMP), run.prompt("a blue cube", "hard")
+    assert second.chunk == first.chunk + 1
+    shots = {report.segment.index: report.segment for report in read(run, is_shot(second.chunk)) if is_shot}
+    assert shots[first.chunk].prompt == JUMP and shots[second.chunk].prompt == "a blue cube"
+    assert shots[first.chunk].first_frame / 16 == pytest.approx(first.at_seconds)
+    assert 0 < first.in_seconds < 2.5
+    assert run.waiting == []
+
+
+def test_a_story_changes_at_its_seconds_and_gives_way_to_the_viewers_own_prompt(make_engine) -> None:
+    script = [(1.0, JUMP, "soft"), (30.0, "a blue cube", "soft")]
+    run = make_engine(ahead_s=99, video_s=4).start("ada", MEADOW, seed=0, script=script)
+    shots = [report.segment for report in read(run, is_finished) if isinstance(report, Shot)]
+    assert next(shot.first_frame for shot in shots if shot.prompt == JUMP) == 21
+    run = make_engine().start("ada", MEADOW, seed=0, script=script)
+    run.prompt("snow")
+    assert [prompt.text for prompt in run.waiting] == ["snow"]
+
+
+def test_too_many_or_unusable_prompts_are_refused_and_the_video_goes_on(make_engine) -> None:
+    run = make_engine().start("ada", MEADOW, seed=0)
+    read(run, is_shot(0))
+    run.playhead(0.0, playing=False)
+    for text in ("", "   ", "x" * 10_000, "a \x07 ball"):
+        with pytest.raises(PromptError):
+            run.prompt(text)
+    for number in range(8):
+        run.prompt(f"prompt {number}")
+    with pytest.raises(PromptError, match="8 prompts wait"):
+        run.prompt("one more")
+    run.playhead(10.0, playing=True)
+    read(run, is_shot(5))
+
+
+def test_a_new_start_ends_the_viewers_old_run_and_only_one_works_on_the_model(make_engine) -> None:
+    models = FakeModels(chunk_s=0.1)
+    engine = make_engine(models)
+    old = engine.start("ada", MEADOW, seed=0)
+    new = engine.start("ada", JUMP, seed=0)
+    assert engine.run_of("ada") is new
+    assert read(old, is_finished)[-1].reason == "A new story was started."
+    read(new, is_shot(1))
+    assert models.most_busy == 1
+
+
+def test_a_second_viewer_waits_in_words_then_starts_by_itself(make_engine) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.5))
+    first = engine.start("ada", MEADOW, seed=0)
+    second = engine.start("bob", JUMP, seed=0)
+    notice = read(second, lambda report: True)[0]
+    assert isinstance(notice, Notice) and "story is before yours" in notice.words
+    first.stop("Stopped.")
+    assert read(second, is_shot(0))[-1].segment.prompt == JUMP
+
+
+def test_two_viewers_play_at_once_when_the_model_is_fast_enough(make_engine) -> None:
+    engine = make_engine()
+    first = engine.start("ada", MEADOW, seed=0)
+    read(first, is_shot(0))
+    second = engine.start("bob", JUMP, seed=0)
+    read(second, is_shot(2))
+    read(first, is_shot(2))
+    assert engine.models.most_busy == 1
+
+
+def test_a_full_line_is_told_in_words(make_engine, monkeypatch) -> None:
+    monkeypatch.setattr("longlive.engine.LONGEST_LINE", 1)
+    engine = make_engine()
+    engine.start("ada", MEADOW, seed=0)
+    with pytest.raises(BusyError, match="wait already"):
+        engine.start("bob", MEADOW, seed=0)
+    engine.start("ada", JUMP, seed=0)
+
+
+def test_stop_during_the_first_chunk_ends_after_it(make_engine) -> None:
+    run = make_engine(FakeModels(open_s=0.3)).start("ada", MEADOW, seed=0)
+    time.sleep(0.1)
+    run.stop("Stopped.")
+    *shots, finished = read(run, is_finished)
+    assert len(shots) == 1
+    assert (finished.reason, finished.failed) == ("Stopped.", False)
+
+
+def test_a_closed_run_leaves_no_thread_no_session_and_no_file(make_engine) -> None:
+    engine = make_engine()
+    run = engine.start("ada", MEADOW, seed=0)
+    read(run, is_shot(1))
+    run.close()
+    deadline = time.monotonic() + 5
+    while run.folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not run.folder.exists() and engine.run_of("ada") is None and engine.models.open_now == 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "longlive-run"]
+
+
+@pytest.mark.parametrize(
+    "field, reason", [("unwatched_s", "No player has spoken"), ("longest_s", "longest time")]
+)
+def test_a_run_that_nobody_watches_or_that_is_too_long_ends_by_itself(make_engine, field, reason) -> None:
+    finished = read(make_engine(**{field: 0.3}).start("ada", MEADOW, seed=0), is_finished)[-1]
+    assert reason in finished.reason and finished.take is not None
+
+
+def test_a_player_that_falls_silent_ends_the_run(make_engine) -> None:
+    run = make_engine(idle_s=0.3).start("ada", MEADOW, seed=0)
+    read(run, is_shot(0))
+    run.playhead(0.1, playing=True)
+    assert "silent" in read(run, is_finished)[-1].reason
+
+
+def test_a_broken_model_is_told_in_words_and_the_next_run_works(make_engine) -> None:
+    models = FakeModels(break_at=2)
+    engine = make_engine(models)
+    finished = read(engine.start("ada", MEADOW, seed=0), is_finished)[-1]
+    assert finished.failed and "broke at chunk 2: RuntimeError: the weights fell over" in finished.reason
+    models.break_at = None
+    read(engine.start("ada", MEADOW, seed=0), is_shot(3))
+
+
+def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
+    run = make_engine(ahead_s=99, video_s=8).start("ada", MEADOW, seed=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        reports = read(run, is_finished)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    notice = next(report for report in reports if isinstance(report, Notice))
+    assert notice.words.startswith("The story goes on, but")
+    assert len([report for report in reports if isinstance(report, Shot)]) == 11
+    assert reports[-1].take is None
+    assert [file.name for file in run.folder.iterdir()] == ["longlive.json"]
+
+
+def test_only_the_token_moves_a_runs_playhead(make_engine) -> None:
+    engine = make_engine()
+    run = engine.start("ada", MEADOW, seed=0)
+    assert not engine.playhead("guess", 1.0, True)
+    assert engine.playhead(run.token, 1.0, True)
+
+
+def test_the_turnstile_lets_the_earliest_deadline_through_first() -> None:
+    turns, order = Turns(), []
+
+    def work(name: str, deadline: float) -> None:
+        with turns.turn(deadline):
+            order.append(name)
+
+    with turns.turn(0.0):
+        threads = [
+            threading.Thread(target=work, args=args) for args in (("late", 9.0), ("soon", 1.0), ("next", 5.0))
+        ]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert order == ["soon", "next", "late"]
+
+
+def test_the_mailbox_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun() -> None:
+    mailbox = MemoryMailbox()
+    assert mailbox.post(Prompt("a")) == Prompt("a", chunk=0)
+    assert mailbox.begin(4) == [Prompt("a", chunk=0)]
+    mailbox.post(Playhead(1.0))
+    assert mailbox.post(Prompt("b", chunk=2)) == Prompt("b", chunk=5)
+    mailbox.post(Stop("Stopped."))
+    assert mailbox.poll() == [Playhead(1.0), Prompt("b", chunk=5), Stop("Stopped.")]
+    assert mailbox.poll(0.01) == []
