@@ -34,8 +34,8 @@ class Timetable:
     @property
     def sigmas(self) -> Tensor:
         """The 1000 noise levels, float32, falling from 1."""
-        even = 1.0 - torch.arange(NUM_TIMESTEPS, dtype=torch.float64) / NUM_TIMESTEPS
-        return (self.shift * even / (1 + (self.shift - 1) * even)).float()
+        even = torch.linspace(1.0, 0.0, NUM_TIMESTEPS + 1, device="cpu")[:-1]
+        return self.shift * even / (1 + (self.shift - 1) * even)
 
     @property
     def warped_steps(self) -> tuple[float, ...]:
@@ -79,6 +79,8 @@ def clean_to_velocity(clean: Tensor, noisy: Tensor, sigma: Tensor | float) -> Te
     return ((noisy.double() - clean.double()) / sigma).to(noisy.dtype)
 
 
-def prediction_to_clean(output: Tensor, noisy: Tensor, sigma: Tensor | float, prediction: Prediction) -> Tensor:
+def prediction_to_clean(
+    output: Tensor, noisy: Tensor, sigma: Tensor | float, prediction: Prediction
+) -> Tensor:
     """The clean latents behind a network's output: the one place that knows of both kinds of prediction."""
     return velocity_to_clean(output, noisy, sigma) if prediction == "velocity" else output
