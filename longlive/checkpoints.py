@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ PARTS = {
 # Fields of a ModelConfig that come from the other config files, and of longlive.json that are not its own.
 ELSEWHERE = ("transformer", "spatial_scale", "temporal_scale")
 EXTRA_FACTS = ("format", "prediction", "card")
-# What diffusers' WanTransformer3DModel can be told and ours cannot: each must have this value, or be left out.
+# What diffusers' WanTransformer3DModel can be told and ours cannot: each has this value, or is left out.
 FIXED = {
     "qk_norm": "rms_norm_across_heads",
     "image_dim": None,
@@ -91,7 +91,8 @@ def load_models(
     """Load a model by its name, folder or Hub id.
 
     Raises:
-        CheckpointError: names the model, file, field or key that is missing, unexpected or broken, and the cure.
+        CheckpointError: names the model, file, field or key that is missing, unexpected or broken; and the
+            cure.
     """
     folder = find_model(name)
     facts = _read_json(folder / "longlive.json")
@@ -114,7 +115,7 @@ def save_models(
     config: ModelConfig,
     transformer: nn.Module,
     vae: AutoencoderKLWan,
-    text_encoder: nn.Module,
+    text_encoder: UMT5EncoderModel,
     tokenizer: PreTrainedTokenizerFast,
     card: ModelCard | None = None,
 ) -> None:
@@ -167,14 +168,14 @@ def _read_config(folder: Path, facts: dict[str, Any], vae: AutoencoderKLWan) -> 
     transformer = _read_transformer_config(folder / "transformer/config.json", prediction)
     own = {key: value for key, value in facts.items() if key not in EXTRA_FACTS}
     scales = {
-        "spatial_scale": vae.config.scale_factor_spatial,
-        "temporal_scale": vae.config.scale_factor_temporal,
+        "spatial_scale": vae.config["scale_factor_spatial"],
+        "temporal_scale": vae.config["scale_factor_temporal"],
     }
     _check_fields(ModelConfig, own, path, but=ELSEWHERE)
-    if vae.config.z_dim != transformer.in_channels:
+    if vae.config["z_dim"] != transformer.in_channels:
         raise CheckpointError(
-            f"{folder}: in_channels of the transformer is {transformer.in_channels}, but the VAE's latents have "
-            f"{vae.config.z_dim} channels. Use the parts of one model."
+            f"{folder}: in_channels of the transformer is {transformer.in_channels}, but the VAE's latents "
+            f"have {vae.config['z_dim']} channels. Use the parts of one model."
         )
     return _built(ModelConfig, {"transformer": transformer} | own | scales, path)
 
@@ -235,12 +236,12 @@ def _load_vae(folder: Path) -> AutoencoderKLWan:
 
 
 def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
-    # PreTrainedTokenizerFast reads tokenizer.json verbatim; T5Tokenizer would rebuild it without byte fallback.
+    # PreTrainedTokenizerFast reads tokenizer.json verbatim; T5Tokenizer rebuilds it without byte fallback.
     encoder_config = UMT5Config.from_dict(_read_json(folder / "text_encoder/config.json"))
     if encoder_config.d_model != config.transformer.text_dim:
         raise CheckpointError(
-            f"{folder}: text_dim of the transformer is {config.transformer.text_dim}, but the text encoder's d_model "
-            f"is {encoder_config.d_model}. Use the parts of one model."
+            f"{folder}: text_dim of the transformer is {config.transformer.text_dim}, but d_model of the "
+            f"text encoder is {encoder_config.d_model}. Use the parts of one model."
         )
     model = UMT5EncoderModel(encoder_config)
     _fill(model, folder / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
@@ -255,7 +256,7 @@ def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
 
 
 def _fill(module: nn.Module, path: Path, tied: tuple[str, ...] = ()) -> None:
-    """Load the weights of ``path`` into ``module``; ``tied`` names may be missing, since they repeat others."""
+    """Load the weights of ``path`` into ``module``; ``tied`` names repeat others, and may be missing."""
     weights, own = _read_weights(path), module.state_dict()
     missing = [name for name in own if name not in weights and name not in tied]
     unexpected = [name for name in weights if name not in own]

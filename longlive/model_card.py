@@ -45,6 +45,6 @@ class ModelCard:
             return cls(str(values.get("about", "")), words, stories)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"The card in longlive.json cannot be read ({error!r}). It must hold 'about' (text), 'words' (a list) "
-                "and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
+                f"The card in longlive.json cannot be read ({error!r}). It must hold 'about' (text), 'words' "
+                "(a list) and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
             ) from error

@@ -41,14 +41,14 @@ class Session:
 
     A new prompt takes effect at the next chunk boundary, in one of three ways:
 
-    * ``soft``: the memory of the last latents is rebuilt under the new prompt (KV-recache), so the story goes on;
-    * ``hard``: a cut; memory, sink and decoder start afresh, and only the clock goes on. The first chunk after
-      it is shorter, as the first of a video is;
+    * ``soft``: the memory of the last latents is made anew under the new prompt (KV-recache);
+    * ``hard``: a cut; memory, sink and decoder start afresh, and only the clock goes on. The first chunk
+      after it is shorter, as the first of a video is;
     * ``keep``: only the prompt changes, the memory stays what the old prompt made.
 
-    Length has no limit: with ``absolute`` positions, the session goes over to ``relative`` ones just before the
-    transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per chunk;
-    with ``window=-1`` (attend to everything) it does, and the run ends with the table.
+    Length has no limit: with ``absolute`` positions, the session goes over to ``relative`` ones just before
+    the transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per
+    chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table.
 
     Not safe to use from two threads at once: the engine holds its lock around each call.
     """
@@ -126,8 +126,8 @@ class Session:
     def set_prompt(self, text: str, switch: SwitchMode | None = None, *, queue: bool = False) -> int:
         """Go on with another prompt; return the index of the first chunk that it will make.
 
-        Before the first chunk it simply replaces the first prompt. The newest word wins: a prompt that no chunk
-        has used yet is dropped, unless ``queue`` is set; then it gets one chunk before the next has its turn.
+        Before the first chunk it replaces the first prompt. The newest word wins: prompts that no chunk has
+        used yet are dropped, unless ``queue`` is set; then each gets at least one chunk, in turn.
 
         Raises:
             PromptError, ConfigError: in words for people; the stream goes on unharmed.
@@ -225,7 +225,8 @@ class Session:
         """The session of a file, ready to go on: all its chunks are made again, and compared.
 
         Raises:
-            SessionFileError: if the file cannot be read, belongs to another model, or a chunk comes out different.
+            SessionFileError: if the file cannot be read, belongs to another model, or a chunk comes out
+                different.
         """
         record = SessionRecord.read(path)
         session = cls.of_record(models, record)
@@ -233,8 +234,9 @@ class Session:
             session.next_chunk()
             if session._digests[index] != digest:
                 raise SessionFileError(
-                    f"Chunk {index} of {path} comes out different on this machine (written on {record.device} with "
-                    f"{record.threads} threads and version {record.code_version}). It cannot be continued exactly."
+                    f"Chunk {index} of {path} comes out different here (it was written on {record.device} "
+                    f"with {record.threads} threads by version {record.code_version}). "
+                    "It cannot be continued exactly; replay shows it all the same."
                 )
         return session
 
@@ -327,5 +329,5 @@ def _check_switch(switch: SwitchMode) -> SwitchMode:
 def _check_same(what: str, recorded: str, here: str, cure: str) -> None:
     if recorded != here:
         raise SessionFileError(
-            f"The session file was made with another {what}: {recorded[:16]}, but here it is {here[:16]}. {cure}"
+            f"The session file was made with another {what}: {recorded[:16]}; here it is {here[:16]}. {cure}"
         )

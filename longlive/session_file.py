@@ -1,4 +1,4 @@
-"""The session file: all that is needed to make a run again, as JSON, and a digest of each chunk to check it by."""
+"""The session file: all that is needed to make a run again, as JSON, with a digest of each chunk."""
 
 import contextlib
 import dataclasses

@@ -24,7 +24,7 @@ def check_prompt(text: str) -> str:
     """The prompt, cleaned; emoji, HTML and right-to-left text are plain text here.
 
     Raises:
-        PromptError: in words for people, when it is empty, too long, or holds characters that no one can read.
+        PromptError: in words for people, when it is empty, too long, or holds control characters.
     """
     if not isinstance(text, str):
         raise PromptError(
@@ -49,7 +49,7 @@ def check_prompt(text: str) -> str:
 
 
 def clean_prompt(text: str) -> str:
-    """Mend broken Unicode, unescape HTML twice, and make every run of white space one blank, as Wan 2.1 does."""
+    """Mend broken Unicode, unescape HTML twice, make every run of white space one blank, as Wan 2.1 does."""
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
@@ -63,7 +63,7 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Any, model: nn.Module, text_len: int) -> None:
-        """Take a transformers' fast tokenizer, a ``UMT5EncoderModel`` and the number of tokens, padding included."""
+        """Take transformers' fast tokenizer and ``UMT5EncoderModel``, and the tokens of a padded prompt."""
         self.tokenizer = tokenizer
         self.model = model
         self.text_len = text_len

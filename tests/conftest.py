@@ -11,12 +11,26 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from longlive import ModelBundle, ModelCard, ModelConfig, Story, TransformerConfig, load_models, save_models
 from longlive.transformer import CausalWanTransformer
 
-WORDS = "a the red blue ball cube star stands jumps spins walks on green meadow beach".split()
+WORDS = (
+    "a",
+    "the",
+    "red",
+    "blue",
+    "ball",
+    "cube",
+    "star",
+    "stands",
+    "jumps",
+    "spins",
+    "on",
+    "green",
+    "meadow",
+)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model of 32x48 pictures and 12 text tokens that any test may read, and none may change."""
+    """The folder of a model of 32x48 pictures and 12 text tokens; tests may read it, and not change it."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     write_tiny_model(folder)
     return folder
