@@ -53,7 +53,6 @@ def denoise_chunk(
     return clean
 
 
-@torch.no_grad()
 def remember_chunk(
     transformer: CausalWanTransformer,
     clean: Tensor,
@@ -74,7 +73,6 @@ def remember_chunk(
     transformer.remember(clean, label, prompt, cache, start=start)
 
 
-@torch.no_grad()
 def recache(
     transformer: CausalWanTransformer,
     window: Tensor,
