@@ -61,6 +61,7 @@ def remember_chunk(
     *,
     start: int,
     context_noise: float | None = None,
+    with_grad: bool = False,
 ) -> None:
     """Leave a finished chunk in the cache, free of noise.
 
@@ -68,9 +69,11 @@ def remember_chunk(
         clean: (B, F, C, H, W), as ``denoise_chunk`` returned it; not noised here.
         start: number of the chunk's first latent since the start of the video.
         context_noise: timestep label of this pass, in [0, 1000]; None for the one of ``cache.stream``.
+        with_grad: let gradients flow through what is remembered (cache: a ListCache).
     """
     label = cache.stream.context_noise if context_noise is None else context_noise
-    transformer.remember(clean, label, prompt, cache, start=start)
+    with torch.set_grad_enabled(with_grad):
+        transformer.remember(clean, label, prompt, cache, start=start)
 
 
 def recache(
@@ -81,6 +84,7 @@ def recache(
     *,
     start: int,
     context_noise: float | None = None,
+    with_grad: bool = False,
 ) -> None:
     """Rebuild the cache from the latents already made, as if ``prompt`` had made them.
 
@@ -92,6 +96,7 @@ def recache(
         window: (B, R, C, H, W), the latents before ``start``: at least as many as the cache remembers.
         start: number of the first latent of the next chunk since the start of the video.
         context_noise: timestep label of this pass, in [0, 1000]; None for the one of ``cache.stream``.
+        with_grad: let gradients flow through what is remembered (cache: a ListCache).
 
     Raises:
         ValueError: if ``window`` holds too few latents.
@@ -106,4 +111,5 @@ def recache(
     if num_latents:
         newest = window[:, window.shape[1] - num_latents :]
         first = start - num_latents
-        remember_chunk(transformer, newest, prompt, cache, start=first, context_noise=context_noise)
+        options = {"context_noise": context_noise, "with_grad": with_grad}
+        remember_chunk(transformer, newest, prompt, cache, start=first, **options)
