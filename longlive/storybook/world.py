@@ -34,6 +34,7 @@ PALETTE = {
 }
 OUTLINE = (0.13, 0.10, 0.16)
 
+START_X = (34.0, 62.0)
 RADIUS = 13.0
 GROUND_Y = 52.0
 WALK_SPEED = 1.5
@@ -114,6 +115,20 @@ def move(actions: list[tuple[str, int]], start_x: float) -> Motion:
     return Motion(*np.array(rows, dtype=np.float32).reshape(-1, 5).T)
 
 
+def story_motion(scenes: list[tuple[Scene, int]], start_x: float) -> Motion:
+    """The subject's motion in a story that begins at ``start_x`` pixels from the left."""
+    return move([(scene.action, num_frames) for scene, num_frames in scenes], start_x)
+
+
+def subject_cells(motion: Motion) -> np.ndarray:
+    """Which 8 x 8 cells the subject touches in each picture: bool (F, 8, 12)."""
+    reach = RADIUS * motion.size[:, None] * 1.25 + 4
+    across = np.abs((np.arange(4, WIDTH, 8)[None] - motion.x[:, None] + WIDTH / 2) % WIDTH - WIDTH / 2)
+    centre = GROUND_Y - RADIUS * motion.size - motion.lift
+    down = np.abs(np.arange(4, HEIGHT, 8)[None] - centre[:, None])
+    return (down < reach)[:, :, None] & (across < reach)[:, None, :]
+
+
 def _turn(angle: float, action: str) -> float:
     step = 2 * math.pi / SPIN_PERIOD
     if action == "spin":
@@ -143,8 +158,7 @@ def draw_story(scenes: list[tuple[Scene, int]], rng: np.random.Generator, *, sta
         scenes: (scene, number of pictures) in order.
         rng: draws the starting place, unless ``start_x`` (pixels from the left) is given.
     """
-    x = float(rng.uniform(0, WIDTH)) if start_x is None else start_x
-    motion = move([(scene.action, num_frames) for scene, num_frames in scenes], x)
+    motion = story_motion(scenes, float(rng.uniform(*START_X)) if start_x is None else start_x)
     owner = np.repeat(np.arange(len(scenes)), [num_frames for _, num_frames in scenes])
     blend = np.concatenate([_fade(i, num_frames) for i, (_, num_frames) in enumerate(scenes)])
     backdrop = torch.stack([backdrop_of(scene) for scene, _ in scenes])
@@ -176,6 +190,11 @@ def backdrop_of(scene: Scene) -> Tensor:
 @lru_cache(maxsize=64)
 def _backdrop(setting: str, layout: int) -> Tensor:
     return torch.from_numpy(paint_setting(setting, layout, HEIGHT, WIDTH))
+
+
+def outline_of(shape: str, a: Tensor, b: Tensor) -> Tensor:
+    """Signed distance, in radii, of points (a to the right, b down, in radii) to an upright shape's outline."""
+    return _DISTANCES[shape](a, b)
 
 
 def _draw_subject(pictures: Tensor, motion: Motion, colour: Tensor, shape: Tensor) -> None:

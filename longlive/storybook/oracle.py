@@ -1,0 +1,218 @@
+"""Reads setting, colour, shape, action and the number of subjects off pictures alone; no trained network.
+
+It knows the world's empty settings, palette and outlines, and nothing of what was asked for.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longlive.storybook.world import (
+    COLOURS,
+    HEIGHT,
+    NUM_LAYOUTS,
+    PALETTE,
+    PULSE_SIZE,
+    SETTINGS,
+    SHAPES,
+    SPIN_PERIOD,
+    WALK_SPEED,
+    WIDTH,
+    Scene,
+    backdrop_of,
+    outline_of,
+)
+
+SUBJECT_CONTRAST = 0.30
+SMALLEST_SUBJECT = 60
+SECOND_SUBJECT = 0.2
+CANONICAL = 24
+NUM_ANGLES = 24
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the oracle sees in some pictures; a part is "" when nothing can be made out."""
+
+    setting: str
+    shape: str
+    colour: str
+    action: str
+    has_one_subject: bool
+
+    @property
+    def attributes(self) -> tuple[str, str, str, str]:
+        """(setting, shape, colour, action)."""
+        return self.setting, self.shape, self.colour, self.action
+
+
+@dataclass(frozen=True)
+class _Track:
+    """The subject in each picture: its mask, centre (pixels), area, lowest row and turn (radians)."""
+
+    masks: Tensor
+    x: np.ndarray
+    y: np.ndarray
+    area: np.ndarray
+    foot: np.ndarray
+    turn: np.ndarray
+
+
+def read(pictures: Tensor) -> Reading:
+    """Read some pictures, at least 8.
+
+    Args:
+        pictures: uint8 or float in [0, 255], (F, 3, 64, 96).
+    """
+    values = pictures.float() / 255
+    setting, backdrop = _read_setting(values)
+    masks, counts = _subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
+    seen = masks.flatten(1).sum(1) >= SMALLEST_SUBJECT
+    has_one = bool((counts == 1).float().mean() >= 0.8)
+    if seen.float().mean() < 0.5:
+        return Reading(setting, "", "", "", has_one)
+    track = _follow(values[seen], masks[seen])
+    return Reading(setting, _read_shape(track), _read_colour(values[seen], track), _read_action(track), has_one)
+
+
+def _read_setting(values: Tensor) -> tuple[str, Tensor]:
+    still = values.median(0).values
+    best = min(
+        ((setting, layout) for setting in SETTINGS for layout in range(NUM_LAYOUTS)),
+        key=lambda key: float((still - _backdrop(*key)).abs().sum(0).clamp(max=0.5).mean()),
+    )
+    return best[0], _backdrop(*best)
+
+
+def _backdrop(setting: str, layout: int) -> Tensor:
+    return backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand", layout))
+
+
+def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest connected region of each picture (F, H, W), and how many subject-sized regions there are."""
+    labels = _components(different)
+    masks, counts = [], []
+    for label in labels:
+        sizes = torch.bincount(label.flatten())
+        sizes[0] = 0
+        largest = int(sizes.argmax())
+        masks.append((label == largest) if sizes[largest] else torch.zeros_like(label, dtype=torch.bool))
+        counts.append(int((sizes >= max(SMALLEST_SUBJECT / 2, SECOND_SUBJECT * sizes[largest].item())).sum()))
+    return torch.stack(masks), torch.tensor(counts)
+
+
+def _components(mask: Tensor) -> Tensor:
+    """Number the connected regions of (F, H, W), left and right sides joined; 0 is background."""
+    first = torch.arange(1, mask[0].numel() + 1).view(1, *mask.shape[1:]).float()
+    labels = first * mask
+    while True:
+        grown = F.max_pool2d(_wrapped_values(labels), 3, 1)[:, 0] * mask
+        if torch.equal(grown, labels):
+            return labels.long()
+        labels = grown
+
+
+def _wrapped_values(values: Tensor) -> Tensor:
+    return F.pad(F.pad(values[:, None], (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
+
+
+def _follow(values: Tensor, masks: Tensor) -> _Track:
+    weight = masks.float()
+    area = weight.sum((1, 2))
+    angle = 2 * math.pi * (torch.arange(WIDTH) + 0.5) / WIDTH
+    columns = weight.sum(1)
+    x = torch.atan2((columns * angle.sin()).sum(1), (columns * angle.cos()).sum(1)) * WIDTH / (2 * math.pi)
+    rows = torch.arange(HEIGHT) + 0.5
+    y = (weight.sum(2) * rows).sum(1) / area
+    foot = (rows * (weight.sum(2) >= 2)).amax(1)
+    return _Track(masks, x.numpy(), y.numpy(), area.numpy(), foot.numpy(), _turns(values, x, y, area))
+
+
+def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
+    """How far the face is turned in each picture: the bearing of the white of the eyes from the centre."""
+    across = (torch.arange(WIDTH) + 0.5 - x[:, None] + WIDTH / 2) % WIDTH - WIDTH / 2
+    down = torch.arange(HEIGHT) + 0.5 - y[:, None]
+    u, v = across[:, None, :], down[:, :, None]
+    near = u.square() + v.square() < (0.62**2 / math.pi * area)[:, None, None]
+    white = values.amin(1).clamp(0.45, 1) - 0.45
+    weight = white * near
+    total = weight.sum((1, 2)).clamp_min(1e-6)
+    return torch.atan2((weight * u).sum((1, 2)) / total, -(weight * v).sum((1, 2)) / total).numpy()
+
+
+def _read_colour(values: Tensor, track: _Track) -> str:
+    pixels = values.permute(0, 2, 3, 1)[track.masks]
+    bright, dark = pixels.amax(1), pixels.amin(1)
+    vivid = pixels[(bright - dark > 0.35 * bright) & (bright > 0.3)]
+    if len(vivid) < 10:
+        return ""
+    palette = torch.tensor([PALETTE[colour] for colour in COLOURS])
+    near = (_chroma(vivid)[:, None] - _chroma(palette)[None]).square().sum(2).argmin(1)
+    return COLOURS[int(near.bincount(minlength=len(COLOURS)).argmax())]
+
+
+def _chroma(colours: Tensor) -> Tensor:
+    return colours / colours.norm(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _read_shape(track: _Track) -> str:
+    chosen = np.linspace(0, len(track.area) - 1, min(12, len(track.area))).astype(int)
+    crops = torch.stack([_canonical(track.masks[i].float(), track.x[i], track.y[i], track.area[i]) for i in chosen])
+    templates = _templates().flatten(2)
+    crops = crops.flatten(1)[:, None, None]
+    overlap = torch.minimum(crops, templates).sum(3) / torch.maximum(crops, templates).sum(3)
+    return SHAPES[int(overlap.amax(2).mean(0).argmax())]
+
+
+def _canonical(mask: Tensor, x: float, y: float, area: float) -> Tensor:
+    """A mask (H, W) seen at one size: (24, 24), its centre in the middle, its area that of a disc of radius 0.6."""
+    rolled = mask.roll(round(WIDTH / 2 - float(x)), 1)
+    x = float(x) + round(WIDTH / 2 - float(x))
+    reach = math.sqrt(float(area) / math.pi) / 0.6
+    grid = torch.linspace(-1 + 1 / CANONICAL, 1 - 1 / CANONICAL, CANONICAL) * reach
+    rows, columns = (float(y) + grid) / HEIGHT * 2 - 1, (x + grid) / WIDTH * 2 - 1
+    points = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)
+    return F.grid_sample(rolled[None, None], points[None], align_corners=False)[0, 0]
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Tensor:
+    """Each shape at each angle: (shapes, angles, 24, 24)."""
+    size = 64
+    grid = torch.linspace(-2 + 2 / size, 2 - 2 / size, size)
+    v, u = torch.meshgrid(grid, grid, indexing="ij")
+    shapes = []
+    for shape in SHAPES:
+        turned = []
+        for step in range(NUM_ANGLES):
+            angle = 2 * math.pi * step / NUM_ANGLES
+            a, b = u * math.cos(angle) + v * math.sin(angle), -u * math.sin(angle) + v * math.cos(angle)
+            mask = (outline_of(shape, a, b) < 0.04).float()
+            area = mask.sum()
+            cx, cy = ((mask * u).sum() / area), ((mask * v).sum() / area)
+            reach = math.sqrt(float(area) * (4 / size) ** 2 / math.pi) / 0.6
+            lin = torch.linspace(-1 + 1 / CANONICAL, 1 - 1 / CANONICAL, CANONICAL) * reach
+            points = torch.stack(torch.meshgrid((cy + lin) / 2, (cx + lin) / 2, indexing="ij")[::-1], dim=-1)
+            turned.append(F.grid_sample(mask[None, None], points[None], align_corners=False)[0, 0])
+        shapes.append(torch.stack(turned))
+    return torch.stack(shapes)
+
+
+def _read_action(track: _Track) -> str:
+    steps = (np.diff(track.x) + WIDTH / 2) % WIDTH - WIDTH / 2
+    speed = float(np.median(steps))
+    if abs(speed) > 0.4 * WALK_SPEED:
+        return "right" if speed > 0 else "left"
+    turning = (np.diff(track.turn) + math.pi) % (2 * math.pi) - math.pi
+    if abs(float(np.median(turning))) > 0.4 * 2 * math.pi / SPIN_PERIOD:
+        return "spin"
+    low, high = np.quantile(track.area, [0.1, 0.9])
+    if high / low > (1 + 0.45 * PULSE_SIZE) / (1 - 0.45 * PULSE_SIZE):
+        return "pulse"
+    low, high = np.quantile(track.foot, [0.1, 0.9])
+    return "jump" if high - low > 6 else "stand"
