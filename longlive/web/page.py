@@ -1,0 +1,212 @@
+"""The page: player first, then the prompt, then what is left of a story when it has ended."""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from longlive.engine import Engine
+from longlive.model_card import Story
+from longlive.web.components import LivePlayer, LiveVideo, Timeline
+from longlive.web.endpoints import Endpoints
+from longlive.web.theme import make_theme
+
+_SWITCHES = [("Turn smoothly", "soft"), ("Cut", "hard"), ("Drift", "keep")]
+_SWITCH_HELP = (
+    "Smoothly: what was is remembered under the new words. Cut: a new scene. Drift: only the words change."
+)
+_WELCOME = "Type what you want to see and press Start, or pick a story."
+_DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
+_MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
+_MODE_OF_BROWSER = """(mode) => {
+  const asked = new URLSearchParams(location.search).get('player');
+  if (asked) return asked === 'hls' || asked === 'compatible' ? 'compatible' : 'live';
+  return window.MediaSource || window.ManagedMediaSource ? mode : 'compatible';
+}"""
+
+
+def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) -> gr.Blocks:
+    """The page over ``engine``; launch it with ``page_options()``.
+
+    Args:
+        engine: makes the videos.
+        player: ``live`` or ``compatible``, which a viewer may change.
+        with_mcp: leave only the bounded endpoint in the public list, from which MCP takes its tools.
+    """
+    endpoints = Endpoints(engine)
+    with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        _draw_header(engine)
+        with gr.Row(elem_id="desk", equal_height=False):
+            with gr.Column(scale=3, min_width=320, elem_id="theatre"):
+                parts = _draw_theatre(endpoints)
+            with gr.Column(scale=2, min_width=300, elem_id="controls"):
+                parts |= _draw_controls(engine, player)
+        with gr.Row(elem_id="keepsakes", equal_height=False):
+            parts |= _draw_keepsakes()
+        _connect(page, parts, endpoints, "undocumented" if with_mcp else "public")
+        _add_generate(endpoints)
+        page.unload(endpoints.leave)
+    page.queue(default_concurrency_limit=None)
+    return page
+
+
+def page_options() -> dict[str, Any]:
+    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser."""
+    return {
+        "theme": make_theme(),
+        "css_paths": [Path(__file__).parent / "style.css"],
+        "run_history": False,
+        "show_error": True,
+        "footer_links": ["api", "gradio", "settings"],
+        "max_file_size": "1mb",
+    }
+
+
+def _draw_header(engine: Engine) -> None:
+    about = engine.models.card.about or f"Model: {engine.models.config.name}."
+    gr.HTML(
+        f"<header><h1>LongLive</h1><p>A film that goes on while you tell it. {escape(about)}</p></header>",
+        elem_id="header",
+    )
+
+
+def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
+    def playhead(word: dict[str, Any]) -> bool:
+        return endpoints.playhead(word)
+
+    return {
+        "player": LivePlayer(label="player", elem_id="player", server_functions=[playhead]),
+        "compatible": LiveVideo(label="video", elem_id="compatible", show_label=False),
+        "timeline": Timeline(label="timeline", elem_id="timeline"),
+    }
+
+
+def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
+    stories = engine.models.card.stories
+    first = stories[0].prompts[0][1] if stories else ""
+    status = gr.HTML(
+        _WELCOME,
+        label="message",
+        elem_id="status",
+        html_template="<p>{{value}}</p>",
+        js_on_load="element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');",
+    )
+    prompt = gr.Textbox(
+        label="Prompt",
+        info="Enter sends it, also while the film runs.",
+        placeholder=first or "a red ball stands on a green meadow",
+        elem_id="prompt",
+        lines=1,
+        max_lines=5,
+    )
+    with gr.Row(elem_id="actions"):
+        start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
+        send = gr.Button("Send", elem_id="send", min_width=90)
+        stop = gr.Button("Stop", elem_id="stop", min_width=90)
+    switch = gr.Radio(_SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch")
+    later = gr.JSON([], label="later", visible=False)
+    buttons = _draw_stories(stories)
+    with gr.Accordion("Options", open=False):
+        seed = gr.Number(
+            7, label="Seed", info="Same seed, same film. Empty: random.", precision=0, elem_id="seed"
+        )
+        modes = [("Live", "live"), ("Compatible (HLS)", "compatible")]
+        mode = gr.Radio(modes, value=player, label="Player", elem_id="player-mode")
+    return {
+        "status": status,
+        "prompt": prompt,
+        "start": start,
+        "send": send,
+        "stop": stop,
+        "switch": switch,
+        "later": later,
+        "stories": list(zip(buttons, stories, strict=True)),
+        "seed": seed,
+        "mode": mode,
+    }
+
+
+def _draw_stories(stories: tuple[Story, ...]) -> list[gr.Button]:
+    with gr.Column(elem_id="examples", visible=bool(stories)):
+        gr.HTML("<h2>Stories to begin with</h2>")
+        with gr.Row(elem_id="stories"):
+            return [
+                gr.Button(story.title, size="sm", min_width=60, elem_classes="story") for story in stories
+            ]
+
+
+def _draw_keepsakes() -> dict[str, Any]:
+    with gr.Column(scale=3, min_width=320):
+        take = gr.Video(label="Your film", elem_id="take", interactive=False, buttons=["download"])
+    with gr.Column(scale=2, min_width=300):
+        gr.HTML("<h2>Yours to keep</h2><p>The film, and the session file that can make it again.</p>")
+        session_file = gr.DownloadButton("Session file", elem_id="session-file")
+    return {"take": take, "session_file": session_file}
+
+
+def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visibility: Any) -> None:
+    """What each click, key and message of the player does."""
+    player, status, timeline = parts["player"], parts["status"], parts["timeline"]
+    story = {"inputs": [parts["prompt"], parts["seed"], parts["later"]], "show_progress": "hidden"}
+    outputs = [player, timeline, status, parts["take"], parts["session_file"]]
+    promise = gr.JSON(label="promise", visible=False)
+    player.live(
+        endpoints.start,
+        **story,
+        outputs=outputs,
+        trigger_mode="multiple",
+        api_name="start",
+        api_visibility=visibility,
+    )
+    player.compatible(
+        endpoints.start_compatible,
+        **story,
+        outputs=[parts["compatible"], *outputs],
+        trigger_mode="multiple",
+        api_visibility="private",
+    )
+    player.inject(
+        endpoints.prompt,
+        inputs=[parts["prompt"], parts["switch"]],
+        outputs=[promise, status, timeline],
+        trigger_mode="multiple",
+        show_progress="hidden",
+        api_name="prompt",
+        api_visibility=visibility,
+    )
+    parts["stop"].click(
+        endpoints.stop, outputs=status, show_progress="hidden", api_name="stop", api_visibility=visibility
+    )
+    parts["start"].click(None, js=_DISPATCH.format("start"))
+    parts["send"].click(None, js=_DISPATCH.format("enter"))
+    parts["prompt"].submit(None, js=_DISPATCH.format("enter"))
+    parts["prompt"].input(None, outputs=parts["later"], js="() => []")
+    for button, one in parts["stories"]:
+        fill = button.click(None, outputs=[parts["prompt"], parts["later"]], js=_fill(one))
+        fill.then(None, js=_DISPATCH.format("start"))
+    parts["mode"].change(None, inputs=parts["mode"], js=_MODE_CHANGED)
+    page.load(None, inputs=parts["mode"], outputs=parts["mode"], js=_MODE_OF_BROWSER)
+    page.load(None, inputs=parts["mode"], js=_MODE_CHANGED)
+
+
+def _fill(story: Story) -> str:
+    """JavaScript that gives a story's first prompt and its later ones."""
+    later = [{"at": at, "text": text, "switch": "soft"} for at, text in story.prompts[1:]]
+    return f"() => {json.dumps([story.prompts[0][1], later])}"
+
+
+def _add_generate(endpoints: Endpoints) -> None:
+    """The endpoint for programs that want a whole video; nothing of it is on the page."""
+    storyboard = gr.JSON(label="storyboard", visible=False)
+    seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
+    video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
+    words = gr.Textbox(label="words", visible=False)
+    gr.Button(visible=False).click(
+        endpoints.generate,
+        inputs=[storyboard, seconds, seed],
+        outputs=[video, session_file, words],
+        concurrency_limit=2,
+        api_name="generate",
+    )

@@ -1,0 +1,231 @@
+// The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
+// number of the picture, and tells the server where the viewer is. In compatible mode it only watches gr.Video.
+// Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
+
+const START_S = 0.9; // video that must lie ready before it starts to play
+const KEEP_S = 20; // played video that stays in the buffer
+const STALL_MS = 250;
+const TICK_MS = 250;
+
+const host = element.closest("#player") ?? element;
+const part = (name) => element.querySelector(name);
+const screen = part("video");
+const watched = new WeakSet();
+let run = null;
+let mode = "live";
+
+const setState = (state) => {
+  host.dataset.state = state;
+  const words = { starting: "Getting ready", waiting: "In line", playing: "Live", paused: "Paused", ended: "The end" };
+  const badge = part(".badge");
+  badge.textContent = words[state] ?? "";
+  badge.hidden = !words[state];
+  part(".knobs").hidden = !["playing", "paused"].includes(state);
+  const name = state === "paused" ? "Play" : "Pause";
+  part(".pause").textContent = state === "paused" ? "▶" : "❚❚";
+  part(".pause").title = name;
+  part(".pause").setAttribute("aria-label", name);
+  part(".cover").hidden = !["idle", "starting", "waiting"].includes(state);
+};
+
+const video = () => (run?.mode === "compatible" ? document.querySelector("#compatible video") : screen);
+
+const open = (message) => {
+  if (run) close();
+  run = { ...message, segments: [], queue: [], stalls: 0, isPlaying: false, isComplete: false };
+  host.dataset.frame = host.dataset.prompt = "-1";
+  host.dataset.stalls = "0";
+  host.dataset.mode = run.mode;
+  delete host.dataset.take;
+  part(".caption").textContent = "";
+  part(".figures").hidden = true;
+  setState("starting");
+  if (run.mode === "live") openSource();
+  run.timer = setInterval(tick, TICK_MS);
+};
+
+const close = () => {
+  clearInterval(run.timer);
+  screen.pause();
+  screen.removeAttribute("src");
+  screen.load();
+};
+
+const openSource = () => {
+  const Media = window.ManagedMediaSource ?? window.MediaSource;
+  if (!Media) return fail("This browser cannot play live video here; choose the compatible player below.");
+  const source = (run.source = new Media());
+  screen.disableRemotePlayback = true;
+  screen.src = URL.createObjectURL(source);
+  source.addEventListener("sourceopen", () => {
+    URL.revokeObjectURL(screen.src);
+    pump();
+  });
+};
+
+const fail = (words) => {
+  setState("failed");
+  part(".caption").textContent = words;
+};
+
+const addSegment = (message) => {
+  run.segments.push({ frame: message.first_frame, end: message.first_frame + message.num_frames, ...message });
+  delete run.segments.at(-1).data;
+  if (run.segments.length > 200) run.segments.shift();
+  run.fps = message.fps;
+  if (message.figures) showFigures(message.figures);
+  if (run.mode !== "live") return;
+  const bytes = Uint8Array.from(atob(message.data), (char) => char.charCodeAt(0));
+  run.queue.push({ bytes, mime: message.mime, at: message.first_frame / message.fps });
+  pump();
+};
+
+const pump = () => {
+  const { source, queue } = run;
+  if (source?.readyState !== "open") return;
+  if (!run.buffer && queue.length) {
+    if (!source.constructor.isTypeSupported(queue[0].mime)) return fail(`This browser cannot play ${queue[0].mime}.`);
+    run.buffer = source.addSourceBuffer(queue[0].mime);
+    run.buffer.addEventListener("updateend", pump);
+  }
+  if (run.buffer?.updating) return;
+  if (queue.length && !trim(screen.currentTime - 2 * KEEP_S)) append(queue.shift());
+  else if (!queue.length && run.isComplete) source.endOfStream();
+  playWhenReady();
+};
+
+const append = (item) => {
+  try {
+    run.buffer.timestampOffset = item.at;
+    run.buffer.appendBuffer(item.bytes);
+  } catch (error) {
+    if (error.name !== "QuotaExceededError") throw error;
+    run.queue.unshift(item);
+    trim(screen.currentTime - 2);
+  }
+};
+
+// Drop what was played long ago, if anything lies before `limit`; true while the buffer is busy with that.
+const trim = (limit) => {
+  const { buffered } = screen;
+  if (!buffered.length || buffered.start(0) >= limit) return false;
+  run.buffer.remove(0, Math.max(limit, screen.currentTime - KEEP_S));
+  return true;
+};
+
+const ahead = () => {
+  const { buffered, currentTime } = screen;
+  for (let i = 0; i < buffered.length; i++) {
+    if (buffered.start(i) <= currentTime + 0.05 && currentTime < buffered.end(i)) return buffered.end(i) - currentTime;
+  }
+  return 0;
+};
+
+const playWhenReady = () => {
+  if (run.isPlaying || (ahead() < START_S && !run.isComplete)) return;
+  run.isPlaying = true;
+  screen.play().catch(() => setState("paused"));
+};
+
+// Past a hole in the buffer; slower while the model is slower than the video.
+const steady = () => {
+  const { buffered, currentTime } = screen;
+  for (let i = 0; i < buffered.length; i++) {
+    const gap = buffered.start(i) - currentTime;
+    if (gap > 0 && gap < 1 && !ahead()) screen.currentTime = buffered.start(i) + 0.001;
+  }
+  screen.playbackRate = ahead() < 0.25 && !run.isComplete ? 0.9 : 1;
+};
+
+const onFrame = (source, now, seconds) => {
+  if (!run || source !== video() || !run.fps) return;
+  const frame = Math.round(seconds * run.fps);
+  if (host.dataset.state === "playing" && !document.hidden && run.seenAt && now - run.seenAt > STALL_MS) run.stalls++;
+  run.seenAt = document.hidden || source.paused ? null : now;
+  const segment = run.segments.find((one) => one.frame <= frame && frame < one.end);
+  host.dataset.frame = frame;
+  host.dataset.stalls = run.stalls;
+  if (host.dataset.state === "starting") part(".cover").hidden = true;
+  if (segment && host.dataset.prompt !== String(segment.prompt_index)) {
+    host.dataset.prompt = segment.prompt_index;
+    part(".caption").textContent = segment.prompt;
+  }
+  tellPlayhead(seconds);
+};
+
+const tellPlayhead = (seconds) =>
+  window.dispatchEvent(new CustomEvent("longlive:playhead", { detail: { seconds, number: run.number } }));
+
+const watchVideo = (one) => {
+  if (!one || watched.has(one)) return;
+  watched.add(one);
+  const seen = (now, meta) => {
+    onFrame(one, now, meta.mediaTime);
+    one.requestVideoFrameCallback(seen);
+  };
+  if (one.requestVideoFrameCallback) one.requestVideoFrameCallback(seen);
+  else one.addEventListener("timeupdate", () => onFrame(one, performance.now(), one.currentTime));
+  const mine = () => run && one === video() && host.dataset.state !== "failed";
+  one.addEventListener("playing", () => mine() && setState("playing"));
+  one.addEventListener("pause", () => {
+    if (!mine() || one.ended) return;
+    run.seenAt = null;
+    if (run.isPlaying || run.mode !== "live") setState("paused");
+  });
+  one.addEventListener("ended", () => mine() && setState("ended"));
+};
+
+const tick = () => {
+  const one = video();
+  watchVideo(one);
+  if (run.mode === "live" && run.isPlaying) steady();
+  const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
+  if (run.isComplete) {
+    if (!one || one.ended || !run.segments.length) clearInterval(run.timer);
+    return;
+  }
+  server.playhead({ token: run.token, seconds: one?.currentTime ?? 0, playing: isPlaying }).catch(() => {});
+};
+
+const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
+  part(".figures").hidden = false;
+  part(".fps").textContent = `${fps.toFixed(1)} pictures/s`;
+  part(".delay").textContent = `${delay.toFixed(1)} s`;
+  part(".chunk").textContent = `${Math.round(chunk)} ms`;
+};
+
+const finish = (message) => {
+  run.isComplete = true;
+  if (message.has_take) host.dataset.take = "yes";
+  if (!run.segments.length) setState(message.failed ? "failed" : "idle");
+  if (run.mode === "live") pump();
+};
+
+watch("value", () => {
+  const message = props.value;
+  if (!message?.number || message.number < (run?.number ?? 0)) return;
+  if (message.number !== run?.number) open(message);
+  else if (message.serial <= run.serial) return;
+  run.serial = message.serial;
+  if (message.kind === "segment") addSegment(message);
+  if (message.kind === "end") finish(message);
+});
+
+const start = () => trigger(mode === "compatible" ? "compatible" : "live");
+window.addEventListener("longlive:start", start);
+window.addEventListener("longlive:enter", () => (run && !run.isComplete ? trigger("inject") : start()));
+window.addEventListener("longlive:mode", (event) => (mode = event.detail));
+
+part(".pause").addEventListener("click", () => {
+  const one = video();
+  if (one.paused) one.play();
+  else one.pause();
+});
+part(".full").addEventListener("click", () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else (part(".stage").requestFullscreen ?? screen.webkitEnterFullscreen)?.call(part(".stage"));
+});
+
+Object.assign(host.dataset, { frame: "-1", prompt: "-1", stalls: "0", mode: "live" });
+setState("idle");
+watchVideo(screen);
