@@ -40,6 +40,8 @@ PARTS = {
 # Fields of a ModelConfig that come from the other config files, and of longlive.json that are not its own.
 ELSEWHERE = ("transformer", "spatial_scale", "temporal_scale")
 EXTRA_FACTS = ("format", "prediction", "card")
+# What a Wan VAE's config may leave out.
+WAN_VAE = {"z_dim": 16, "scale_factor_spatial": 8, "scale_factor_temporal": 4}
 # What diffusers' WanTransformer3DModel can be told and ours cannot: each has this value, or is left out.
 FIXED = {
     "qk_norm": "rms_norm_across_heads",
@@ -95,11 +97,10 @@ def load_models(
             cure.
     """
     folder = find_model(name)
-    facts = _read_json(folder / "longlive.json")
-    vae = _load_vae(folder / "vae")
-    config = _read_config(folder, facts, vae)
+    config, facts = read_config(folder), _read_json(folder / "longlive.json")
     transformer = CausalWanTransformer(config.transformer)
     _fill(transformer, folder / "transformer" / WEIGHTS)
+    vae = _load_vae(folder / "vae")
     text_encoder = _load_text_encoder(folder, config)
     for module in (transformer, vae, text_encoder.model):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
@@ -107,6 +108,28 @@ def load_models(
         fold_time(vae)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(str(name), config, transformer, text_encoder, vae, card, digest, folder)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The facts of a model, from its config files alone; CheckpointError as in ``load_models``."""
+    path = folder / "longlive.json"
+    facts, vae = _read_json(path), WAN_VAE | _read_json(folder / "vae/config.json")
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format is {facts.get('format')!r}, but this version reads format {FORMAT}. "
+            "Fetch the model again, or use the version of LongLive that wrote it."
+        )
+    prediction = facts.get("prediction", "velocity")
+    transformer = _read_transformer_config(folder / "transformer/config.json", prediction)
+    own = {key: value for key, value in facts.items() if key not in EXTRA_FACTS}
+    scales = {"spatial_scale": vae["scale_factor_spatial"], "temporal_scale": vae["scale_factor_temporal"]}
+    _check_fields(ModelConfig, own, path, but=ELSEWHERE)
+    if vae["z_dim"] != transformer.in_channels:
+        raise CheckpointError(
+            f"{folder}: in_channels of the transformer is {transformer.in_channels}, but the VAE's latents "
+            f"have {vae['z_dim']} channels. Use the parts of one model."
+        )
+    return _built(ModelConfig, {"transformer": transformer} | own | scales, path)
 
 
 def save_models(
@@ -155,29 +178,6 @@ def digest_of(folder: Path, facts: dict[str, Any]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _read_config(folder: Path, facts: dict[str, Any], vae: AutoencoderKLWan) -> ModelConfig:
-    path = folder / "longlive.json"
-    if facts.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {facts.get('format')!r}, but this version reads format {FORMAT}. "
-            "Fetch the model again, or use the version of LongLive that wrote it."
-        )
-    prediction = facts.get("prediction", "velocity")
-    transformer = _read_transformer_config(folder / "transformer/config.json", prediction)
-    own = {key: value for key, value in facts.items() if key not in EXTRA_FACTS}
-    scales = {
-        "spatial_scale": vae.config["scale_factor_spatial"],
-        "temporal_scale": vae.config["scale_factor_temporal"],
-    }
-    _check_fields(ModelConfig, own, path, but=ELSEWHERE)
-    if vae.config["z_dim"] != transformer.in_channels:
-        raise CheckpointError(
-            f"{folder}: in_channels of the transformer is {transformer.in_channels}, but the VAE's latents "
-            f"have {vae.config['z_dim']} channels. Use the parts of one model."
-        )
-    return _built(ModelConfig, {"transformer": transformer} | own | scales, path)
 
 
 def _read_transformer_config(path: Path, prediction: str) -> TransformerConfig:
