@@ -227,7 +227,7 @@ class Engine:
         self._lock = threading.Lock()
         self._line: list[Run] = []
         self._chunk_s: float | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="longlive-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="longlive-"))
 
     def warm_up(self) -> None:
         """Make a chunk that nobody sees, so that the first viewer does not wait for one-off work."""
@@ -267,7 +267,7 @@ class Engine:
                 raise BusyError(f"{len(self._line)} stories wait already. Please come back in a few minutes.")
             for run in before:
                 run.stop("A new story was started.", keep=False)
-            run = Run(self, viewer, Path(tempfile.mkdtemp(dir=self._folder)))
+            run = Run(self, viewer, Path(tempfile.mkdtemp(dir=self.folder)))
             run.script(script)
             self._line.append(run)
         producer = Producer(
@@ -281,6 +281,11 @@ class Engine:
         )
         threading.Thread(target=self._work, args=(run, producer), name="longlive-run", daemon=True).start()
         return run
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs go on or wait."""
+        return len(self._line)
 
     def run_of(self, viewer: str) -> Run | None:
         """The viewer's run, if one is going on or waiting."""
@@ -304,7 +309,7 @@ class Engine:
         deadline = time.monotonic() + 10
         while self._line and time.monotonic() < deadline:
             time.sleep(0.02)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def place_of(self, run: Run) -> int:
         """How many runs must end before this one may begin."""

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from longlive.chunks import FrameChunk, SwitchMode
 from longlive.config import ModelConfig, TransformerConfig
+from longlive.engine import Engine
 from longlive.model_card import ModelCard, Story
+from longlive.producer import Limits
 
 CELL = 16
 FRAME_BITS, PROMPT_BITS = 12, 6
@@ -131,3 +135,45 @@ def read_card(picture: np.ndarray) -> tuple[int, int]:
     ]
     frame = sum(bit << place for place, bit in enumerate(values[:FRAME_BITS]))
     return frame, sum(bit << place for place, bit in enumerate(values[FRAME_BITS:]))
+
+
+@dataclass
+class Served:
+    """A page that is being served."""
+
+    url: str
+    engine: Engine
+    models: FakeModels
+
+    def wait_until_empty(self, timeout: float = 10.0) -> None:
+        """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if (
+                not self.engine.num_runs
+                and not self.models.open_now
+                and not list(self.engine.folder.iterdir())
+            ):
+                return
+            time.sleep(0.02)
+        files = list(self.engine.folder.iterdir())
+        raise AssertionError(
+            f"{self.engine.num_runs} runs, {self.models.open_now} sessions, files {files} are left"
+        )
+
+
+@contextmanager
+def serve_page(
+    models: FakeModels | None = None, *, player: str = "live", **limits: float
+) -> Iterator[Served]:
+    """The page over a model of test cards, on a free port."""
+    from longlive.web.page import build_page, page_options
+
+    engine = Engine(models or FakeModels(), open_session=FakeSession, limits=Limits(**limits))
+    page = build_page(engine, player=player)
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options())
+    try:
+        yield Served(url, engine, engine.models)
+    finally:
+        page.close()
+        engine.close()

@@ -1,0 +1,176 @@
+"""The endpoints, as a program calls them with gradio_client."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from tests.fakes import FakeModels, Served, read_card, serve_page
+
+MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve_page(FakeModels(chunk_s=0.05), unwatched_s=20) as page:
+        yield page
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[Client]:
+    client = Client(served.url, verbose=False)
+    yield client
+    client.close()
+    served.wait_until_empty()
+
+
+def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
+    source = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
+    with av.open(source) as video:
+        return [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
+
+
+def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Client) -> None:
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    seen, promise = [], None
+    for player, timeline, words, take, session_file in job:
+        if player["kind"] != "segment":
+            continue
+        seen += cards_of(base64.b64decode(player["data"]))
+        if player["chunk"] == 1:
+            promise, answer, _ = client.predict(JUMP, "soft", api_name="/prompt")
+            assert "will be seen in" in answer
+        if player["chunk"] == 4:
+            client.predict(api_name="/stop")
+    assert promise is not None and 2 <= promise["chunk"] <= 4
+    turn = 9 + 12 * (promise["chunk"] - 1)
+    assert promise["at_seconds"] == pytest.approx(turn / 16, abs=1e-3)
+    assert seen[:turn] == [(number, 0) for number in range(turn)]
+    assert seen[turn:] == [(number, 1) for number in range(turn, len(seen))]
+    assert [span["text"] for span in timeline["spans"]] == [MEADOW, JUMP]
+    assert words == "The story has ended. Its film is below."
+    assert cards_of(take["video"] if isinstance(take, dict) else take) == seen
+    assert json.loads(Path(session_file).read_text())["seed"] == 7
+
+
+def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client: Client) -> None:
+    storyboard = {"prompts": [{"at": 0, "text": MEADOW}, {"at": 1, "text": JUMP, "switch": "hard"}]}
+    video, session_file, words = client.predict(storyboard, 2, 5, api_name="/generate")
+    cards = cards_of(video["video"] if isinstance(video, dict) else video)
+    assert cards == [(number, int(number >= 21)) for number in range(33)]
+    assert json.loads(Path(session_file).read_text())["prompts"][1][1:] == [JUMP, "hard"]
+    assert words.startswith("The story is complete")
+
+
+@pytest.mark.parametrize(
+    "storyboard, seconds, seed, words",
+    [
+        ({"prompts": []}, 2, 7, "no prompts"),
+        ({"prompts": [{"text": ""}]}, 2, 7, "empty"),
+        ({"prompts": [{"text": "a"}]}, 600, 7, "at most 60"),
+        ({"prompts": [{"text": "a"}]}, 2, -3, "seed is -3"),
+        (["a"], 2, 7, "Prompt 0 is 'a'"),
+    ],
+)
+def test_generate_refuses_what_it_cannot_do_in_words(
+    client: Client, storyboard, seconds, seed, words
+) -> None:
+    with pytest.raises(AppError, match=words):
+        client.predict(storyboard, seconds, seed, api_name="/generate")
+
+
+@pytest.mark.parametrize(
+    "prompt, words", [("", "empty"), ("x" * 10_000, "10,000 characters"), ("a\x07b", "U\\+0007")]
+)
+def test_prompts_that_cannot_be_used_are_refused_in_words_and_the_story_goes_on(
+    client, prompt, words
+) -> None:
+    with pytest.raises(AppError, match=words):
+        client.predict(prompt, 7, [], api_name="/start")
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    chunks = (player["chunk"] for player, *_ in job if player["kind"] == "segment")
+    next(chunks)
+    with pytest.raises(AppError, match=words):
+        client.predict(prompt, "soft", api_name="/prompt")
+    assert next(chunks) < next(chunks)
+    client.predict(api_name="/stop")
+
+
+def test_a_prompt_without_a_story_and_a_stop_without_one_are_answered_in_words(client: Client) -> None:
+    with pytest.raises(AppError, match="Press Start first"):
+        client.predict(MEADOW, "soft", api_name="/prompt")
+    assert client.predict(api_name="/stop") == "No story is playing."
+
+
+def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> None:
+    job = client.submit("a dragon on a meadow", 7, [], api_name="/start")
+    outputs = iter(job)
+    assert "has not learnt “dragon”" in next(outputs)[2]
+    with pytest.raises(AppError, match="not in the list of choices"):
+        client.predict(MEADOW, "slow", api_name="/prompt")
+    client.predict(api_name="/stop")
+
+
+def test_two_programs_see_only_their_own_stories(served: Served, client: Client) -> None:
+    other = Client(served.url, verbose=False)
+    jobs = [one.submit(text, 7, [], api_name="/start") for one, text in ((client, MEADOW), (other, JUMP))]
+    for job, own in zip(jobs, (MEADOW, JUMP), strict=True):
+        texts = (player["prompt"] for player, *_ in job if player["kind"] == "segment")
+        assert {next(texts) for _ in range(3)} == {own}
+    for one in (client, other):
+        one.predict(api_name="/stop")
+    other.close()
+
+
+def test_a_new_start_of_the_same_program_ends_the_old_run(served: Served, client: Client) -> None:
+    old = client.submit(MEADOW, 7, [], api_name="/start")
+    next(iter(old))
+    new = client.submit(JUMP, 7, [], api_name="/start")
+    chunks = [
+        player["prompt"] for player, *_ in (next(iter(new)) for _ in range(1)) if player["kind"] == "segment"
+    ]
+    deadline = time.monotonic() + 5
+    while not old.done() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert old.done() and not new.done() and served.engine.num_runs == 1
+    assert chunks in ([], [JUMP])
+    client.predict(api_name="/stop")
+    assert served.models.most_busy == 1
+
+
+def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
+    client = Client(served.url, verbose=False)
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    next(iter(job))
+    job.cancel()
+    served.wait_until_empty()
+    client.close()
+
+
+def test_the_endpoints_read_well(client: Client) -> None:
+    api = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(api) == ["/generate", "/prompt", "/start", "/stop"]
+    names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
+    assert names["/start"] == ["prompt", "seed", "later"]
+    assert names["/prompt"] == ["prompt", "switch"]
+    assert names["/generate"] == ["storyboard", "seconds", "seed"]
+    assert [one["label"] for one in api["/start"]["returns"]][:3] == ["player", "timeline", "message"]
+    assert all(entry["description"] for entry in api.values())
+
+
+def test_with_mcp_only_the_bounded_endpoint_is_public() -> None:
+    from longlive.engine import Engine
+    from longlive.web.page import build_page
+    from tests.fakes import FakeSession
+
+    engine = Engine(FakeModels(), open_session=FakeSession)
+    page = build_page(engine, with_mcp=True)
+    assert list(page.get_api_info()["named_endpoints"]) == ["/generate"]
+    engine.close()
