@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from longlive.config import ModelConfig, TransformerConfig
-from longlive.decoder import fold_time
+from longlive.decoder import quicken
 from longlive.errors import CheckpointError, ConfigError
 from longlive.hub import find_model
 from longlive.model_card import ModelCard
+from longlive.names import check_names
 from longlive.text import TextEncoder
 from longlive.transformer import CausalWanTransformer
 
@@ -105,7 +106,7 @@ def load_models(
     for module in (transformer, vae, text_encoder.model):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
     if torch.device(device).type == "cpu":
-        fold_time(vae)
+        quicken(vae)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(str(name), config, transformer, text_encoder, vae, card, digest, folder)
 
@@ -159,7 +160,7 @@ def save_models(
     _write_json(folder / "longlive.json", facts | {"card": dataclasses.asdict(card or ModelCard())})
     _write_json(folder / "model_index.json", {"_class_name": "LongLive"} | PARTS)
     _write_json(folder / "transformer/config.json", {"_class_name": PARTS["transformer"][1]} | shape)
-    _write_json(folder / "vae/config.json", dict(vae.config) | {"_class_name": PARTS["vae"][1]})
+    _write_json(folder / "vae/config.json", _public(vae.config) | {"_class_name": PARTS["vae"][1]})
     _write_json(folder / "text_encoder/config.json", text_encoder.config.to_dict())
     _write_json(
         folder / "scheduler/scheduler_config.json", {"_class_name": PARTS["scheduler"][1]} | scheduler
@@ -168,6 +169,11 @@ def save_models(
     _save_weights(vae, folder / "vae" / WEIGHTS)
     _save_weights(text_encoder, folder / "text_encoder" / TEXT_WEIGHTS)
     tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def _public(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the notes that diffusers keeps, such as the folder that a config was read from."""
+    return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
 def digest_of(folder: Path, facts: dict[str, Any]) -> str:
@@ -204,10 +210,11 @@ def _check_fields(cls: type, values: Mapping[str, Any], path: Path, *, but: Iter
     known = [field for field in dataclasses.fields(cls) if field.name not in but]
     missing = [field.name for field in known if field.default is MISSING and field.name not in values]
     unknown = sorted(set(values) - {field.name for field in known})
-    if missing or unknown:
-        raise CheckpointError(
-            f"{path}: {_told(missing, unknown, 'fields')} Correct the file, or fetch the model again."
-        )
+    for fault, names in (("lacks the fields", missing), ("has the unknown fields", unknown)):
+        if names:
+            raise CheckpointError(
+                f"{path} {fault} {', '.join(names)}. Correct the file, or fetch the model again."
+            )
 
 
 def _built(cls: type, values: Mapping[str, Any], path: Path) -> Any:
@@ -258,11 +265,7 @@ def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
 def _fill(module: nn.Module, path: Path, tied: tuple[str, ...] = ()) -> None:
     """Load the weights of ``path`` into ``module``; ``tied`` names repeat others, and may be missing."""
     weights, own = _read_weights(path), module.state_dict()
-    missing = [name for name in own if name not in weights and name not in tied]
-    unexpected = [name for name in weights if name not in own]
-    if missing or unexpected:
-        told = _told(missing, unexpected, "keys")
-        raise CheckpointError(f"{path}: {told} The file belongs to another model than the config beside it.")
+    check_names([*weights, *tied], own, str(path))
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
             raise CheckpointError(
@@ -319,12 +322,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _told(missing: list[str], unexpected: list[str], what: str) -> str:
-    parts = [("missing", missing), ("unexpected", unexpected)]
-    return " ".join(f"{kind} {what}: {_listed(names)}." for kind, names in parts if names)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
