@@ -1,7 +1,7 @@
 """A storyboard: which prompt begins at which second; from the command line, a JSON file, or LongLive's JSONL.
 
-    {"prompts": [{"at": 0, "text": "a red ball stands"},
-                 {"at": 5, "text": "a red ball jumps", "switch": "hard"}]}
+{"prompts": [{"at": 0, "text": "a red ball stands"},
+             {"at": 5, "text": "a red ball jumps", "switch": "hard"}]}
 """
 
 import json
@@ -36,7 +36,12 @@ def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[
     """The chunks of a session until ``seconds`` are full, each scene at its time.
 
     Two scenes that are due at the same boundary get a chunk each, in order.
+
+    Raises:
+        ConfigError: if ``seconds`` is not above 0.
     """
+    if not seconds > 0:
+        raise ConfigError("seconds", seconds, "a video must be longer than 0 seconds", "Try 10.")
     waiting = sorted(scenes, key=lambda scene: scene.at)
     while session.seconds < seconds:
         while waiting and waiting[0].at <= session.seconds:

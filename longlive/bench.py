@@ -1,0 +1,227 @@
+"""How fast a model goes, end to end: from the prompt's text to H.264 segments in host memory."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from longlive import __version__
+from longlive.checkpoints import ModelBundle
+from longlive.chunks import FrameChunk
+from longlive.errors import ConfigError
+from longlive.segments import SegmentEncoder
+from longlive.session import Session
+
+PROMPTS = ("a red ball stands on a green meadow", "the red ball jumps on a green meadow")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chunk as it was measured.
+
+    Attributes:
+        start_seconds, num_frames: where it lies in the video, and how many pictures it has.
+        chunk_ms: from its beginning (the prompt's text, if that changed) to the encoded segment.
+        cpu_ms: processor time of this process meanwhile; on a shared machine it tells more.
+        stage_ms: by stage, encode included.
+        is_switch: whether a new prompt began with it.
+        memory_bytes: of the process (CPU) or the device (CUDA) after it.
+    """
+
+    start_seconds: float
+    num_frames: int
+    chunk_ms: float
+    cpu_ms: float
+    stage_ms: dict[str, float]
+    is_switch: bool
+    memory_bytes: int
+
+
+class Bench:
+    """One run of a model, measured chunk by chunk once the first chunk is there and the window is full."""
+
+    def __init__(self, models: ModelBundle, *, switch_every: float = 10.0, **stream: Any) -> None:
+        """Prepare a run with soft prompt switches every so many seconds; ``stream`` as for Session."""
+        if not switch_every > 0:
+            raise ConfigError("switch_every", switch_every, "it must be above 0 seconds", "Try 10.")
+        self.models = models
+        self._prompts = _prompts_of(models)
+        self._switch_every = switch_every
+        self._stream = stream
+        self._encoder = SegmentEncoder(scale=models.config.display_scale)
+        self.first_ms = self.warm_first_ms = 0.0
+        self.samples: list[Sample] = []
+
+    def run(self, seconds: float) -> Iterator[FrameChunk]:
+        """Make a video of this length; gives each chunk, so that a progress bar can follow."""
+        begun = time.perf_counter()
+        session = Session(self.models, self._prompts[0], seed=1, **self._stream)
+        yield self._encoded(session)
+        self.first_ms = (time.perf_counter() - begun) * 1000
+        for _ in range(-(-max(session.stream.window, 0) // session.stream.chunk)):
+            yield self._encoded(session)
+        while session.seconds < seconds:
+            switches = int(session.seconds // self._switch_every)
+            yield self._measured(session, self._prompts[switches % len(self._prompts)])
+        session.close()
+        begun = time.perf_counter()
+        with Session(self.models, self._prompts[0], seed=2, **self._stream) as fresh:
+            self._encoded(fresh)
+        self.warm_first_ms = (time.perf_counter() - begun) * 1000
+
+    def result(self) -> dict[str, Any]:
+        """What was measured; see the README for the fields. Milliseconds, bytes, pictures per second."""
+        facts, plain = self.models.config, [s for s in self.samples if not s.is_switch]
+        switches, num_frames = (
+            [s for s in self.samples if s.is_switch],
+            sum(s.num_frames for s in self.samples),
+        )
+        return {
+            "model": facts.name,
+            "device": _device_name(self.models.device),
+            "dtype": str(self.models.dtype).removeprefix("torch."),
+            "decoder": "wan",
+            "quantization": None,
+            "height": facts.height,
+            "width": facts.width,
+            "frames": num_frames,
+            "fps_denoise": self._fps("text", "switch", "denoise", "remember"),
+            "fps_decode": self._fps("decode"),
+            "fps_encode": self._fps("encode"),
+            "fps_end_to_end": _rate(
+                sum(s.num_frames for s in self.samples), sum(s.chunk_ms for s in self.samples)
+            ),
+            "first_frame_ms": round(self.first_ms, 1),
+            "first_frame_warm_ms": round(self.warm_first_ms, 1),
+            "switch_ms_p50": percentile([s.chunk_ms for s in switches], 50),
+            "switch_ms_p95": percentile([s.chunk_ms for s in switches], 95),
+            "recache_ms_p50": percentile([s.stage_ms["switch"] for s in switches], 50),
+            "chunk_ms_p50": percentile([s.chunk_ms for s in plain], 50),
+            "chunk_ms_p95": percentile([s.chunk_ms for s in plain], 95),
+            "chunk_cpu_ms_p50": percentile([s.cpu_ms for s in plain], 50),
+            "peak_memory_bytes": self._peak_memory(),
+            "minutes": minutes_of(self.samples),
+            "threads": torch.get_num_threads(),
+            "git_revision": _git_revision(),
+            "versions": _versions(),
+        }
+
+    def _encoded(self, session: Session) -> FrameChunk:
+        chunk = session.next_chunk()
+        self._encoder.encode(chunk)
+        return chunk
+
+    def _measured(self, session: Session, prompt: str) -> FrameChunk:
+        begun, cpu = time.perf_counter(), time.process_time()
+        is_switch = prompt != session.prompts[-1].text
+        if is_switch:
+            session.set_prompt(prompt, "soft")
+        chunk = session.next_chunk()
+        decoded = time.perf_counter()
+        self._encoder.encode(chunk)
+        ended = time.perf_counter()
+        self.samples.append(
+            Sample(
+                start_seconds=chunk.start_seconds,
+                num_frames=len(chunk.frames),
+                chunk_ms=(ended - begun) * 1000,
+                cpu_ms=(time.process_time() - cpu) * 1000,
+                stage_ms=session.stage_ms | {"encode": (ended - decoded) * 1000},
+                is_switch=is_switch,
+                memory_bytes=_memory(self.models.device),
+            )
+        )
+        return chunk
+
+    def _fps(self, *stages: str) -> float:
+        spent = sum(sample.stage_ms.get(stage, 0.0) for sample in self.samples for stage in stages)
+        return _rate(sum(sample.num_frames for sample in self.samples), spent)
+
+    def _peak_memory(self) -> int:
+        if self.models.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.models.device)
+        return max((sample.memory_bytes for sample in self.samples), default=0)
+
+
+def minutes_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Medians of each minute of video, and their spread, so that one can see whether time and memory stay flat.
+
+    ``chunk_ms_spread`` is the distance between the quartiles; chunks with a prompt switch are left out.
+    """
+    minutes = []
+    for minute in sorted({int(sample.start_seconds // 60) for sample in samples}):
+        own = [sample for sample in samples if int(sample.start_seconds // 60) == minute]
+        times = [sample.chunk_ms for sample in own if not sample.is_switch]
+        minutes.append(
+            {
+                "minute": minute + 1,
+                "chunk_ms_p50": percentile(times, 50),
+                "chunk_ms_spread": round(percentile(times, 75) - percentile(times, 25), 1),
+                "chunk_cpu_ms_p50": percentile([sample.cpu_ms for sample in own if not sample.is_switch], 50),
+                "peak_memory_bytes": max(sample.memory_bytes for sample in own),
+            }
+        )
+    return minutes
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` percent lie, to a tenth; 0 if there are none."""
+    return round(float(np.percentile(values, share)), 1) if values else 0.0
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as lines for people."""
+    keys = [key for key, value in result.items() if key not in ("minutes", "versions", "git_revision")]
+    lines = [f"{key:<22} {result[key]}" for key in keys]
+    lines.append(f"{'minute':<8}{'chunk ms':>10}{'spread':>8}{'cpu ms':>8}{'memory MB':>11}")
+    for row in result["minutes"]:
+        lines.append(
+            f"{row['minute']:<8}{row['chunk_ms_p50']:>10}{row['chunk_ms_spread']:>8}{row['chunk_cpu_ms_p50']:>8}"
+            f"{row['peak_memory_bytes'] / 1e6:>11.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _prompts_of(models: ModelBundle) -> tuple[str, ...]:
+    stories = [[text for _, text in story.prompts] for story in models.card.stories if len(story.prompts) > 1]
+    return tuple(stories[0]) if stories else PROMPTS
+
+
+def _rate(frames: int, milliseconds: float) -> float:
+    return round(1000 * frames / milliseconds, 2) if milliseconds else 0.0
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def _git_revision() -> str | None:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "diffusers", "transformers", "av")
+    own = {"longlive": __version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in packages}
