@@ -109,7 +109,12 @@ def recache(
     else:
         cache.reset()
     if num_latents:
-        newest = window[:, window.shape[1] - num_latents :]
-        first = start - num_latents
-        options = {"context_noise": context_noise, "with_grad": with_grad}
-        remember_chunk(transformer, newest, prompt, cache, start=first, **options)
+        remember_chunk(
+            transformer,
+            window[:, window.shape[1] - num_latents :],
+            prompt,
+            cache,
+            start=start - num_latents,
+            context_noise=context_noise,
+            with_grad=with_grad,
+        )

@@ -28,6 +28,12 @@ WORDS = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, which wait for each other when other work keeps the cores busy."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model of 32x48 pictures and 12 text tokens; tests may read it, and not change it."""

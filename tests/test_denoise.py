@@ -135,6 +135,20 @@ def test_a_training_rollout_equals_the_stream_and_has_gradients_of_the_exit_step
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize("with_grad", [False, True])
+def test_what_is_remembered_carries_gradients_only_if_asked(with_grad: bool) -> None:
+    model = tiny_transformer().requires_grad_(True)
+    prompt, latents = random_prompt(model), random_latents(6)
+    for start in (3, 6):
+        cache = ListCache(CONFIG, StreamConfig(), TOKENS_PER_LATENT)
+        remember_chunk(model, latents[:, :3], prompt, cache, start=0, with_grad=with_grad)
+        if start == 6:
+            remember_chunk(model, latents[:, 3:], prompt, cache, start=3)
+            recache(model, latents, prompt, cache, start=6, with_grad=with_grad)
+        tensors = [half for layer in (0, 1) for pair in cache.contents(layer).values() for half in pair]
+        assert {tensor.requires_grad for tensor in tensors} == {with_grad}
+
+
 def test_a_rollout_without_gradients_builds_no_graph() -> None:
     model = tiny_transformer().requires_grad_(True)
     with torch.no_grad():
