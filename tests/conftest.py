@@ -30,7 +30,7 @@ WORDS = (
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tiny tensors gain nothing from threads, which wait for each other when other work keeps the cores busy."""
+    """Tiny tensors gain nothing from threads, which wait for each other on busy cores."""
     torch.set_num_threads(1)
 
 
