@@ -21,11 +21,48 @@ SHAPE_WORDS = {
     "cat": ("cat", "cat", "kitten", "kitty", "pussycat"),
 }
 PLACE_WORDS = {
-    "meadow": ("on a green meadow", "on a meadow", "in the meadow", "on the grass", "in a field", "on a lawn", "in a park"),
-    "beach": ("on the beach", "at the beach", "on a sandy beach", "by the sea", "at the seaside", "on the shore", "by the ocean"),
-    "desert": ("in the desert", "in a hot desert", "among dunes", "on a sand dune", "near a cactus", "in the sahara"),
-    "night": ("in a night forest", "in the forest at night", "at night", "under the moon", "in dark woods", "under the stars"),
-    "snow": ("in the snow", "on a snowy field", "in winter", "on the ice", "in snowy mountains", "in a winter landscape"),
+    "meadow": (
+        "on a green meadow",
+        "on a meadow",
+        "in the meadow",
+        "on the grass",
+        "in a field",
+        "on a lawn",
+        "in a park",
+    ),
+    "beach": (
+        "on the beach",
+        "at the beach",
+        "on a sandy beach",
+        "by the sea",
+        "at the seaside",
+        "on the shore",
+        "by the ocean",
+    ),
+    "desert": (
+        "in the desert",
+        "in a hot desert",
+        "among dunes",
+        "on a sand dune",
+        "near a cactus",
+        "in the sahara",
+    ),
+    "night": (
+        "in a night forest",
+        "in the forest at night",
+        "at night",
+        "under the moon",
+        "in dark woods",
+        "under the stars",
+    ),
+    "snow": (
+        "in the snow",
+        "on a snowy field",
+        "in winter",
+        "on the ice",
+        "in snowy mountains",
+        "in a winter landscape",
+    ),
 }
 PLACE_NOUNS = {
     "meadow": ("meadow", "grass", "field", "lawn", "park"),
@@ -35,11 +72,44 @@ PLACE_NOUNS = {
     "snow": ("snow", "winter", "ice", "snowy field"),
 }
 ACTION_WORDS = {
-    "stand": ("stands still", "stands", "waits", "rests", "stays where it is", "does not move", "is standing", "stops"),
-    "left": ("walks left", "walks to the left", "moves left", "goes left", "strolls to the left", "is walking left", "runs left"),
-    "right": ("walks right", "walks to the right", "moves right", "goes right", "strolls to the right", "is walking right", "runs right"),
+    "stand": (
+        "stands still",
+        "stands",
+        "waits",
+        "rests",
+        "stays where it is",
+        "does not move",
+        "is standing",
+        "stops",
+    ),
+    "left": (
+        "walks left",
+        "walks to the left",
+        "moves left",
+        "goes left",
+        "strolls to the left",
+        "is walking left",
+        "runs left",
+    ),
+    "right": (
+        "walks right",
+        "walks to the right",
+        "moves right",
+        "goes right",
+        "strolls to the right",
+        "is walking right",
+        "runs right",
+    ),
     "jump": ("jumps", "jumps up and down", "hops", "leaps", "bounces", "is jumping", "keeps jumping"),
-    "spin": ("spins", "rotates", "twirls", "turns around", "rolls over", "is spinning", "spins round and round"),
+    "spin": (
+        "spins",
+        "rotates",
+        "twirls",
+        "turns around",
+        "rolls over",
+        "is spinning",
+        "spins round and round",
+    ),
     "pulse": ("grows and shrinks", "pulses", "swells", "breathes", "gets bigger and smaller", "is pulsing"),
 }
 ACTION_PARTICIPLES = {
@@ -51,11 +121,66 @@ ACTION_PARTICIPLES = {
     "pulse": ("growing and shrinking", "pulsing", "breathing"),
 }
 VAGUE_WALK = ("walks", "is walking", "strolls", "goes for a walk", "runs", "moves")
-ADJECTIVES = ("little", "small", "cute", "happy", "funny", "big", "smiling", "lovely", "tiny", "friendly", "nice", "shiny")
-OPENINGS = ("a video of", "a picture book page with", "we see", "watch", "look,", "now", "then", "suddenly", "once upon a time", "a cartoon of")
-ENDINGS = ("slowly", "again", "happily", "all day long", "for a while", "with a smile", "alone", "in a picture book", "with big eyes")
+ADJECTIVES = (
+    "little",
+    "small",
+    "cute",
+    "happy",
+    "funny",
+    "big",
+    "smiling",
+    "lovely",
+    "tiny",
+    "friendly",
+    "nice",
+    "shiny",
+)
+OPENINGS = (
+    "a video of",
+    "a picture book page with",
+    "we see",
+    "watch",
+    "look,",
+    "now",
+    "then",
+    "suddenly",
+    "once upon a time",
+    "a cartoon of",
+)
+ENDINGS = (
+    "slowly",
+    "again",
+    "happily",
+    "all day long",
+    "for a while",
+    "with a smile",
+    "alone",
+    "in a picture book",
+    "with big eyes",
+)
 SUBJECT_WORDS = ("thing", "character", "creature", "friend", "something", "it", "toy")
-_SYLLABLES = ("ba", "dra", "gon", "ki", "lo", "mer", "nu", "pi", "ro", "sho", "ta", "vel", "wi", "zu", "er", "ing", "an", "the", "st", "ou")
+_SYLLABLES = (
+    "ba",
+    "dra",
+    "gon",
+    "ki",
+    "lo",
+    "mer",
+    "nu",
+    "pi",
+    "ro",
+    "sho",
+    "ta",
+    "vel",
+    "wi",
+    "zu",
+    "er",
+    "ing",
+    "an",
+    "the",
+    "st",
+    "ou",
+)
 
 
 def known_words() -> tuple[str, ...]:
@@ -68,7 +193,22 @@ def _all_phrases() -> Iterator[str]:
         for phrases in table.values():
             yield from phrases
     yield from (*VAGUE_WALK, *ADJECTIVES, *OPENINGS, *ENDINGS, *SUBJECT_WORDS)
-    yield from ("a", "an", "the", "that", "is", "and", "it", "of", "on", "in", "with", "while", "still", "there")
+    yield from (
+        "a",
+        "an",
+        "the",
+        "that",
+        "is",
+        "and",
+        "it",
+        "of",
+        "on",
+        "in",
+        "with",
+        "while",
+        "still",
+        "there",
+    )
 
 
 def plain_caption(scene: Scene) -> str:
@@ -103,7 +243,14 @@ def brief_caption(scene: Scene, rng: np.random.Generator) -> str:
     verb, participle = _pick(ACTION_WORDS[scene.action], rng), _pick(ACTION_PARTICIPLES[scene.action], rng)
     shape = _pick(SHAPE_WORDS[scene.shape], rng)
     colour = _pick(COLOUR_WORDS[scene.colour], rng)
-    forms = (f"it {verb}", f"now it {verb}", f"the {shape} {verb}", participle, f"{colour} {shape} {participle}", f"then the {colour} {shape} {verb}")
+    forms = (
+        f"it {verb}",
+        f"now it {verb}",
+        f"the {shape} {verb}",
+        participle,
+        f"{colour} {shape} {participle}",
+        f"then the {colour} {shape} {verb}",
+    )
     return _pick(forms, rng)
 
 
@@ -127,7 +274,9 @@ class _Parts:
             _join(self.place + ("," if self.place else ""), subject, self.verb),
             _join(subject, self.participle, self.place),
             _join(subject, self.place, self.verb),
-            _join(_article(participle), participle, self.place) if self.participle else _join(subject, self.place),
+            _join(_article(participle), participle, self.place)
+            if self.participle
+            else _join(subject, self.place),
             _join("there is", subject, self.place, "and it" if self.verb else "", self.verb),
         ]
         return forms[rng.choice(len(forms), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1])]

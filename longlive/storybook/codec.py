@@ -1,7 +1,8 @@
 """The storybook's codec: a small ``AutoencoderKLWan``, and how it is trained.
 
-Trained end to end on pictures of the world, deterministic (the posterior's mean, blurred by a little noise so
-that near latents give near pictures). Most samples are crops round the subject: the settings are learnt long before it.
+Trained end to end on pictures of the world, deterministic (the posterior's mean, blurred by a little noise
+so that near latents give near pictures). Most samples are crops round the subject, since the settings are
+learnt long before it.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
 from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
 from longlive.storybook.workers import average_gradients
-from longlive.storybook.world import FPS, HEIGHT, WIDTH, draw_story, random_scene
+from longlive.storybook.world import WIDTH, draw_story, random_scene
 
 LATENT_CHANNELS = 16
 LATENT_NOISE = 0.10
@@ -24,7 +25,7 @@ CROP = 48
 
 
 def new_codec() -> AutoencoderKLWan:
-    """An untrained codec: 4 x 8 x 8 pixels to 16 numbers, as Wan 2.1's, from a 2 x 2 patch and two halvings."""
+    """An untrained codec: 4 x 8 x 8 pixels to 16 numbers, as Wan 2.1's."""
     return AutoencoderKLWan(
         base_dim=16,
         decoder_base_dim=24,
@@ -46,7 +47,7 @@ def new_codec() -> AutoencoderKLWan:
 def encode_clip(codec: AutoencoderKLWan, pictures: Tensor) -> Tensor:
     """Raw latents (B, 16, 1 + N, H/8, W/8) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
 
-    The same numbers as ``codec.encode``: the first picture alone, then all the others in one pass instead of N.
+    The same numbers as ``codec.encode``: the first picture alone, then all the others in one pass.
     """
     patches = patchify(pictures, 2)
     memory: list[Any] = [None] * codec._cached_conv_counts["encoder"]
@@ -72,7 +73,7 @@ def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, cr
     for _ in range(batch):
         first = int(rng.integers(1, num_frames))
         scenes = [(random_scene(rng), first), (random_scene(rng), num_frames - first)]
-        x = float(rng.uniform(0, WIDTH))
+        x = float(rng.uniform(0, WIDTH))  # anywhere: walks lead there
         clip = draw_story(scenes, rng, start_x=x)
         if crop:
             left = int(np.clip(round((x - CROP / 2 + rng.uniform(-14, 14)) / 8) * 8, 0, WIDTH - CROP))
@@ -83,40 +84,113 @@ def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, cr
 
 
 def train_codec(
-    folder: Path, *, steps: int, rank: int = 0, num_workers: int = 1, batch: int = 6, seed: int = 0, lr: float = 3e-3
+    folder: Path,
+    *,
+    steps: int,
+    rank: int = 0,
+    num_workers: int = 1,
+    batch: int = 6,
+    seed: int = 0,
+    lr: float = 4e-3,
 ) -> None:
-    """Train the codec and leave it in ``folder / "vae"``; goes on from ``folder / "codec.pt"`` if that is there."""
-    torch.manual_seed(seed)
+    """Train the codec and leave it in ``folder / "vae"``; goes on from ``folder / "codec.pt"`` if it is there."""
     codec = new_codec().train()
-    _use_plain_norm(codec)
-    optimizer = MuonAdamW(codec, adam_names=("conv_in", "conv_out", "quant_conv"), lr=lr, weight_decay=0.0)
-    average = MovingAverage(codec, 0.998)
-    first = resume(folder / "codec.pt", codec, optimizer, average)
-    log = TrainingLog(folder / "codec.jsonl", "codec", first, steps, quiet=rank > 0)
-    torch.manual_seed(hash((seed, first, rank)))
-    for step in log.steps():
-        rng = np.random.default_rng([seed, 1, step, rank])
-        crop = step < 0.75 * steps and step % 4 != 0
-        pictures = random_pictures(batch if crop else batch // 2, (9, 17)[step % 2] if crop else (13, 25)[step % 2], rng, crop=crop)
-        optimizer.set_lr(learning_rate(step, steps, lr))
+    _Fit(codec, folder, "codec", steps, rank, batch, seed, lr).run()
+
+
+def train_decoder(
+    folder: Path,
+    *,
+    steps: int,
+    rank: int = 0,
+    num_workers: int = 1,
+    batch: int = 6,
+    seed: int = 0,
+    lr: float = 2e-3,
+) -> None:
+    """Train the decoder of ``folder / "vae"`` further while its latents stay what they are."""
+    codec = AutoencoderKLWan.from_pretrained(folder / "vae").train()
+    codec.encoder.requires_grad_(False)
+    codec.quant_conv.requires_grad_(False)
+    _Fit(codec, folder, "decoder", steps, rank, batch, seed, lr).run()
+
+
+class _Fit:
+    """One training stage of the codec, or of its decoder alone."""
+
+    def __init__(
+        self,
+        codec: AutoencoderKLWan,
+        folder: Path,
+        stage: str,
+        steps: int,
+        rank: int,
+        batch: int,
+        seed: int,
+        lr: float,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.codec, self.folder, self.stage = codec, folder, stage
+        self.steps, self.rank, self.batch, self.seed, self.lr = steps, rank, batch, seed, lr
+        _use_plain_norm(codec)
+        self.optimizer = MuonAdamW(
+            codec, adam_names=("conv_in", "conv_out", "quant_conv"), lr=lr, weight_decay=0.0
+        )
+        self.average = MovingAverage(codec, 0.998)
+        self.checkpoint = folder / f"{stage}.pt"
+        self.first = resume(self.checkpoint, codec, self.optimizer, self.average)
+
+    def run(self) -> None:
+        torch.manual_seed(hash((self.seed, self.first, self.rank)))
+        log = TrainingLog(
+            self.folder / f"{self.stage}.jsonl", self.stage, self.first, self.steps, quiet=self.rank > 0
+        )
+        for step in log.steps():
+            self.optimizer.set_lr(learning_rate(step, self.steps, self.lr))
+            log.write(step, **self._step(self._pictures(step)))
+            self.average.update(self.codec, step)
+            if self.rank == 0 and ((step + 1) % 200 == 0 or step + 1 == self.steps):
+                save_checkpoint(self.checkpoint, step + 1, self.codec, self.optimizer, self.average)
+                self._save()
+
+    def _pictures(self, step: int) -> Tensor:
+        rng = np.random.default_rng([self.seed, 1, step, self.rank])
+        if step < 0.75 * self.steps and step % 4 != 0:
+            return random_pictures(self.batch, (9, 17)[step % 2], rng, crop=True)
+        return random_pictures(self.batch // 2, (13, 25)[step // 4 % 2], rng, crop=False)
+
+    def _step(self, pictures: Tensor) -> dict[str, float]:
         with torch.autocast("cpu", torch.bfloat16):
-            latents = encode_clip(codec, pictures)
+            latents = encode_clip(self.codec, pictures)
             spread = latents.detach().float().std()
-            noisy = latents + LATENT_NOISE * spread * torch.randn_like(latents)
-            decoded = decode_clip(codec, noisy).float()
+            decoded = decode_clip(
+                self.codec, latents + LATENT_NOISE * spread * torch.randn_like(latents)
+            ).float()
         error = decoded - pictures
         square = error.square().mean()
         loss = error.abs().mean() + 2 * square + 1e-3 * (latents.float().square().mean() - 1).abs()
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(codec.parameters())
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimizer.step()
-        average.update(codec, step)
-        log.write(step, loss=loss.item(), psnr=psnr_of(square.item() / 4), spread=spread.item())
-        if rank == 0 and ((step + 1) % 200 == 0 or step + 1 == steps):
-            save_checkpoint(folder / "codec.pt", step + 1, codec, optimizer, average)
-            _save_codec(average, folder, seed)
+        average_gradients(self.codec.parameters())
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        self.optimizer.step()
+        return {"loss": loss.item(), "psnr": psnr_of(square.item() / 4), "spread": spread.item()}
+
+    def _save(self) -> None:
+        codec = new_codec().eval()
+        self.average.copy_to(codec)
+        pictures = random_pictures(16, 25, np.random.default_rng([self.seed, 2]), crop=False)
+        with torch.no_grad():
+            latents = encode_clip(codec, pictures)
+        if self.stage == "codec":
+            codec.register_to_config(
+                latents_mean=latents.mean((0, 2, 3, 4)).tolist(),
+                latents_std=[float(latents.std())] * LATENT_CHANNELS,
+            )
+        else:
+            names = ("latents_mean", "latents_std")
+            codec.register_to_config(**{name: self.codec.config[name] for name in names})
+        codec.save_pretrained(self.folder / "vae")
 
 
 def psnr_of(mean_square: float) -> float:
@@ -135,19 +209,6 @@ def _use_plain_norm(codec: AutoencoderKLWan) -> None:
             module.forward = forward.__get__(module)  # type: ignore[method-assign]
 
 
-def _save_codec(average: MovingAverage, folder: Path, seed: int) -> None:
-    codec = new_codec().eval()
-    average.copy_to(codec)
-    pictures = random_pictures(16, 25, np.random.default_rng([seed, 2]), crop=False)
-    with torch.no_grad():
-        latents = encode_clip(codec, pictures)
-        codec.register_to_config(
-            latents_mean=latents.mean((0, 2, 3, 4)).tolist(),
-            latents_std=[float(latents.std())] * LATENT_CHANNELS,
-        )
-    codec.save_pretrained(folder / "vae")
-
-
 @torch.no_grad()
 def codec_psnr(codec: AutoencoderKLWan, num_frames: int, num_clips: int, seed: int) -> float:
     """Mean PSNR in dB of fresh clips of ``num_frames`` pictures through the codec."""
@@ -158,6 +219,3 @@ def codec_psnr(codec: AutoencoderKLWan, num_frames: int, num_clips: int, seed: i
         decoded = decode_clip(codec, encode_clip(codec, pictures)).clamp(-1, 1)
         values.append(psnr_of(float((decoded - pictures).square().mean()) / 4))
     return float(np.mean(values))
-
-
-__all__ = ["FPS", "HEIGHT", "codec_psnr", "decode_clip", "encode_clip", "new_codec", "psnr_of", "train_codec"]

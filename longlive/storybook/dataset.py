@@ -1,7 +1,7 @@
 """Clips of the world as latents, encoded once and read many times.
 
-A clip has ``NUM_CHUNKS`` chunks. Its story may turn at one chunk border, so that a batch of clips that turn at the
-same border can be trained together; clips are kept in shards by that border (0: no turn).
+A clip has ``NUM_CHUNKS`` chunks. Its story may turn at one chunk border. A batch holds clips that turn at the
+same border, so shards do too (0: no turn).
 """
 
 import json
@@ -74,7 +74,9 @@ def random_turn(scene: Scene, rng: np.random.Generator) -> Scene:
             return turned
 
 
-def encode_shard(codec: AutoencoderKLWan, turn: int, rng: np.random.Generator, *, size: int = SHARD_CLIPS) -> Clips:
+def encode_shard(
+    codec: AutoencoderKLWan, turn: int, rng: np.random.Generator, *, size: int = SHARD_CLIPS
+) -> Clips:
     """Draw and encode one shard."""
     total, border = frames_before(NUM_CHUNKS), frames_before(turn)
     stories, pictures, weights = [], [], []
@@ -91,7 +93,9 @@ def encode_shard(codec: AutoencoderKLWan, turn: int, rng: np.random.Generator, *
     latents = []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for clip in pictures:
-            latents.append(encode_clip(codec, clip.transpose(0, 1)[None].float() / 127.5 - 1)[0].transpose(0, 1).half())
+            latents.append(
+                encode_clip(codec, clip.transpose(0, 1)[None].float() / 127.5 - 1)[0].transpose(0, 1).half()
+            )
     return Clips(turn, torch.stack(latents), torch.from_numpy(np.stack(weights)), stories)
 
 
@@ -108,7 +112,9 @@ def make_dataset(
             clips = encode_shard(codec, int(turns[index]), np.random.default_rng([seed, 6, index]))
             stories = json.dumps([[asdict(scene) for scene in story] for story in clips.scenes])
             tensors = {"latents": clips.latents.contiguous(), "weights": clips.weights.to(torch.uint8)}
-            save_file(tensors, path.with_suffix(".tmp"), metadata={"turn": str(clips.turn), "stories": stories})
+            save_file(
+                tensors, path.with_suffix(".tmp"), metadata={"turn": str(clips.turn), "stories": stories}
+            )
             path.with_suffix(".tmp").rename(path)
 
 
@@ -119,7 +125,9 @@ def load_dataset(folder: Path) -> dict[int, Clips]:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
             stories = [tuple(Scene(**scene) for scene in story) for story in json.loads(facts["stories"])]
-            clips = Clips(int(facts["turn"]), file.get_tensor("latents"), file.get_tensor("weights").bool(), stories)
+            clips = Clips(
+                int(facts["turn"]), file.get_tensor("latents"), file.get_tensor("weights").bool(), stories
+            )
         parts.setdefault(clips.turn, []).append(clips)
     return {turn: _join(turn, shards) for turn, shards in parts.items()}
 

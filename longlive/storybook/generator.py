@@ -1,8 +1,8 @@
 """The storybook's causal transformer, trained as it will run: chunk after chunk, through the cache.
 
-Teacher forcing: for every chunk of a true clip, one pass predicts its clean latents from a noisy copy, and one
-clean pass leaves it in the cache for the chunks after it, with gradients through what is remembered. Where the
-clip's story turns, the cache is rebuilt under the new caption, as at a soft switch of the prompt.
+Teacher forcing: for every chunk of a true clip, one pass predicts its clean latents from a noisy copy, and
+one clean pass leaves it in the cache for the chunks after it, with gradients through what is remembered.
+Where the clip's story turns, the cache is rebuilt under the new caption, as at a soft switch of the prompt.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,9 @@ class Storyteller(nn.Module):
 
     def read(self, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> PromptMemory:
         """The captions as the transformer reads them, with gradients."""
-        rows = tokenizer(captions, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt")
+        rows = tokenizer(
+            captions, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"
+        )
         hidden = self.text_encoder(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"])
         return self.transformer.read_prompt(hidden.last_hidden_state * rows["attention_mask"].unsqueeze(-1))
 
@@ -166,11 +168,13 @@ def train_generator(
     lr: float = 3e-3,
     shards: Path | None = None,
 ) -> None:
-    """Train transformer and text encoder on ``folder / "clips"``; goes on from ``folder / "generator.pt"``."""
+    """Train transformer and text encoder on ``folder / "clips"``; goes on from its last checkpoint."""
     torch.manual_seed(seed)
     config, tokenizer = storybook_config(), new_tokenizer(seed=seed)
     model = Storyteller(config, len(tokenizer)).train()
-    optimizer = MuonAdamW(model, adam_names=("shared", "patch_embedding", "proj_out", "relative_attention_bias"), lr=lr)
+    optimizer = MuonAdamW(
+        model, adam_names=("shared", "patch_embedding", "proj_out", "relative_attention_bias"), lr=lr
+    )
     average = MovingAverage(model, 0.998)
     first = resume(folder / "generator.pt", model, optimizer, average)
     clips = load_dataset(shards or folder / "clips")
@@ -179,7 +183,9 @@ def train_generator(
     for step in log.steps():
         turn = int(np.random.default_rng([seed, 7, step]).choice(TURNS, p=TURN_SHARES))
         drawn = draw_batch(clips[turn], batch, scale, np.random.default_rng([seed, 8, step, rank]))
-        noise = torch.Generator().manual_seed(int(np.random.default_rng([seed, 9, step, rank]).integers(2**62)))
+        noise = torch.Generator().manual_seed(
+            int(np.random.default_rng([seed, 9, step, rank]).integers(2**62))
+        )
         optimizer.set_lr(learning_rate(step, steps, lr))
         with torch.autocast("cpu", torch.bfloat16):
             loss = story_loss(model, tokenizer, drawn, config, noise)

@@ -1,7 +1,8 @@
 """Muon for the matrices and AdamW for the rest, with one learning-rate schedule.
 
-Source: Muon is momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration (K. Jordan, 2024); the
-update's size is matched to AdamW's (arXiv:2502.16982, 0.2 * sqrt(longer side)), so that both share a learning rate.
+Source: Muon is momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration (K. Jordan, 2024);
+the update's size is matched to AdamW's (arXiv:2502.16982, 0.2 * sqrt(longer side)), so that both share a
+learning rate.
 """
 
 import math
@@ -39,8 +40,13 @@ class MuonAdamW(torch.optim.Optimizer):
         for name, parameter in module.named_parameters():
             small = parameter.dim() < 2 or min(parameter.shape[0], parameter[0].numel()) < 16
             (rest if small or any(part in name for part in names) else matrices).append(parameter)
-        groups = [{"params": matrices, "muon": True, "ratio": 1.0}, {"params": rest, "muon": False, "ratio": adam_ratio}]
-        super().__init__(groups, {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": weight_decay})
+        groups = [
+            {"params": matrices, "muon": True, "ratio": 1.0},
+            {"params": rest, "muon": False, "ratio": adam_ratio},
+        ]
+        super().__init__(
+            groups, {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": weight_decay}
+        )
 
     def set_lr(self, lr: float) -> None:
         """Set the matrices' learning rate; AdamW's follows."""
@@ -87,7 +93,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def orthogonalise(updates: Tensor) -> Tensor:
-    """The nearest matrices with all singular values about 1: (N, rows, columns), same dtype, computed in bfloat16."""
+    """The nearest matrices (N, rows, columns) with all singular values about 1; computed in bfloat16."""
     x = updates.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x

@@ -77,7 +77,9 @@ def read(pictures: Tensor) -> Reading:
     if seen.float().mean() < 0.5:
         return Reading(setting, "", "", "", has_one)
     track = _follow(values[seen], masks[seen])
-    return Reading(setting, _read_shape(track), _read_colour(values[seen], track), _read_action(track), has_one)
+    return Reading(
+        setting, _read_shape(track), _read_colour(values[seen], track), _read_action(track), has_one
+    )
 
 
 def _read_setting(values: Tensor) -> tuple[str, Tensor]:
@@ -94,7 +96,7 @@ def _backdrop(setting: str, layout: int) -> Tensor:
 
 
 def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest connected region of each picture (F, H, W), and how many subject-sized regions there are."""
+    """The largest connected region of each picture (F, H, W), and how many regions have a subject's size."""
     labels = _components(different)
     masks, counts = [], []
     for label in labels:
@@ -162,7 +164,9 @@ def _chroma(colours: Tensor) -> Tensor:
 
 def _read_shape(track: _Track) -> str:
     chosen = np.linspace(0, len(track.area) - 1, min(12, len(track.area))).astype(int)
-    crops = torch.stack([_canonical(track.masks[i].float(), track.x[i], track.y[i], track.area[i]) for i in chosen])
+    crops = torch.stack(
+        [_canonical(track.masks[i].float(), track.x[i], track.y[i], track.area[i]) for i in chosen]
+    )
     templates = _templates().flatten(2)
     crops = crops.flatten(1)[:, None, None]
     overlap = torch.minimum(crops, templates).sum(3) / torch.maximum(crops, templates).sum(3)
@@ -170,7 +174,7 @@ def _read_shape(track: _Track) -> str:
 
 
 def _canonical(mask: Tensor, x: float, y: float, area: float) -> Tensor:
-    """A mask (H, W) seen at one size: (24, 24), its centre in the middle, its area that of a disc of radius 0.6."""
+    """A mask (H, W) at one size: (24, 24), its centre in the middle, its area that of a disc of radius 0.6."""
     rolled = mask.roll(round(WIDTH / 2 - float(x)), 1)
     x = float(x) + round(WIDTH / 2 - float(x))
     reach = math.sqrt(float(area) / math.pi) / 0.6

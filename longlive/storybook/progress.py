@@ -15,11 +15,15 @@ from tqdm import tqdm
 class TrainingLog:
     """A progress bar, and one JSON line every ``every`` steps with the running means of what was written."""
 
-    def __init__(self, path: Path, name: str, first: int, num_steps: int, *, every: int = 25, quiet: bool = False) -> None:
+    def __init__(
+        self, path: Path, name: str, first: int, num_steps: int, *, every: int = 25, quiet: bool = False
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._every, self._quiet = path, every, quiet
         self._sums, self._count = dict[str, float](), 0
-        self._bar = tqdm(range(first, num_steps), desc=name, initial=first, total=num_steps, mininterval=5, disable=quiet)
+        self._bar = tqdm(
+            range(first, num_steps), desc=name, initial=first, total=num_steps, mininterval=5, disable=quiet
+        )
         self._start = time.time()
 
     def steps(self) -> Iterator[int]:
@@ -42,10 +46,17 @@ class TrainingLog:
             self._sums, self._count = {}, 0
 
 
-def save_checkpoint(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: Any) -> None:
+def save_checkpoint(
+    path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: Any
+) -> None:
     """Write all that ``resume`` needs; the last whole checkpoint stays until the new one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average.values}
+    state = {
+        "step": step,
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.values,
+    }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)

@@ -45,7 +45,9 @@ class Canvas:
         """A filled disc, or an ellipse ``flat`` times as high as wide."""
         self.fill((self.x - x) ** 2 + ((self.y - y) / flat) ** 2 < radius**2, colour)
 
-    def hills(self, base: float, swing: float, waves: float, phase: float, colour: str, bottom: str | None = None) -> None:
+    def hills(
+        self, base: float, swing: float, waves: float, phase: float, colour: str, bottom: str | None = None
+    ) -> None:
         """Rolling ground below a wave that meets itself at the picture's sides."""
         edge = base + swing * np.sin(2 * np.pi * (waves * self.x / self.right + phase))
         self.fill(self.y > edge, colour, bottom)
@@ -77,7 +79,9 @@ def _meadow(canvas: Canvas, layout: int) -> None:
             canvas.disc(x + dx, y, radius, "ffffff", 0.7)
     canvas.hills(0.56, 0.05, 1, (0.1, 0.6)[layout], "8fcf7d")
     canvas.hills(0.66, 0.02, 2, (0.3, 0.8)[layout], "a6da6c", "7dbb4e")
-    for x, y in (((0.18, 0.93), (0.60, 0.96), (1.32, 0.92)), ((0.12, 0.95), (0.95, 0.93), (1.38, 0.96)))[layout]:
+    for x, y in (((0.18, 0.93), (0.60, 0.96), (1.32, 0.92)), ((0.12, 0.95), (0.95, 0.93), (1.38, 0.96)))[
+        layout
+    ]:
         canvas.disc(x, y, 0.030, "ffffff")
         canvas.disc(x, y, 0.013, "f6c344")
 

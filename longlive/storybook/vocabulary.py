@@ -14,7 +14,9 @@ TEXT_LEN = 48
 TEXT_DIM = 96
 
 
-def new_tokenizer(*, num_captions: int = 20_000, vocab_size: int = 640, seed: int = 0) -> PreTrainedTokenizerFast:
+def new_tokenizer(
+    *, num_captions: int = 20_000, vocab_size: int = 640, seed: int = 0
+) -> PreTrainedTokenizerFast:
     """A Unigram tokenizer learnt from captions; small letters only, and any Latin word in pieces."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -25,12 +27,20 @@ def new_tokenizer(*, num_captions: int = 20_000, vocab_size: int = 640, seed: in
     special = ["<pad>", "</s>", "<unk>"]
     alphabet = list(string.ascii_lowercase + string.digits + ".,!?'-▁")
     trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size, special_tokens=special, unk_token="<unk>", initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size,
+        special_tokens=special,
+        unk_token="<unk>",
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_captions(num_captions, seed), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TEXT_LEN
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=TEXT_LEN,
     )
 
 

@@ -1,4 +1,4 @@
-"""Data-parallel training on the cores of one machine: one single-threaded process a core, gradients averaged by gloo.
+"""Data-parallel training on the cores of one machine: a single-threaded process each, gradients averaged.
 
 On two cores this is faster than one process of two threads, and much faster when something else wants a core.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def train_in_parallel(stage: Callable[..., None], num_workers: int, options: dict[str, Any]) -> None:
-    """Run ``stage(rank=..., num_workers=..., **options)`` in ``num_workers`` processes; 1 stays in this one."""
+    """Run ``stage(rank=, num_workers=, **options)`` in ``num_workers`` processes; 1 stays in this one."""
     if num_workers == 1:
         torch.set_num_threads(1)
         stage(rank=0, num_workers=1, **options)
@@ -24,7 +24,9 @@ def train_in_parallel(stage: Callable[..., None], num_workers: int, options: dic
         torch.multiprocessing.spawn(_work, (stage, num_workers, rendezvous, options), nprocs=num_workers)
 
 
-def _work(rank: int, stage: Callable[..., None], num_workers: int, rendezvous: str, options: dict[str, Any]) -> None:
+def _work(
+    rank: int, stage: Callable[..., None], num_workers: int, rendezvous: str, options: dict[str, Any]
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=num_workers)
     try:

@@ -1,8 +1,8 @@
 """The picture-book world: one subject, drawn by signed distances, that acts in front of a painted setting.
 
-A *story* is a list of scenes. A scene is (setting, shape, colour, action) and lasts some pictures; the subject's
-place, turn and size carry over from scene to scene, and whatever a new scene changes besides the action fades
-over ``FADE_FRAMES``. x is a torus, so the subject is never lost.
+A *story* is a list of scenes. A scene is (setting, shape, colour, action) and lasts some pictures; the
+subject's place, turn and size carry over from scene to scene, and whatever a new scene changes besides the
+action fades over ``FADE_FRAMES``. x is a torus, so the subject is never lost.
 """
 
 import math
@@ -62,7 +62,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Motion:
-    """The subject's state at each picture: x (pixels), height above ground, angle (rad), size, facing in [-1, 1]."""
+    """The subject at each picture: x and lift (pixels), angle (radians), size, facing in [-1, 1]."""
 
     x: np.ndarray
     lift: np.ndarray
@@ -151,7 +151,9 @@ def _lift(action: str, frame: int, lift: float) -> float:
     return max(0.0, lift - 4.0)
 
 
-def draw_story(scenes: list[tuple[Scene, int]], rng: np.random.Generator, *, start_x: float | None = None) -> Tensor:
+def draw_story(
+    scenes: list[tuple[Scene, int]], rng: np.random.Generator, *, start_x: float | None = None
+) -> Tensor:
     """Pictures of a story: uint8 (F, 3, 64, 96), RGB.
 
     Args:
@@ -193,7 +195,7 @@ def _backdrop(setting: str, layout: int) -> Tensor:
 
 
 def outline_of(shape: str, a: Tensor, b: Tensor) -> Tensor:
-    """Signed distance, in radii, of points (a to the right, b down, in radii) to an upright shape's outline."""
+    """Signed distance, in radii, of points (a to the right, b down) to an upright shape's outline."""
     return _DISTANCES[shape](a, b)
 
 

@@ -1,0 +1,219 @@
+"""How well the storybook model obeys its prompts: oracle scores beside the codec's ceiling and chance."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from tqdm import tqdm
+
+from longlive.attention import PromptMemory
+from longlive.checkpoints import ModelBundle
+from longlive.chunks import SWITCH_MODES
+from longlive.config import StreamConfig
+from longlive.decoder import StreamingDecoder, encode_pictures
+from longlive.denoise import denoise_chunk, recache, remember_chunk
+from longlive.flow_matching import Timetable
+from longlive.kv_cache import KVCache
+from longlive.noise import draw_noise
+from longlive.storybook.captions import caption
+from longlive.storybook.codec import psnr_of
+from longlive.storybook.dataset import frames_before
+from longlive.storybook.oracle import Reading, read
+from longlive.storybook.world import (
+    ACTIONS,
+    COLOURS,
+    SETTINGS,
+    SHAPES,
+    Scene,
+    draw_story,
+    is_held_out,
+    random_scene,
+)
+
+ATTRIBUTES = ("setting", "shape", "colour", "action")
+CHANCE = {
+    "setting": 1 / len(SETTINGS),
+    "shape": 1 / len(SHAPES),
+    "colour": 1 / len(COLOURS),
+    "action": 1 / len(ACTIONS),
+}
+SWITCH_CHUNK, NUM_CHUNKS = 5, 9
+SKIPPED_FRAMES = 9
+BATCH = 10
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One story to be told: a scene, and the scene with another action that follows it."""
+
+    scene: Scene
+    turned: Scene
+    prompt: str
+    turned_prompt: str
+
+
+def draw_trials(count: int, seed: int) -> list[Trial]:
+    """Fresh prompts; a fifth of them, combinations of attributes that training never saw."""
+    rng = np.random.default_rng([seed, 10])
+    trials = []
+    for index in range(count):
+        scene = random_scene(rng, held_out=index % 5 == 0)
+        others = [replace(scene, action=action) for action in ACTIONS if action != scene.action]
+        turned = others[rng.integers(len(others))]
+        words = caption(scene, rng, complete=True), caption(turned, rng, complete=True)
+        trials.append(Trial(scene, turned, *words))
+    return trials
+
+
+class BatchTeller:
+    """Several stories told at once through the sampling code and the cache that sessions use."""
+
+    def __init__(self, models: ModelBundle, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+        config = models.config
+        self.models, self.seeds = models, seeds
+        self.stream = StreamConfig.of(config)
+        self.timetable = Timetable.of(config)
+        self.cache = KVCache(config.transformer, self.stream, config.tokens_per_latent, batch=len(prompts))
+        self.decoder = StreamingDecoder(models.vae, config.fps)
+        self.prompt = self._read(prompts)
+        self.window = torch.empty(len(prompts), 0, *config.latent_shape)
+        self.chunk = self.start = 0
+
+    def tell(self, num_chunks: int) -> Tensor:
+        """The pictures of the next chunks: uint8 (B, F, 3, H, W)."""
+        return torch.cat([self._tell_chunk() for _ in range(num_chunks)], 1)
+
+    def switch(self, prompts: Sequence[str], mode: str) -> None:
+        """Go on with other prompts, in one of the three ways that sessions know."""
+        self.prompt = self._read(prompts)
+        if mode == "soft":
+            recache(self.models.transformer, self.window, self.prompt, self.cache, start=self.start)
+        elif mode == "hard":
+            self.cache.reset()
+            self.decoder.reset()
+            self.start, self.window = 0, self.window[:, :0]
+
+    def _tell_chunk(self) -> Tensor:
+        size = self.stream.chunk
+        latents = denoise_chunk(
+            self.models.transformer, self._noise, self.prompt, self.cache, self.timetable, start=self.start
+        )
+        remember_chunk(self.models.transformer, latents, self.prompt, self.cache, start=self.start)
+        self.window = torch.cat([self.window, latents], 1)[:, -self.stream.window :]
+        self.start, self.chunk = self.start + size, self.chunk + 1
+        pictures = self.decoder.decode_latents(latents)
+        return ((pictures + 1) * 127.5).round().to(torch.uint8)
+
+    def _noise(self, step: int) -> Tensor:
+        shape = (self.stream.chunk, *self.models.config.latent_shape)
+        return torch.stack(
+            [draw_noise(shape, seed=s, take=0, chunk=self.chunk, step=step) for s in self.seeds]
+        )
+
+    def _read(self, prompts: Sequence[str]) -> PromptMemory:
+        tokens = torch.cat([self.models.text_encoder.encode(prompt).tokens for prompt in prompts])
+        return self.models.transformer.read_prompt(tokens)
+
+
+@torch.no_grad()
+def evaluate_prompts(
+    models: ModelBundle, *, num_prompts: int, seed: int, modes: Sequence[str] = SWITCH_MODES
+) -> dict[str, Any]:
+    """Scores before and after a switch of the action, as shares of what was asked for and of the ceiling.
+
+    Returns:
+        ``before`` and ``after_<mode>``, each with ``score``, ``ceiling`` and ``share`` per attribute (and for
+        ``before`` the scores of held-out combinations); and ``chance``.
+    """
+    trials = draw_trials(num_prompts, seed)
+    scenes, turned = [t.scene for t in trials], [t.turned for t in trials]
+    before: list[Reading] = []
+    after: dict[str, list[Reading]] = {mode: [] for mode in modes}
+    true_before: list[Reading] = []
+    true_after: list[Reading] = []
+    for first in tqdm(range(0, num_prompts, BATCH), desc="prompts", unit="batch"):
+        group = trials[first : first + BATCH]
+        seeds = [seed * 100_003 + first + i for i in range(len(group))]
+        for index, mode in enumerate(modes):
+            teller = BatchTeller(models, [t.prompt for t in group], seeds)
+            pictures = teller.tell(SWITCH_CHUNK)
+            if index == 0:
+                before += [read(clip[SKIPPED_FRAMES:]) for clip in pictures]
+            teller.switch([t.turned_prompt for t in group], mode)
+            after[mode] += [_read_after(clip) for clip in teller.tell(NUM_CHUNKS - SWITCH_CHUNK)]
+        for trial in group:
+            first_part, second_part = _true_story(models.vae, trial, seed)
+            true_before.append(read(first_part[SKIPPED_FRAMES:]))
+            true_after.append(_read_after(second_part))
+    result: dict[str, Any] = {"before": _compare(before, true_before, scenes), "chance": CHANCE}
+    held_out = [i for i, scene in enumerate(scenes) if is_held_out(scene)]
+    result["before"]["held_out"] = _scores([before[i] for i in held_out], [scenes[i] for i in held_out])
+    for mode in modes:
+        result[f"after_{mode}"] = _compare(after[mode], true_after, turned)
+    return result
+
+
+def _read_after(pictures: Tensor) -> Reading:
+    """Read what is seen up to three seconds after a switch, but for its first chunk."""
+    return read(pictures[12:48])
+
+
+def _true_story(vae: AutoencoderKLWan, trial: Trial, seed: int) -> tuple[Tensor, Tensor]:
+    border, total = frames_before(SWITCH_CHUNK), frames_before(NUM_CHUNKS)
+    rng = np.random.default_rng([seed, 11])
+    pictures = through_codec(vae, draw_story([(trial.scene, border), (trial.turned, total - border)], rng))
+    return pictures[:border], pictures[border:]
+
+
+@torch.no_grad()
+def through_codec(vae: AutoencoderKLWan, pictures: Tensor) -> Tensor:
+    """Pictures (F, 3, H, W), uint8, encoded and decoded again."""
+    latents = encode_pictures(vae, pictures[None].float() / 127.5 - 1)
+    decoded = StreamingDecoder(vae, 16).decode_latents(latents)[0]
+    return ((decoded + 1) * 127.5).round().to(torch.uint8)
+
+
+def codec_quality(vae: AutoencoderKLWan, num_frames: int, num_clips: int, seed: int) -> float:
+    """Mean PSNR in dB of true stories of ``num_frames`` pictures through the codec."""
+    rng = np.random.default_rng([seed, 12, num_frames])
+    values = []
+    for _ in range(num_clips):
+        half = num_frames // 2
+        pictures = draw_story([(random_scene(rng), half), (random_scene(rng), num_frames - half)], rng)
+        error = through_codec(vae, pictures).float() - pictures.float()
+        values.append(psnr_of(float(error.square().mean()) / 255**2))
+    return float(np.mean(values))
+
+
+def _compare(readings: list[Reading], truth: list[Reading], scenes: list[Scene]) -> dict[str, Any]:
+    score, ceiling = _scores(readings, scenes), _scores(truth, scenes)
+    share = {name: round(score[name] / max(ceiling[name], 1e-9), 4) for name in ATTRIBUTES}
+    return {"score": score, "ceiling": ceiling, "share": share}
+
+
+def _scores(readings: list[Reading], scenes: list[Scene]) -> dict[str, float]:
+    def mean(is_right: Callable[[Reading, Scene], bool]) -> float:
+        return round(float(np.mean([is_right(r, s) for r, s in zip(readings, scenes, strict=True)])), 4)
+
+    scores = {name: mean(lambda r, s, n=name: getattr(r, n) == getattr(s, n)) for name in ATTRIBUTES}  # type: ignore[misc]
+    return scores | {"one_subject": mean(lambda r, s: r.has_one_subject)}
+
+
+def evaluate_storybook(
+    models: ModelBundle, *, num_prompts: int = 300, seed: int = 0, folder: Path | None = None
+) -> dict[str, Any]:
+    """Everything that is claimed of the storybook model, measured."""
+    result = evaluate_prompts(models, num_prompts=num_prompts, seed=seed)
+    psnr = {str(n): round(codec_quality(models.vae, n, clips, seed), 2) for n, clips in ((81, 12), (321, 6))}
+    return {
+        "model": models.config.name,
+        "digest": models.digest,
+        "prompts": num_prompts,
+        "seed": seed,
+        "codec_psnr_db": psnr,
+    } | result

@@ -1,0 +1,81 @@
+"""From a training folder to the model that people load: averaged weights, in half precision, and its card."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+
+from longlive.checkpoints import save_models
+from longlive.model_card import ModelCard, Story
+from longlive.storybook.captions import known_words
+from longlive.storybook.generator import Storyteller, storybook_config
+from longlive.storybook.vocabulary import new_tokenizer
+
+ABOUT = (
+    "A picture book that draws itself: a ball, cube, star or cat in red, orange, yellow, green, blue or "
+    "purple stands, walks left or right, jumps, spins, or grows and shrinks on a meadow, at the beach, in the "
+    "desert, in a night forest or in the snow."
+)
+STORIES = (
+    Story(
+        "A ball goes for a walk",
+        (
+            (0.0, "a red ball stands on a green meadow"),
+            (5.0, "the red ball jumps on a green meadow"),
+            (10.0, "the red ball walks right on a green meadow"),
+        ),
+    ),
+    Story(
+        "The night cat",
+        (
+            (0.0, "a blue cat walks left in a night forest"),
+            (6.0, "the blue cat spins in a night forest"),
+            (12.0, "the blue cat jumps in a night forest"),
+        ),
+    ),
+    Story(
+        "A star breathes by the sea",
+        (
+            (0.0, "a purple star grows and shrinks on the beach"),
+            (6.0, "the purple star walks right on the beach"),
+        ),
+    ),
+    Story(
+        "Winter cube",
+        ((0.0, "an orange cube jumps in the snow"), (6.0, "the orange cube stands still in the snow")),
+    ),
+    Story(
+        "Round the world",
+        (
+            (0.0, "a yellow ball walks right in the desert"),
+            (6.0, "a yellow ball walks right on the beach"),
+            (12.0, "a yellow ball walks right in the snow"),
+        ),
+    ),
+)
+
+
+def write_model(folder: Path, target: Path, *, seed: int = 0) -> None:
+    """Write the model that the training in ``folder`` has made so far to ``target``, in our layout.
+
+    Args:
+        folder: where the stages left ``vae/`` and ``generator.pt``.
+        target: such as ``assets/storybook``; its files are overwritten.
+        seed: of the training, which also made the tokenizer.
+    """
+    config, tokenizer = storybook_config(), new_tokenizer(seed=seed)
+    model = Storyteller(config, len(tokenizer))
+    state = torch.load(folder / "generator.pt", weights_only=True)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state["average"][name])
+    vae = AutoencoderKLWan.from_pretrained(folder / "vae")
+    save_models(
+        target,
+        config=config,
+        transformer=model.transformer.half(),
+        vae=vae.half(),
+        text_encoder=model.text_encoder.half(),
+        tokenizer=tokenizer,
+        card=ModelCard(about=ABOUT, words=known_words(), stories=STORIES),
+    )
