@@ -14,6 +14,9 @@ from longlive.config import StreamConfig, TransformerConfig
 from longlive.errors import ConfigError
 from longlive.rope import Rope, rotate, runs
 
+_FIRST_LATENTS = 24
+"""Latents that an endless window has room for at first."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -301,9 +304,6 @@ def check_positions(
     if is_relative and (placed if stream.window == -1 else min(placed, stream.window)) > num_positions:
         rule = f"more than {num_positions} visible latents have no positions in this transformer"
         raise ConfigError("window", stream.window, rule, f"Use at most {num_positions}.")
-
-
-_FIRST_LATENTS = 24
 
 
 def _slices(slots: list[int], tokens: int) -> tuple[tuple[slice, slice], ...]:
