@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from longlive.errors import ConfigError
 
@@ -41,7 +43,7 @@ def run_train(args: argparse.Namespace) -> int:
         "num_shards": args.shards,
         "codec_folder": folder / "vae",
     }
-    jobs = {
+    jobs: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
         "codec": (codec.train_codec, common | {"steps": args.codec_steps}),
         "clips": (dataset.make_dataset, clips),
         "generator": (generator.train_generator, common | {"steps": args.generator_steps}),

@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm, patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    AutoencoderKLWan,
+    WanRMS_norm,
+    patchify,
+    unpatchify,
+)
 from torch import Tensor
 
 from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
@@ -93,7 +97,7 @@ def train_codec(
     seed: int = 0,
     lr: float = 4e-3,
 ) -> None:
-    """Train the codec and leave it in ``folder / "vae"``; goes on from ``folder / "codec.pt"`` if it is there."""
+    """Train the codec and leave it in ``folder / "vae"``; goes on from its last checkpoint there."""
     codec = new_codec().train()
     _Fit(codec, folder, "codec", steps, rank, batch, seed, lr).run()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -69,7 +69,7 @@ def random_turn(scene: Scene, rng: np.random.Generator) -> Scene:
             turned = replace(scene, action=ACTIONS[rng.integers(len(ACTIONS))])
         else:
             values = {"setting": SETTINGS, "colour": COLOURS, "shape": SHAPES}[kind]
-            turned = replace(scene, **{kind: values[rng.integers(len(values))]})
+            turned = replace(scene, **{str(kind): values[rng.integers(len(values))]})  # type: ignore[arg-type]
         if turned.attributes != scene.attributes and not is_held_out(turned):
             return turned
 
@@ -79,7 +79,8 @@ def encode_shard(
 ) -> Clips:
     """Draw and encode one shard."""
     total, border = frames_before(NUM_CHUNKS), frames_before(turn)
-    stories, pictures, weights = [], [], []
+    stories: list[tuple[Scene, ...]] = []
+    pictures, weights = [], []
     for _ in range(size):
         scene = random_scene(rng)
         scenes = (scene, random_turn(scene, rng)) if turn else (scene,)

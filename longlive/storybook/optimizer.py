@@ -1,8 +1,8 @@
 """Muon for the matrices and AdamW for the rest, with one learning-rate schedule.
 
-Source: Muon is momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration (K. Jordan, 2024);
-the update's size is matched to AdamW's (arXiv:2502.16982, 0.2 * sqrt(longer side)), so that both share a
-learning rate.
+Source: Muon is momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration (K. Jordan,
+2024); the update's size is matched to AdamW's (arXiv:2502.16982, 0.2 * sqrt(longer side)), so that both
+share a learning rate.
 """
 
 import math
@@ -36,7 +36,8 @@ class MuonAdamW(torch.optim.Optimizer):
         weight_decay: float = 0.01,
     ) -> None:
         names = tuple(adam_names)
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             small = parameter.dim() < 2 or min(parameter.shape[0], parameter[0].numel()) < 16
             (rest if small or any(part in name for part in names) else matrices).append(parameter)
@@ -66,7 +67,7 @@ class MuonAdamW(torch.optim.Optimizer):
     def _step_muon(self, parameters: list[Tensor], group: dict) -> None:
         same_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in parameters:
-            grad = parameter.grad.flatten(1)
+            grad = _grad(parameter).flatten(1)
             state = self.state[parameter]
             average = state.setdefault("momentum", torch.zeros_like(grad))
             average.lerp_(grad, 1 - group["momentum"])
@@ -85,11 +86,16 @@ class MuonAdamW(torch.optim.Optimizer):
             if not state:
                 state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
             state["step"] += 1
-            state["mean"].lerp_(parameter.grad, 1 - fast)
-            state["square"].lerp_(parameter.grad.square(), 1 - slow)
+            state["mean"].lerp_(_grad(parameter), 1 - fast)
+            state["square"].lerp_(_grad(parameter).square(), 1 - slow)
             mean = state["mean"] / (1 - fast ** state["step"])
             spread = (state["square"] / (1 - slow ** state["step"])).sqrt_().add_(1e-8)
             parameter.addcdiv_(mean, spread, value=-group["lr"])
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def orthogonalise(updates: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def _read_shape(track: _Track) -> str:
 
 
 def _canonical(mask: Tensor, x: float, y: float, area: float) -> Tensor:
-    """A mask (H, W) at one size: (24, 24), its centre in the middle, its area that of a disc of radius 0.6."""
+    """A mask (H, W) at one size: (24, 24), centred, its area that of a disc of radius 0.6."""
     rolled = mask.roll(round(WIDTH / 2 - float(x)), 1)
     x = float(x) + round(WIDTH / 2 - float(x))
     reach = math.sqrt(float(area) / math.pi) / 0.6

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from longlive.checkpoints import save_models
 from longlive.model_card import ModelCard, Story
@@ -13,8 +13,8 @@ from longlive.storybook.vocabulary import new_tokenizer
 
 ABOUT = (
     "A picture book that draws itself: a ball, cube, star or cat in red, orange, yellow, green, blue or "
-    "purple stands, walks left or right, jumps, spins, or grows and shrinks on a meadow, at the beach, in the "
-    "desert, in a night forest or in the snow."
+    "purple stands, walks left or right, jumps, spins, or grows and shrinks on a meadow, at the beach, in "
+    "the desert, in a night forest or in the snow."
 )
 STORIES = (
     Story(

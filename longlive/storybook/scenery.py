@@ -39,7 +39,7 @@ class Canvas:
         if bottom is not None:
             weight = np.clip((self.y - 0.55) / 0.45, 0, 1)[None]
             paint = _rgb(colour) * (1 - weight) + _rgb(bottom) * weight * np.ones_like(self._paint)
-        self._paint = np.where(mask[None], paint, self._paint)
+        self._paint = np.where(mask[None], paint, self._paint).astype(np.float32)
 
     def disc(self, x: float, y: float, radius: float, colour: str, flat: float = 1.0) -> None:
         """A filled disc, or an ellipse ``flat`` times as high as wide."""

@@ -61,7 +61,6 @@ def new_text_encoder(vocab_size: int) -> UMT5EncoderModel:
         num_layers=2,
         num_heads=4,
         dropout_rate=0.0,
-        tie_word_embeddings=False,
         pad_token_id=0,
         eos_token_id=1,
     )
