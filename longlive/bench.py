@@ -80,11 +80,9 @@ class Bench:
 
     def result(self) -> dict[str, Any]:
         """What was measured; see the README for the fields. Milliseconds, bytes, pictures per second."""
-        facts, plain = self.models.config, [s for s in self.samples if not s.is_switch]
-        switches, num_frames = (
-            [s for s in self.samples if s.is_switch],
-            sum(s.num_frames for s in self.samples),
-        )
+        facts, num_frames = self.models.config, sum(s.num_frames for s in self.samples)
+        plain = [s for s in self.samples if not s.is_switch]
+        switches = [s for s in self.samples if s.is_switch]
         return {
             "model": facts.name,
             "device": _device_name(self.models.device),
@@ -97,9 +95,7 @@ class Bench:
             "fps_denoise": self._fps("text", "switch", "denoise", "remember"),
             "fps_decode": self._fps("decode"),
             "fps_encode": self._fps("encode"),
-            "fps_end_to_end": _rate(
-                sum(s.num_frames for s in self.samples), sum(s.chunk_ms for s in self.samples)
-            ),
+            "fps_end_to_end": _rate(num_frames, sum(s.chunk_ms for s in self.samples)),
             "first_frame_ms": round(self.first_ms, 1),
             "first_frame_warm_ms": round(self.warm_first_ms, 1),
             "switch_ms_p50": percentile([s.chunk_ms for s in switches], 50),
@@ -153,7 +149,7 @@ class Bench:
 
 
 def minutes_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Medians of each minute of video, and their spread, so that one can see whether time and memory stay flat.
+    """Medians of each minute of video, and their spread: whether time and memory stay flat.
 
     ``chunk_ms_spread`` is the distance between the quartiles; chunks with a prompt switch are left out.
     """

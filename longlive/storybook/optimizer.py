@@ -65,7 +65,7 @@ class MuonAdamW(torch.optim.Optimizer):
                 self._step_adam(parameters, group)
 
     def _step_muon(self, parameters: list[Tensor], group: dict) -> None:
-        same_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        same_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in parameters:
             grad = _grad(parameter).flatten(1)
             state = self.state[parameter]

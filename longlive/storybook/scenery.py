@@ -26,7 +26,7 @@ class Canvas:
         self.y = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / rows
         self.x = (np.arange(columns, dtype=np.float32)[None, :] + 0.5) / rows
         self.right = columns / rows
-        self._paint = np.zeros((3, rows, columns), dtype=np.float32)
+        self._paint: np.ndarray = np.zeros((3, rows, columns), dtype=np.float32)
 
     def gradient(self, top: str, bottom: str, start: float = 0.0, end: float = 1.0) -> None:
         """Fill everything with a vertical gradient between two heights."""

@@ -15,8 +15,8 @@ class LivePlayer(gr.HTML):
     """Plays segments as they come, through MediaSource; its value is the newest message of the run.
 
     A message is a dict: ``number`` of the run and ``serial`` of the message (older ones are ignored),
-    ``kind`` (``begin``, ``segment``, ``notice``, ``end``), and for a segment its H.264 as base64 in ``data`` with
-    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
+    ``kind`` (begin, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
+    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """

@@ -95,8 +95,8 @@ class Endpoints:
         """Start a live story and stream it; a story that you had before ends.
 
         Each output is one chunk of about 0.75 s as H.264 (base64 fragmented MP4, playable by itself), with
-        the timeline and a line of words; the last brings the video and the session file. Send prompts with /prompt and
-        end with /stop, from the same client. A program that does not play gets at most 2 minutes.
+        the timeline and a line of words; the last brings the video and the session file. Send prompts with
+        /prompt and end with /stop, from the same client. A program that does not play gets at most 2 minutes.
 
         Args:
             prompt: What the story begins with.
@@ -153,8 +153,8 @@ class Endpoints:
         """Make a video of a given length from a storyboard.
 
         Args:
-            storyboard: {"prompts": [{"at": 0, "text": "a red ball on a meadow"}, {"at": 4, "text": "the red ball
-                jumps", "switch": "soft"}]}; "switch" is "soft" (default), "hard" or "keep".
+            storyboard: {"prompts": [{"at": 0, "text": "a red ball on a meadow"}, {"at": 4, "text": "the red
+                ball jumps", "switch": "soft"}]}; "switch" is "soft" (default), "hard" or "keep".
             seconds: Length of the video, up to 60.
             seed: Of the noise, a whole number; none for a random one.
 

@@ -39,9 +39,9 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         _draw_header(engine)
         with gr.Row(elem_id="desk", equal_height=False):
-            with gr.Column(scale=3, min_width=320, elem_id="theatre"):
+            with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
-            with gr.Column(scale=2, min_width=300, elem_id="controls"):
+            with gr.Column(scale=5, min_width=300, elem_id="controls"):
                 parts |= _draw_controls(engine, player)
         with gr.Row(elem_id="keepsakes", equal_height=False):
             parts |= _draw_keepsakes()
@@ -76,9 +76,12 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
     def playhead(word: dict[str, Any]) -> bool:
         return endpoints.playhead(word)
 
+    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead])
+    with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
+        compatible = LiveVideo(label="video", show_label=False)
     return {
-        "player": LivePlayer(label="player", elem_id="player", server_functions=[playhead]),
-        "compatible": LiveVideo(label="video", elem_id="compatible", show_label=False),
+        "player": player,
+        "compatible": compatible,
         "timeline": Timeline(label="timeline", elem_id="timeline"),
     }
 
@@ -138,9 +141,9 @@ def _draw_stories(stories: tuple[Story, ...]) -> list[gr.Button]:
 
 
 def _draw_keepsakes() -> dict[str, Any]:
-    with gr.Column(scale=3, min_width=320):
-        take = gr.Video(label="Your film", elem_id="take", interactive=False, buttons=["download"])
-    with gr.Column(scale=2, min_width=300):
+    with gr.Column(scale=8, min_width=320, elem_id="take"):
+        take = gr.Video(label="Your film", interactive=False, buttons=["download"])
+    with gr.Column(scale=5, min_width=300):
         gr.HTML("<h2>Yours to keep</h2><p>The film, and the session file that can make it again.</p>")
         session_file = gr.DownloadButton("Session file", elem_id="session-file")
     return {"take": take, "session_file": session_file}

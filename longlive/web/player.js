@@ -22,7 +22,6 @@ const setState = (state) => {
   badge.hidden = !words[state];
   part(".knobs").hidden = !["playing", "paused"].includes(state);
   const name = state === "paused" ? "Play" : "Pause";
-  part(".pause").textContent = state === "paused" ? "▶" : "❚❚";
   part(".pause").title = name;
   part(".pause").setAttribute("aria-label", name);
   part(".cover").hidden = !["idle", "starting", "waiting"].includes(state);

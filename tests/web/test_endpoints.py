@@ -40,7 +40,8 @@ def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
 def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     seen, promise = [], None
-    for player, timeline, words, take, session_file in job:
+    for output in job:
+        player = output[0]
         if player["kind"] != "segment":
             continue
         seen += cards_of(base64.b64decode(player["data"]))
@@ -49,6 +50,7 @@ def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Clien
             assert "will be seen in" in answer
         if player["chunk"] == 4:
             client.predict(api_name="/stop")
+    _, timeline, words, take, session_file = output
     assert promise is not None and 2 <= promise["chunk"] <= 4
     turn = 9 + 12 * (promise["chunk"] - 1)
     assert promise["at_seconds"] == pytest.approx(turn / 16, abs=1e-3)
