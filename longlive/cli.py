@@ -231,9 +231,11 @@ def _stream(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write(out: Path, chunks: Iterable[FrameChunk], scale: int | None, models: "ModelBundle") -> None:
+    from longlive.animation import write_gif
     from longlive.segments import write_video
 
-    write_video(out, chunks, scale or models.config.display_scale)
+    write = write_gif if out.suffix == ".gif" else write_video
+    write(out, chunks, scale or models.config.display_scale)
 
 
 def _replayed(session: "Session", record: Any, differing: list[int], verify: bool) -> Iterator[FrameChunk]:
