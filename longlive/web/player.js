@@ -144,7 +144,10 @@ const onFrame = (source, now, seconds) => {
   const segment = run.segments.find((one) => one.frame <= frame && frame < one.end);
   host.dataset.frame = frame;
   host.dataset.stalls = run.stalls;
-  if (host.dataset.state === "starting") part(".cover").hidden = true;
+  if (host.dataset.state === "starting") {
+    part(".cover").hidden = true;
+    if (!source.paused) setState("playing"); // gr.Video may have begun before it was watched
+  }
   if (segment && host.dataset.prompt !== String(segment.prompt_index)) {
     host.dataset.prompt = segment.prompt_index;
     part(".caption").textContent = segment.prompt;

@@ -1,0 +1,189 @@
+"""The page in a real browser: what is on the screen is what was asked for."""
+
+import io
+import re
+
+import av
+import pytest
+
+from tests.fakes import read_card
+
+pytestmark = pytest.mark.browser
+
+MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
+COUNT_DRY = """() => {
+  window.dry = 0;
+  document.querySelector('#player video').addEventListener('waiting', () => window.dry++);
+}"""
+INJECTION = '<img src=x onerror="window.hacked = true"><script>window.hacked = true</script>'
+
+
+def test_start_plays_the_pictures_in_order_and_says_which_is_shown(visit) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 16")
+    viewer.page.evaluate(COUNT_DRY)
+    before, (frame, prompt), after = int(viewer.data["frame"]), viewer.card(), int(viewer.data["frame"])
+    assert before <= frame <= after + 1 and prompt == 0
+    viewer.wait("data.frame > 64")
+    assert viewer.page.evaluate("window.dry") == 0
+    assert viewer.text("#player .caption") == MEADOW
+    assert "pictures/s" in viewer.text("#player .figures")
+    assert viewer.errors == []
+
+
+def test_enter_starts_then_injects_and_the_promise_is_kept_to_the_picture(visit) -> None:
+    viewer = visit()
+    viewer.write(MEADOW)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.frame > 8")
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.page.wait_for_selector("#timeline .promised")
+    assert re.search(r"seen in [\d.]+ s", viewer.text("#status"))
+    promised = float(viewer.page.locator("#timeline .promised").get_attribute("data-at"))
+    viewer.wait("data.prompt === '1'")
+    assert viewer.card()[1] == 1
+    viewer.page.wait_for_function("!document.querySelector('#timeline .promised')")
+    assert float(viewer.page.locator("#timeline .chapter").last.get_attribute("data-start")) == promised
+    assert viewer.text("#timeline .chapter[aria-current] .words") == JUMP
+    assert viewer.page.is_enabled("#prompt textarea")
+
+
+def test_stop_leaves_the_film_and_the_session_file(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.frame > 20")
+    viewer.page.click("#stop")
+    viewer.wait("data.state === 'ended'")
+    last = int(viewer.data["frame"])
+    viewer.page.wait_for_selector("#take video")
+    film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(film)) as video:
+        cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
+    assert cards == [(number, 0) for number in range(last + 1)]
+    with viewer.page.expect_download() as download:
+        viewer.page.click("#session-file")
+    assert download.value.suggested_filename == "longlive.json"
+    assert "ended" in viewer.text("#status")
+
+
+def test_a_story_plays_at_a_click_and_turns_at_its_second(visit) -> None:
+    viewer = visit()
+    viewer.page.click("#examples .story >> nth=0")
+    viewer.wait("data.prompt === '1'")
+    frame, prompt = viewer.card()
+    assert prompt == 1 and 33 <= frame <= 40
+    assert viewer.page.input_value("#prompt textarea") == MEADOW
+
+
+def test_start_pressed_twice_makes_one_run_and_plays_the_newer(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.write(JUMP)
+    viewer.page.dblclick("#start")
+    viewer.page.wait_for_function(f"document.querySelector('#player .caption').textContent === '{JUMP}'")
+    viewer.wait("data.state === 'playing' && data.frame > 20")
+    assert served.engine.num_runs == 1 and served.models.most_busy == 1
+
+
+@pytest.mark.parametrize("leave", ["reload", "close", "navigate"])
+def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    assert served.engine.num_runs == 1
+    if leave == "reload":
+        viewer.page.reload()
+    elif leave == "navigate":
+        viewer.page.goto("about:blank")
+    else:
+        viewer.page.close()
+    served.wait_until_empty()
+
+
+def test_two_tabs_see_only_their_own_stories(visit) -> None:
+    first, second = visit(), visit()
+    first.start(MEADOW)
+    second.start("a blue cube rolls on snow")
+    second.write(JUMP)
+    second.page.press("#prompt textarea", "Enter")
+    second.wait("data.prompt === '1'")
+    assert first.data["prompt"] == "0" and first.card()[1] == 0
+    assert first.text("#player .caption") == MEADOW and second.text("#player .caption") == JUMP
+    assert first.page.locator("#timeline .chapter").count() == 1
+
+
+def test_prompts_are_only_ever_text(visit) -> None:
+    viewer = visit()
+    viewer.start(INJECTION)
+    viewer.wait("data.frame > 8")
+    viewer.write(INJECTION + " again")
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.page.wait_for_selector("#timeline .promised")
+    viewer.wait("data.prompt === '1'")
+    assert viewer.text("#player .caption") == INJECTION + " again"
+    assert INJECTION in viewer.text("#timeline")
+    assert viewer.page.evaluate("window.hacked") is None
+    assert viewer.page.locator("#timeline img, #player img, #status img").count() == 0
+
+
+def test_a_prompt_too_long_is_refused_in_words_and_the_film_goes_on(visit) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.write("x" * 10_000)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.page.wait_for_selector("text=10,000 characters")
+    frame = int(viewer.data["frame"])
+    viewer.wait(f"data.state === 'playing' && data.frame > {frame + 30}")
+
+
+def test_a_broken_model_is_told_in_words_and_the_next_start_works(visit, served) -> None:
+    viewer = visit()
+    served.models.break_at = 1
+    viewer.start(MEADOW)
+    viewer.page.wait_for_selector("#status >> text=The model broke at chunk 1")
+    served.models.break_at = None
+    viewer.page.click("#start")
+    viewer.wait("data.frame > 20")
+
+
+def test_pause_stops_the_model_just_ahead_of_the_viewer(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 8")
+    viewer.page.click("#player .pause")
+    viewer.wait("data.state === 'paused'")
+    viewer.page.wait_for_timeout(1500)
+    end = viewer.page.locator("#player video").evaluate("(e) => e.buffered.end(0) - e.currentTime")
+    assert end < 1.8
+    viewer.page.click("#player .pause")
+    viewer.wait(f"data.frame > {int(viewer.data['frame']) + 40}")
+
+
+def test_the_compatible_player_shows_the_same_story(visit) -> None:
+    viewer = visit("?player=hls")
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 8")
+    before, (frame, prompt), after = (
+        int(viewer.data["frame"]),
+        viewer.card("#compatible video"),
+        int(viewer.data["frame"]),
+    )
+    assert before <= frame <= after + 1 and prompt == 0
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.prompt === '1'")
+    assert viewer.card("#compatible video")[1] == 1
+    viewer.page.click("#stop")
+    viewer.wait("data.state === 'ended'")
+    viewer.page.wait_for_selector("#take video")
+    assert viewer.errors == []
+
+
+def test_the_player_can_be_changed_on_the_page(visit) -> None:
+    viewer = visit()
+    viewer.page.click("text=Options")
+    viewer.page.click("#player-mode label:has-text('Compatible')")
+    viewer.start(MEADOW)
+    assert viewer.data["mode"] == "compatible"
+    assert viewer.page.is_visible("#compatible video")
