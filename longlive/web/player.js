@@ -113,17 +113,21 @@ const trim = (limit) => {
 };
 
 const ahead = () => {
-  const { buffered, currentTime } = screen;
+  const { buffered, currentTime } = video();
   for (let i = 0; i < buffered.length; i++) {
     if (buffered.start(i) <= currentTime + 0.05 && currentTime < buffered.end(i)) return buffered.end(i) - currentTime;
   }
   return 0;
 };
 
+// Both players are started here: gr.Video does not play by itself what it got while it was not shown.
 const playWhenReady = () => {
   if (run.isPlaying || (ahead() < START_S && !run.isComplete)) return;
   run.isPlaying = true;
-  screen.play().catch(() => setState("paused"));
+  video().muted = true;
+  video()
+    .play()
+    .catch(() => setState("paused"));
 };
 
 // Past a hole in the buffer; slower while the model is slower than the video.
@@ -181,6 +185,7 @@ const tick = () => {
   const one = video();
   watchVideo(one);
   if (run.mode === "live" && run.isPlaying) steady();
+  if (run.mode === "compatible" && one) playWhenReady();
   const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
   if (run.isComplete) {
     if (!one || one.ended || !run.segments.length) clearInterval(run.timer);
