@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, PromptEmbedding
     from longlive.config import ModelConfig, StreamConfig, TransformerConfig
     from longlive.errors import (
+        BusyError,
         CheckpointError,
         ConfigError,
         LongLiveError,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 _MODULES = ("errors", "config", "chunks", "model_card", "checkpoints", "session")
 
 __all__ = [
+    "BusyError",
     "CheckpointError",
     "ConfigError",
     "FrameChunk",

@@ -77,11 +77,8 @@ def _count(
     tokens = torch.empty(1, config.text_len, config.transformer.text_dim)
     prompt = transformer.read_prompt(tokens)
     chunk = torch.empty(1, stream.chunk, *config.latent_shape)
-    num_chunks = -(-stream.window // stream.chunk) + 1
-    for index in range(num_chunks):
-        transformer(chunk, 0.0, prompt, cache, start=index * stream.chunk)
-    start = (num_chunks - 1) * stream.chunk
-    window = torch.empty(1, stream.window, *config.latent_shape)
+    window, start = torch.empty(1, stream.window, *config.latent_shape), stream.window
+    transformer.remember(window, 0.0, prompt, cache)
     one_pass = _flops(lambda: transformer(chunk, 0.0, prompt, cache, start=start))
     clean_pass = _flops(lambda: transformer.remember(chunk, 0.0, prompt, cache, start=start))
     return {

@@ -1,0 +1,88 @@
+from typing import Any
+
+import pytest
+
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.errors import ConfigError, LongLiveError
+
+SHAPE: dict[str, Any] = dict(
+    num_attention_heads=12,
+    attention_head_dim=128,
+    in_channels=16,
+    out_channels=16,
+    text_dim=4096,
+    freq_dim=256,
+    ffn_dim=8960,
+    num_layers=30,
+)
+MODEL: dict[str, Any] = dict(name="wan", transformer=TransformerConfig(**SHAPE), height=480, width=832)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("num_layers", 0, "at least 1"),
+        ("text_dim", 4096.0, "whole number"),
+        ("patch_size", (2, 2, 2), "Wan 2.1"),
+        ("attention_head_dim", 127, "even"),
+        ("prediction", "noise", "velocity"),
+    ],
+)
+def test_an_impossible_shape_names_field_value_rule_and_cure(field: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        TransformerConfig(**(SHAPE | {field: value}))
+    assert caught.value.field == field
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("height", 488, r"multiple of 16 pixels\. Try 480"),
+        ("width", 0, "at least 1"),
+        ("fps", "16", "whole number"),
+        ("steps", (250, 500), "fall from at most 1000"),
+        ("steps", (1200, 500), "fall from at most 1000"),
+        ("steps", (), "fall from"),
+        ("steps", (500, 0), "above 0"),
+        ("shift", 0.0, "above 0"),
+        ("display_scale", 0, "at least 1"),
+    ],
+)
+def test_an_impossible_fact_names_field_value_rule_and_cure(field: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        ModelConfig(**(MODEL | {field: value}))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sink": 4}, "larger than a chunk.*Use at most 3"),
+        ({"sink": -1}, "negative"),
+        ({"window": 5}, r"must hold the sink \(3\) and the chunk \(3\).*at least 6"),
+        ({"window": 0}, "at least 6"),
+        ({"chunk": 0}, "at least 1"),
+        ({"positions": "sideways"}, "absolute"),
+        ({"context_noise": 1001}, "timestep"),
+        ({"windw": 9}, "choices of a run are"),
+    ],
+)
+def test_an_impossible_choice_names_field_value_rule_and_cure(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        StreamConfig.of(ModelConfig(**MODEL), **changes)
+    assert caught.value.field == next(iter(changes))
+    assert isinstance(caught.value, LongLiveError)
+
+
+def test_sizes_follow_from_the_facts() -> None:
+    model = ModelConfig(**MODEL)
+    assert (model.latent_shape, model.tokens_per_latent, model.transformer.dim) == ((16, 60, 104), 1560, 1536)
+    assert [model.num_frames(latents) for latents in (0, 1, 3, 120)] == [0, 1, 9, 477]
+    assert model.chunk_seconds() == 0.75
+
+
+def test_a_stream_is_what_the_model_was_tuned_with_unless_it_is_told_otherwise() -> None:
+    model = ModelConfig(**(MODEL | {"window": 9, "positions": "relative"}))
+    assert StreamConfig.of(model) == StreamConfig(window=9, positions="relative")
+    assert StreamConfig.of(model, window=-1, sink=0) == StreamConfig(window=-1, sink=0, positions="relative")
