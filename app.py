@@ -13,26 +13,23 @@ from longlive.web.page import build_page, page_options
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, each from the command line, else from ``LONGLIVE_*``, else its default."""
+    """The options: those of the command line, before them those of ``LONGLIVE_*`` in the environment."""
+    about = f"{__doc__} Every option can also stand in the environment, as LONGLIVE_MODEL and so on."
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-
-    def add(name: str, default: str, about: str, **more: object) -> None:
-        variable = f"LONGLIVE_{name.upper()}"
-        value = os.environ.get(variable, default)
-        parser.add_argument(f"--{name}", default=value, help=f"{about} [{variable}]", **more)  # type: ignore[arg-type]
-
-    add("model", "storybook", "name, folder or Hub repository of the model")
-    add("host", "127.0.0.1", "address to listen on; 0.0.0.0 for all")
-    add("port", "7860", "port to listen on", type=int)
-    add("player", "live", "how the page plays unless the viewer chooses", choices=("live", "compatible"))
-    for name, about in (("share", "also open a public link"), ("mcp", "offer /generate as an MCP tool")):
-        value = os.environ.get(f"LONGLIVE_{name.upper()}", "") not in ("", "0")
-        parser.add_argument(
-            f"--{name}", action="store_true", default=value, help=f"{about} [LONGLIVE_{name.upper()}]"
-        )
-    return parser.parse_args(arguments)
+    parser.add_argument("--model", default="storybook", help="name, folder or Hub repository of the model")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
+    parser.add_argument("--port", default=7860, type=int, help="port to listen on")
+    parser.add_argument(
+        "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"
+    )
+    parser.add_argument("--share", action="store_true", help="also open a public link")
+    parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
+    given = {name: os.environ.get(f"LONGLIVE_{name.upper()}", "") for name in vars(parser.parse_args([]))}
+    valued = [f"--{name}={value}" for name, value in given.items() if value and name not in ("share", "mcp")]
+    flags = [f"--{name}" for name in ("share", "mcp") if given[name] not in ("", "0")]
+    return parser.parse_args([*valued, *flags, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def main() -> int:
@@ -42,17 +39,12 @@ def main() -> int:
         engine = Engine(load_models(options.model))
         engine.warm_up()
     except LongLiveError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: {error}\n")
         return 2
     page = build_page(engine, player=options.player, with_mcp=options.mcp)
+    where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     try:
-        page.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            mcp_server=options.mcp or None,
-            **page_options(),
-        )
+        page.launch(**where, mcp_server=options.mcp or None, **page_options())
     finally:
         engine.close()
     return 0
