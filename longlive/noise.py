@@ -27,8 +27,8 @@ def draw_noise(shape: tuple[int, ...], *, seed: int, take: int, chunk: int, step
     return torch.from_numpy(normals.standard_normal(shape, dtype=np.float32))
 
 
-def check_seed(seed: int) -> int:
-    """The seed itself; ConfigError when it is not a whole number from 0 to 2**63 - 1."""
+def check_seed(seed: int, name: str = "seed") -> int:
+    """The seed (or take) itself; ConfigError when it is not a whole number from 0 to 2**63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise ConfigError("seed", seed, "it must be a whole number from 0 to 2**63 - 1", "Try 7.")
+        raise ConfigError(name, seed, "it must be a whole number from 0 to 2**63 - 1", "Try 7.")
     return seed

@@ -77,7 +77,7 @@ class Session:
         """
         self.models = models
         self.stream = StreamConfig.of(models.config, **stream)
-        self.seed, self.take = check_seed(seed), take
+        self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch)
         self.stage_ms: dict[str, float] = {}
         self._events = [PromptEvent(0, check_prompt(prompt), None)]

@@ -187,6 +187,7 @@ def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> Non
     for name, options in {
         "switch": {"switch": "fade"},
         "seed": {"seed": -1},
+        "take": {"take": 1.5},
         "sink": {"sink": 4},
         "wndow": {"wndow": 9},
     }.items():
