@@ -1,5 +1,6 @@
 """The README's snippets run as they stand, its commands are those of CI, and its front matter fits."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_the_snippets_for_clients_run(endpoint: str, address: str):
     video, session_file = scope["video"], scope["session_file"]
     path = Path(str(video["video"] if isinstance(video, dict) else video))
     assert path.stat().st_size > 10_000
+    assert json.loads(Path(str(session_file)).read_text())["prompts"]
 
 
 def test_ci_finds_the_test_command_that_people_are_told():

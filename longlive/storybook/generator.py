@@ -32,6 +32,7 @@ from longlive.transformer import CausalWanTransformer
 SUBJECT_WEIGHT = 4.0
 CONTEXT_NOISE = 0.12
 STEP_SHARE = 0.75
+FIRST_CHUNK_DRAWS = 3
 
 
 def storybook_config() -> ModelConfig:
@@ -129,13 +130,14 @@ def story_loss(
             prompt = model.read(tokenizer, batch.turned_captions)
             recache(model.transformer, context[:, :start], prompt, cache, start=start, with_grad=True)
         clean = batch.latents[:, start : start + CHUNK]
-        timesteps = random_timesteps(timetable, len(clean), rng)
-        sigma = timetable.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
-        noisy = add_noise(clean, torch.randn(clean.shape, generator=rng), sigma)
-        output = model.transformer(noisy, timesteps.unsqueeze(1), prompt, cache, start=start)
-        predicted = prediction_to_clean(output.float(), noisy, sigma, config.transformer.prediction)
-        weight = batch.weights[:, start : start + CHUNK] / sigma.square().clamp_min(0.1)
-        losses.append((weight * (predicted - clean).square()).mean())
+        for _ in range(FIRST_CHUNK_DRAWS if chunk == 0 else 1):  # it alone has nothing but the words to go by
+            timesteps = random_timesteps(timetable, len(clean), rng)
+            sigma = timetable.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
+            noisy = add_noise(clean, torch.randn(clean.shape, generator=rng), sigma)
+            output = model.transformer(noisy, timesteps.unsqueeze(1), prompt, cache, start=start)
+            predicted = prediction_to_clean(output.float(), noisy, sigma, config.transformer.prediction)
+            weight = batch.weights[:, start : start + CHUNK] / sigma.square().clamp_min(0.1)
+            losses.append((weight * (predicted - clean).square()).mean())
         if chunk + 1 < NUM_CHUNKS:
             now = context[:, start : start + CHUNK]
             remember_chunk(model.transformer, now, prompt, cache, start=start, with_grad=True)
@@ -175,7 +177,7 @@ def train_generator(
     optimizer = MuonAdamW(
         model, adam_names=("shared", "patch_embedding", "proj_out", "relative_attention_bias"), lr=lr
     )
-    average = MovingAverage(model, 0.998)
+    average = MovingAverage(model, 0.995)
     first = resume(folder / "generator.pt", model, optimizer, average)
     clips = load_dataset(shards or folder / "clips")
     scale = latent_scale(folder)

@@ -15,7 +15,6 @@ from torch import Tensor
 from longlive.storybook.world import (
     COLOURS,
     HEIGHT,
-    NUM_LAYOUTS,
     PALETTE,
     PULSE_SIZE,
     SETTINGS,
@@ -84,15 +83,12 @@ def read(pictures: Tensor) -> Reading:
 
 def _read_setting(values: Tensor) -> tuple[str, Tensor]:
     still = values.median(0).values
-    best = min(
-        ((setting, layout) for setting in SETTINGS for layout in range(NUM_LAYOUTS)),
-        key=lambda key: float((still - _backdrop(*key)).abs().sum(0).clamp(max=0.5).mean()),
-    )
-    return best[0], _backdrop(*best)
+    best = min(SETTINGS, key=lambda name: float((still - _backdrop(name)).abs().sum(0).clamp(max=0.5).mean()))
+    return best, _backdrop(best)
 
 
-def _backdrop(setting: str, layout: int) -> Tensor:
-    return backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand", layout))
+def _backdrop(setting: str) -> Tensor:
+    return backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand"))
 
 
 def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:

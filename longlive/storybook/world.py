@@ -22,7 +22,6 @@ SETTINGS = ("meadow", "beach", "desert", "night", "snow")
 SHAPES = ("ball", "cube", "star", "cat")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
 ACTIONS = ("stand", "left", "right", "jump", "spin", "pulse")
-NUM_LAYOUTS = 2
 
 PALETTE = {
     "red": (0.90, 0.13, 0.16),
@@ -46,13 +45,12 @@ BOX = 52
 
 @dataclass(frozen=True)
 class Scene:
-    """What one prompt asks for; ``layout`` picks one of the setting's fixed arrangements."""
+    """What one prompt asks for."""
 
     setting: str
     shape: str
     colour: str
     action: str
-    layout: int = 0
 
     @property
     def attributes(self) -> tuple[str, str, str, str]:
@@ -92,7 +90,6 @@ def random_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
             SHAPES[rng.integers(len(SHAPES))],
             COLOURS[rng.integers(len(COLOURS))],
             ACTIONS[rng.integers(len(ACTIONS))],
-            int(rng.integers(NUM_LAYOUTS)),
         )
         if is_held_out(scene) == held_out:
             return scene
@@ -186,12 +183,12 @@ def _fade(scene_index: int, num_frames: int) -> np.ndarray:
 
 def backdrop_of(scene: Scene) -> Tensor:
     """The empty setting, float (3, 64, 96) in [0, 1]."""
-    return _backdrop(scene.setting, scene.layout)
+    return _backdrop(scene.setting)
 
 
-@lru_cache(maxsize=64)
-def _backdrop(setting: str, layout: int) -> Tensor:
-    return torch.from_numpy(paint_setting(setting, layout, HEIGHT, WIDTH))
+@lru_cache(maxsize=len(SETTINGS))
+def _backdrop(setting: str) -> Tensor:
+    return torch.from_numpy(paint_setting(setting, HEIGHT, WIDTH))
 
 
 def outline_of(shape: str, a: Tensor, b: Tensor) -> Tensor:
