@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import WORDS, write_tiny_model
 from safetensors.torch import load_file, save_file
 
 from longlive import ModelBundle, load_models
 from longlive.errors import CheckpointError
+from tests.conftest import WORDS, write_tiny_model
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 

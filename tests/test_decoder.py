@@ -3,12 +3,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_vae
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from longlive.chunks import LatentChunk
 from longlive.decoder import StreamingDecoder, encode_pictures, latent_statistics, quicken, to_uint8
+from tests.conftest import tiny_vae
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_transformer import (
+from torch import Tensor
+
+from longlive.config import StreamConfig
+from longlive.denoise import denoise_chunk, recache, remember_chunk
+from longlive.flow_matching import Timetable
+from longlive.kv_cache import Cache, KVCache, ListCache
+from tests.tiny_transformer import (
     CONFIG,
     STREAMS,
     TOKENS_PER_LATENT,
@@ -13,12 +19,6 @@ from tiny_transformer import (
     random_prompt,
     tiny_transformer,
 )
-from torch import Tensor
-
-from longlive.config import StreamConfig
-from longlive.denoise import denoise_chunk, recache, remember_chunk
-from longlive.flow_matching import Timetable
-from longlive.kv_cache import Cache, KVCache, ListCache
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
 FOUR_STEPS = Timetable(5.0, (1000, 750, 500, 250))

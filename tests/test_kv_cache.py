@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_transformer import CONFIG, STREAMS
 from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
 from longlive.kv_cache import KVCache, ListCache
 from longlive.rope import Rope, rotate
+from tests.tiny_transformer import CONFIG, STREAMS
 
 TOKENS = 2
 CACHES = (KVCache, ListCache)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_transformer import tiny_transformer
 from torch import Tensor
 
 from longlive.errors import CheckpointError
@@ -13,6 +12,7 @@ from longlive.names import (
     transformer_to_released,
     umt5_from_released,
 )
+from tests.tiny_transformer import tiny_transformer
 
 
 def weights() -> dict[str, Tensor]:

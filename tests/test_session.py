@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_tiny_model
 from torch import Tensor
 
 from longlive import ModelBundle, Session, load_models
@@ -17,6 +16,7 @@ from longlive.flow_matching import Timetable
 from longlive.kv_cache import ListCache
 from longlive.noise import draw_noise
 from longlive.session_file import SessionRecord
+from tests.conftest import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_transformer import (
+from torch import Tensor
+
+from longlive import attention, transformer
+from longlive.attention import PromptMemory
+from longlive.config import StreamConfig
+from longlive.kv_cache import KVCache, ListCache
+from longlive.transformer import SINUSOID_BASE, CausalWanTransformer, sinusoid
+from tests.tiny_transformer import (
     CONFIG,
     STREAMS,
     TEXT_DIM,
@@ -14,13 +21,6 @@ from tiny_transformer import (
     random_prompt,
     tiny_transformer,
 )
-from torch import Tensor
-
-from longlive import attention, transformer
-from longlive.attention import PromptMemory
-from longlive.config import StreamConfig
-from longlive.kv_cache import KVCache, ListCache
-from longlive.transformer import SINUSOID_BASE, CausalWanTransformer, sinusoid
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
