@@ -6,7 +6,6 @@ import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 import torch
-import torch
 
 from longlive.checkpoints import load_models
 from longlive.engine import Engine
@@ -27,9 +26,6 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"
     )
     parser.add_argument("--threads", default=1, type=int, help="of torch on the CPU; 1 suits busy cores")
-    parser.add_argument(
-        "--threads", default=1, type=int, help="of the model on the CPU; busy cores gain from few"
-    )
     parser.add_argument("--share", action="store_true", help="also open a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
     given = {name: os.environ.get(f"LONGLIVE_{name.upper()}", "") for name in vars(parser.parse_args([]))}
@@ -41,7 +37,6 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
-    torch.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
     try:
         engine = Engine(load_models(options.model))
