@@ -24,7 +24,7 @@ from longlive.storybook.codec import LATENT_CHANNELS
 from longlive.storybook.dataset import CHUNK, NUM_CHUNKS, TURN_SHARES, TURNS, Clips, load_dataset
 from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
 from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
-from longlive.storybook.vocabulary import TEXT_DIM, TEXT_LEN, new_text_encoder, new_tokenizer
+from longlive.storybook.vocabulary import TEXT_DIM, TEXT_LEN, new_text_encoder, tokenizer_of
 from longlive.storybook.workers import average_gradients
 from longlive.storybook.world import HEIGHT, WIDTH, Scene
 from longlive.transformer import CausalWanTransformer
@@ -172,7 +172,7 @@ def train_generator(
 ) -> None:
     """Train transformer and text encoder on ``folder / "clips"``; goes on from its last checkpoint."""
     torch.manual_seed(seed)
-    config, tokenizer = storybook_config(), new_tokenizer(seed=seed)
+    config, tokenizer = storybook_config(), tokenizer_of(folder, seed)
     model = Storyteller(config, len(tokenizer)).train()
     optimizer = MuonAdamW(
         model, adam_names=("shared", "patch_embedding", "proj_out", "relative_attention_bias"), lr=lr

@@ -9,7 +9,7 @@ from longlive.checkpoints import save_models
 from longlive.model_card import ModelCard, Story
 from longlive.storybook.captions import known_words
 from longlive.storybook.generator import Storyteller, storybook_config
-from longlive.storybook.vocabulary import new_tokenizer
+from longlive.storybook.vocabulary import tokenizer_of
 
 ABOUT = (
     "A picture book that draws itself: a ball, cube, star or cat in red, orange, yellow, green, blue or "
@@ -59,11 +59,11 @@ def write_model(folder: Path, target: Path, *, seed: int = 0) -> None:
     """Write the model that the training in ``folder`` has made so far to ``target``, in our layout.
 
     Args:
-        folder: where the stages left ``vae/`` and ``generator.pt``.
+        folder: where the stages left ``vae/``, ``tokenizer/`` and ``generator.pt``.
         target: such as ``assets/storybook``; its files are overwritten.
-        seed: of the training, which also made the tokenizer.
+        seed: of the training.
     """
-    config, tokenizer = storybook_config(), new_tokenizer(seed=seed)
+    config, tokenizer = storybook_config(), tokenizer_of(folder, seed)
     model = Storyteller(config, len(tokenizer))
     state = torch.load(folder / "generator.pt", weights_only=True)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -42,6 +43,14 @@ def new_tokenizer(
         unk_token="<unk>",
         model_max_length=TEXT_LEN,
     )
+
+
+def tokenizer_of(folder: Path, seed: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of a training folder, made at the first call: its numbers belong to the weights beside it."""
+    path = folder / "tokenizer"
+    if not path.exists():
+        new_tokenizer(seed=seed).save_pretrained(path)
+    return PreTrainedTokenizerFast.from_pretrained(path)
 
 
 def _captions(count: int, seed: int) -> Iterator[str]:
