@@ -46,7 +46,7 @@ def new_tokenizer(
 
 
 def tokenizer_of(folder: Path, seed: int) -> PreTrainedTokenizerFast:
-    """The tokenizer of a training folder, made at the first call: its numbers belong to the weights beside it."""
+    """The tokenizer of a training folder, made at the first call; the weights beside it go by its numbers."""
     path = folder / "tokenizer"
     if not path.exists():
         new_tokenizer(seed=seed).save_pretrained(path)
