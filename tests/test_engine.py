@@ -250,3 +250,15 @@ def test_the_mailbox_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun() -
     mailbox.post(Stop("Stopped."))
     assert mailbox.poll() == [Playhead(1.0), Prompt("b", chunk=5), Stop("Stopped.")]
     assert mailbox.poll(0.01) == []
+
+
+def test_the_real_session_fits_the_engine(tiny_models) -> None:
+    """The doubles of this file keep the contract of ``longlive.session``; this is the proof."""
+    engine = Engine(tiny_models, limits=Limits(ahead_s=99, video_s=2))
+    engine.warm_up()
+    run = engine.start("ada", "a red ball", seed=7, script=[(1.0, "a blue cube", "hard")])
+    *shots, finished = read(run, is_finished, timeout=60)
+    assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 2 + ["a blue cube"] * 2
+    assert [shot.segment.first_frame for shot in shots] == [0, 9, 21, 30]
+    assert json.loads(finished.session_file.read_text())["seed"] == 7 and finished.take.exists()
+    engine.close()

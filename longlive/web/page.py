@@ -37,7 +37,10 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     """
     endpoints = Endpoints(engine)
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        _draw_header(engine)
+        gr.HTML(
+            "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
+            elem_id="header",
+        )
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -62,14 +65,6 @@ def page_options() -> dict[str, Any]:
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "1mb",
     }
-
-
-def _draw_header(engine: Engine) -> None:
-    about = engine.models.card.about or f"Model: {engine.models.config.name}."
-    gr.HTML(
-        f"<header><h1>LongLive</h1><p>A film that goes on while you tell it. {escape(about)}</p></header>",
-        elem_id="header",
-    )
 
 
 def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
@@ -111,6 +106,8 @@ def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
     switch = gr.Radio(_SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch")
     later = gr.JSON([], label="later", visible=False)
     buttons = _draw_stories(stories)
+    if about := engine.models.card.about:
+        gr.HTML(f"<p>{escape(about)}</p>", elem_id="about")
     with gr.Accordion("Options", open=False):
         seed = gr.Number(
             7, label="Seed", info="Same seed, same film. Empty: random.", precision=0, elem_id="seed"

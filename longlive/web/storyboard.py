@@ -61,5 +61,5 @@ def gentle_answer(prompt: str, name: str, card: ModelCard) -> str:
     if not unknown:
         return ""
     named = ", ".join(f"“{word}”" for word in unknown[:4])
-    knows = ", ".join([word for word in card.words if len(word) > 3][:NAMED_WORDS])
-    return f"The {name} model has not learnt {named}. It knows words like {knows}."
+    knows = card.about or f"It knows {', '.join(card.words[:NAMED_WORDS])}."
+    return f"The {name} model has not learnt {named}. {knows}"

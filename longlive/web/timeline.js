@@ -71,10 +71,11 @@ const move = () => {
   const start = spans[0]?.start ?? 0;
   const share = Math.min(1, Math.max(0, (playhead - start) / (length() - start)));
   if (marker) marker.style.left = `${100 * share}%`;
-  strip.setAttribute("aria-label", `The story so far: ${spans.length} parts, playing second ${Math.floor(playhead)}`);
+  const label = `The story so far: ${spans.length} parts, playing second ${Math.floor(playhead)}`;
+  if (strip.getAttribute("aria-label") !== label) strip.setAttribute("aria-label", label);
   for (const item of list.children) {
     const { start: from, end, at } = item.dataset;
-    if (at) item.querySelector(".until").textContent = `in ${Math.max(0, at - playhead).toFixed(1)} s`;
+    if (at) item.lastChild.textContent = `in ${Math.max(0, at - playhead).toFixed(1)} s`;
     else item.toggleAttribute("aria-current", playhead >= from && playhead < end);
   }
 };

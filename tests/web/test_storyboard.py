@@ -39,5 +39,7 @@ def test_unknown_words_are_found_whatever_their_case_and_marks() -> None:
 
 def test_the_gentle_answer_names_what_is_unknown_and_what_is_known() -> None:
     answer = gentle_answer("the red dragon", "storybook", CARD)
-    assert answer == "The storybook model has not learnt “dragon”. It knows words like ball, jumps, meadow."
+    assert answer == "The storybook model has not learnt “dragon”. It knows the, red, ball, jumps, meadow."
+    card = ModelCard(about="It draws balls.", words=CARD.words)
+    assert gentle_answer("a dragon", "storybook", card).endswith("learnt “a”, “dragon”. It draws balls.")
     assert gentle_answer("the red ball", "storybook", CARD) == ""
