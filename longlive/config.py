@@ -45,11 +45,17 @@ class TransformerConfig:
         for name in ("freq_dim", "ffn_dim", "num_layers", "rope_max_seq_len"):
             _check_positive(name, getattr(self, name))
         if self.patch_size[0] != 1:
-            raise ConfigError("patch_size", self.patch_size, "its time part must be 1", "Use a Wan 2.1 checkpoint.")
+            raise ConfigError(
+                "patch_size", self.patch_size, "its time part must be 1", "Use a Wan 2.1 checkpoint."
+            )
         if self.attention_head_dim % 2:
-            raise ConfigError("attention_head_dim", self.attention_head_dim, "RoPE needs an even number", "Make it even.")
+            raise ConfigError(
+                "attention_head_dim", self.attention_head_dim, "RoPE needs an even number", "Make it even."
+            )
         if self.prediction not in get_args(Prediction):
-            raise ConfigError("prediction", self.prediction, f"it must be one of {get_args(Prediction)}", "Correct it.")
+            raise ConfigError(
+                "prediction", self.prediction, f"it must be one of {get_args(Prediction)}", "Correct it."
+            )
 
     @property
     def dim(self) -> int:
@@ -67,7 +73,7 @@ class ModelConfig:
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
         shift: of the flow-matching timetable.
-        chunk, window, sink: latent frames generated together; attended to in all (sink included); kept for ever.
+        chunk, window, sink: latent frames generated together; attended to, sink included; kept for ever.
         positions: how it was trained to count frames.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
@@ -100,10 +106,18 @@ class ModelConfig:
             if size % divisor:
                 nearest = max(divisor, round(size / divisor) * divisor)
                 raise ConfigError(axis, size, f"it must be a multiple of {divisor} pixels", f"Try {nearest}.")
-        if not self.steps or list(self.steps) != sorted(set(self.steps), reverse=True) or self.steps[0] > 1000:
-            raise ConfigError("steps", self.steps, "timesteps must fall from at most 1000", "Try (1000, 750, 500, 250).")
+        if (
+            not self.steps
+            or list(self.steps) != sorted(set(self.steps), reverse=True)
+            or self.steps[0] > 1000
+        ):
+            raise ConfigError(
+                "steps", self.steps, "timesteps must fall from at most 1000", "Try (1000, 750, 500, 250)."
+            )
         if self.steps[-1] <= 0:
-            raise ConfigError("steps", self.steps, "every timestep must be above 0", "Try (1000, 750, 500, 250).")
+            raise ConfigError(
+                "steps", self.steps, "every timestep must be above 0", "Try (1000, 750, 500, 250)."
+            )
         if self.shift <= 0:
             raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
 
@@ -161,15 +175,23 @@ class StreamConfig:
         if self.sink < 0:
             raise ConfigError("sink", self.sink, "it cannot be negative", "Use 0 for no sink.")
         if self.sink > self.chunk:
-            rule = f"a sink larger than a chunk ({self.chunk}) would keep the noise of its later frames for ever"
+            rule = (
+                f"a sink larger than a chunk ({self.chunk}) would keep the noise of its later frames for ever"
+            )
             raise ConfigError("sink", self.sink, rule, f"Use at most {self.chunk}.")
         if self.window != -1 and self.window < self.sink + self.chunk:
             rule = f"the window must hold the sink ({self.sink}) and the chunk ({self.chunk})"
-            raise ConfigError("window", self.window, rule, f"Use at least {self.sink + self.chunk}, or -1 for all.")
+            raise ConfigError(
+                "window", self.window, rule, f"Use at least {self.sink + self.chunk}, or -1 for all."
+            )
         if self.positions not in get_args(Positions):
-            raise ConfigError("positions", self.positions, f"it must be one of {get_args(Positions)}", "Correct it.")
+            raise ConfigError(
+                "positions", self.positions, f"it must be one of {get_args(Positions)}", "Correct it."
+            )
         if not 0 <= self.context_noise <= 1000:
-            raise ConfigError("context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0.")
+            raise ConfigError(
+                "context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0."
+            )
 
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
@@ -177,8 +199,12 @@ class StreamConfig:
         known = {field.name for field in fields(cls)}
         for name in changes:
             if name not in known:
-                raise ConfigError(name, changes[name], f"the choices of a run are {sorted(known)}", "Correct the name.")
-        facts = {name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")}
+                raise ConfigError(
+                    name, changes[name], f"the choices of a run are {sorted(known)}", "Correct the name."
+                )
+        facts = {
+            name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")
+        }
         return cls(**(facts | changes))
 
 
