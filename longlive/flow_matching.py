@@ -1,6 +1,6 @@
 """Flow matching as Wan 2.1 and LongLive do it: timetable, noising, and the clean latents behind a prediction.
 
-Source: rectified flow (arXiv:2209.03003); the shifted timetable of 1000 entries and the rule of the nearest are
+Source: rectified flow (arXiv:2209.03003); the timetable of 1000 entries and the rule of the nearest are
 the released code's (shift 5, no entry at 0: the lowest sigma is 0.00498).
 """
 
