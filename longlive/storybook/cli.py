@@ -19,6 +19,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="which, in their order"
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/storybook"), help="checkpoints and logs")
+    parser.add_argument("--start-from", type=Path, help="train on from the model in this folder")
     parser.add_argument("--out", type=Path, help="where the release goes (default: FOLDER/release)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seed", type=int, default=0)
@@ -49,6 +50,8 @@ def run_train(args: argparse.Namespace) -> int:
         "generator": (generator.train_generator, common | {"steps": args.generator_steps}),
         "decoder": (codec.train_decoder, common | {"steps": args.decoder_steps}),
     }
+    if args.start_from is not None:
+        release.begin_from(args.start_from, folder)
     for stage in sorted(args.stages, key=STAGES.index):
         if stage == "release":
             release.write_model(folder, args.out or folder / "release", seed=args.seed)

@@ -174,10 +174,7 @@ def train_generator(
     torch.manual_seed(seed)
     config, tokenizer = storybook_config(), tokenizer_of(folder, seed)
     model = Storyteller(config, len(tokenizer)).train()
-    optimizer = MuonAdamW(
-        model, adam_names=("shared", "patch_embedding", "proj_out", "relative_attention_bias"), lr=lr
-    )
-    average = MovingAverage(model, 0.995)
+    optimizer, average = new_optimizer(model, lr), MovingAverage(model, 0.995)
     first = resume(folder / "generator.pt", model, optimizer, average)
     clips = load_dataset(shards or folder / "clips")
     scale = latent_scale(folder)
@@ -200,6 +197,12 @@ def train_generator(
         log.write(step, loss=loss.item(), norm=float(norm))
         if rank == 0 and ((step + 1) % 100 == 0 or step + 1 == steps):
             save_checkpoint(folder / "generator.pt", step + 1, model, optimizer, average)
+
+
+def new_optimizer(model: Storyteller, lr: float) -> MuonAdamW:
+    """The optimizer of the generator stage."""
+    names = ("shared", "patch_embedding", "proj_out", "relative_attention_bias")
+    return MuonAdamW(model, adam_names=names, lr=lr)
 
 
 def latent_scale(folder: Path) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,12 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from longlive.checkpoints import save_models
+from longlive.checkpoints import load_models, save_models
 from longlive.model_card import ModelCard, Story
 from longlive.storybook.captions import known_words
-from longlive.storybook.generator import Storyteller, storybook_config
+from longlive.storybook.generator import Storyteller, new_optimizer, storybook_config
+from longlive.storybook.optimizer import MovingAverage
+from longlive.storybook.progress import save_checkpoint
 from longlive.storybook.vocabulary import tokenizer_of
 
 ABOUT = (
@@ -79,3 +81,22 @@ def write_model(folder: Path, target: Path, *, seed: int = 0) -> None:
         tokenizer=tokenizer,
         card=ModelCard(about=ABOUT, words=known_words(), stories=STORIES),
     )
+
+
+def begin_from(source: Path, folder: Path) -> None:
+    """Prepare ``folder`` for training on from the model in ``source``: the inverse of ``write_model``.
+
+    Codec and tokenizer are copied; the generator stage then starts from the weights at step 0,
+    with a fresh optimizer. Nothing happens if ``folder`` holds a checkpoint already.
+    """
+    if (folder / "generator.pt").exists():
+        return
+    models = load_models(source)
+    model = Storyteller(models.config, len(models.text_encoder.tokenizer))
+    model.transformer.load_state_dict(models.transformer.state_dict())
+    model.text_encoder.load_state_dict(models.text_encoder.model.state_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    models.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")
+    AutoencoderKLWan.from_pretrained(models.folder / "vae").float().save_pretrained(folder / "vae")
+    optimizer, average = new_optimizer(model, 3e-3), MovingAverage(model, 0.995)
+    save_checkpoint(folder / "generator.pt", 0, model, optimizer, average)
