@@ -145,7 +145,7 @@ class Served:
     engine: Engine
     models: FakeModels
 
-    def wait_until_empty(self, timeout: float = 10.0) -> None:
+    def wait_until_empty(self, timeout: float = 60.0) -> None:
         """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

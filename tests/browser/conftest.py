@@ -29,6 +29,7 @@ class Viewer:
         self.page, self.served = page, served
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.set_default_timeout(60_000)
         page.goto(served.url + query)
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
         for part in ("#start", "#stop", "#prompt textarea", "#examples .story"):
@@ -47,7 +48,7 @@ class Viewer:
         self.page.click("#start")
         self.wait("data.frame >= 0")
 
-    def wait(self, condition: str, timeout: float = 20) -> float:
+    def wait(self, condition: str, timeout: float = 60) -> float:
         """Wait until a condition on the player's ``data`` holds; the seconds it took."""
         begun = time.monotonic()
         script = f"() => {{ const data = document.querySelector('#player').dataset; return {condition}; }}"
