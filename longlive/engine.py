@@ -38,6 +38,7 @@ from longlive.producer import (
 )
 from longlive.segments import Container
 from longlive.session import Session
+from longlive.storyboard import Scene
 from longlive.text import check_prompt
 
 OUTPUT_REPORTS = 8
@@ -121,12 +122,12 @@ class Run:
                 )
             return self._post(Prompt(text, switch, own[-1].chunk + 1 if own else 0))
 
-    def script(self, prompts: Sequence[tuple[float, str, SwitchMode]]) -> None:
+    def script(self, scenes: Sequence[Scene]) -> None:
         """Plan prompts for given seconds of the take; they give way to the viewer's own."""
         with self._lock:
-            for at, text, switch in prompts:
-                chunk = next(chunk for chunk in itertools.count() if self.start_of(chunk) >= at)
-                self._post(Prompt(check_prompt(text), switch, chunk, scripted=True))
+            for scene in scenes:
+                chunk = next(chunk for chunk in itertools.count() if self.start_of(chunk) >= scene.at)
+                self._post(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
 
     def playhead(self, seconds: float, playing: bool) -> None:
         """Take the player's word of what is on the screen."""
@@ -242,7 +243,7 @@ class Engine:
         prompt: str,
         *,
         seed: int,
-        script: Sequence[tuple[float, str, SwitchMode]] = (),
+        script: Sequence[Scene] = (),
         container: Container = "mp4",
         limits: Limits | None = None,
     ) -> Run:
@@ -252,7 +253,7 @@ class Engine:
             viewer: whose run it is.
             prompt: what it begins with.
             seed: of the noise.
-            script: (seconds, text, switch) of prompts to come.
+            script: the scenes to come.
             container: form of the segments.
             limits: instead of the engine's.
 

@@ -334,10 +334,11 @@ class Producer:
                     self._stop = message
 
     def _due(self) -> Prompt | None:
-        """The prompt for the chunk that begins now; of several, the last."""
-        due = [prompt for prompt in self._prompts if prompt.chunk <= self._next_chunk]
-        self._prompts = [prompt for prompt in self._prompts if prompt.chunk > self._next_chunk]
-        return due[-1] if due else None
+        """The prompt for the chunk that begins now; of several, each gets a chunk, in order."""
+        due = next((prompt for prompt in self._prompts if prompt.chunk <= self._next_chunk), None)
+        if due is not None:
+            self._prompts.remove(due)
+        return due
 
     def _cost_s(self) -> float:
         return sum(seconds for seconds, _ in self._costs) / max(1, len(self._costs))

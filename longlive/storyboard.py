@@ -8,13 +8,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from longlive.chunks import FrameChunk, SwitchMode
+from longlive.chunks import SWITCH_MODES, FrameChunk, SwitchMode
 from longlive.errors import ConfigError
 from longlive.session import Session
 
 SUFFIXES = (".json", ".jsonl")
+MOST_SCENES = 1000
+LATEST_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
             text = [row for row in text.splitlines() if row.strip()][line]
-        prompts = json.loads(text)["prompts"]
-        scenes = [_scene(prompt, index * switch_every) for index, prompt in enumerate(prompts)]
+        return read_scenes(json.loads(text)["prompts"], switch_every=switch_every)
     except OSError as error:
         raise ConfigError(
             "storyboard", str(path), f"it cannot be read ({error})", "Check the name."
@@ -77,18 +78,42 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
     except (ValueError, TypeError, KeyError) as error:
         rule = f"it must hold {{'prompts': [{{'at': seconds, 'text': …}}, …]}} ({error!r})"
         raise ConfigError("storyboard", str(path), rule, "Correct the file.") from error
+
+
+def read_scenes(prompts: Any, *, switch_every: float = 10.0) -> list[Scene]:
+    """The scenes of a storyboard's ``prompts``, in order; the first begins at 0.
+
+    Args:
+        prompts: a list of texts, or of ``{"at": seconds, "text": …, "switch": "soft" | "hard" | "keep"}``,
+            where ``at`` and ``switch`` may be left out.
+        switch_every: seconds between prompts that carry no time of their own.
+
+    Raises:
+        ConfigError: naming the entry that cannot be read.
+    """
+    if not isinstance(prompts, list) or not 0 < len(prompts) <= MOST_SCENES:
+        rule = f"it must be a list of 1 to {MOST_SCENES} prompts"
+        raise ConfigError("prompts", prompts, rule, 'Try [{"at": 0, "text": "a red ball"}].')
+    scenes = [_scene(number, prompt, number * switch_every) for number, prompt in enumerate(prompts)]
     scenes.sort(key=lambda scene: scene.at)
-    if not scenes or scenes[0].at != 0:
-        raise ConfigError(
-            "storyboard", str(path), "its first prompt must be at 0 seconds", "Correct the file."
-        )
+    if scenes[0].at != 0:
+        raise ConfigError("at", scenes[0].at, "the first prompt must be at 0 seconds", "Begin at 0.")
     return scenes
 
 
-def _scene(prompt: Any, at: float) -> Scene:
+def _scene(number: int, prompt: Any, default_at: float) -> Scene:
     if isinstance(prompt, str):
-        return Scene(at, prompt)
-    switch = prompt.get("switch")
-    if switch is not None and switch not in get_args(SwitchMode):
-        raise ValueError(f"switch is {switch!r}, not one of {get_args(SwitchMode)}")
-    return Scene(float(prompt.get("at", at)), str(prompt["text"]), switch)
+        return Scene(default_at, prompt)
+    if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
+        rule = 'it must hold a text and may hold "at" and "switch"'
+        raise ConfigError(f"prompts[{number}]", prompt, rule, 'Try {"at": 0, "text": "a red ball"}.')
+    at, switch = prompt.get("at", default_at), prompt.get("switch")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= LATEST_S:
+        raise ConfigError(
+            f"prompts[{number}].at", at, f"it must be seconds from 0 to {LATEST_S}", "Correct it."
+        )
+    if switch is not None and switch not in SWITCH_MODES:
+        raise ConfigError(
+            f"prompts[{number}].switch", switch, f"it must be one of {SWITCH_MODES}", "Correct it."
+        )
+    return Scene(float(at), prompt["text"], switch)

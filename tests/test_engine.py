@@ -12,6 +12,7 @@ import pytest
 from longlive.engine import Engine, Run, Turns
 from longlive.errors import BusyError, PromptError
 from longlive.producer import Finished, Limits, MemoryMailbox, Notice, Playhead, Prompt, Report, Shot, Stop
+from longlive.storyboard import Scene
 from tests.fakes import FakeModels, FakeSession, read_card
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -91,7 +92,7 @@ def test_a_promise_names_the_chunk_and_second_where_the_prompt_is_seen(make_engi
 
 
 def test_a_story_changes_at_its_seconds_and_gives_way_to_the_viewers_own_prompt(make_engine) -> None:
-    script = [(1.0, JUMP, "soft"), (30.0, "a blue cube", "soft")]
+    script = [Scene(1.0, JUMP), Scene(30.0, "a blue cube")]
     run = make_engine(ahead_s=99, video_s=4).start("ada", MEADOW, seed=0, script=script)
     shots = [report.segment for report in read(run, is_finished) if isinstance(report, Shot)]
     assert next(shot.first_frame for shot in shots if shot.prompt == JUMP) == 21
@@ -256,7 +257,7 @@ def test_the_real_session_fits_the_engine(tiny_models) -> None:
     """The doubles of this file keep the contract of ``longlive.session``; this is the proof."""
     engine = Engine(tiny_models, limits=Limits(ahead_s=99, video_s=2))
     engine.warm_up()
-    run = engine.start("ada", "a red ball", seed=7, script=[(1.0, "a blue cube", "hard")])
+    run = engine.start("ada", "a red ball", seed=7, script=[Scene(1.0, "a blue cube", "hard")])
     *shots, finished = read(run, is_finished, timeout=60)
     assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 2 + ["a blue cube"] * 2
     assert [shot.segment.first_frame for shot in shots] == [0, 9, 21, 30]

@@ -4,7 +4,7 @@ import pytest
 
 from longlive import ModelBundle, Session
 from longlive.errors import ConfigError
-from longlive.storyboard import Scene, play, read_storyboard
+from longlive.storyboard import Scene, play, read_scenes, read_storyboard
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 
@@ -40,7 +40,7 @@ def test_lines_of_prompts_without_times_are_spread_evenly(tmp_path: Path) -> Non
         ('{"prompts": [{"text": 3, "at": "soon"}]}', "it must hold"),
         ('{"prompts": [{"at": 0}]}', "it must hold"),
         ('{"prompts": [{"at": 0, "text": "a", "switch": "fade"}]}', "switch is 'fade'"),
-        ('{"prompts": []}', "first prompt must be at 0"),
+        ('{"prompts": []}', "list of 1 to 1000 prompts"),
         ('{"prompts": [{"at": 1, "text": "a"}]}', "first prompt must be at 0"),
     ],
 )
@@ -75,3 +75,22 @@ def test_two_scenes_due_at_one_boundary_get_a_chunk_each(tiny_models: ModelBundl
 def test_a_video_of_no_length_is_refused(tiny_models: ModelBundle, seconds: float) -> None:
     with pytest.raises(ConfigError, match=r"^seconds is"):
         list(play(Session(tiny_models, RED), [], seconds))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ("a red ball", "^prompts is 'a red ball', but it must be a list"),
+        ([], "1 to 1000 prompts"),
+        ([{"at": 0, "text": "a"}] * 1001, "1 to 1000 prompts"),
+        ([RED, {"at": -1, "text": "a"}], r"^prompts\[1\].at is -1"),
+        ([{"at": float("nan"), "text": "a"}], "at is nan"),
+        ([{"at": True, "text": "a"}], "at is True"),
+        ([{"at": 0}], r"prompts\[0\] is .* must hold a text"),
+        ([3], r"prompts\[0\] is 3"),
+        ([{"text": "a", "switch": "slow"}], r"prompts\[0\].switch is 'slow'"),
+    ],
+)
+def test_prompts_that_cannot_be_read_are_named(prompts: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_scenes(prompts)

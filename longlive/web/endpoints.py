@@ -14,11 +14,12 @@ import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.engine import Engine, Run
-from longlive.errors import ConfigError, LongLiveError, PromptError
+from longlive.errors import ConfigError, LongLiveError
 from longlive.noise import check_seed
 from longlive.producer import Finished, Notice, Report, Shot
 from longlive.segments import Container
-from longlive.web.storyboard import Cue, gentle_answer, read_cues
+from longlive.storyboard import read_scenes
+from longlive.web.words import gentle_answer
 
 POLL_S = 0.02
 SHOWN_SPANS = 20
@@ -162,12 +163,14 @@ class Endpoints:
             the video (MP4), the session file (JSON, which makes the video again) and a line of words.
         """
         with _errors_in_words():
-            (_, text, _), *script = _read_storyboard(storyboard)
+            first, *script = read_scenes(
+                storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
+            )
             limits = replace(
                 self.engine.limits, ahead_s=math.inf, unwatched_s=math.inf, video_s=_read_length(seconds)
             )
             viewer = f"generate-{secrets.token_hex(8)}"
-            run = self.engine.start(viewer, text, seed=_read_seed(seed), script=script, limits=limits)
+            run = self.engine.start(viewer, first.text, seed=_read_seed(seed), script=script, limits=limits)
         try:
             async for report in _reports(run):
                 match report:
@@ -205,9 +208,8 @@ class Endpoints:
         viewer, container = _viewer(request), _CONTAINERS[mode]
         with _errors_in_words():
             number = _read_seed(seed)
-            run = self.engine.start(
-                viewer, prompt, seed=number, script=read_cues(later or []), container=container
-            )
+            _, *script = read_scenes([{"at": 0, "text": prompt}, *(later or [])])
+            run = self.engine.start(viewer, prompt, seed=number, script=script, container=container)
         words = f"Preparing the first pictures, with seed {number}. {self._advice(prompt)}".strip()
         visit = self._visits[viewer] = Visit(run, next(self._numbers), mode, words, until=0.3)
         try:
@@ -278,15 +280,6 @@ def _segment_fields(segment: MediaSegment, *, with_data: bool) -> dict[str, Any]
         "mime": segment.mime,
         "data": base64.b64encode(segment.data).decode() if with_data else "",
     }
-
-
-def _read_storyboard(storyboard: Any) -> list[Cue]:
-    cues = read_cues(storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard)
-    if not cues:
-        raise PromptError(
-            'The storyboard has no prompts. Try {"prompts": [{"at": 0, "text": "a red ball"}]}.'
-        )
-    return cues
 
 
 def _read_length(seconds: Any) -> float:

@@ -74,11 +74,11 @@ def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client
 @pytest.mark.parametrize(
     "storyboard, seconds, seed, words",
     [
-        ({"prompts": []}, 2, 7, "no prompts"),
+        ({"prompts": []}, 2, 7, "list of 1 to 1000 prompts"),
         ({"prompts": [{"text": ""}]}, 2, 7, "empty"),
         ({"prompts": [{"text": "a"}]}, 600, 7, "at most 60"),
         ({"prompts": [{"text": "a"}]}, 2, -3, "seed is -3"),
-        (["a"], 2, 7, "Prompt 0 is 'a'"),
+        ({"prompts": [{"at": 0}]}, 2, 7, "must hold a text"),
     ],
 )
 def test_generate_refuses_what_it_cannot_do_in_words(
