@@ -163,9 +163,8 @@ class Endpoints:
             the video (MP4), the session file (JSON, which makes the video again) and a line of words.
         """
         with _errors_in_words():
-            first, *script = read_scenes(
-                storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
-            )
+            prompts = storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
+            first, *script = read_scenes(prompts)
             limits = replace(
                 self.engine.limits, ahead_s=math.inf, unwatched_s=math.inf, video_s=_read_length(seconds)
             )

@@ -179,6 +179,14 @@ const watchVideo = (one) => {
     if (run.isPlaying || run.mode !== "live") setState("paused");
   });
   one.addEventListener("ended", () => mine() && setState("ended"));
+  for (const change of ["playing", "pause", "waiting"]) one.addEventListener(change, () => mine() && tellServer());
+};
+
+const tellServer = () => {
+  const one = video();
+  const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
+  if (run.isComplete) return;
+  server.playhead({ token: run.token, seconds: one?.currentTime ?? 0, playing: isPlaying }).catch(() => {});
 };
 
 const tick = () => {
@@ -186,12 +194,8 @@ const tick = () => {
   watchVideo(one);
   if (run.mode === "live" && run.isPlaying) steady();
   if (run.mode === "compatible" && one) playWhenReady();
-  const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
-  if (run.isComplete) {
-    if (!one || one.ended || !run.segments.length) clearInterval(run.timer);
-    return;
-  }
-  server.playhead({ token: run.token, seconds: one?.currentTime ?? 0, playing: isPlaying }).catch(() => {});
+  tellServer();
+  if (run.isComplete && (!one || one.ended || !run.segments.length)) clearInterval(run.timer);
 };
 
 const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {

@@ -68,8 +68,11 @@ def test_a_story_plays_at_a_click_and_turns_at_its_second(visit) -> None:
     viewer = visit()
     viewer.page.click("#examples .story >> nth=0")
     viewer.wait("data.prompt === '1'")
-    frame, prompt = viewer.card()
-    assert prompt == 1 and 33 <= frame <= 40
+    assert viewer.card()[1] == 1
+    turns = viewer.page.locator("#timeline .chapter").evaluate_all(
+        "(all) => all.map((e) => +e.dataset.start)"
+    )
+    assert turns == [0, 33 / 16]
     assert viewer.page.input_value("#prompt textarea") == MEADOW
 
 
@@ -151,7 +154,7 @@ def test_pause_stops_the_model_just_ahead_of_the_viewer(visit, served) -> None:
     viewer.wait("data.state === 'paused'")
     viewer.page.wait_for_timeout(1500)
     end = viewer.page.locator("#player video").evaluate("(e) => e.buffered.end(0) - e.currentTime")
-    assert end < 1.8
+    assert end < 2.3
     viewer.page.click("#player .pause")
     viewer.wait(f"data.frame > {int(viewer.data['frame']) + 40}")
 
