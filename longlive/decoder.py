@@ -3,6 +3,7 @@
 The VAE's own order (B, C, F, H, W), its normalisation and its feature cache stay inside this file.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ class StreamingDecoder:
         """Forget everything: the next latent is the first of a video, and its picture is number 0."""
         self._features: list[Any] | None = None
         self._next_frame = 0
+
+    def branch(self) -> "StreamingDecoder":
+        """Another decoder that goes on from here by itself; what was seen so far is shared, never written."""
+        other = copy.copy(self)
+        other._features = None if self._features is None else list(self._features)
+        return other
 
     @torch.no_grad()
     def decode(self, chunk: LatentChunk) -> FrameChunk:

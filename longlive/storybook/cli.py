@@ -68,7 +68,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts", type=int, default=300, help="fresh prompts, a fifth of unseen combinations"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="for torch")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
@@ -83,9 +83,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise ConfigError(
             "prompts", args.prompts, "a fifth of them must be unseen combinations", "Use at least 5."
         )
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    result = evaluate_storybook(load_models(args.model), num_prompts=args.prompts, seed=args.seed)
+    torch.set_num_threads(1)
+    models = load_models(args.model)
+    result = evaluate_storybook(models, num_prompts=args.prompts, seed=args.seed, num_workers=args.workers)
     if args.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return 0

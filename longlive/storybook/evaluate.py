@@ -1,6 +1,7 @@
 """How well the storybook model obeys its prompts: oracle scores beside the codec's ceiling and chance."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from longlive.attention import PromptMemory
-from longlive.checkpoints import ModelBundle
+from longlive.checkpoints import ModelBundle, load_models
 from longlive.chunks import SWITCH_MODES
 from longlive.config import StreamConfig
 from longlive.decoder import StreamingDecoder, encode_pictures
@@ -70,6 +71,9 @@ def draw_trials(count: int, seed: int) -> list[Trial]:
     return trials
 
 
+Group = tuple[list[Trial], int, tuple[str, ...]]
+
+
 class BatchTeller:
     """Several stories told at once through the sampling code and the cache that sessions use."""
 
@@ -87,6 +91,12 @@ class BatchTeller:
     def tell(self, num_chunks: int) -> Tensor:
         """The pictures of the next chunks: uint8 (B, F, 3, H, W)."""
         return torch.cat([self._tell_chunk() for _ in range(num_chunks)], 1)
+
+    def branch(self) -> "BatchTeller":
+        """Another teller that goes on from here by itself."""
+        other = copy.copy(self)
+        other.cache, other.decoder = copy.deepcopy(self.cache), self.decoder.branch()
+        return other
 
     def switch(self, prompts: Sequence[str], mode: str) -> None:
         """Go on with other prompts, in one of the three ways that sessions know."""
@@ -120,9 +130,23 @@ class BatchTeller:
         return self.models.transformer.read_prompt(tokens)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Outcome:
+    """What the oracle read in some stories: before the switch, after it in each mode, and in the truth."""
+
+    before: list[Reading]
+    after: dict[str, list[Reading]]
+    true_before: list[Reading]
+    true_after: list[Reading]
+
+
 def evaluate_prompts(
-    models: ModelBundle, *, num_prompts: int, seed: int, modes: Sequence[str] = SWITCH_MODES
+    models: ModelBundle,
+    *,
+    num_prompts: int,
+    seed: int,
+    modes: Sequence[str] = SWITCH_MODES,
+    num_workers: int = 1,
 ) -> dict[str, Any]:
     """Scores before and after a switch of the action, as shares of what was asked for and of the ceiling.
 
@@ -132,30 +156,56 @@ def evaluate_prompts(
     """
     trials = draw_trials(num_prompts, seed)
     scenes, turned = [t.scene for t in trials], [t.turned for t in trials]
-    before: list[Reading] = []
-    after: dict[str, list[Reading]] = {mode: [] for mode in modes}
-    true_before: list[Reading] = []
-    true_after: list[Reading] = []
-    for first in tqdm(range(0, num_prompts, BATCH), desc="prompts", unit="batch"):
-        group = trials[first : first + BATCH]
-        seeds = [seed * 100_003 + first + i for i in range(len(group))]
-        for index, mode in enumerate(modes):
-            teller = BatchTeller(models, [t.prompt for t in group], seeds)
-            pictures = teller.tell(SWITCH_CHUNK)
-            if index == 0:
-                before += [read(clip[SKIPPED_FRAMES:]) for clip in pictures]
-            teller.switch([t.turned_prompt for t in group], mode)
-            after[mode] += [_read_after(clip) for clip in teller.tell(NUM_CHUNKS - SWITCH_CHUNK)]
-        for trial in group:
-            first_part, second_part = _true_story(models.vae, trial, seed)
-            true_before.append(read(first_part[SKIPPED_FRAMES:]))
-            true_after.append(_read_after(second_part))
+    groups = [(trials[i : i + BATCH], seed * 100_003 + i, tuple(modes)) for i in range(0, num_prompts, BATCH)]
+    progress = tqdm(total=len(groups), desc="prompts", unit="batch")
+    outcomes = []
+    for outcome in _tell_all(models, groups, num_workers):
+        outcomes.append(outcome)
+        progress.update()
+    before = [reading for outcome in outcomes for reading in outcome.before]
+    true_before = [reading for outcome in outcomes for reading in outcome.true_before]
+    true_after = [reading for outcome in outcomes for reading in outcome.true_after]
     result: dict[str, Any] = {"before": _compare(before, true_before, scenes), "chance": CHANCE}
     held_out = [i for i, scene in enumerate(scenes) if is_held_out(scene)]
     result["before"]["held_out"] = _scores([before[i] for i in held_out], [scenes[i] for i in held_out])
     for mode in modes:
-        result[f"after_{mode}"] = _compare(after[mode], true_after, turned)
+        after = [reading for outcome in outcomes for reading in outcome.after[mode]]
+        result[f"after_{mode}"] = _compare(after, true_after, turned)
     return result
+
+
+def _tell_all(models: ModelBundle, groups: list[Group], num_workers: int) -> Iterator[Outcome]:
+    if num_workers == 1:
+        yield from (_tell_group(models, group) for group in groups)
+        return
+    context = torch.multiprocessing.get_context("spawn")
+    with context.Pool(num_workers, _load_in_worker, (models.folder,)) as pool:
+        yield from pool.imap(_tell_in_worker, groups)
+
+
+def _load_in_worker(folder: Path) -> None:
+    torch.set_num_threads(1)
+    _tell_in_worker.models = load_models(folder)  # type: ignore[attr-defined]
+
+
+def _tell_in_worker(group: Group) -> Outcome:
+    return _tell_group(_tell_in_worker.models, group)  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def _tell_group(models: ModelBundle, group: Group) -> Outcome:
+    trials, first_seed, modes = group
+    seeds = range(first_seed, first_seed + len(trials))
+    teller = BatchTeller(models, [t.prompt for t in trials], seeds)
+    before = [read(clip[SKIPPED_FRAMES:]) for clip in teller.tell(SWITCH_CHUNK)]
+    after = {}
+    for mode in modes:
+        branch = teller.branch()
+        branch.switch([t.turned_prompt for t in trials], mode)
+        after[mode] = [_read_after(clip) for clip in branch.tell(NUM_CHUNKS - SWITCH_CHUNK)]
+    truth = [_true_story(models.vae, t, s) for t, s in zip(trials, seeds, strict=True)]
+    true_before = [read(first[SKIPPED_FRAMES:]) for first, _ in truth]
+    return Outcome(before, after, true_before, [_read_after(second) for _, second in truth])
 
 
 def _read_after(pictures: Tensor) -> Reading:
@@ -205,10 +255,10 @@ def _scores(readings: list[Reading], scenes: list[Scene]) -> dict[str, float]:
 
 
 def evaluate_storybook(
-    models: ModelBundle, *, num_prompts: int = 300, seed: int = 0, folder: Path | None = None
+    models: ModelBundle, *, num_prompts: int = 300, seed: int = 0, num_workers: int = 1
 ) -> dict[str, Any]:
     """Everything that is claimed of the storybook model, measured."""
-    result = evaluate_prompts(models, num_prompts=num_prompts, seed=seed)
+    result = evaluate_prompts(models, num_prompts=num_prompts, seed=seed, num_workers=num_workers)
     psnr = {str(n): round(codec_quality(models.vae, n, clips, seed), 2) for n, clips in ((81, 12), (321, 6))}
     return {
         "model": models.config.name,
