@@ -25,6 +25,7 @@ POLL_S = 0.02
 SHOWN_SPANS = 20
 SHOWN_CHARACTERS = 200
 LONGEST_CLIP_S = 60
+PLAYING = "Playing. Send another prompt whenever you like."
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Visit:
         number: of the run; the page ignores messages of older ones.
         words: for the status line.
         until: the second of the take at which ``words`` have come true.
+        advice: what to say from then on, if anything.
         spans: what each prompt made so far.
         serial: number of the last message.
     """
@@ -44,6 +46,7 @@ class Visit:
     mode: str
     words: str
     until: float | None = None
+    advice: str = ""
     spans: list[dict[str, Any]] = field(default_factory=list)
     serial: int = 0
 
@@ -62,7 +65,7 @@ class Visit:
             self.spans.append({"prompt_index": segment.prompt_index, "text": text, "start": start})
         self.spans[-1] = self.spans[-1] | {"end": end}
         if self.until is not None and self.run.seconds_until(self.until) <= 0:
-            self.words, self.until = "Playing. Send another prompt whenever you like.", None
+            self.words, self.until = self.advice or PLAYING, None
         figures = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
         return self.message(
             "segment", figures=figures, **_segment_fields(segment, with_data=self.mode == "live")
@@ -130,7 +133,7 @@ class Endpoints:
             raise gr.Error("No story is playing. Press Start first.", print_exception=False)
         with _errors_in_words():
             promise = visit.run.prompt(prompt, _read_switch(switch))
-        advice = self._advice(prompt)
+        advice = visit.advice = self._advice(prompt)
         visit.words = f"Your prompt will be seen in {promise.in_seconds:.1f} s. {advice}".strip()
         visit.until = promise.at_seconds
         answer = {
@@ -209,8 +212,9 @@ class Endpoints:
             number = _read_seed(seed)
             _, *script = read_scenes([{"at": 0, "text": prompt}, *(later or [])])
             run = self.engine.start(viewer, prompt, seed=number, script=script, container=container)
-        words = f"Preparing the first pictures, with seed {number}. {self._advice(prompt)}".strip()
-        visit = self._visits[viewer] = Visit(run, next(self._numbers), mode, words, until=0.3)
+        advice = self._advice(prompt)
+        words = f"Preparing the first pictures, with seed {number}. {advice}".strip()
+        visit = self._visits[viewer] = Visit(run, next(self._numbers), mode, words, 0.3, advice)
         try:
             yield None, visit
             async for report in _reports(run):
