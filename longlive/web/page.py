@@ -17,6 +17,7 @@ _SWITCHES = [("Turn smoothly", "soft"), ("Cut", "hard"), ("Drift", "keep")]
 _SWITCH_HELP = (
     "Smoothly: what was is remembered under the new words. Cut: a new scene. Drift: only the words change."
 )
+_SEED_HELP = "Same seed, same film. Empty: random."
 _WELCOME = "Type what you want to see and press Start, or pick a story."
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
@@ -108,12 +109,17 @@ def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
     buttons = _draw_stories(stories)
     if about := engine.models.card.about:
         gr.HTML(f"<p>{escape(about)}</p>", elem_id="about")
-    with gr.Accordion("Options", open=False):
+    with gr.Row(elem_id="options"):
         seed = gr.Number(
-            7, label="Seed", info="Same seed, same film. Empty: random.", precision=0, elem_id="seed"
+            7,
+            label="Seed",
+            info="Same seed, same film. Empty: random.",
+            precision=0,
+            elem_id="seed",
+            min_width=140,
         )
-        modes = [("Live", "live"), ("Compatible (HLS)", "compatible")]
-        mode = gr.Radio(modes, value=player, label="Player", elem_id="player-mode")
+        modes = [("Live", "live"), ("Compatible", "compatible")]
+        mode = gr.Radio(modes, value=player, label="Player", info="Compatible is HLS.", elem_id="player-mode")
     return {
         "status": status,
         "prompt": prompt,

@@ -181,7 +181,6 @@ def test_the_compatible_player_shows_the_same_story(visit) -> None:
 
 def test_the_player_can_be_changed_on_the_page(visit) -> None:
     viewer = visit()
-    viewer.page.click("text=Options")
     viewer.page.click("#player-mode label:has-text('Compatible')")
     viewer.start(MEADOW)
     assert viewer.data["mode"] == "compatible"

@@ -12,7 +12,6 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 def test_every_part_has_its_name_once(visit) -> None:
     viewer = visit()
-    viewer.page.click("text=Options")
     counts = {name: viewer.page.locator(f"[id='{name}']").count() for name in IDS}
     assert counts == dict.fromkeys(IDS, 1)
 
