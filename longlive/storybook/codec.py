@@ -24,7 +24,7 @@ from longlive.storybook.workers import average_gradients
 from longlive.storybook.world import WIDTH, draw_story, random_scene
 
 LATENT_CHANNELS = 16
-LATENT_NOISE = 0.10
+LATENT_NOISE = {"codec": 0.10, "decoder": 0.05}
 CROP = 48
 
 
@@ -167,9 +167,8 @@ class _Fit:
         with torch.autocast("cpu", torch.bfloat16):
             latents = encode_clip(self.codec, pictures)
             spread = latents.detach().float().std()
-            decoded = decode_clip(
-                self.codec, latents + LATENT_NOISE * spread * torch.randn_like(latents)
-            ).float()
+            blur = LATENT_NOISE[self.stage] * spread * torch.randn_like(latents)
+            decoded = decode_clip(self.codec, latents + blur).float()
         error = decoded - pictures
         square = error.square().mean()
         loss = error.abs().mean() + 2 * square + 1e-3 * (latents.float().square().mean() - 1).abs()
