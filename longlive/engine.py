@@ -261,16 +261,8 @@ class Engine:
             PromptError: if a prompt cannot be used.
             BusyError: if the line is full.
         """
-        text = check_prompt(prompt)
-        with self._lock:
-            before = [run for run in self._line if run.viewer == viewer and not run.is_leaving]
-            if len(self._line) - len(before) >= LONGEST_LINE:
-                raise BusyError(f"{len(self._line)} stories wait already. Please come back in a few minutes.")
-            for run in before:
-                run.stop("A new story was started.", keep=False)
-            run = Run(self, viewer, Path(tempfile.mkdtemp(dir=self.folder)))
-            run.script(script)
-            self._line.append(run)
+        text, *_ = [check_prompt(text) for text in (prompt, *(scene.text for scene in script))]
+        run = self._line_up(viewer, script)
         producer = Producer(
             lambda: self._open_session(self.models, text, seed=seed),
             self.models.config,
@@ -281,6 +273,19 @@ class Engine:
             limits=limits or self.limits,
         )
         threading.Thread(target=self._work, args=(run, producer), name="longlive-run", daemon=True).start()
+        return run
+
+    def _line_up(self, viewer: str, script: Sequence[Scene]) -> Run:
+        """A run at the end of the line, in the place of the viewer's old one."""
+        with self._lock:
+            before = [run for run in self._line if run.viewer == viewer and not run.is_leaving]
+            if len(self._line) - len(before) >= LONGEST_LINE:
+                raise BusyError(f"{len(self._line)} stories wait already. Please come back in a few minutes.")
+            run = Run(self, viewer, Path(tempfile.mkdtemp(dir=self.folder)))
+            run.script(script)
+            for old in before:
+                old.stop("A new story was started.", keep=False)
+            self._line.append(run)
         return run
 
     @property

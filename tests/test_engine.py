@@ -171,10 +171,10 @@ def test_a_closed_run_leaves_no_thread_no_session_and_no_file(make_engine) -> No
     read(run, is_shot(1))
     run.close()
     deadline = time.monotonic() + 5
-    while run.folder.exists() and time.monotonic() < deadline:
+    while time.monotonic() < deadline and "longlive-run" in [thread.name for thread in threading.enumerate()]:
         time.sleep(0.01)
+    assert "longlive-run" not in [thread.name for thread in threading.enumerate()]
     assert not run.folder.exists() and engine.run_of("ada") is None and engine.models.open_now == 0
-    assert not [thread for thread in threading.enumerate() if thread.name == "longlive-run"]
 
 
 @pytest.mark.parametrize(
@@ -263,3 +263,10 @@ def test_the_real_session_fits_the_engine(tiny_models) -> None:
     assert [shot.segment.first_frame for shot in shots] == [0, 9, 21, 30]
     assert json.loads(finished.session_file.read_text())["seed"] == 7 and finished.take.exists()
     engine.close()
+
+
+def test_a_story_with_an_unusable_prompt_is_refused_and_leaves_nothing(make_engine) -> None:
+    engine = make_engine()
+    with pytest.raises(PromptError, match="empty"):
+        engine.start("ada", MEADOW, seed=0, script=[Scene(2.0, " ")])
+    assert engine.num_runs == 0 and not list(engine.folder.iterdir())

@@ -83,8 +83,25 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
-    stories = engine.models.card.stories
-    first = stories[0].prompts[0][1] if stories else ""
+    card = engine.models.card
+    parts = _draw_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
+    parts["switch"] = gr.Radio(
+        _SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch"
+    )
+    parts["later"] = gr.JSON([], label="later", visible=False)
+    parts["stories"] = list(zip(_draw_stories(card.stories), card.stories, strict=True))
+    if card.about:
+        gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
+    with gr.Row(elem_id="options"):
+        parts["seed"] = gr.Number(7, label="Seed", info=_SEED_HELP, precision=0, elem_id="seed")
+        modes = [("Live", "live"), ("Compatible", "compatible")]
+        parts["mode"] = gr.Radio(
+            modes, value=player, label="Player", info="Compatible is HLS.", elem_id="player-mode"
+        )
+    return parts
+
+
+def _draw_prompt(example: str) -> dict[str, Any]:
     status = gr.HTML(
         _WELCOME,
         label="message",
@@ -95,7 +112,7 @@ def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
     prompt = gr.Textbox(
         label="Prompt",
         info="Enter sends it, also while the film runs.",
-        placeholder=first or "a red ball stands on a green meadow",
+        placeholder=example,
         elem_id="prompt",
         lines=1,
         max_lines=5,
@@ -104,34 +121,7 @@ def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
         send = gr.Button("Send", elem_id="send", min_width=90)
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
-    switch = gr.Radio(_SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch")
-    later = gr.JSON([], label="later", visible=False)
-    buttons = _draw_stories(stories)
-    if about := engine.models.card.about:
-        gr.HTML(f"<p>{escape(about)}</p>", elem_id="about")
-    with gr.Row(elem_id="options"):
-        seed = gr.Number(
-            7,
-            label="Seed",
-            info="Same seed, same film. Empty: random.",
-            precision=0,
-            elem_id="seed",
-            min_width=140,
-        )
-        modes = [("Live", "live"), ("Compatible", "compatible")]
-        mode = gr.Radio(modes, value=player, label="Player", info="Compatible is HLS.", elem_id="player-mode")
-    return {
-        "status": status,
-        "prompt": prompt,
-        "start": start,
-        "send": send,
-        "stop": stop,
-        "switch": switch,
-        "later": later,
-        "stories": list(zip(buttons, stories, strict=True)),
-        "seed": seed,
-        "mode": mode,
-    }
+    return {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
 
 
 def _draw_stories(stories: tuple[Story, ...]) -> list[gr.Button]:
@@ -185,6 +175,11 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     parts["stop"].click(
         endpoints.stop, outputs=status, show_progress="hidden", api_name="stop", api_visibility=visibility
     )
+    _connect_browser(page, parts)
+
+
+def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
+    """What happens in the browser alone: buttons and keys become the player's events."""
     parts["start"].click(None, js=_DISPATCH.format("start"))
     parts["send"].click(None, js=_DISPATCH.format("enter"))
     parts["prompt"].submit(None, js=_DISPATCH.format("enter"))
