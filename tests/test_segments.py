@@ -3,6 +3,7 @@
 import io
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -81,13 +82,18 @@ def test_an_empty_take_is_an_error_and_leaves_no_file(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 20 kB: what writing to a full disk looks like."""
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """No file may grow beyond ``limit`` bytes: what writing to a full disk looks like.
+
+    Only inside the test's own lines, since pytest may be writing its report to a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def noisy_segment(index: int) -> MediaSegment:
@@ -95,19 +101,18 @@ def noisy_segment(index: int) -> MediaSegment:
     return SegmentEncoder().encode(FrameChunk(index, 0, "noise", 12 * index, frames, 16))
 
 
-def test_a_full_disk_is_told_in_words_and_leaves_no_half_file(tmp_path, small_disk) -> None:
+def test_a_full_disk_is_told_in_words_and_leaves_no_half_file(tmp_path) -> None:
     take = TakeFile(tmp_path / "take.mp4")
-    with pytest.raises(MediaError, match=r"take\.mp4 cannot be written"):
+    with small_disk(20_000), pytest.raises(MediaError, match=r"take\.mp4 cannot be written"):
         for index in range(10):
             take.append(noisy_segment(index))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills_while_the_take_is_closed_leaves_no_half_file(tmp_path, small_disk) -> None:
+def test_a_disk_that_fills_while_the_take_is_closed_leaves_no_half_file(tmp_path) -> None:
     take = TakeFile(tmp_path / "take.mp4")
     take.append(SegmentEncoder().encode(make_chunk(0)))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (900, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    with pytest.raises(MediaError, match="cannot be written"):
+    with small_disk(900), pytest.raises(MediaError, match="cannot be written"):
         take.close()
     assert not list(tmp_path.iterdir())
 
