@@ -210,15 +210,3 @@ def _use_plain_norm(codec: AutoencoderKLWan) -> None:
     for module in codec.modules():
         if isinstance(module, WanRMS_norm):
             module.forward = forward.__get__(module)  # type: ignore[method-assign]
-
-
-@torch.no_grad()
-def codec_psnr(codec: AutoencoderKLWan, num_frames: int, num_clips: int, seed: int) -> float:
-    """Mean PSNR in dB of fresh clips of ``num_frames`` pictures through the codec."""
-    rng = np.random.default_rng([seed, 3, num_frames])
-    values = []
-    for _ in range(num_clips):
-        pictures = random_pictures(1, num_frames, rng, crop=False)
-        decoded = decode_clip(codec, encode_clip(codec, pictures)).clamp(-1, 1)
-        values.append(psnr_of(float((decoded - pictures).square().mean()) / 4))
-    return float(np.mean(values))
