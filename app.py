@@ -48,7 +48,10 @@ def main() -> int:
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     try:
         page.launch(**where, mcp_server=options.mcp or None, **page_options())
+    except KeyboardInterrupt:  # while it was still starting; later, launch itself ends quietly
+        pass
     finally:
+        page.close(verbose=False)
         engine.close()
     return 0
 
