@@ -139,7 +139,7 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
     if lonely:
         raise PromptError(
             f"{first} has {len(left)} prompts and {second} has {len(right)}, but they must match "
-            f"line by line: line {min(lonely)} is in one file only. Add the missing prompt, or remove the other."
+            f"line by line: line {min(lonely)} is in one file only. Add what is missing, or remove the other."
         )
     return [PromptPair(left[number][0], right[number][0]) for number in left]
 
@@ -177,7 +177,7 @@ def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
         # Plain printable text needs no closer look: a quarter of a million lines are read in seconds.
         if len(prompt) > 1000 or "&" in prompt or not prompt.isprintable():
             check_prompt(prompt)
-        if prompt or is_jsonl:
+        if prompt:
             yield prompt
 
 
