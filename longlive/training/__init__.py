@@ -1,1 +1,1 @@
-"""The paper's training, whole: clients of ``longlive.denoise``, never a second sampling loop."""
+"""Training of the causal generator: the paper's recipe, from a teacher to streaming long tuning."""
