@@ -257,15 +257,16 @@ class ListCache:
         end = start + num_latents
         first, newest = (self._placed[0], self._placed[-1] + 1) if self._placed else (start, start)
         is_relative = self.stream.positions == "relative"
-        check_call(start, end, first, newest, self.stream)
+        self._check_call(start, end, first, newest)
         check_positions(self.stream, is_relative, end, end - first, self._num_positions)
         self._placed = list(range(first, end))
         visible = self._visible()
+        ranks = {latent: rank for rank, latent in enumerate(visible)}
         self._newest = Placement(
             start=start,
             num_latents=num_latents,
             visible=visible,
-            query_positions=tuple(visible.index(f) if is_relative else f for f in range(start, end)),
+            query_positions=tuple(ranks.get(f, 0) if is_relative else f for f in range(start, end)),
             key_positions=tuple(range(len(visible))) if is_relative else None,
             remembered=tuple(self._layers),
         )
@@ -286,6 +287,19 @@ class ListCache:
     def contents(self, layer: int) -> dict[int, Pair]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
         return dict(self._layers[layer])
+
+    def restore(self, placed: range, layers: list[dict[int, Pair]]) -> None:
+        """Hold ``contents`` of each layer again, of a stream whose latents ``placed`` have been placed."""
+        self.reset()
+        self._placed, self._layers = list(placed), [dict(layer) for layer in layers]
+
+    @property
+    def placed(self) -> range:
+        """The latents placed since the last reset, forgotten ones included."""
+        return range(self._placed[0], self._placed[-1] + 1) if self._placed else range(0)
+
+    def _check_call(self, start: int, end: int, first: int, newest: int) -> None:
+        check_call(start, end, first, newest, self.stream)
 
     def _visible(self) -> tuple[int, ...]:
         sink, window = self.stream.sink, self.stream.window

@@ -69,7 +69,7 @@ def kl_gradient(
 
 
 def _normaliser(distance: Tensor, mask: Tensor | None, defects: Defects) -> Tensor:
-    """Mean size of ``distance`` (B, F, C, H, W) per sample, over the latents that carry loss; (B, 1, 1, 1, 1)."""
+    """Mean size of ``distance`` (B, F, C, H, W) per sample where there is loss, as (B, 1, 1, 1, 1)."""
     sizes = distance.abs().mean(dim=(2, 3, 4))
     if mask is None or defects.normalises_overlap:
         return sizes.mean(1).view(-1, 1, 1, 1, 1)

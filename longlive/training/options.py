@@ -84,7 +84,7 @@ class StreamingOptions:
 
     @property
     def switch_starts(self) -> tuple[int, ...]:
-        """Where the prompt may change: every clip's start but the first and, if there are others, the last."""
+        """Where the prompt may change: the start of every clip but the first and, if it can be, the last."""
         if not self.has_switch:
             return ()
         return self.starts[1:-1] or self.starts[1:]

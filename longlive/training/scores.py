@@ -3,7 +3,7 @@
 They are the generator's own class, called without a cache: all latents of a clip see each other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -49,11 +49,11 @@ class Scores:
     teacher: CausalWanTransformer
     critic: CausalWanTransformer
     timetable: Timetable
-    options: DmdOptions = DmdOptions()
-    defects: Defects = Defects()
+    options: DmdOptions = field(default_factory=DmdOptions)
+    defects: Defects = field(default_factory=Defects)
 
     def timesteps(self, uniform: Tensor) -> Tensor:
-        """Whole timesteps drawn by ``uniform`` (B,) in [0, 1), then shifted and clamped to the options' range."""
+        """Timesteps (B,): whole ones chosen by ``uniform`` (B,) in [0, 1), then shifted and clamped."""
         even = (uniform * 1000).floor() / 1000
         shift = self.timetable.shift
         warped = 1000 * shift * even / (1 + (shift - 1) * even)

@@ -55,25 +55,73 @@ class Sequence:
                 ``options.switch_starts``) from which it holds; None for no switch.
             still: latents (B, F, C, H, W) from the start of a video -> the last picture as a still (B, 1, C,
                 H, W), such as ``partial(still_of, vae)``; None leaves the first latent of a clip as it is.
+
+        Raises:
+            ValueError: if no clip starts where the switch is to be, or only one of both is given.
         """
-        raise NotImplementedError
+        if (switch_text is None) != (switch_start is None):
+            raise ValueError("a switch needs both a second prompt and the clip's start from which it holds")
+        if switch_start is not None and switch_start not in options.starts[1:]:
+            raise ValueError(f"no clip after the first starts at latent {switch_start}: {options.starts}")
+        self.rollout, self.options = rollout, options
+        self._texts = [text] if switch_text is None else [text, switch_text]
+        self._switch_start = switch_start
+        self._still = still
+        self._seen: Tensor | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether another clip would pass the maximum."""
-        raise NotImplementedError
+        return self.rollout.position > self.options.starts[-1]
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether the next clip belongs to the second prompt."""
+        return self._switch_start is not None and self.rollout.position >= self._switch_start
 
     def next_clip(self, noise: Noise, *, exit_step: int, with_grad: bool = False) -> Clip:
-        """Roll on by one clip; arguments as in ``Rollout.extend``."""
-        raise NotImplementedError
+        """Roll on by one clip; arguments as in ``Rollout.extend``.
+
+        Raises:
+            ValueError: if the sequence is over.
+        """
+        if self.is_over:
+            raise ValueError(f"the sequence is over at latent {self.rollout.position}; start another one")
+        start, text = self.rollout.position, self._texts[self.is_switched]
+        self.rollout.detach()
+        if start == self._switch_start:
+            self.rollout.switch(text)
+        num_new = self.options.new_latents if start else self.options.clip
+        made = self.rollout.extend(num_new, text, noise, exit_step=exit_step, with_grad=with_grad)
+        mask = torch.arange(self.options.clip, device=made.device) >= self.options.clip - num_new
+        return Clip(self._framed(made), mask, text, start)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on in another process: tensors, whole numbers and dictionaries of them."""
-        raise NotImplementedError
+        """All that is needed to go on in another process: tensors, and lists and dictionaries of them."""
+        return {
+            "rollout": self.rollout.state(),
+            "texts": self._texts,
+            "switch_start": self._switch_start,
+            "seen": self._seen,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where ``state()`` was taken."""
-        raise NotImplementedError
+        self.rollout.restore(state["rollout"])
+        self._texts, self._switch_start = state["texts"], state["switch_start"]
+        self._seen = state["seen"]
+
+    def _framed(self, made: Tensor) -> Tensor:
+        """The new latents (B, F, C, H, W) after as many old ones as make a clip, the first of them a still."""
+        if self._seen is None:
+            self._seen = made.detach()
+            return made
+        joined, size = torch.cat((self._seen, made), 1), self.options.clip
+        self._seen = joined[:, -size:].detach()
+        if made.shape[1] == size or self._still is None:
+            return joined[:, -size:]
+        first = self._still(joined[:, : 1 - size].detach())
+        return torch.cat((first.to(made.dtype), joined[:, 1 - size :]), 1)
 
 
 @torch.no_grad()
