@@ -6,10 +6,13 @@ a clip; the causal student, at the levels of its few steps, learns to go to the 
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from longlive.config import StreamConfig
-from longlive.flow_matching import Timetable
+from longlive.denoise import remember_chunk
+from longlive.flow_matching import NUM_TIMESTEPS, Timetable, clean_to_velocity, prediction_to_clean
+from longlive.kv_cache import ListCache
 from longlive.training.scores import Scores
 from longlive.transformer import CausalWanTransformer
 
@@ -26,16 +29,29 @@ class OdePairs(NamedTuple):
     clean: Tensor
 
 
+@torch.no_grad()
 def ode_pairs(
     scores: Scores, noise: Tensor, text: Tensor, negative: Tensor, *, num_steps: int = 48
 ) -> OdePairs:
-    """Solve the teacher's guided ODE from ``noise`` (B, F, C, H, W) to its end, by Euler's steps.
+    """Solve the teacher's guided ODE from ``noise`` to its end, by Euler's steps.
 
     Args:
+        scores: of which the teacher, the guidance and the student's timetable are used.
+        noise: standard normals (B, F, C, H, W).
         text, negative: (B or 1, text_len, text_dim), as in ``generator_loss``.
-        num_steps: of the timetable; the student's levels are met exactly on the way.
+        num_steps: evenly over the timetable; the student's own levels are visited as well.
     """
-    raise NotImplementedError
+    levels = scores.timetable.sigmas.tolist()
+    wanted = [NUM_TIMESTEPS - step for step in scores.timetable.steps]
+    path = sorted({NUM_TIMESTEPS * step // num_steps for step in range(num_steps)} | set(wanted))
+    noisy, seen = noise, {}
+    for entry, following in zip(path, [*path[1:], None], strict=True):
+        seen[entry] = noisy
+        sigma, next_sigma = levels[entry], 0.0 if following is None else levels[following]
+        timesteps = torch.full((len(noisy),), sigma * NUM_TIMESTEPS, device=noisy.device)
+        clean = scores.teacher_clean(noisy, timesteps, text, negative)
+        noisy = noisy + (next_sigma - sigma) * clean_to_velocity(clean, noisy, sigma)
+    return OdePairs(torch.stack([seen[entry] for entry in wanted]), noisy)
 
 
 def initialisation_loss(
@@ -50,9 +66,25 @@ def initialisation_loss(
 ) -> Tensor:
     """Mean squared error of the causal student's clean latents, chunk after chunk through the cache.
 
+    Each chunk sees the true ends of those before it, with gradients through what is remembered.
+
     Args:
         pairs: what to learn.
         text: (B or 1, text_len, text_dim).
-        steps: whole numbers (chunks,), which of the student's steps each chunk starts from.
+        steps: whole numbers (B, chunks), from which of the student's steps each chunk starts.
     """
-    raise NotImplementedError
+    prompt = transformer.read_prompt(text)
+    cache = ListCache(transformer.config, stream, tokens_per_latent)
+    timesteps = torch.tensor(timetable.warped_steps, device=pairs.clean.device)[steps]
+    sigmas = timetable.sigmas_of(timesteps).view(*steps.shape, 1, 1, 1, 1)
+    samples = torch.arange(len(pairs.clean), device=pairs.clean.device)
+    losses = []
+    for number, clean in enumerate(pairs.clean.split(stream.chunk, 1)):
+        start = number * stream.chunk
+        noisy = pairs.noisy[steps[:, number], samples, start : start + stream.chunk]
+        output = transformer(noisy, timesteps[:, number, None], prompt, cache, start=start)
+        predicted = prediction_to_clean(output, noisy, sigmas[:, number], transformer.config.prediction)
+        losses.append((predicted - clean).square().mean())
+        if start + stream.chunk < pairs.clean.shape[1]:
+            remember_chunk(transformer, clean, prompt, cache, start=start, with_grad=True)
+    return torch.stack(losses).mean()
