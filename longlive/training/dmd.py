@@ -27,7 +27,7 @@ def generator_loss(
     text: Tensor,
     negative: Tensor,
     *,
-    uniform: Tensor,
+    timesteps: Tensor,
     noise: Tensor,
     mask: Tensor | None = None,
 ) -> GeneratorLoss:
@@ -36,11 +36,10 @@ def generator_loss(
     Args:
         clip: (B, F, C, H, W), of the generator, with its history.
         text, negative: (B or 1, text_len, text_dim), the prompt and what guidance leads away from.
-        uniform: (B,), random numbers in [0, 1) that choose the timesteps.
+        timesteps: (B,), of ``scores.timesteps``.
         noise: standard normals like ``clip``.
         mask: bool (F,) or (B, F), the latents that carry loss; None for all.
     """
-    timesteps = scores.timesteps(uniform)
     gradient = kl_gradient(scores, clip, text, negative, timesteps=timesteps, noise=noise, mask=mask)
     target = (clip.double() - gradient.double()).detach()
     return GeneratorLoss(0.5 * masked_mean((clip.double() - target).square(), mask), gradient)
@@ -59,7 +58,7 @@ def kl_gradient(
 ) -> Tensor:
     """What the critic sees in a noisy clip minus what the teacher sees, normalised; (B, F, C, H, W).
 
-    NaN stays NaN, so that the trainer can stop. Arguments as in ``generator_loss``; timesteps (B,).
+    NaN stays NaN, so that the trainer can stop. Arguments as in ``generator_loss``.
     """
     noisy = scores.noisy(clip, timesteps, noise)
     seen = scores.critic_clean(noisy, timesteps, text)
@@ -82,12 +81,11 @@ def critic_loss(
     clip: Tensor,
     text: Tensor,
     *,
-    uniform: Tensor,
+    timesteps: Tensor,
     noise: Tensor,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Flow-matching loss of the critic on a clip of the generator; arguments as in ``generator_loss``."""
-    timesteps = scores.timesteps(uniform)
     seen = scores.critic_clean(scores.noisy(clip, timesteps, noise), timesteps, text)
     floor = scores.options.sigma_floor
     return flow_loss(seen, clip.detach(), scores.sigmas(timesteps), mask=mask, sigma_floor=floor)
