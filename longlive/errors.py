@@ -8,6 +8,7 @@
   * SessionClosedError a session was asked for more after it had been closed
   * MediaError         pictures could not be encoded or written (a full disk, say)
   * BusyError          too many viewers wait for the model
+  * TrainingError      a loss or gradient in training is no number
 
 Each message says what came, what was expected, and what to do about it.
 """
@@ -48,3 +49,7 @@ class MediaError(LongLiveError):
 
 class BusyError(LongLiveError):
     """Too many viewers wait for the model."""
+
+
+class TrainingError(LongLiveError):
+    """A loss or gradient in training is no number."""

@@ -1,0 +1,143 @@
+"""From a recipe to a stage that can be trained: models loaded, LoRA put in, precision set, parameters spread."""
+
+import copy
+from typing import Any
+
+import torch
+
+from longlive.checkpoints import ModelBundle, load_models
+from longlive.config import StreamConfig
+from longlive.errors import ConfigError
+from longlive.flow_matching import Timetable
+from longlive.text import TextEncoder
+from longlive.training.draws import Draws
+from longlive.training.learner import Learner
+from longlive.training.lora import add_lora
+from longlive.training.processes import Processes
+from longlive.training.prompts import ListedPrompts, Prompts
+from longlive.training.recipe import LearnerOptions, Recipe
+from longlive.training.scores import Scores
+from longlive.training.sharding import shard
+from longlive.training.stages import Distillation, Stage, Stream
+from longlive.training.texts import same_encoder
+from longlive.transformer import CausalWanTransformer
+
+CALLED = ("forward", "remember", "read_prompt")
+"""The ways into a transformer."""
+
+
+def new_stage(name: str, recipe: Recipe, processes: Processes) -> Stage:
+    """The stage ``name``, its models loaded.
+
+    Raises:
+        ConfigError, CheckpointError: naming what is missing or does not fit.
+    """
+    models = load_models(recipe.models.generator, device=processes.device)
+    return distillation(recipe, models, processes)
+
+
+def distillation(recipe: Recipe, models: ModelBundle, processes: Processes) -> Distillation:
+    """The stage ``dmd`` or ``streaming``; its teacher and critic are loaded here.
+
+    Args:
+        models: the generator's; its transformer is changed in place.
+
+    Raises:
+        ConfigError, CheckpointError: if teacher or critic do not fit the generator.
+    """
+    teacher = load_models(recipe.models.teacher, device=processes.device)
+    check_fits(models, teacher, recipe.models.teacher)
+    critic = _critic(recipe, models, teacher, processes)
+    timetable = Timetable.of(models.config)
+    learners = {
+        "generator": new_learner(models.transformer, recipe.generator, recipe, processes),
+        "critic": new_learner(critic, recipe.critic, recipe, processes),
+    }
+    prepare(teacher.transformer, recipe, processes)
+    size = recipe.run.micro_batch
+    streams = {
+        number: Stream(
+            draws=Draws(recipe.run.seed, range(number * size, (number + 1) * size), processes.device)
+        )
+        for number in processes.streams(recipe.run.num_streams)
+    }
+    return Distillation(
+        recipe=recipe,
+        models=models,
+        stream=StreamConfig.of(models.config, **recipe.stream),
+        scores=Scores(teacher.transformer, critic, timetable, recipe.distillation, recipe.defects),
+        learners=learners,
+        score_reader=other_reader(models.text_encoder, teacher.text_encoder),
+        prompt_source=prompt_source(recipe),
+        streams=streams,
+    )
+
+
+def new_learner(
+    transformer: CausalWanTransformer, options: LearnerOptions, recipe: Recipe, processes: Processes
+) -> Learner:
+    """A transformer made ready to be trained whole or by LoRA, in place."""
+    transformer.requires_grad_(True)
+    if options.lora_rank:
+        add_lora(transformer, rank=options.lora_rank, alpha=options.alpha, seed=recipe.run.seed)
+    transformer.checkpointing = recipe.run.checkpointing
+    prepare(transformer, recipe, processes)
+    return Learner(transformer, options, recipe.run, processes)
+
+
+def prepare(transformer: CausalWanTransformer, recipe: Recipe, processes: Processes) -> None:
+    """Let a transformer compute in the run's precision, spread over the processes if asked, in place."""
+    dtype = getattr(torch, recipe.run.precision)
+    if recipe.run.shard:
+        shard(transformer, processes, dtype=dtype)
+    elif dtype != torch.float32:
+        compute_in(transformer, dtype, processes.device.type)
+
+
+def compute_in(transformer: CausalWanTransformer, dtype: torch.dtype, device_type: str) -> None:
+    """Run a transformer's matrix products in ``dtype``; parameters and results stay float32. In place."""
+
+    def autocasting(method: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            with torch.autocast(device_type, dtype):
+                result = method(*args, **options)
+            return result.float() if isinstance(result, torch.Tensor) else result
+
+        return call
+
+    for name in CALLED:
+        setattr(transformer, name, autocasting(getattr(transformer, name)))
+
+
+def check_fits(models: ModelBundle, other: ModelBundle, name: str) -> None:
+    """Refuse a teacher or critic that sees other latents than the generator makes."""
+    mine, others = models.config, other.config
+    for fact in ("latent_shape", "text_len"):
+        if getattr(mine, fact) != getattr(others, fact):
+            rule = f"its {fact} is {getattr(others, fact)}, but the generator's is {getattr(mine, fact)}"
+            raise ConfigError("model", name, rule, "Use models of the same VAE, size and text encoder.")
+
+
+def other_reader(mine: TextEncoder, others: TextEncoder) -> TextEncoder | None:
+    """The other text encoder if it is another one; None if its weights are the same."""
+    return None if same_encoder(mine, others) else others
+
+
+def prompt_source(recipe: Recipe) -> Prompts:
+    """Where the recipe's prompts come from."""
+    if recipe.data.prompts == "storybook":
+        from longlive.storybook.prompts import StorybookPrompts
+
+        return StorybookPrompts()
+    return ListedPrompts.read(recipe.data.prompts, recipe.data.next_prompts)
+
+
+def _critic(
+    recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes
+) -> CausalWanTransformer:
+    name = recipe.models.critic
+    if name is None or name == recipe.models.teacher:
+        return copy.deepcopy(teacher.transformer)
+    critic = load_models(name, device=processes.device)
+    check_fits(models, critic, name)
+    return critic.transformer
