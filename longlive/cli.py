@@ -1,4 +1,4 @@
-"""The command line: ``python -m longlive generate | replay | bench | fetch | train | merge-lora | evaluate``."""
+"""The command line: ``python -m longlive generate | replay | bench | fetch | train | evaluate | …``."""
 
 import argparse
 import json
@@ -44,13 +44,17 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model: one stage, or the storybook's whole recipe")
     evaluate = commands.add_parser("evaluate", help="score what a model draws")
     merge = commands.add_parser("merge-lora", help="put a LoRA into a model's weights")
-    if command == ["train", "storybook"] or command[:1] == ["evaluate"]:
+    if command[1:] == ["storybook"]:
         from longlive.storybook import cli
 
         cli.add_train_arguments(train)
         cli.add_evaluate_arguments(evaluate)
         train.set_defaults(run=cli.run_train)
         evaluate.set_defaults(run=cli.run_evaluate)
+    elif command[:1] == ["evaluate"]:
+        from longlive.evaluation import cli as evaluation
+
+        evaluation.add_evaluate_arguments(evaluate)
     elif command[:1] in (["train"], ["merge-lora"]):
         from longlive.training import cli as training
 
