@@ -52,10 +52,10 @@ def run_train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
-    stage = new_stage(args.what, recipe, processes)
+    stage = new_stage(args.what, recipe, processes, folder=folder)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
-    export(stage.models, stage.learners["generator"], folder, is_main=processes.is_main)
+    export(stage, folder, is_main=processes.is_main)
     processes.wait()
     return 0
 

@@ -39,8 +39,9 @@ class Draws:
         return int(self._rng(SWITCH, sequence).choice(starts)) if starts else None
 
     def steps(self, call: int, count: int, num_steps: int) -> Tensor:
-        """``count`` whole numbers below ``num_steps``."""
-        return torch.from_numpy(self._rng(STEPS, call).integers(num_steps, size=count))
+        """Per sample ``count`` whole numbers below ``num_steps``; (B, count)."""
+        drawn = [self._rng(STEPS, call, sample).integers(num_steps, size=count) for sample in self.samples]
+        return torch.from_numpy(np.stack(drawn)).to(self.device)
 
     def uniform(self, call: int, *, kind: int = UNIFORM) -> Tensor:
         """A number in [0, 1) per sample, float32 (B,)."""

@@ -1,5 +1,6 @@
 """From a learner to files that people load: a model's folder in our layout, and the LoRA by itself."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from torch import Tensor
@@ -7,20 +8,25 @@ from torch import Tensor
 from longlive.checkpoints import ModelBundle, save_models
 from longlive.training.learner import Learner
 from longlive.training.lora import merged_state, save_lora, split_lora
+from longlive.training.stages import Stage
 from longlive.transformer import CausalWanTransformer
 
 
-def export(models: ModelBundle, learner: Learner, folder: Path, *, is_main: bool = True) -> None:
+def export(stage: Stage, folder: Path, *, is_main: bool = True) -> None:
     """Write ``FOLDER/model`` and, of a LoRA, ``FOLDER/lora.safetensors``; averages, where they are kept.
 
     Args:
-        models: whose transformer the learner moves; the other parts are written as they are.
         is_main: whether this process writes; sharded learners need all of them to take part.
     """
-    with learner.averaged():
-        state = _whole_state(learner)
-    if not is_main:
-        return
+    with ExitStack() as stack:
+        for learner in stage.learners.values():
+            stack.enter_context(learner.averaged())
+        state = _whole_state(stage.learners[stage.subject])
+        if is_main:
+            _write(stage.models, stage.learners[stage.subject], state, folder)
+
+
+def _write(models: ModelBundle, learner: Learner, state: dict[str, Tensor], folder: Path) -> None:
     plain, lora = split_lora(state)
     if lora:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,5 +56,5 @@ def _whole_state(learner: Learner) -> dict[str, Tensor]:
 
     if learner.is_sharded:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return get_model_state_dict(learner.module, options=options)
+        return dict(get_model_state_dict(learner.module, options=options))  # type: ignore[arg-type]
     return {name: tensor.detach().cpu() for name, tensor in learner.module.state_dict().items()}

@@ -81,8 +81,8 @@ class Learner:
         """As ``load``, but leave the optimizer as it is."""
         for name, value in self.parameters.items():
             value.copy_(state["parameters"][name])
-        for name, value in self._average.items():
-            value.copy_(state["average"][name])
+        for name, average in self._average.items():
+            average.copy_(state["average"][name])
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

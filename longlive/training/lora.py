@@ -1,7 +1,7 @@
 """LoRA (arXiv:2106.09685) on every linear of the transformer's blocks, by peft, in the files' names.
 
 Ten linears per block, as in the released code: queries, keys, values and output of both attentions, and both
-of the feed-forward network. Files hold peft's names around ours; ``to_released`` puts the released ones there.
+of the feed-forward network. Files hold peft's names around ours; ``to_released`` puts released ones there.
 """
 
 from collections.abc import Mapping

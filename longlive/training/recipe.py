@@ -1,4 +1,4 @@
-"""A recipe: everything that a run of training is told, from a TOML file and ``--set``, checked by name and type.
+"""A recipe: all that a run of training is told, from a TOML file and ``--set``, checked by name and type.
 
 A file has a table per section of Recipe. What a stage does differently stands in ``[stage.STAGE.SECTION]``.
 """
@@ -156,6 +156,36 @@ class LearnerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeachingOptions:
+    """Numbers of the stages ``teacher`` and ``init``.
+
+    Attributes:
+        is_fresh: begin with random weights of the transformer.
+        trains_text: the text encoder learns as well.
+        drop: share of the prompts that give way to the negative one, so that guidance works.
+        sigma_floor: noise levels below it weigh no more than it; for models that predict clean latents.
+        num_pairs: paths of the teacher's ODE that ``init`` learns from, again and again.
+        ode_steps: of each path.
+    """
+
+    is_fresh: bool = False
+    trains_text: bool = False
+    drop: float = 0.1
+    sigma_floor: float = 0.0
+    num_pairs: int = 1000
+    ode_steps: int = 48
+
+    def __post_init__(self) -> None:
+        """Check each field; raise ConfigError naming field, value, rule and cure."""
+        for name in ("drop", "sigma_floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(name, getattr(self, name), "it must lie in [0, 1]", "Correct it.")
+        for name in ("num_pairs", "ode_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, getattr(self, name), "it must be at least 1", "Correct it.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All of it; ``stream`` changes what the generator was tuned with, by the names of StreamConfig."""
 
@@ -164,6 +194,7 @@ class Recipe:
     run: Run = field(default_factory=Run)
     generator: LearnerOptions = field(default_factory=LearnerOptions)
     critic: LearnerOptions = field(default_factory=LearnerOptions)
+    teaching: TeachingOptions = field(default_factory=TeachingOptions)
     sequences: StreamingOptions = field(default_factory=StreamingOptions)
     distillation: DmdOptions = field(default_factory=DmdOptions)
     defects: Defects = field(default_factory=Defects)
@@ -195,7 +226,7 @@ class Recipe:
         """The recipe of a table per section."""
         hints = get_type_hints(cls)
         _check_known("section", tables, hints)
-        sections = {}
+        sections: dict[str, Any] = {}
         for name, values in tables.items():
             if not isinstance(values, Mapping):
                 raise ConfigError(name, values, "a section is a table of keys", f"Write [{name}] above them.")

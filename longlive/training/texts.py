@@ -1,4 +1,4 @@
-"""Prompts -> tokens for training: in batches, with gradients if the text encoder is trained, empty ones too."""
+"""Prompts -> tokens for training: in batches, empty ones too, with gradients if they are wanted."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from longlive.text import TextEncoder, clean_prompt
 
 
 def read_texts(encoder: TextEncoder, prompts: list[str]) -> Tensor:
-    """Tokens (B, text_len, text_dim) as ``TextEncoder.encode`` gives them, with gradients if they are enabled.
+    """Tokens (B, text_len, text_dim) as ``TextEncoder.encode`` gives them; gradients, if they are enabled.
 
     Args:
         prompts: as checked by their readers; an empty one is what guidance leads away from.
