@@ -44,6 +44,7 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model: one stage, or the storybook's whole recipe")
     evaluate = commands.add_parser("evaluate", help="score what a model draws")
     merge = commands.add_parser("merge-lora", help="put a LoRA into a model's weights")
+    prompts = commands.add_parser("prompts", help="write, make and check prompts for training")
     if command[1:] == ["storybook"]:
         from longlive.storybook import cli
 
@@ -62,6 +63,10 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
         training.add_merge_arguments(merge)
         train.set_defaults(run=training.run_train)
         merge.set_defaults(run=training.run_merge)
+    elif command[:1] == ["prompts"]:
+        from longlive.training import prompt_cli
+
+        prompt_cli.add_arguments(prompts)
     return parser
 
 
