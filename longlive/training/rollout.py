@@ -97,6 +97,10 @@ class Rollout:
         else:
             recache(self.transformer, self._recent, prompt, self._cache, start=self._position)
 
+    def remembered(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """A layer's keys and values of each latent that the next chunk will see."""
+        return self._cache.contents(layer)
+
     def detach(self) -> None:
         """Cut what is remembered off from its history; there is one only with ``Defects.leaks_gradients``."""
         layers = [self._cache.contents(layer) for layer in range(self.transformer.config.num_layers)]
