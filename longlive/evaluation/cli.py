@@ -105,7 +105,10 @@ def _named(args: argparse.Namespace) -> dict[str, str]:
     if args.what in ("table4", "fig7"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
-    return dict(_pair(option, pair) for pair in pairs)
+    named = [_pair(option, pair) for pair in pairs]
+    if len(dict(named)) < len(named):
+        raise ConfigError(option, pairs, "every label must come once", "Name them apart.")
+    return dict(named)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
