@@ -82,7 +82,7 @@ class Bench:
             "model": facts.name,
             "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
-            "decoder": "wan",
+            "decoder": self.models.decoder_name,
             "quantization": None,
             "height": facts.height,
             "width": facts.width,

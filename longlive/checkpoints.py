@@ -5,8 +5,6 @@ A model is a folder with ``transformer/``, ``vae/``, ``text_encoder/``, ``tokeni
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -14,33 +12,35 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from longlive.config import ModelConfig, TransformerConfig
-from longlive.decoder import quicken
+from longlive.decoder import Vae, quicken
 from longlive.errors import CheckpointError, ConfigError
 from longlive.hub import find_model
+from longlive.layout import (
+    DECODERS,
+    ELSEWHERE,
+    EXTRA_FACTS,
+    FACTS,
+    FORMAT,
+    PARTS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    digest_of,
+    read_json,
+    write_facts,
+    write_json,
+)
 from longlive.model_card import ModelCard
-from longlive.names import check_names
+from longlive.names import check_names, check_shapes
 from longlive.text import TextEncoder
+from longlive.tiny_vae import TinyVae
 from longlive.transformer import CausalWanTransformer
+from longlive.weight_files import open_safetensors
 
-FORMAT = 1
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-TEXT_WEIGHTS = "model.safetensors"
-PARTS = {
-    "transformer": ("longlive", "CausalWanTransformer"),
-    "vae": ("diffusers", "AutoencoderKLWan"),
-    "text_encoder": ("transformers", "UMT5EncoderModel"),
-    "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
-    "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
-}
-# Fields of a ModelConfig that come from the other config files, and of longlive.json that are not its own.
-ELSEWHERE = ("transformer", "spatial_scale", "temporal_scale")
-EXTRA_FACTS = ("format", "prediction", "card")
 # What a Wan VAE's config may leave out.
 WAN_VAE = {"z_dim": 16, "scale_factor_spatial": 8, "scale_factor_temporal": 4}
 # What diffusers' WanTransformer3DModel can be told and ours cannot: each has this value, or is left out.
@@ -60,6 +60,7 @@ class ModelBundle:
         source: the name that it was loaded by.
         config: its facts.
         transformer, text_encoder, vae: its weights, in ``eval`` mode, without gradients.
+        decoder, decoder_name: what makes the pictures of a session: ``vae``, or another that fits its latents.
         card: what to tell people about it.
         digest: SHA-256 of its weights, tokenizer and facts, in hex.
         folder: where it lies.
@@ -70,6 +71,8 @@ class ModelBundle:
     transformer: CausalWanTransformer
     text_encoder: TextEncoder
     vae: AutoencoderKLWan
+    decoder: Vae
+    decoder_name: str
     card: ModelCard
     digest: str
     folder: Path
@@ -90,31 +93,50 @@ def load_models(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    decoder: str = "wan",
 ) -> ModelBundle:
     """Load a model by its name, folder or Hub id.
+
+    Args:
+        name: for ``longlive-1.3b``, what is missing is fetched and converted first, which takes a while.
+        device, dtype: what to compute on and in; an encoder that is stored in 16 bits stays so.
+        decoder: what makes the pictures: ``wan``, ``tiny`` or ``light``. The Wan VAE is loaded in any case,
+            but stays on the CPU where it is not the decoder.
 
     Raises:
         CheckpointError: names the model, file, field or key that is missing, unexpected or broken; and the
             cure.
     """
     folder = find_model(name)
-    config, facts = read_config(folder), _read_json(folder / "longlive.json")
-    transformer = CausalWanTransformer(config.transformer)
-    _fill(transformer, folder / "transformer" / WEIGHTS)
-    vae = _load_vae(folder / "vae")
+    config, facts = read_config(folder), read_json(folder / FACTS)
+    transformer = _load_transformer(folder, config).to(device=device, dtype=dtype)
+    vae = _load_vae(folder / "vae").to(dtype=dtype)
+    chosen = (vae if decoder == "wan" else _load_decoder(folder, decoder)).to(device=device, dtype=dtype)
     text_encoder = _load_text_encoder(folder, config)
-    for module in (transformer, vae, text_encoder.model):
-        nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
+    # An encoder that is stored in 16 bits gains nothing from more, and 5.7 billion weights would double.
+    stored = next(text_encoder.model.parameters()).dtype
+    text_encoder.model.to(device=device, dtype=min(stored, dtype, key=lambda kind: kind.itemsize))
     if torch.device(device).type == "cpu":
-        quicken(vae)
+        quicken(chosen)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
-    return ModelBundle(str(name), config, transformer, text_encoder, vae, card, digest, folder)
+    return ModelBundle(
+        source=str(name),
+        config=config,
+        transformer=transformer,
+        text_encoder=text_encoder,
+        vae=vae,
+        decoder=chosen,
+        decoder_name=decoder,
+        card=card,
+        digest=digest,
+        folder=folder,
+    )
 
 
 def read_config(folder: Path) -> ModelConfig:
     """The facts of a model, from its config files alone; CheckpointError as in ``load_models``."""
-    path = folder / "longlive.json"
-    facts, vae = _read_json(path), WAN_VAE | _read_json(folder / "vae/config.json")
+    path = folder / FACTS
+    facts, vae = read_json(path), WAN_VAE | read_json(folder / "vae/config.json")
     if facts.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: format is {facts.get('format')!r}, but this version reads format {FORMAT}. "
@@ -153,18 +175,9 @@ def save_models(
         card: what to tell people about it.
     """
     folder = Path(folder)
-    facts = {"format": FORMAT, "prediction": config.transformer.prediction}
-    facts |= {name: getattr(config, name) for name in _field_names(ModelConfig, but=ELSEWHERE)}
-    shape = {name: getattr(config.transformer, name) for name in _transformer_fields()}
-    scheduler = {"num_train_timesteps": 1000, "shift": config.shift}
-    _write_json(folder / "longlive.json", facts | {"card": dataclasses.asdict(card or ModelCard())})
-    _write_json(folder / "model_index.json", {"_class_name": "LongLive"} | PARTS)
-    _write_json(folder / "transformer/config.json", {"_class_name": PARTS["transformer"][1]} | shape)
-    _write_json(folder / "vae/config.json", _public(vae.config) | {"_class_name": PARTS["vae"][1]})
-    _write_json(folder / "text_encoder/config.json", text_encoder.config.to_dict())
-    _write_json(
-        folder / "scheduler/scheduler_config.json", {"_class_name": PARTS["scheduler"][1]} | scheduler
-    )
+    write_facts(folder, config, card or ModelCard())
+    write_json(folder / "vae/config.json", _public(vae.config) | {"_class_name": PARTS["vae"][1]})
+    write_json(folder / "text_encoder/config.json", text_encoder.config.to_dict())
     _save_weights(transformer, folder / "transformer" / WEIGHTS)
     _save_weights(vae, folder / "vae" / WEIGHTS)
     _save_weights(text_encoder, folder / "text_encoder" / TEXT_WEIGHTS)
@@ -176,18 +189,8 @@ def _public(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
-def digest_of(folder: Path, facts: dict[str, Any]) -> str:
-    """SHA-256, in hex, of a model's weights and tokenizer, and of its facts without the card."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps({key: facts[key] for key in sorted(facts) if key != "card"}).encode())
-    for path in [*sorted(folder.glob("*/*.safetensors")), folder / "tokenizer/tokenizer.json"]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
 def _read_transformer_config(path: Path, prediction: str) -> TransformerConfig:
-    values = {key: value for key, value in _read_json(path).items() if not key.startswith("_")}
+    values = {key: value for key, value in read_json(path).items() if not key.startswith("_")}
     for name, expected in FIXED.items():
         found = values.pop(name, expected)
         if found != expected:
@@ -196,14 +199,6 @@ def _read_transformer_config(path: Path, prediction: str) -> TransformerConfig:
             )
     _check_fields(TransformerConfig, values, path, but=("prediction",))
     return _built(TransformerConfig, values | {"prediction": prediction}, path)
-
-
-def _transformer_fields() -> list[str]:
-    return _field_names(TransformerConfig, but=("prediction",))
-
-
-def _field_names(cls: type, *, but: Iterable[str]) -> list[str]:
-    return [field.name for field in dataclasses.fields(cls) if field.name not in but]
 
 
 def _check_fields(cls: type, values: Mapping[str, Any], path: Path, *, but: Iterable[str]) -> None:
@@ -230,28 +225,58 @@ def _built(cls: type, values: Mapping[str, Any], path: Path) -> Any:
         ) from error
 
 
+def _load_transformer(folder: Path, config: ModelConfig) -> CausalWanTransformer:
+    with torch.device("meta"):
+        transformer = CausalWanTransformer(config.transformer)
+    return _filled(transformer, folder / "transformer" / WEIGHTS)
+
+
 def _load_vae(folder: Path) -> AutoencoderKLWan:
-    values = _read_json(folder / "config.json")
+    values = read_json(folder / "config.json")
     try:
-        vae = AutoencoderKLWan.from_config(values)
+        with torch.device("meta"):
+            vae = AutoencoderKLWan.from_config(values)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{folder / 'config.json'} does not describe a Wan VAE: {error}. Fetch it again."
         ) from error
-    _fill(vae, folder / WEIGHTS)
-    return vae
+    return _filled(vae, folder / WEIGHTS)
+
+
+def _load_decoder(folder: Path, name: str) -> Vae:
+    """A decoder other than the model's own VAE."""
+    if name not in DECODERS:
+        raise ConfigError("decoder", name, f"it must be one of {', '.join(DECODERS)}", "Correct it.")
+    part = folder / DECODERS[name]
+    if not part.is_dir():
+        raise CheckpointError(
+            f"{folder} has no {name} decoder ({part.name}/). Fetch the model again while the network is "
+            "there (python -m longlive fetch …), or use the decoder wan."
+        )
+    if name == "light":
+        return _load_vae(part)
+    values = {key: value for key, value in read_json(part / "config.json").items() if not key.startswith("_")}
+    try:
+        with torch.device("meta"):
+            tiny = TinyVae(**values)
+    except (TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{part / 'config.json'} does not describe a tiny VAE: {error}. Fetch it again."
+        ) from error
+    return _filled(tiny, part / WEIGHTS)
 
 
 def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
     # PreTrainedTokenizerFast reads tokenizer.json verbatim; T5Tokenizer rebuilds it without byte fallback.
-    encoder_config = UMT5Config.from_dict(_read_json(folder / "text_encoder/config.json"))
+    encoder_config = UMT5Config.from_dict(read_json(folder / "text_encoder/config.json"))
     if encoder_config.d_model != config.transformer.text_dim:
         raise CheckpointError(
             f"{folder}: text_dim of the transformer is {config.transformer.text_dim}, but d_model of the "
             f"text encoder is {encoder_config.d_model}. Use the parts of one model."
         )
-    model = UMT5EncoderModel(encoder_config)
-    _fill(model, folder / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
+    with torch.device("meta"):
+        model = UMT5EncoderModel(encoder_config)
+    _filled(model, folder / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
     model.set_input_embeddings(model.shared)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
@@ -262,32 +287,16 @@ def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
     return TextEncoder(tokenizer, model, config.text_len)
 
 
-def _fill(module: nn.Module, path: Path, tied: tuple[str, ...] = ()) -> None:
-    """Load the weights of ``path`` into ``module``; ``tied`` names repeat others, and may be missing."""
-    weights, own = _read_weights(path), module.state_dict()
+def _filled(module: Any, path: Path, tied: tuple[str, ...] = ()) -> Any:
+    """``module``, made on the meta device, with the weights of ``path``; ``tied`` names repeat others."""
+    weights, own = open_safetensors(path), module.state_dict()
     check_names([*weights, *tied], own, str(path))
-    for name, tensor in weights.items():
-        if tensor.shape != own[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, but the config beside it makes it "
-                f"{tuple(own[name].shape)}. The file belongs to another model."
-            )
-    module.load_state_dict(weights, strict=False)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    index = path.with_name(path.name + ".index.json")
-    parts = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else [path.name]
-    weights: dict[str, Tensor] = {}
-    for part in parts:
-        file = path.with_name(part)
-        try:
-            weights |= load_file(file)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{file} is missing. Fetch the model again.") from error
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} is broken: {error}. Fetch the model again.") from error
-    return weights
+    check_shapes(weights, own, str(path))
+    # Copied, since a file that is written again would change under a memory-mapped tensor.
+    module.load_state_dict(
+        {name: tensor.clone() for name, tensor in weights.items()}, strict=False, assign=True
+    )
+    return module.eval().requires_grad_(False)
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:
@@ -299,26 +308,3 @@ def _save_weights(module: nn.Module, path: Path) -> None:
             weights[name] = tensor.detach().cpu().contiguous()
         seen.add(tensor.data_ptr())
     save_file(weights, path, metadata={"format": "pt"})
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} is missing. Give a folder in our layout, or fetch the model again."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error}. Correct it, or fetch the model again."
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(values).__name__}, but it must hold an object of named fields."
-        )
-    return values
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,28 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from longlive.checkpoints import read_config
-from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.config import ModelConfig, StreamConfig
 from longlive.denoise import recache
 from longlive.hub import find_model
 from longlive.kv_cache import KVCache
+from longlive.released import LONGLIVE_1_3B
 from longlive.transformer import CausalWanTransformer
-
-# The released model at its native size; source: Wan 2.1 T2V 1.3B and LongLive's inference config.
-LONGLIVE_1_3B = ModelConfig(
-    name="longlive-1.3b",
-    transformer=TransformerConfig(
-        num_attention_heads=12,
-        attention_head_dim=128,
-        in_channels=16,
-        out_channels=16,
-        text_dim=4096,
-        freq_dim=256,
-        ffn_dim=8960,
-        num_layers=30,
-    ),
-    height=480,
-    width=832,
-)
 
 
 def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""LatentChunk -> FrameChunk: diffusers' Wan VAE, chunk by chunk, bit for bit what it gives in one go.
+"""LatentChunk -> FrameChunk, chunk by chunk, the same as in one go: diffusers' Wan VAE, or the tiny VAE.
 
-The VAE's own order (B, C, F, H, W), its normalisation and its feature cache stay inside this file.
+The Wan VAE's own order (B, C, F, H, W), its normalisation and its feature cache stay inside this file.
 """
 
 import copy
@@ -18,29 +18,28 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 from torch import Tensor
 
 from longlive.chunks import FrameChunk, LatentChunk
+from longlive.tiny_vae import Memory, TinyVae
+
+Vae = AutoencoderKLWan | TinyVae
 
 
 class StreamingDecoder:
-    """The decoding state of one stream: the VAE's features of the last latents, and the count of pictures.
+    """The decoding state of one stream: the VAE's features of the last latents, and the count of pictures."""
 
-    Decoding goes latent by latent, as the VAE's own ``decode`` does, so the pictures are the same bit for
-    bit; ``decode`` itself cannot be used, since it clears its cache at the start and at the end.
-    """
-
-    def __init__(self, vae: AutoencoderKLWan, fps: int) -> None:
+    def __init__(self, vae: Vae, fps: int) -> None:
         self.vae = vae
         self.fps = fps
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next latent is the first of a video, and its picture is number 0."""
-        self._features: list[Any] | None = None
+        self._features: list[Any] | Memory | None = None
         self._next_frame = 0
 
     def branch(self) -> "StreamingDecoder":
         """Another decoder that goes on from here by itself; what was seen so far is shared, never written."""
         other = copy.copy(self)
-        other._features = None if self._features is None else list(self._features)
+        other._features = copy.copy(self._features)
         return other
 
     @torch.no_grad()
@@ -69,18 +68,29 @@ class StreamingDecoder:
         Returns:
             (B, frames, 3, 8 H, 8 W), in [-1, 1].
         """
+        if isinstance(self.vae, TinyVae):
+            pictures, self._features = self.vae(latents, self._features)
+            return pictures
         is_first = self._features is None
         if self._features is None:
             self._features = [None] * self.vae._cached_conv_counts["decoder"]
-        mean, std = latent_statistics(self.vae, latents)
-        hidden = self.vae.post_quant_conv((latents * std + mean).transpose(1, 2))
-        pictures = []
-        for index in range(hidden.shape[2]):
-            latent = hidden[:, :, index : index + 1]
-            flag = {"first_chunk": True} if is_first and index == 0 else {}
-            pictures.append(self.vae.decoder(latent, feat_cache=self._features, feat_idx=[0], **flag))
-        patch = self.vae.config["patch_size"]
-        return unpatchify(torch.cat(pictures, 2), patch or 1).clamp(-1, 1).transpose(1, 2)
+        return _wan_pictures(self.vae, latents, self._features, is_first=is_first)
+
+
+def _wan_pictures(vae: AutoencoderKLWan, latents: Tensor, features: Any, *, is_first: bool) -> Tensor:
+    """Decode latent by latent, as the VAE's own ``decode`` does, so the pictures are the same bit for bit.
+
+    ``decode`` itself cannot be used, since it clears its cache at the start and at the end.
+    """
+    mean, std = latent_statistics(vae, latents)
+    hidden = vae.post_quant_conv((latents * std + mean).transpose(1, 2))
+    pictures = []
+    for index in range(hidden.shape[2]):
+        latent = hidden[:, :, index : index + 1]
+        flag = {"first_chunk": True} if is_first and index == 0 else {}
+        pictures.append(vae.decoder(latent, feat_cache=features, feat_idx=[0], **flag))
+    patch = vae.config["patch_size"]
+    return unpatchify(torch.cat(pictures, 2), patch or 1).clamp(-1, 1).transpose(1, 2)
 
 
 @torch.no_grad()

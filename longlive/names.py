@@ -1,7 +1,8 @@
 """Parameter names of released checkpoints and of our layout (diffusers'), both ways, and the merging of LoRA.
 
 Released names are those of Wan 2.1 and LongLive, with the prefixes that their wrappers left: ``model.`` and
-``_fsdp_wrapped_module.`` for weights, peft's ``base_model.model.`` for LoRA.
+``_fsdp_wrapped_module.`` for weights, peft's ``base_model.model.`` for LoRA. Self-Forcing and CausVid keep
+theirs in the same way. Nothing here computes with the tensors but ``merged``, so they may be memory-mapped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,11 @@ from torch import Tensor
 from longlive.errors import CheckpointError
 
 State = dict[str, Tensor]
+LoraPair = tuple[Tensor, Tensor]
+
+# What FSDP, torch.compile and activation checkpointing put into names, and what stands before them.
+WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
+PREFIXES = ("base_model.model.", "generator.", "model.", "diffusion_model.")
 
 _WHOLE = {
     "patch_embedding": "patch_embedding",
@@ -46,8 +52,24 @@ _UMT5_BLOCK = {
 
 def transformer_from_released(state: Mapping[str, Tensor]) -> State:
     """A released generator, teacher or critic in our names; an unknown key is a CheckpointError."""
-    names = {name: name.replace("_fsdp_wrapped_module.", "").removeprefix("model.") for name in state}
+    names = {name: unwrapped(name) for name in state}
     return _renamed(state, names, _WHOLE, _BLOCK, ("blocks.", "blocks."))
+
+
+def transformer_from_any(state: Mapping[str, Tensor]) -> State:
+    """A transformer in released names or in diffusers', with any wrapper's prefix, in our names."""
+    plain = {unwrapped(name): tensor for name, tensor in state.items()}
+    is_ours = any(name.startswith("condition_embedder.") for name in plain)
+    return plain if is_ours else transformer_from_released(plain)
+
+
+def unwrapped(name: str) -> str:
+    """A parameter's name without what wrappers put before or into it."""
+    for wrapper in WRAPPERS:
+        name = name.replace(wrapper, "")
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def transformer_to_released(state: Mapping[str, Tensor]) -> State:
@@ -73,6 +95,16 @@ def check_names(found: Iterable[str], expected: Iterable[str], what: str) -> Non
         )
 
 
+def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Raise CheckpointError naming the first tensor of ``what`` that has another shape than expected."""
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{what}: {name} has shape {tuple(tensor.shape)}, but the config makes it "
+                f"{tuple(expected[name].shape)}. The file belongs to another model."
+            )
+
+
 def merge_lora(state: Mapping[str, Tensor], lora: Mapping[str, Tensor], scale: float) -> State:
     """``weight + scale * B @ A`` for every LoRA pair, computed in float32, in the dtype of each weight.
 
@@ -84,6 +116,14 @@ def merge_lora(state: Mapping[str, Tensor], lora: Mapping[str, Tensor], scale: f
     Raises:
         CheckpointError: naming the keys that are not LoRA, lack their other half, or have no weight to go to.
     """
+    pairs = lora_pairs(state, lora)
+    return dict(state) | {
+        name: merged(state[name], pair, scale).to(state[name].dtype) for name, pair in pairs.items()
+    }
+
+
+def lora_pairs(state: Mapping[str, Tensor], lora: Mapping[str, Tensor]) -> dict[str, LoraPair]:
+    """The halves (A, B) of a LoRA by the name of their weight; arguments and errors as for ``merge_lora``."""
     pairs: dict[str, dict[str, Tensor]] = {}
     for name, tensor in lora.items():
         target, kind, rest = name.replace(".default.weight", ".weight").rpartition(".lora_")
@@ -98,19 +138,26 @@ def merge_lora(state: Mapping[str, Tensor], lora: Mapping[str, Tensor], scale: f
         raise CheckpointError(
             f"the LoRA changes {_some(unknown)}, which the model lacks. Is it for this model?"
         )
-    merged = dict(state)
-    for name, pair in pairs.items():
-        weight = state[name]
-        update = pair["B"].to(weight.device, torch.float32) @ pair["A"].to(weight.device, torch.float32)
-        merged[name] = (weight.float() + scale * update).to(weight.dtype)
-    return merged
+    unfit = [
+        name
+        for name, pair in pairs.items()
+        if (pair["B"].shape[0], pair["A"].shape[1], pair["B"].shape[1])
+        != (*state[name].shape, pair["A"].shape[0])
+    ]
+    if unfit:
+        raise CheckpointError(f"the LoRA does not fit the shape of {_some(unfit)}. Is it for this model?")
+    return {name: (pair["A"], pair["B"]) for name, pair in pairs.items()}
+
+
+def merged(weight: Tensor, pair: LoraPair, scale: float) -> Tensor:
+    """``weight + scale * B @ A`` in float32."""
+    down, up = (half.to(weight.device, torch.float32) for half in pair)
+    return torch.addmm(weight.float(), up, down, alpha=scale)
 
 
 def _lora_target(name: str) -> str:
     """Our name of the weight that a LoRA pair belongs to."""
-    plain = name.replace("_fsdp_wrapped_module.", "")
-    for prefix in ("base_model.model.", "model."):
-        plain = plain.removeprefix(prefix)
+    plain = unwrapped(name)
     ours = _translated(f"{plain}.weight", _WHOLE, _BLOCK, ("blocks.", "blocks."))
     return ours or f"{plain}.weight"
 

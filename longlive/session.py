@@ -87,7 +87,7 @@ class Session:
         self._start = 0
         self._recent: deque[Tensor] = deque(maxlen=_chunks_to_keep(self.stream))
         self._prompt: PromptMemory | None = None
-        self._decoder = StreamingDecoder(models.vae, models.config.fps)
+        self._decoder = StreamingDecoder(models.decoder, models.config.fps)
         self._timetable = Timetable.of(models.config)
         self._cache: KVCache | None = KVCache(
             models.config.transformer,
