@@ -8,7 +8,7 @@ import torch
 
 from longlive.checkpoints import load_models
 from longlive.evaluation import drift
-from longlive.evaluation.drift import _summary, _windows, measure_drift, picture_statistics, window_scores
+from longlive.evaluation.drift import _parts, _summary, measure_drift, picture_statistics, window_scores
 from longlive.evaluation.stories import StreamTeller, Take
 from longlive.evaluation.subject import look
 from longlive.storybook.world import FPS
@@ -28,14 +28,13 @@ def test_a_true_window_scores_everything_and_a_changed_one_what_is_left() -> Non
     assert (half["colour"], half["all_attributes"], half["shape"]) == (50, 50, 100)
 
 
-def test_windows_follow_each_other_without_gaps(noise_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "WINDOW_SECONDS", 2)
+def test_parts_follow_each_other_without_gaps(noise_folder: Path) -> None:
     models = load_models(noise_folder)
     with torch.no_grad():
-        cut = list(_windows(StreamTeller(models, [TAKE.prompt], [5]), 2))
+        cut = list(_parts(StreamTeller(models, [TAKE.prompt], [5]), [20, 32, 12]))
         whole = StreamTeller(models, [TAKE.prompt], [5]).tell(7)
-    assert [clip.shape[1] for clip in cut] == [2 * FPS, 2 * FPS]
-    assert torch.equal(torch.cat(cut, 1), whole[:, 9 : 9 + 4 * FPS])
+    assert [clip.shape[1] for clip in cut] == [20, 32, 12]
+    assert torch.equal(torch.cat(cut, 1), whole[:, 9 : 9 + 64])
 
 
 def test_drift_is_the_last_window_less_the_first_by_story() -> None:
