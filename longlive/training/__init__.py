@@ -10,5 +10,6 @@ prompts.py ─▶ streaming.py: which latents come next, under which prompt, whe
 
 Before that, flow.py trains a teacher on clean clips, and initialise.py a causal student on the teacher's ODE.
 options.py has the numbers and one name for each defect of the released code; released_cache.py restores the
-faults of its cache. recipe.py and setup.py make a stage of a file; distillation.py and teaching.py are stages.
+faults of its cache. recipe.py and setup.py make a stage of a file; teaching.py and distillation.py have the
+stages.
 """

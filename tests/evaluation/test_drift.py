@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from longlive.checkpoints import load_models
-from longlive.evaluation.drift import _summary, _windows, measure_drift, picture_statistics, window_scores
+from longlive.evaluation import drift
+from longlive.evaluation.drift import _parts, _summary, measure_drift, picture_statistics, window_scores
 from longlive.evaluation.stories import StreamTeller, Take
 from longlive.evaluation.subject import look
 from longlive.storybook.world import FPS
@@ -27,13 +28,13 @@ def test_a_true_window_scores_everything_and_a_changed_one_what_is_left() -> Non
     assert (half["colour"], half["all_attributes"], half["shape"]) == (50, 50, 100)
 
 
-def test_windows_follow_each_other_without_gaps(noise_folder: Path) -> None:
+def test_parts_follow_each_other_without_gaps(noise_folder: Path) -> None:
     models = load_models(noise_folder)
     with torch.no_grad():
-        cut = list(_windows(StreamTeller(models, [TAKE.prompt], [5]), 2))
-        whole = StreamTeller(models, [TAKE.prompt], [5]).tell(28)
-    assert [clip.shape[1] for clip in cut] == [160, 160]
-    assert torch.equal(torch.cat(cut, 1), whole[:, 9 : 9 + 320])
+        cut = list(_parts(StreamTeller(models, [TAKE.prompt], [5]), [20, 32, 12]))
+        whole = StreamTeller(models, [TAKE.prompt], [5]).tell(7)
+    assert [clip.shape[1] for clip in cut] == [20, 32, 12]
+    assert torch.equal(torch.cat(cut, 1), whole[:, 9 : 9 + 64])
 
 
 def test_drift_is_the_last_window_less_the_first_by_story() -> None:
@@ -63,10 +64,11 @@ def test_statistics_of_known_pictures() -> None:
 
 
 def test_every_model_runs_with_and_without_a_sink_and_stories_stay_with_their_runs(
-    noise_folder: Path,
+    noise_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(drift, "WINDOW_SECONDS", 2)
     models = {"before": load_models(noise_folder)}
-    result = measure_drift(models, num_prompts=1, seconds=20, seed=0, num_workers=1)
+    result = measure_drift(models, num_prompts=1, seconds=4, seed=0, num_workers=1)
     assert [(run["model"], run["sink"]) for run in result["runs"]] == [("before", 3), ("before", 0)]
     assert [len(run["windows"]) for run in result["runs"]] == [2, 2]
     assert result["runs"][0]["windows"][1] != result["runs"][1]["windows"][1]

@@ -60,7 +60,7 @@ def test_a_true_take_scores_everything_and_one_that_turns_blue_does_not() -> Non
 
 def test_every_window_gets_its_figures(noise: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "LARGEST", 6)
-    result = compare_windows(noise, num_prompts=1, seconds=4, seed=0, num_workers=1)
+    result = compare_windows(noise, num_prompts=1, seconds=3, seed=0, num_workers=1)
     assert [(row["window"], row["sink"]) for row in result["windows"]] == [(3, 0), (6, 0), (6, 3)]
     assert all(row["subject_consistency"]["n"] == 1 for row in (*result["windows"], result["ceiling"]))
     assert result["short_with_sink"]["windows"] == [6, 6]

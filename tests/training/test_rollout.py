@@ -188,14 +188,16 @@ def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool
 
 
 @pytest.mark.parametrize("as_released", [False, True])
-def test_a_rollout_goes_on_from_its_state_in_another_process(as_released: bool) -> None:
+@pytest.mark.parametrize("global_sink", [False, True])
+def test_a_rollout_goes_on_from_its_state_in_another_process(global_sink: bool, as_released: bool) -> None:
     defects = vars(Defects.as_released()) if as_released else {}
-    whole = new_rollout(clip=9, **defects)
+    stream = StreamConfig(window=9, global_sink=global_sink)
+    whole = new_rollout(stream, clip=9, **defects)
     whole.extend(12, words(0), noise_of(), exit_step=1)
     whole.switch(words(1))
     state = whole.state()
     expected = whole.extend(12, words(1), noise_of(), exit_step=0)
-    resumed = new_rollout(clip=9, **defects)
+    resumed = new_rollout(stream, clip=9, **defects)
     resumed.restore(state)
     assert resumed.position == 12
     assert torch.equal(resumed.extend(12, words(1), noise_of(), exit_step=0), expected)

@@ -24,11 +24,12 @@ NINE = StreamingOptions(clip=9, new_latents=6, max_latents=33)
 def new_sequence(
     options: StreamingOptions = NINE,
     *,
+    num_layers: int = 1,
     switch_start: int | None = None,
     still: object = None,
     **defects: bool,
 ) -> Sequence:
-    model = tiny_transformer(replace(CONFIG, num_layers=1)).requires_grad_(True)
+    model = tiny_transformer(replace(CONFIG, num_layers=num_layers)).requires_grad_(True)
     stream = StreamConfig(window=9, positions="relative")
     rollout = Rollout(model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, defects=Defects(**defects))
     second = None if switch_start is None else words(1)
@@ -53,8 +54,8 @@ def test_the_papers_sequence_clip_by_clip() -> None:
 
 
 def test_a_sequence_is_one_rollout_with_one_recache() -> None:
-    clips = clips_of(new_sequence(switch_start=15))
-    rollout = new_sequence().rollout
+    clips = clips_of(new_sequence(num_layers=2, switch_start=15))
+    rollout = new_sequence(num_layers=2).rollout
     whole = [rollout.extend(15, words(0), noise_of(), exit_step=0)]
     rollout.switch(words(1))
     whole.append(rollout.extend(18, words(1), noise_of(), exit_step=0))
@@ -130,10 +131,10 @@ def test_memory_is_flat_however_long_a_sequence_is(as_released: bool, max_latent
 @pytest.mark.parametrize("num_clips", [1, 3])
 def test_a_sequence_goes_on_from_its_state(num_clips: int) -> None:
     """Killed before and after the switch at latent 15."""
-    whole = new_sequence(switch_start=15)
+    whole = new_sequence(num_layers=2, switch_start=15)
     for _ in range(num_clips):
         whole.next_clip(noise_of(), exit_step=1)
-    resumed = new_sequence(switch_start=15)
+    resumed = new_sequence(num_layers=2, switch_start=15)
     resumed.restore(whole.state())
     for first, second in zip(clips_of(whole), clips_of(resumed), strict=True):
         assert torch.equal(first.latents, second.latents) and torch.equal(first.text, second.text)

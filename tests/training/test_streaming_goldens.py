@@ -80,9 +80,15 @@ ROLLOUTS = {
 GRADIENTS = {
     "leaky": {},
     "leaky, text read by the exit pass": {"chunk_lengths": [9], "exit_steps": [0]},
-    "leaky and rolled without gradients": {"exit_steps": [0, 1], "num_grad": 1},
-    "leaky and rolled with gradients": {"exit_steps": [1, 0], "num_grad": 1},
+    "leaky and rolled without gradients": {"exit_steps": [0, 1]},
+    "leaky and rolled with gradients": {"exit_steps": [1, 0]},
+    "leaky in a buffer that is no multiple of the chunk": {
+        "local_attn_size": 10,
+        "chunk_lengths": [36],
+        "exit_steps": [1],
+    },
     "leaky after a switch": {"switch_frame_index": 21},
+    "text read by the exit pass after a switch": {"switch_frame_index": 21, "exit_steps": [1, 0]},
     "leaky and checkpointed": {"gradient_checkpointing": True},
     "not leaky": {"prefix": "grad_detached."},
     "corrected": {"as_released": False, "switch_frame_index": 21},
