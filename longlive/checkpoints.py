@@ -60,7 +60,7 @@ class ModelBundle:
         source: the name that it was loaded by.
         config: its facts.
         transformer, text_encoder, vae: its weights, in ``eval`` mode, without gradients.
-        decoder, decoder_name: what makes the pictures of a session: ``vae``, or another that fits its latents.
+        decoder, decoder_name: what makes a session's pictures: ``vae``, or another that fits its latents.
         card: what to tell people about it.
         digest: SHA-256 of its weights, tokenizer and facts, in hex.
         folder: where it lies.
@@ -109,14 +109,15 @@ def load_models(
     """
     folder = find_model(name)
     config, facts = read_config(folder), read_json(folder / FACTS)
-    transformer = _load_transformer(folder, config).to(device=device, dtype=dtype)
-    vae = _load_vae(folder / "vae").to(dtype=dtype)
-    chosen = (vae if decoder == "wan" else _load_decoder(folder, decoder)).to(device=device, dtype=dtype)
+    transformer, vae = _load_transformer(folder, config), _load_vae(folder / "vae")
+    chosen = vae if decoder == "wan" else _load_decoder(folder, decoder)
+    for module, where in ((transformer, device), (vae, "cpu"), (chosen, device)):
+        nn.Module.to(module, device=where, dtype=dtype)
     text_encoder = _load_text_encoder(folder, config)
     # An encoder that is stored in 16 bits gains nothing from more, and 5.7 billion weights would double.
     stored = next(text_encoder.model.parameters()).dtype
     text_encoder.model.to(device=device, dtype=min(stored, dtype, key=lambda kind: kind.itemsize))
-    if torch.device(device).type == "cpu":
+    if torch.device(device).type == "cpu" and isinstance(chosen, AutoencoderKLWan):
         quicken(chosen)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(

@@ -124,7 +124,22 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a known name, or a Hub id such as owner/name")
+    parser.add_argument("model", help="a known name, or a Hub id such as owner/name; or a name of your own")
+    group = parser.add_argument_group(
+        "another checkpoint of the family (Self-Forcing, CausVid, Wan 2.1 1.3B)"
+    )
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
+    group.add_argument("--lora", type=Path, metavar="FILE", help="to be merged into it")
+    group.add_argument("--lora-scale", type=float, default=1.0, help="alpha / rank (default: 1)")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FACT=VALUE",
+        help="what differs from LongLive, such as --set window=21 --set sink=0; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only tell sizes and free space")
+    parser.add_argument("--verify", action="store_true", help="compare what lies here with its digests")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     parser.set_defaults(run=_fetch)
 
@@ -135,6 +150,9 @@ def _add_model(parser: argparse.ArgumentParser, default: str | None) -> None:
     group.add_argument("--model", default=default, help=f"known name, folder or Hub id (default: {told})")
     group.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
     group.add_argument("--dtype", choices=DTYPES, help="to compute in (default: float32)")
+    group.add_argument(
+        "--decoder", choices=("wan", "tiny", "light"), default="wan", help="makes the pictures (default: wan)"
+    )
     # With two threads on two busy cores a chunk took 2.4 s instead of 0.4 s: they wait for each other.
     group.add_argument(
         "--threads", type=int, help="of torch on the CPU (default: 1, which suits small models)"
@@ -207,11 +225,43 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
+    from longlive.assembly import add_decoders, announce, assemble
     from longlive.hub import find_model
+    from longlive.layout import verify
+    from longlive.released import RECIPES, recipe_of
 
-    folder = find_model(args.model)
+    facts, lora = _facts(args.set), {"lora": args.lora, "lora_scale": args.lora_scale}
+    recipe = RECIPES.get(args.model)
+    if args.checkpoint:
+        recipe = recipe_of(args.checkpoint, name=args.model, **lora, **facts)
+    if recipe and args.dry_run:
+        announce(recipe, _say)
+        return 0
+    folder = assemble(recipe, _say) if recipe else find_model(args.model)
+    if recipe:
+        add_decoders(recipe, folder, _say)
+    if args.verify:
+        verify(folder)
     _tell(args.json, {"model": args.model, "folder": str(folder)}, str(folder))
     return 0
+
+
+def _facts(settings: list[str]) -> dict[str, Any]:
+    """Facts of a model as they are given on the command line; values are JSON, or text."""
+    facts: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError("--set", setting, "it must be FACT=VALUE", "Try --set window=21.")
+        try:
+            facts[name] = json.loads(value)
+        except ValueError:
+            facts[name] = value
+    return facts
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _scenes(args: argparse.Namespace) -> "list[Scene]":
@@ -241,7 +291,8 @@ def _load(name: str, args: argparse.Namespace) -> "ModelBundle":
 
     torch.set_num_threads(args.threads or 1)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_models(name, device=device, dtype=getattr(torch, args.dtype or "float32"))
+    dtype = getattr(torch, args.dtype or "float32")
+    return load_models(name, device=device, dtype=dtype, decoder=args.decoder)
 
 
 def _stream(args: argparse.Namespace) -> dict[str, Any]:

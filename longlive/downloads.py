@@ -1,7 +1,7 @@
 """Files of Hub repositories -> the Hub's own cache on this machine: sizes first, then whole or not at all.
 
-``snapshot_download`` keeps nothing of a file that was cut off. Large files are therefore fetched here, so that
-they go on where they stopped, and put into the Hub's cache, where every program finds them.
+``snapshot_download`` keeps nothing of a file that was cut off. Large files are therefore fetched here, so
+that they go on where they stopped, and put into the Hub's cache, where every program finds them.
 """
 
 import errno
@@ -98,7 +98,7 @@ def fetch(source: Source) -> dict[str, Path]:
     """The files of ``source`` in the Hub's cache, fetched where they are not there yet.
 
     Raises:
-        CheckpointError: when the Hub does not hand a file out, lacks it, or the disk is full; says what to do.
+        CheckpointError: when the Hub does not hand a file out or lacks it, or the disk is full; and the cure.
     """
     from huggingface_hub import snapshot_download
 
@@ -108,9 +108,7 @@ def fetch(source: Source) -> dict[str, Path]:
             for file in missing:
                 if file.size >= LARGE:
                     _fetch_large(source, file.name)
-            snapshot_download(
-                source.repository, revision=source.revision, allow_patterns=source.patterns
-            )
+            snapshot_download(source.repository, revision=source.revision, allow_patterns=source.patterns)
     files = local_files(source)
     _check_whole(source, set(files))
     return files

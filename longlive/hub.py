@@ -4,7 +4,7 @@ import difflib
 import re
 from pathlib import Path
 
-from longlive.conversion import assemble
+from longlive.assembly import assemble
 from longlive.downloads import told
 from longlive.errors import CheckpointError
 from longlive.released import RECIPES

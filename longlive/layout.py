@@ -36,19 +36,18 @@ EXTRA_FACTS = ("format", "prediction", "card")
 
 
 def write_facts(folder: Path, config: ModelConfig, card: ModelCard) -> None:
-    """Write the config files that follow from a ModelConfig: all but those of VAE, text encoder, tokenizer."""
+    """Write the config files that follow from a ModelConfig: not those of VAE, text encoder, tokenizer."""
     facts = {"format": FORMAT, "prediction": config.transformer.prediction}
     facts |= {name: getattr(config, name) for name in field_names(ModelConfig, but=ELSEWHERE)}
     shape = {
-        name: getattr(config.transformer, name) for name in field_names(TransformerConfig, but=("prediction",))
+        name: getattr(config.transformer, name)
+        for name in field_names(TransformerConfig, but=("prediction",))
     }
     scheduler = {"num_train_timesteps": 1000, "shift": config.shift}
     write_json(folder / FACTS, facts | {"card": dataclasses.asdict(card)})
     write_json(folder / "model_index.json", {"_class_name": "LongLive"} | PARTS)
     write_json(folder / "transformer/config.json", {"_class_name": PARTS["transformer"][1]} | shape)
-    write_json(
-        folder / "scheduler/scheduler_config.json", {"_class_name": PARTS["scheduler"][1]} | scheduler
-    )
+    write_json(folder / "scheduler/scheduler_config.json", {"_class_name": PARTS["scheduler"][1]} | scheduler)
 
 
 def digest_of(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -64,6 +63,21 @@ def digest_of(folder: Path, facts: Mapping[str, Any]) -> str:
         name = path.relative_to(folder).as_posix()
         digest.update(bytes.fromhex(known.get(name) or sha256_of(path)))
     return digest.hexdigest()
+
+
+def verify(folder: Path) -> None:
+    """Compare the weights of an assembled model with the digests of when they were written.
+
+    Raises:
+        CheckpointError: names the first file that differs or is gone.
+    """
+    for name, expected in read_json(folder / SOURCES).get("written", {}).items():
+        found = sha256_of(folder / name) if (folder / name).is_file() else "nothing"
+        if found != expected:
+            raise CheckpointError(
+                f"{folder / name} is not what was written: its digest is {found[:12]}, but {expected[:12]} "
+                f"is expected. Delete {folder} and fetch the model again."
+            )
 
 
 def field_names(cls: type, *, but: Iterable[str]) -> list[str]:

@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from longlive.assembly import Recipe
 from longlive.config import ModelConfig, TransformerConfig
-from longlive.conversion import Recipe
 from longlive.downloads import Source
 from longlive.errors import CheckpointError, ConfigError
 from longlive.model_card import ModelCard, Story
@@ -37,7 +37,7 @@ WAN_ORIGINAL = ("Wan-AI/Wan2.1-T2V-1.3B", "37ec512624d61f7aa208f7ea8140a131f93af
 DECODERS = ("lightx2v/Autoencoders", "main")
 
 CARD = ModelCard(
-    about="LongLive: Wan 2.1 at 1.3 billion parameters, tuned to go on for minutes and to follow new prompts.",
+    about="LongLive: Wan 2.1 with 1.3 billion parameters, tuned to go on and to follow new prompts.",
     stories=(
         Story(
             "A fox in the snow",
@@ -96,7 +96,9 @@ def recipe_of(
         config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
     except TypeError as error:
         fields = sorted(field.name for field in dataclasses.fields(ModelConfig))
-        raise ConfigError("facts", facts, f"the facts of a model are {', '.join(fields)}", "Correct it.") from error
+        raise ConfigError(
+            "facts", facts, f"the facts of a model are {', '.join(fields)}", "Correct it."
+        ) from error
     return dataclasses.replace(
         LONGLIVE_RECIPE,
         config=config,

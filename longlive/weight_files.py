@@ -25,7 +25,7 @@ def open_weights(path: Path) -> dict[str, Any]:
     """What a checkpoint holds: tensors by name, in the nesting of the file; nothing is executed.
 
     Args:
-        path: ``.safetensors`` (alone, or in parts with an ``.index.json`` beside it), or a file of ``torch.save``.
+        path: ``.safetensors`` (alone, or in parts with an ``.index.json`` beside it), or of ``torch.save``.
 
     Raises:
         CheckpointError: when it is missing, broken, or holds more than tensors.
@@ -75,7 +75,6 @@ def write_weights(
     like: Mapping[str, Tensor],
     dtype: torch.dtype,
     make: Callable[[str], Tensor],
-    wrote: Callable[[int], object] = int,
 ) -> str:
     """Write a safetensors file, one tensor in memory at a time.
 
@@ -84,7 +83,6 @@ def write_weights(
         like: tensors of the shapes to be written, by name.
         dtype: of all that is written.
         make: gives the tensor of a name; it is turned into ``dtype`` here.
-        wrote: told how many bytes came, for a progress bar.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -108,7 +106,6 @@ def write_weights(
             data = _bytes_of(make(name).to(dtype))
             digest.update(data)
             file.write(data)
-            wrote(len(data))
     return digest.hexdigest()
 
 
@@ -136,4 +133,4 @@ def _torch_load(path: Path) -> dict[str, Any]:
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
