@@ -1,7 +1,8 @@
 """Attention of the Wan transformer: projections, norms, and what the layers of one pass share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(dim, dim))
         self.norm_q = RmsNorm(dim, eps)
         self.norm_k = RmsNorm(dim, eps)
+        self._fused: tuple[Tensor, Tensor] | None = None
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, L, dim) -> (B, L, N, D)."""
@@ -33,6 +35,33 @@ class Attention(nn.Module):
         """(B, L, dim) -> two of (B, L, N, D)."""
         keys = self.norm_k(self.to_k(x)).unflatten(-1, (self.num_heads, -1))
         return keys, self.to_v(x).unflatten(-1, (self.num_heads, -1))
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, dim) -> three of (B, L, N, D), by one product if ``fuse`` has been called."""
+        if self._fused is None:
+            return self.queries(x), *self.keys_values(x)
+        queries, keys, values = F.linear(x, *self._fused).chunk(3, dim=-1)
+        parts = self.norm_q(queries), self.norm_k(keys), values
+        queries, keys, values = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
+        return queries, keys, values
+
+    def fuse(self) -> None:
+        """Put the three weights side by side, for one product instead of three; for inference alone.
+
+        The three layers stay, as views of the whole: names, values and memory are those of the checkpoint.
+        """
+        layers = (self.to_q, self.to_k, self.to_v)
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+        bias = torch.cat([layer.bias.detach() for layer in layers])
+        for layer, rows, offsets in zip(layers, weight.chunk(3), bias.chunk(3), strict=True):
+            layer.weight = nn.Parameter(rows, requires_grad=False)
+            layer.bias = nn.Parameter(offsets, requires_grad=False)
+        self._fused = weight, bias
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the weights, which parts them again."""
+        self._fused = None
+        return super()._apply(function, recurse)
 
 
 class RmsNorm(nn.Module):
@@ -76,18 +105,17 @@ class Sight:
     placement: Placement | None = None
     visible_rotation: Tensor | None = None
 
-    def turn(self, queries: Tensor) -> Tensor:
-        """Rotate the call's own queries (B, L, N, D)."""
-        return rotate(queries, self.rotation)
+    @property
+    def key_rotation(self) -> Tensor | None:
+        """Of the call's own keys before they are remembered; None if they are remembered as they are."""
+        return self.rotation if self.visible_rotation is None else None
 
     def complete(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember a layer's new keys and values; return all that are visible, keys rotated."""
+        """Remember a layer's new values and keys, turned by ``key_rotation``; return all that are visible."""
         if self.cache is None or self.placement is None:
-            return rotate(keys, self.rotation), values
-        if self.visible_rotation is None:
-            return self.cache.extend(layer, self.placement, rotate(keys, self.rotation), values)
+            return keys, values
         keys, values = self.cache.extend(layer, self.placement, keys, values)
-        return rotate(keys, self.visible_rotation), values
+        return (keys if self.visible_rotation is None else rotate(keys, self.visible_rotation)), values
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -105,6 +133,17 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     if queries.requires_grad and queries.device.type == "cpu":
         return _attend_plainly(queries, keys, values).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to compute self-attention, by its name; ``attend`` has the contract of the function here."""
+
+    name: str
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+SDPA = Backend("sdpa", attend)
 
 
 def _attend_plainly(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

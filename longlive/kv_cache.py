@@ -5,14 +5,14 @@ The first ``sink`` latents stay in their slots (StreamingLLM, arXiv:2309.17453);
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from longlive.config import StreamConfig, TransformerConfig
 from longlive.errors import ConfigError
-from longlive.rope import Rope, rotate, runs
+from longlive.rope import Rope, reverse, rotate, runs
 
 Pair = tuple[Tensor, Tensor]
 """Keys and values of one latent in one layer, (B, tokens_per_latent, N, D) each."""
@@ -75,6 +75,9 @@ class KVCache:
     ``sink + (f - sink) % (window - sink)``. The filled slots are always a prefix of the storage, so what is
     visible is a view. The newest latents may be placed again: each denoising step does so, and the clean pass
     at the end leaves what later chunks will see.
+
+    Attributes:
+        recordings: what a PassRecorder keeps for this storage; forgotten when the storage moves.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class KVCache:
         """Reserve the memory for ``stream.window`` latents; an endless window (-1) grows as it is filled."""
         self.stream = stream
         self.is_relative = stream.positions == "relative"
+        self.recordings: dict[Any, Any] = {}
         self._num_positions = transformer.rope_max_seq_len
         self._tokens = tokens_per_latent
         self._capacity = _FIRST_LATENTS if stream.window == -1 else stream.window
@@ -188,7 +192,7 @@ class KVCache:
         """
         visible = self._visible()
         if not self.is_relative and visible:
-            back = rope.rotation(visible, rows, columns).conj()
+            back = reverse(rope.rotation(visible, rows, columns))
             for layer in self._layers:
                 stored = layer[0, :, : len(visible) * self._tokens]
                 stored.copy_(rotate(stored, back))
@@ -207,6 +211,7 @@ class KVCache:
     def _grow(self, num_latents: int) -> None:
         if self.stream.window == -1 and num_latents > self._capacity:
             self._capacity = max(num_latents, 2 * self._capacity)
+            self.recordings.clear()
             for number, old in enumerate(self._layers):
                 new = old.new_zeros((*old.shape[:2], self._capacity * self._tokens, *old.shape[3:]))
                 new[:, :, : old.shape[2]] = old

@@ -5,18 +5,19 @@ latent, so that the latents of one call may have different timesteps. State is p
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from longlive.attention import Attention, PromptMemory, Sight, attend
+from longlive.attention import SDPA, Attention, Backend, PromptMemory, Sight, attend
 from longlive.config import TransformerConfig
 from longlive.kv_cache import Cache
-from longlive.rope import Rope
+from longlive.rope import Rope, rotate
 
 SINUSOID_BASE = 10000.0
 
@@ -29,6 +30,8 @@ class CausalWanTransformer(nn.Module):
     Attributes:
         checkpointing: for training; the backward pass runs each block again instead of keeping all that is
             inside it. With a cache, that must be a ListCache.
+        backend: computes the self-attention; see backends.py.
+        recorder: plays passes that it has recorded instead of launching them again; see recording.py.
     """
 
     blocks: Sequence["Block"]
@@ -38,6 +41,8 @@ class CausalWanTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False
+        self.backend: Backend = SDPA
+        self.recorder: Recorder | None = None
         dim, patch = config.dim, config.patch_size
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
         self.condition_embedder = ConditionEmbedder(config)
@@ -83,10 +88,9 @@ class CausalWanTransformer(nn.Module):
             (B, F, C_out, H, W).
         """
         call = self._begin(latents, timestep, prompt, cache, start)
-        x = self._patchify(latents)
-        for block in self.blocks:
-            x = block(x, call)
-        return self._head(x, call)
+        if self.recorder is None:
+            return self._predict(latents, call)
+        return self.recorder.play("predict", self._predict, latents, call)
 
     def remember(
         self,
@@ -103,15 +107,18 @@ class CausalWanTransformer(nn.Module):
             keys and values of the last block: sharded parameters come back when their gradients pass by.
         """
         call = self._begin(latents, timestep, prompt, cache, start)
-        x = self._patchify(latents)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, call)
-        return last.remember(x, call)
+        if self.recorder is None:
+            return self._remember(latents, call)
+        return self.recorder.play("remember", self._remember, latents, call)
+
+    def fuse(self) -> None:
+        """Queries, keys and values of each self-attention by one product; for inference alone."""
+        for block in self.blocks:
+            block.attn1.fuse()
 
     def _begin(
         self, latents: Tensor, timestep: float | Tensor, prompt: PromptMemory, cache: Cache | None, start: int
-    ) -> "_Call":
+    ) -> "Call":
         if latents.ndim != 5 or latents.shape[2] != self.config.in_channels:
             expected = f"(B, F, {self.config.in_channels}, H, W)"
             raise ValueError(f"latents have shape {tuple(latents.shape)}, but {expected} is expected")
@@ -126,7 +133,20 @@ class CausalWanTransformer(nn.Module):
             visible = None if positions is None else self.rope.rotation(positions, rows, columns)
             sight = Sight(rotation, cache, placement, visible)
         time, modulation = self.condition_embedder(timestep, latents.device)
-        return _Call(sight, prompt, time, modulation, rows, columns, self.checkpointing)
+        return Call(sight, prompt, time, modulation, rows, columns, self.backend, self.checkpointing)
+
+    def _predict(self, latents: Tensor, call: "Call") -> Tensor:
+        x = self._patchify(latents)
+        for block in self.blocks:
+            x = block(x, call)
+        return self._head(x, call)
+
+    def _remember(self, latents: Tensor, call: "Call") -> tuple[Tensor, Tensor]:
+        x = self._patchify(latents)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, call)
+        return last.remember(x, call)
 
     def _patchify(self, latents: Tensor) -> Tensor:
         """(B, F, C, H, W) -> (B, F, T, dim): the patch convolution as one matrix product."""
@@ -135,7 +155,7 @@ class CausalWanTransformer(nn.Module):
         patches = patches.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
         return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
 
-    def _head(self, x: Tensor, call: "_Call") -> Tensor:
+    def _head(self, x: Tensor, call: "Call") -> Tensor:
         """(B, F, T, dim) -> (B, F, C_out, H, W)."""
         shift, scale = (self.scale_shift_table + call.time).unsqueeze(-2).unbind(2)
         patches = self.proj_out(modulated_norm(x, shift, scale, self.config.eps))
@@ -145,14 +165,14 @@ class CausalWanTransformer(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """What all layers of one call share.
 
     Attributes:
         time: (b, f, 1, dim), the embedded timestep; b and f are those of the timestep, so often 1.
         modulation: (b, f, 6, dim), the same, projected for the blocks.
         rows, columns: tokens of a latent.
-        checkpointing: as CausalWanTransformer's.
+        backend, checkpointing: as CausalWanTransformer's.
     """
 
     sight: Sight
@@ -161,7 +181,15 @@ class _Call:
     modulation: Tensor
     rows: int
     columns: int
+    backend: Backend
     checkpointing: bool
+
+
+class Recorder(Protocol):
+    """What the transformer needs of a recorder."""
+
+    def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
+        """What ``run(latents, call)`` returns and leaves in the cache, recorded under ``name``."""
 
 
 class Block(nn.Module):
@@ -179,7 +207,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(dim, config.ffn_dim)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
-    def forward(self, x: Tensor, call: _Call) -> Tensor:
+    def forward(self, x: Tensor, call: Call) -> Tensor:
         """(B, F, T, dim) -> same shape."""
         if call.checkpointing and torch.is_grad_enabled():
             return checkpoint(self._through, x, call, use_reentrant=False, preserve_rng_state=False)
@@ -189,34 +217,47 @@ class Block(nn.Module):
         """Keys and values (B, text_len, N, D) of an embedded prompt (B, text_len, dim)."""
         return self.attn2.keys_values(text)
 
-    def remember(self, x: Tensor, call: _Call) -> tuple[Tensor, Tensor]:
+    def remember(self, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         """Only put the keys and values of ``x`` (B, F, T, dim) into the cache; returns the new ones."""
-        shift, scale, *_ = self._modulation(call)
-        tokens = modulated_norm(x, shift, scale, self.eps).flatten(1, 2)
+        tokens = self._modulated(x, self._modulation(call)).flatten(1, 2)
         keys, values = self.attn1.keys_values(tokens)
-        call.sight.complete(self.layer, keys, values)
+        call.sight.complete(self.layer, _turned(keys, call.sight.key_rotation), values)
         return keys, values
 
-    def _through(self, x: Tensor, call: _Call) -> Tensor:
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(call)
-        x = torch.addcmul(x, self._look(modulated_norm(x, shift, scale, self.eps), call), gate)
-        x = x + self._read(self.norm2(x), call.prompt)
-        return torch.addcmul(x, self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps)), ffn_gate)
+    def look(
+        self, x: Tensor, modulation: Tensor, rotation: Tensor, key_rotation: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, L, N, D) of the self-attention, the first two rotated as told."""
+        queries, keys, values = self.attn1.queries_keys_values(self._modulated(x, modulation).flatten(1, 2))
+        return rotate(queries, rotation), _turned(keys, key_rotation), values
 
-    def _modulation(self, call: _Call) -> tuple[Tensor, ...]:
-        return (self.scale_shift_table + call.modulation).unsqueeze(-2).unbind(2)
+    def go_on(
+        self, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
+    ) -> Tensor:
+        """All of the block that comes after the self-attention, which has ``seen`` (B, L, dim)."""
+        _, _, gate, shift, scale, ffn_gate = modulation.unbind(2)
+        x = torch.addcmul(x, self.attn1.to_out(seen).view_as(x), gate)
+        read = attend(self.attn2.queries(self.norm2(x).flatten(1, 2)), text_keys, text_values)
+        x = x + self.attn2.to_out(read).view_as(x)
+        return torch.addcmul(x, self.ffn(modulated_norm(x, shift, scale, self.eps)), ffn_gate)
 
-    def _look(self, x: Tensor, call: _Call) -> Tensor:
-        tokens = x.flatten(1, 2)
-        queries = call.sight.turn(self.attn1.queries(tokens))
-        keys, values = call.sight.complete(self.layer, *self.attn1.keys_values(tokens))
-        return self.attn1.to_out(attend(queries, keys, values)).view_as(x)
+    def _through(self, x: Tensor, call: Call) -> Tensor:
+        sight, modulation, layer = call.sight, self._modulation(call), self.layer
+        queries, keys, values = self.look(x, modulation, sight.rotation, sight.key_rotation)
+        seen = call.backend.attend(queries, *sight.complete(layer, keys, values))
+        return self.go_on(x, seen, modulation, call.prompt.keys[layer], call.prompt.values[layer])
 
-    def _read(self, x: Tensor, prompt: PromptMemory) -> Tensor:
-        queries = self.attn2.queries(x.flatten(1, 2))
-        return self.attn2.to_out(attend(queries, prompt.keys[self.layer], prompt.values[self.layer])).view_as(
-            x
-        )
+    def _modulation(self, call: Call) -> Tensor:
+        """(b, f, 6, 1, dim): shift, scale and gate of the self-attention, then of the feed-forward part."""
+        return (self.scale_shift_table + call.modulation).unsqueeze(-2)
+
+    def _modulated(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale, *_ = modulation.unbind(2)
+        return modulated_norm(x, shift, scale, self.eps)
+
+
+def _turned(keys: Tensor, rotation: Tensor | None) -> Tensor:
+    return keys if rotation is None else rotate(keys, rotation)
 
 
 class ConditionEmbedder(nn.Module):

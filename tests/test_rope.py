@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from longlive.rope import THETA, Rope, rotate, runs
+from longlive import rope as rope_module
+from longlive.rope import THETA, Rope, reverse, rotate, runs
 
 
 def angles_of(position: tuple[int, int, int], head_dim: int) -> Tensor:
@@ -30,15 +31,16 @@ def test_a_head_of_128_is_split_44_42_42() -> None:
 @pytest.mark.parametrize("head_dim", [12, 16, 32, 48, 128])
 def test_each_token_turns_by_its_own_place(head_dim: int) -> None:
     rotation = Rope(head_dim, 40).rotation([7, 8, 3], rows=2, columns=3)
-    assert rotation.shape == (18, 1, head_dim // 2)
+    assert rotation.shape == (18, 1, head_dim // 2, 2)
     for token, position in [(0, (7, 0, 0)), (5, (7, 1, 2)), (7, (8, 0, 1)), (17, (3, 1, 2))]:
-        expected = torch.polar(torch.ones(head_dim // 2).double(), angles_of(position, head_dim))
-        assert torch.allclose(rotation[token, 0], expected.to(torch.complex64), atol=1e-6)
+        angles = angles_of(position, head_dim)
+        assert torch.allclose(rotation[token, 0, :, 0].double(), angles.cos(), atol=1e-6)
+        assert torch.allclose(rotation[token, 0, :, 1].double(), angles.sin(), atol=1e-6)
 
 
 def test_rotate_turns_neighbouring_pairs() -> None:
     x = torch.tensor([1.0, 0.0, 0.0, 2.0]).view(1, 1, 1, 4)
-    quarter = torch.polar(torch.ones(2), torch.full((2,), torch.pi / 2)).view(1, 1, 2)
+    quarter = torch.tensor([0.0, 1.0]).repeat(2).view(1, 1, 2, 2)
     assert torch.allclose(rotate(x, quarter).flatten(), torch.tensor([0.0, 1.0, -2.0, 0.0]), atol=1e-6)
 
 
@@ -53,10 +55,37 @@ def test_scores_depend_on_differences_of_time_alone() -> None:
     assert torch.allclose(scores[0], scores[2], atol=1e-5)
 
 
-def test_the_conjugate_undoes_a_rotation() -> None:
+def test_the_reverse_undoes_a_rotation() -> None:
     torch.manual_seed(0)
     x, rotation = torch.randn(2, 12, 3, 12), Rope(12, 64).rotation([60, 2], 2, 3)
-    assert torch.allclose(rotate(rotate(x, rotation), rotation.conj()), x, atol=1e-6)
+    assert torch.allclose(rotate(rotate(x, rotation), reverse(rotation)), x, atol=1e-6)
+
+
+def test_what_the_compiler_reads_gives_the_same_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x, rotation = torch.randn(2, 12, 3, 12), Rope(12, 64).rotation([60, 2], 2, 3)
+    plain = rotate(x, rotation)
+    monkeypatch.setattr(rope_module.torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(torch, "view_as_complex", None)
+    assert torch.allclose(rotate(x, rotation), plain, atol=1e-6)
+
+
+def test_a_rotation_is_made_once_and_few_are_kept() -> None:
+    rope = Rope(12, 64)
+    first = rope.rotation([5, 6], 2, 3)
+    assert rope.rotation((5, 6), 2, 3) is first
+    assert rope.rotation([5, 6], 3, 2) is not first
+    for position in range(20):
+        rope.rotation([position], 2, 3)
+    assert len(rope._recent) == 8
+    assert torch.equal(rope.rotation([5, 6], 2, 3), first)
+
+
+def test_moving_the_tables_forgets_what_was_made_of_them() -> None:
+    rope = Rope(12, 64)
+    first = rope.rotation([5], 2, 3)
+    assert rope.to("meta").rotation([5], 2, 3).device.type == "meta"
+    assert first.device.type == "cpu"
 
 
 def test_a_model_cast_to_bfloat16_keeps_exact_angles() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from longlive import attention, transformer
-from longlive.attention import PromptMemory
+from longlive.attention import Backend, PromptMemory
 from longlive.config import StreamConfig
 from longlive.kv_cache import KVCache, ListCache
 from longlive.transformer import SINUSOID_BASE, CausalWanTransformer, sinusoid
@@ -94,9 +94,7 @@ def test_the_ring_and_its_plain_twin_give_the_same_predictions(name: str, batch:
 
 
 @pytest.mark.parametrize("positions", ["absolute", "relative"])
-def test_cached_chunks_equal_one_pass_with_a_block_causal_mask(
-    positions: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_chunks_equal_one_pass_with_a_block_causal_mask(positions: str) -> None:
     """The twin that forgets nothing: without a cache, each chunk sees itself and all before it."""
     model, latents = tiny_transformer(), random_latents(9, batch=2)
     prompt = random_prompt(model, batch=2)
@@ -114,7 +112,7 @@ def test_cached_chunks_equal_one_pass_with_a_block_causal_mask(
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return out.transpose(1, 2).flatten(2)
 
-    monkeypatch.setattr(transformer, "attend", masked)
+    model.backend = Backend("masked", masked)
     assert torch.allclose(torch.cat(chunks, 1), model(latents, 500.0, prompt), **CLOSE)
 
 
@@ -171,9 +169,12 @@ def test_each_latent_is_modulated_by_its_own_timestep(monkeypatch: pytest.Monkey
     """With attention silenced, a latent's prediction depends on its own timestep alone."""
     model, latents = tiny_transformer(), random_latents(2)
     prompt = random_prompt(model)
-    monkeypatch.setattr(
-        transformer, "attend", lambda queries, keys, values: torch.zeros_like(queries).flatten(2)
-    )
+
+    def silent(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return torch.zeros_like(queries).flatten(2)
+
+    monkeypatch.setattr(transformer, "attend", silent)
+    model.backend = Backend("silent", silent)
     mixed = model(latents, torch.tensor([[900.0, 100.0]]), prompt)
     assert torch.allclose(mixed[:, :1], model(latents[:, :1], 900.0, prompt), **CLOSE)
     assert torch.allclose(mixed[:, 1:], model(latents[:, 1:], 100.0, prompt), **CLOSE)

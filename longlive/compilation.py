@@ -1,0 +1,60 @@
+"""Makes a loaded transformer quick for streaming: its attention, fused weights, compiler and CUDA graphs."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+
+from longlive.backends import AUTO, choose_backend
+from longlive.errors import ConfigError
+from longlive.recording import PassRecorder, plain_tape
+from longlive.transformer import CausalWanTransformer
+
+logger = logging.getLogger(__name__)
+
+CompileMode = Literal["off", "default", "graphs"]
+MODES: tuple[CompileMode, ...] = get_args(CompileMode)
+
+
+def make_quick(
+    transformer: CausalWanTransformer,
+    *,
+    compile_mode: CompileMode = "off",
+    attention: str = AUTO,
+    compiler: str | Callable[..., Any] = "inductor",
+) -> None:
+    """Prepare a transformer for streaming; its results stay the same within rounding. Not for training.
+
+    Args:
+        transformer: on its device and in its dtype; moving or casting it later undoes the fusing.
+        compile_mode: ``off`` runs kernel by kernel; ``default`` compiles the two parts of a block that stand
+            around its attention, once for all blocks and for each number of latents (3 in a chunk, up to the
+            window's at a prompt switch); ``graphs`` also records whole passes as CUDA graphs.
+        attention: as for ``choose_backend``.
+        compiler: torch.compile's backend.
+
+    Raises:
+        ConfigError: for an unknown mode, or an attention that is not to be had.
+    """
+    if compile_mode not in MODES:
+        raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
+    weight = transformer.proj_out.weight
+    transformer.backend = choose_backend(weight.device, weight.dtype, attention)
+    transformer.fuse()
+    if compile_mode != "off":
+        _compile_blocks(transformer, compiler)
+    if compile_mode == "graphs":
+        transformer.recorder = PassRecorder() if weight.is_cuda else PassRecorder(plain_tape)
+    logger.info("transformer: fused, compile %s", compile_mode)
+
+
+def _compile_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> None:
+    """The cache and the attention stay outside: they alone see how full the window is, and where the ring is.
+
+    So one compiled block serves all layers, all warm-up lengths and the steady state.
+    """
+    for block in transformer.blocks:
+        for name in ("look", "go_on"):
+            compiled = torch.compile(getattr(block, name), backend=compiler, dynamic=False)
+            setattr(block, name, compiled)

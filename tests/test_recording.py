@@ -1,0 +1,120 @@
+"""Recorded passes: played again in fixed buffers, they give what passes give that run as they are."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from longlive.config import StreamConfig
+from longlive.kv_cache import KVCache, ListCache
+from longlive.recording import PassRecorder, Run, plain_tape
+from tests.tiny_transformer import (
+    CONFIG,
+    STREAMS,
+    TOKENS_PER_LATENT,
+    random_latents,
+    random_prompt,
+    tiny_transformer,
+)
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+class CountingTape:
+    """Counts recordings, and playings of all of them."""
+
+    def __init__(self) -> None:
+        self.recorded = self.played = 0
+
+    def __call__(self, run: Run) -> Any:
+        self.recorded += 1
+        play, result = plain_tape(run)
+
+        def counted() -> None:
+            self.played += 1
+            play()
+
+        return counted, result
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_recorded_stream_equals_one_that_is_not(name: str) -> None:
+    """Prompts change on the way, steps and clean passes alternate, and the ring goes round twice."""
+    stream, plain, played = STREAMS[name], tiny_transformer(), tiny_transformer()
+    played.recorder = PassRecorder(plain_tape)
+    caches = [KVCache(CONFIG, stream, TOKENS_PER_LATENT) for _ in range(2)]
+    for start in range(0, 10 * stream.chunk, stream.chunk):
+        prompt, latents = random_prompt(plain, seed=start // 5), random_latents(stream.chunk, seed=start)
+        for timestep in (900.0, 400.0):
+            expected = plain(latents, timestep, prompt, caches[0], start=start)
+            assert torch.equal(played(latents, timestep, prompt, caches[1], start=start), expected)
+        for model, cache in zip((plain, played), caches, strict=True):
+            model.remember(latents + 1, 0.0, prompt, cache, start=start)
+        for layer in range(CONFIG.num_layers):
+            for latent, pair in caches[0].contents(layer).items():
+                assert all(map(torch.equal, pair, caches[1].contents(layer)[latent]))
+
+
+def test_few_recordings_serve_a_long_stream() -> None:
+    """Four lengths while the window fills, two more places in the ring; each with and without the head."""
+    model, tape = tiny_transformer(), CountingTape()
+    model.recorder = PassRecorder(tape)
+    cache, prompt = (
+        KVCache(CONFIG, StreamConfig(positions="relative"), TOKENS_PER_LATENT),
+        random_prompt(model),
+    )
+    for start in range(0, 90, 3):
+        for _ in range(4):
+            model(random_latents(3), 500.0, prompt, cache, start=start)
+        model.remember(random_latents(3), 0.0, prompt, cache, start=start)
+    assert tape.recorded == 2 * (4 + 2)
+    assert tape.recorded + tape.played == 30 * 5
+
+
+def test_a_result_outlives_the_next_pass() -> None:
+    model = tiny_transformer()
+    model.recorder = PassRecorder(plain_tape)
+    cache, prompt = KVCache(CONFIG, StreamConfig(), TOKENS_PER_LATENT), random_prompt(model)
+    first = model(random_latents(3), 500.0, prompt, cache)
+    copy = first.clone()
+    model(random_latents(3, seed=1), 500.0, prompt, cache)
+    assert torch.equal(first, copy)
+
+
+def test_buffers_are_shared_by_recordings_and_a_prompt_is_copied_once() -> None:
+    model = tiny_transformer()
+    model.recorder = PassRecorder(plain_tape)
+    cache, prompt = KVCache(CONFIG, StreamConfig(), TOKENS_PER_LATENT), random_prompt(model)
+    model(random_latents(3), 500.0, prompt, cache)
+    stage = cache.recordings["stage"]
+    keys = next(buffer for key, buffer in stage.buffers.items() if key[0] == ("keys", 0))
+    keys.zero_()
+    model(random_latents(3), 500.0, prompt, cache, start=3)
+    assert not keys.any(), "the same prompt is not copied again"
+    model(random_latents(3), 500.0, random_prompt(model, seed=1), cache, start=3)
+    assert torch.equal(keys, random_prompt(model, seed=1).keys[0])
+    assert sum(key[0] == ("keys", 0) for key in stage.buffers) == 1
+
+
+def test_training_clips_and_other_caches_run_as_they_are() -> None:
+    model, tape = tiny_transformer(), CountingTape()
+    model.recorder, prompt = PassRecorder(tape), random_prompt(model)
+    model(random_latents(3), 500.0, prompt)
+    model(random_latents(3), 500.0, prompt, ListCache(CONFIG, StreamConfig(), TOKENS_PER_LATENT))
+    with torch.enable_grad():
+        model(random_latents(3), 500.0, prompt, KVCache(CONFIG, StreamConfig(), TOKENS_PER_LATENT))
+    assert tape.recorded == 0
+
+
+def test_recordings_are_forgotten_when_the_storage_moves() -> None:
+    cache = KVCache(CONFIG, StreamConfig(window=-1), TOKENS_PER_LATENT)
+    cache.recordings["something"] = 1
+    cache.place(0, 24)
+    assert cache.recordings
+    cache.place(24, 3)
+    assert not cache.recordings
