@@ -165,6 +165,7 @@ def verified_digest(path: Path) -> str:
 @contextmanager
 def told(repository: str) -> Iterator[None]:
     """Turn whatever the Hub's library raises into a CheckpointError that says what to do."""
+    import httpx2
     from huggingface_hub import errors
 
     try:
@@ -192,9 +193,10 @@ def told(repository: str) -> Iterator[None]:
             f"The model {repository!r} is not in the local cache as a whole, and the Hub cannot be reached. "
             "Check the network and HF_HUB_OFFLINE, or give a folder."
         ) from error
-    except OSError as error:
-        # huggingface_hub's network errors, full disks and refused connections are all OSErrors.
-        cure = "Make room, or set HF_HOME to a larger disk" if error.errno == errno.ENOSPC else "Try again"
+    except (OSError, httpx2.HTTPError) as error:
+        # huggingface_hub's own errors, full disks and refused connections are OSErrors.
+        is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        cure = "Make room, or set HF_HOME to a larger disk" if is_full else "Try again"
         raise CheckpointError(
             f"The model {repository!r} cannot be fetched: {error}. {cure}; what has come is kept."
         ) from error

@@ -68,13 +68,8 @@ def test_a_folder_that_is_not_there_does_not_go_to_the_hub(name: str) -> None:
         hub.find_model(name or " ")
 
 
-def test_the_full_model_says_that_it_comes_later() -> None:
-    with pytest.raises(CheckpointError, match="later release"):
-        hub.find_model("longlive-1.3b")
-
-
 def test_a_missing_embedded_model_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(hub.KNOWN_MODELS, "storybook", tmp_path / "gone")
+    monkeypatch.setitem(hub.EMBEDDED, "storybook", tmp_path / "gone")
     with pytest.raises(CheckpointError, match=r"gone, is missing.*train storybook"):
         hub.find_model("storybook")
 
