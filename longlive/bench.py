@@ -1,7 +1,7 @@
 """How fast a model goes, end to end: from the prompt's text to H.264 segments in host memory."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,11 @@ import torch
 
 from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
+from longlive.config import StreamConfig
+from longlive.cost import costs_of
 from longlive.errors import ConfigError
+from longlive.kv_cache import KVCache
+from longlive.profiling import PassProfile, matmul_ceiling, profile_run
 from longlive.provenance import device_name, git_revision, versions
 from longlive.segments import SegmentEncoder
 from longlive.session import Session
@@ -44,16 +48,25 @@ class Sample:
 class Bench:
     """One run of a model, measured chunk by chunk once the first chunk is there and the window is full."""
 
-    def __init__(self, models: ModelBundle, *, switch_every: float = 10.0, **stream: Any) -> None:
-        """Prepare a run with soft prompt switches every so many seconds; ``stream`` as for Session."""
+    def __init__(
+        self, models: ModelBundle, *, switch_every: float = 10.0, compile_mode: str = "off", **stream: Any
+    ) -> None:
+        """Prepare a run with soft prompt switches every so many seconds.
+
+        Args:
+            models: what to measure, made quick already.
+            compile_mode: how, to be told beside the figures.
+            stream: as for Session.
+        """
         if not switch_every > 0:
             raise ConfigError("switch_every", switch_every, "it must be above 0 seconds", "Try 10.")
         self.models = models
         self._prompts = _prompts_of(models)
         self._switch_every = switch_every
         self._stream = stream
+        self._compile_mode = compile_mode
         self._encoder = SegmentEncoder(scale=models.config.display_scale)
-        self.first_ms = self.warm_first_ms = 0.0
+        self.first_ms = self.warm_first_ms = self.warm_up_ms = 0.0
         self.samples: list[Sample] = []
 
     def run(self, seconds: float) -> Iterator[FrameChunk]:
@@ -64,6 +77,7 @@ class Bench:
         self.first_ms = (time.perf_counter() - begun) * 1000
         for _ in range(-(-max(session.stream.window, 0) // session.stream.chunk)):
             yield self._encoded(session)
+        self.warm_up_ms = (time.perf_counter() - begun) * 1000
         while session.seconds < seconds:
             switches = int(session.seconds // self._switch_every)
             yield self._measured(session, self._prompts[switches % len(self._prompts)])
@@ -84,6 +98,9 @@ class Bench:
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
             "quantization": None,
+            "attention": self.models.transformer.backend.name,
+            "compile": self._compile_mode,
+            "random_weights": self.models.digest == "random",
             "height": facts.height,
             "width": facts.width,
             "frames": num_frames,
@@ -99,7 +116,10 @@ class Bench:
             "chunk_ms_p50": percentile([s.chunk_ms for s in plain], 50),
             "chunk_ms_p95": percentile([s.chunk_ms for s in plain], 95),
             "chunk_cpu_ms_p50": percentile([s.cpu_ms for s in plain], 50),
+            "warm_up_ms": round(self.warm_up_ms, 1),
+            "stages_ms": stages_of(plain),
             "peak_memory_bytes": self._peak_memory(),
+            **self._work(plain),
             "minutes": minutes_of(self.samples),
             "threads": torch.get_num_threads(),
             "git_revision": git_revision(),
@@ -137,10 +157,62 @@ class Bench:
         spent = sum(sample.stage_ms.get(stage, 0.0) for sample in self.samples for stage in stages)
         return _rate(sum(sample.num_frames for sample in self.samples), spent)
 
+    def _work(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """What the passes of a chunk compute, how quickly, and what the machine reaches at best."""
+        costs = costs_of(self.models.config, dtype=self.models.dtype, **self._stream)
+        spent = percentile([s.stage_ms["denoise"] + s.stage_ms["remember"] for s in samples], 50)
+        reached = costs["flops_chunk"] / spent / 1e9 if spent else 0.0
+        ceiling = matmul_ceiling(self.models.device, self.models.dtype)
+        found = profile_pass(self.models, **self._stream)
+        return {
+            "flops_chunk": costs["flops_chunk"],
+            "tflops": round(reached, 4),
+            "tflops_ceiling": round(ceiling, 4),
+            "share_of_ceiling": round(reached / ceiling, 3),
+            "kernels_per_pass": found.kernels,
+            "waits_per_pass": found.waits,
+            "largest_allocation_bytes": found.largest_allocation_bytes,
+        }
+
     def _peak_memory(self) -> int:
         if self.models.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.models.device)
         return max((sample.memory_bytes for sample in self.samples), default=0)
+
+
+def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
+    """What the machine does in one denoising pass over a chunk with a full window."""
+    run = steady_pass(models, **stream)
+    run()
+    return profile_run(run, models.device)
+
+
+def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
+    """One denoising pass over a chunk with a full window, to be run as often as one likes."""
+    choices, config = StreamConfig.of(models.config, **stream), models.config
+    place = {"device": models.device, "dtype": models.dtype}
+    cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
+    latents = torch.randn(1, choices.chunk, *config.latent_shape, device=models.device).to(models.dtype)
+    window = config.window if choices.window == -1 else choices.window
+    start = -(-window // choices.chunk) * choices.chunk
+    for first in range(0, start, choices.chunk):
+        cache.place(first, choices.chunk)
+
+    @torch.no_grad()
+    def run() -> Any:
+        return models.transformer(latents, 500.0, prompt, cache, start=start)
+
+    with torch.no_grad():
+        tokens = models.text_encoder.encode(PROMPTS[0]).tokens
+        prompt = models.transformer.read_prompt(tokens.to(**place))
+    return run
+
+
+def stages_of(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Median and 95th percentile of each stage, in milliseconds."""
+    names = {name for sample in samples for name in sample.stage_ms}
+    times = {name: [s.stage_ms[name] for s in samples if name in s.stage_ms] for name in sorted(names)}
+    return {name: {"p50": percentile(own, 50), "p95": percentile(own, 95)} for name, own in times.items()}
 
 
 def minutes_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -171,8 +243,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines for people."""
-    keys = [key for key, value in result.items() if key not in ("minutes", "versions", "git_revision")]
-    lines = [f"{key:<22} {result[key]}" for key in keys]
+    apart = ("minutes", "versions", "git_revision", "stages_ms")
+    lines = [f"{key:<26} {value}" for key, value in result.items() if key not in apart]
+    for name, times in result["stages_ms"].items():
+        lines.append(f"{name + ' ms':<26} {times['p50']} (p95 {times['p95']})")
     lines.append(f"{'minute':<8}{'chunk ms':>10}{'spread':>8}{'cpu ms':>8}{'memory MB':>11}")
     for row in result["minutes"]:
         lines.append(

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from longlive.storyboard import Scene
 
 DTYPES = ("float32", "bfloat16", "float16")
+# Written out here, since the modules that know them are slow to import.
+DECODERS = ("wan", "tiny", "light")
+COMPILE_MODES = ("off", "default", "graphs")
+ATTENTIONS = ("auto", "flash3", "flash4", "cudnn", "sdpa", "sage")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +43,7 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="make a video from prompts"))
     _add_replay(commands.add_parser("replay", help="make the video of a session file again"))
-    _add_bench(commands.add_parser("bench", help="measure the speed from prompt to encoded pictures"))
+    bench = commands.add_parser("bench", help="measure the speed from prompt to encoded pictures")
     _add_fetch(commands.add_parser("fetch", help="get a model, and say where it lies"))
     train = commands.add_parser("train", help="train a model: one stage, or the storybook's whole recipe")
     evaluate = commands.add_parser("evaluate", help="score what a model draws")
@@ -52,6 +56,13 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
         cli.add_evaluate_arguments(evaluate)
         train.set_defaults(run=cli.run_train)
         evaluate.set_defaults(run=cli.run_evaluate)
+    elif command[:1] == ["bench"]:
+        from longlive import bench_cli
+
+        bench_cli.add_arguments(bench)
+        _add_model(bench, default="storybook", many=True)
+        _add_stream(bench)
+        bench.set_defaults(run=_bench)
     elif command[:1] == ["evaluate"]:
         from longlive.evaluation import cli as evaluation
 
@@ -112,17 +123,6 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_replay)
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video that is made")
-    parser.add_argument("--switch-every", type=float, default=10.0, help="seconds between prompt switches")
-    parser.add_argument(
-        "--count", action="store_true", help="only count parameters, FLOPs and bytes; run nothing"
-    )
-    _add_model(parser, default="storybook")
-    _add_stream(parser)
-    parser.set_defaults(run=_bench)
-
-
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a known name, or a Hub id such as owner/name; or a name of your own")
     group = parser.add_argument_group(
@@ -144,15 +144,22 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_fetch)
 
 
-def _add_model(parser: argparse.ArgumentParser, default: str | None) -> None:
-    group = parser.add_argument_group("model")
+def _add_model(parser: argparse.ArgumentParser, default: str | None, *, many: bool = False) -> None:
+    """Options of the model; with ``many``, those that make variants take several words."""
+    group = parser.add_argument_group("model" + " (several words make a sweep)" * many)
     told = default or "the one that the file names"
     group.add_argument("--model", default=default, help=f"known name, folder or Hub id (default: {told})")
     group.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    group.add_argument("--dtype", choices=DTYPES, help="to compute in (default: float32)")
-    group.add_argument(
-        "--decoder", choices=("wan", "tiny", "light"), default="wan", help="makes the pictures (default: wan)"
-    )
+    for name, words, usual, help_text in (
+        ("--dtype", DTYPES, None, "to compute in (default: float32)"),
+        ("--decoder", DECODERS, "wan", "makes the pictures (default: wan)"),
+        ("--compile", COMPILE_MODES, "off", "blocks by torch.compile, passes as CUDA graphs (default: off)"),
+        ("--attention", ATTENTIONS, "auto", "computes it (default: auto, the quickest that is there)"),
+    ):
+        several: dict[str, Any] = {"nargs": "+"} if many else {}
+        group.add_argument(
+            name, choices=words, default=[usual] if many and usual else usual, help=help_text, **several
+        )
     # With two threads on two busy cores a chunk took 2.4 s instead of 0.4 s: they wait for each other.
     group.add_argument(
         "--threads", type=int, help="of torch on the CPU (default: 1, which suits small models)"
@@ -205,22 +212,9 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from longlive.bench import Bench, table
+    from longlive import bench_cli
 
-    if args.count:
-        import torch
-
-        from longlive.cost import count_costs
-
-        dtype = getattr(torch, args.dtype or "float32")
-        print(json.dumps(count_costs(args.model, dtype=dtype, **_stream(args))))
-        return 0
-    bench = Bench(_load(args.model, args), switch_every=args.switch_every, **_stream(args))
-    for _ in _progress(bench.run(args.seconds), args.seconds):
-        pass
-    result = bench.result()
-    print(table(result))
-    print(json.dumps(result))
+    print("\n".join(bench_cli.run_bench(args, _stream(args), _progress)))
     return 0
 
 
@@ -288,11 +282,14 @@ def _load(name: str, args: argparse.Namespace) -> "ModelBundle":
     import torch
 
     from longlive.checkpoints import load_models
+    from longlive.compilation import make_quick
 
     torch.set_num_threads(args.threads or 1)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, args.dtype or "float32")
-    return load_models(name, device=device, dtype=dtype, decoder=args.decoder)
+    models = load_models(name, device=device, dtype=dtype, decoder=args.decoder)
+    make_quick(models.transformer, compile_mode=args.compile, attention=args.attention)
+    return models
 
 
 def _stream(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,12 +9,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from longlive.checkpoints import read_config
 from longlive.config import ModelConfig, StreamConfig
 from longlive.denoise import recache
-from longlive.hub import find_model
 from longlive.kv_cache import KVCache
-from longlive.released import LONGLIVE_1_3B
+from longlive.random_models import config_of
 from longlive.transformer import CausalWanTransformer
 
 
@@ -22,7 +20,7 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
     """The costs of a model by its name; nothing is computed and no weights are read.
 
     Args:
-        name: as for ``load_models``; ``longlive-1.3b`` needs no files.
+        name: as for ``load_models``; ``longlive-1.3b`` and ``mid-size`` need no files.
         dtype: of the memory.
         stream: choices of the run, by the names of StreamConfig.
 
@@ -32,7 +30,11 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
         passes of a chunk, ``flops_recache`` for a soft switch; ``kv_bytes`` for self-attention and
         ``prompt_bytes`` for cross-attention; and the sizes that they follow from.
     """
-    config = LONGLIVE_1_3B if name == LONGLIVE_1_3B.name else read_config(find_model(name))
+    return costs_of(config_of(name), dtype=dtype, **stream)
+
+
+def costs_of(config: ModelConfig, *, dtype: torch.dtype = torch.float32, **stream: Any) -> dict[str, Any]:
+    """As ``count_costs``, of a model whose facts are at hand."""
     choices = StreamConfig.of(config, **stream)
     if choices.window == -1:
         choices = dataclasses.replace(choices, window=config.window)

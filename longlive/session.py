@@ -6,10 +6,7 @@ session.set_prompt("the red ball jumps on a green meadow", switch="soft")
 """
 
 import logging
-import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,11 +26,10 @@ from longlive.flow_matching import Timetable
 from longlive.kv_cache import KVCache
 from longlive.noise import check_seed, draw_noise
 from longlive.session_file import PromptEvent, SessionRecord, latents_digest
+from longlive.stopwatch import Stopwatch
 from longlive.text import check_prompt
 
 logger = logging.getLogger(__name__)
-
-ATTENTION = "sdpa"
 
 
 class Session:
@@ -79,7 +75,7 @@ class Session:
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch)
-        self.stage_ms: dict[str, float] = {}
+        self._watch = Stopwatch(models.device)
         self._events = [PromptEvent(0, check_prompt(prompt), None)]
         self._num_served = 0
         self._digests: list[str] = []
@@ -119,6 +115,11 @@ class Session:
         return tuple(self._digests)
 
     @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage of the last chunk."""
+        return self._watch.ms
+
+    @property
     def last_chunk_ms(self) -> float:
         """Milliseconds that the last chunk took; ``stage_ms`` has them by stage."""
         return sum(self.stage_ms.values())
@@ -154,14 +155,14 @@ class Session:
             SessionClosedError: after ``close``.
         """
         cache = self._opened()
-        self.stage_ms = {}
+        self._watch.clear()
         prompt = self._serve_prompt(cache)
-        with self._stage("denoise"), torch.no_grad():
+        with self._watch.stage("denoise"), torch.no_grad():
             self._keep_positions(cache)
             latents = denoise_chunk(
                 self.models.transformer, self._noise, prompt, cache, self._timetable, start=self._start
             )
-        with self._stage("remember"):
+        with self._watch.stage("remember"):
             remember_chunk(
                 self.models.transformer,
                 latents,
@@ -174,7 +175,7 @@ class Session:
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """The pictures of the chunk after the one decoded last."""
-        with self._stage("decode"):
+        with self._watch.stage("decode"):
             return self._decoder.decode(chunk)
 
     def record(self) -> SessionRecord:
@@ -187,7 +188,7 @@ class Session:
             dtype=str(models.dtype).removeprefix("torch."),
             device=models.device.type,
             threads=torch.get_num_threads(),
-            attention=ATTENTION,
+            attention=models.transformer.backend.name,
             height=config.height,
             width=config.width,
             seed=self.seed,
@@ -265,10 +266,10 @@ class Session:
         due = self._events[self._num_served :][:1]
         if self._prompt is not None and (not due or due[0].chunk > self.num_chunks):
             return self._prompt
-        with self._stage("text"), torch.no_grad():
+        with self._watch.stage("text"), torch.no_grad():
             embedding = self.models.text_encoder.encode(due[0].text)
             prompt = self.models.transformer.read_prompt(embedding.tokens.to(self.models.dtype))
-        with self._stage("switch"):
+        with self._watch.stage("switch"):
             self._switch(due[0], prompt, cache)
         self._prompt, self._num_served = prompt, self._num_served + 1
         return prompt
@@ -295,7 +296,9 @@ class Session:
     def _noise(self, step: int) -> Tensor:
         shape = (1, self.stream.chunk, *self.models.config.latent_shape)
         noise = draw_noise(shape, seed=self.seed, take=self.take, chunk=self.num_chunks, step=step)
-        return noise.to(self.models.device, self.models.dtype)
+        if self.models.device.type == "cuda":
+            noise = noise.pin_memory()  # else the host would wait for the copy, at each step
+        return noise.to(self.models.device, non_blocking=True).to(self.models.dtype)
 
     def _advance(self, latents: Tensor) -> LatentChunk:
         index, start, facts = self.num_chunks, self._start, self.models.config
@@ -305,12 +308,6 @@ class Session:
         self._recent.append(latents)
         self._digests.append(latents_digest(latents))
         return LatentChunk(index, self._num_served - 1, event.text, start, latents)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self.stage_ms[name] = (time.perf_counter() - begun) * 1000
 
 
 def _chunks_to_keep(stream: StreamConfig) -> int | None:

@@ -1,0 +1,70 @@
+"""The command ``bench``: one run or a sweep, a table for people, and one JSON object as the last line."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longlive.bench import Bench, table
+from longlive.checkpoints import load_models
+from longlive.chunks import FrameChunk
+from longlive.compilation import make_quick
+from longlive.cost import count_costs
+from longlive.random_models import random_models
+from longlive.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
+
+Progress = Callable[[Iterable[FrameChunk], float], Iterator[FrameChunk]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``bench`` beside those of model and stream."""
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video that is made")
+    parser.add_argument("--switch-every", type=float, default=10.0, help="seconds between prompt switches")
+    parser.add_argument(
+        "--count", action="store_true", help="only count parameters, FLOPs and bytes; run nothing"
+    )
+    parser.add_argument(
+        "--random-weights", action="store_true", help="need no files; longlive-1.3b and mid-size are known"
+    )
+    parser.add_argument("--against", type=Path, metavar="REF", help="print ratios to what bench wrote there")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the last line to a file as well")
+
+
+def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progress) -> list[str]:
+    """Measure each combination of ``--decoder``, ``--dtype``, ``--compile`` and ``--attention``.
+
+    Returns:
+        what to print, the JSON object last.
+    """
+    dtypes = args.dtype or ["float32"]
+    if args.count:
+        return [json.dumps(count_costs(args.model, dtype=getattr(torch, dtypes[0]), **stream))]
+    references = read_results(args.against) if args.against else []
+    words = {"decoder": args.decoder, "compile": args.compile, "attention": args.attention}
+    variants = variants_of(dtype=dtypes, **words)
+    results = list(sweep(variants, lambda variant: _measure(args, variant, stream, progress)))
+    lines = [table(results[0]) if len(results) == 1 else sweep_table(results)]
+    for result in results if references else ():
+        result["against"] = ratios(result, references)
+        lines.append(f"times better than the reference: {json.dumps(result['against'])}")
+    last = json.dumps(results[0] if len(results) == 1 else {"runs": results})
+    if args.out:
+        args.out.write_text(last + "\n", encoding="utf-8")
+    return [*lines, last]
+
+
+def _measure(
+    args: argparse.Namespace, variant: Variant, stream: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    torch.set_num_threads(args.threads or 1)
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    load = random_models if args.random_weights else load_models
+    models = load(args.model, device=device, dtype=getattr(torch, variant.dtype), decoder=variant.decoder)
+    make_quick(models.transformer, compile_mode=variant.compile, attention=variant.attention)  # type: ignore[arg-type]
+    bench = Bench(models, switch_every=args.switch_every, compile_mode=variant.compile, **stream)
+    for _ in progress(bench.run(args.seconds), args.seconds):
+        pass
+    return bench.result()
