@@ -19,7 +19,7 @@ class FakeHub:
     """Serves ``root/owner/name`` at the one revision that ``revisions`` gives.
 
     Attributes:
-        refusals: repository -> what the Hub says of it (``GatedRepo``, ``RepoNotFound``, ``RevisionNotFound``).
+        refusals: repository -> what the Hub says: ``GatedRepo``, ``RepoNotFound``, ``RevisionNotFound``.
         cuts: path -> bytes after which each answer breaks off.
         asked: (method, path in the repository, range) of every request for a file.
     """
@@ -38,7 +38,7 @@ class FakeHub:
 @contextmanager
 def serving(hub: FakeHub, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let huggingface_hub ask ``hub``, and keep its cache in ``cache``."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(hub))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"hub": hub}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     patch.setattr(constants, "ENDPOINT", address)
@@ -56,72 +56,65 @@ def serving(hub: FakeHub, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[No
         server.server_close()
 
 
-def handler_of(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the Hub does; a subclass says for which ``hub``."""
 
-        def log_message(self, *_: object) -> None:
-            pass
+    hub: FakeHub
+    protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self.answer()
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def do_GET(self) -> None:
-            self.answer()
+    def do_HEAD(self) -> None:
+        self.answer()
 
-        def answer(self) -> None:
-            parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-            is_api = parts[0] == "api"
-            owner, name, what, revision, *rest = parts[2 if is_api else 0 :]
-            repository, path = f"{owner}/{name}", "/".join(rest)
-            known = hub.revisions.get(repository)
-            fault = hub.refusals.get(repository) or ("" if known else "RepoNotFound")
-            if not fault and revision not in (known, "main"):
-                fault = "RevisionNotFound"
-            if fault:
-                self.send(403 if fault == "GatedRepo" else 404, b"", {"X-Error-Code": fault})
-            elif what == "tree":
-                self.send(200, json.dumps([entry(hub.root / repository, f) for f in files(hub, repository)]))
-            elif what == "revision":
-                self.send(200, json.dumps({"id": repository, "sha": known, "siblings": []}))
-            elif not (hub.root / repository / path).is_file():
-                self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": str(known)})
-            else:
-                self.file(hub.root / repository / path, path, str(known))
+    def do_GET(self) -> None:
+        self.answer()
 
-        def file(self, file: Path, path: str, commit: str) -> None:
-            data, span = file.read_bytes(), self.headers.get("Range", "")
-            hub.asked.append((self.command, path, span))
-            begin = int(span.removeprefix("bytes=").rstrip("-") or 0)
-            told = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))}
-            if begin:
-                told["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
-            self.send(206 if begin else 200, data[begin:], told, cut=hub.cuts.get(path))
+    def answer(self) -> None:
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        owner, name, what, revision, *rest = parts[2 if parts[0] == "api" else 0 :]
+        repository, path = f"{owner}/{name}", "/".join(rest)
+        fault, root = self.fault(repository, revision), self.hub.root / repository
+        if fault:
+            self.send(403 if fault == "GatedRepo" else 404, b"", {"X-Error-Code": fault})
+        elif what == "tree":
+            self.send(200, json.dumps([entry(root, file) for file in files(root)]).encode())
+        elif what == "revision":
+            commit = self.hub.revisions[repository]
+            self.send(200, json.dumps({"id": repository, "sha": commit, "siblings": []}).encode())
+        else:
+            self.file(root / path, path, self.hub.revisions[repository])
 
-        def send(
-            self,
-            status: int,
-            body: bytes | str,
-            headers: dict[str, str] | None = None,
-            cut: int | None = None,
-        ) -> None:
-            body = body.encode() if isinstance(body, str) else body
-            self.send_response(status)
-            for key, value in (headers or {}).items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body[:cut])
+    def fault(self, repository: str, revision: str) -> str | None:
+        known = self.hub.revisions.get(repository)
+        if repository in self.hub.refusals or known is None:
+            return self.hub.refusals.get(repository, "RepoNotFound")
+        return None if revision in (known, "main") else "RevisionNotFound"
+
+    def file(self, file: Path, path: str, commit: str) -> None:
+        data, span = file.read_bytes(), self.headers.get("Range", "")
+        self.hub.asked.append((self.command, path, span))
+        begin = int(span.removeprefix("bytes=").rstrip("-") or 0)
+        told = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))}
+        if begin:
+            told["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+        self.send(206 if begin else 200, data[begin:], told, cut=self.hub.cuts.get(path))
+
+    def send(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:cut])
             self.close_connection = cut is not None
 
-    return Handler
 
-
-def files(hub: FakeHub, repository: str) -> list[Path]:
-    return sorted(
-        path for path in (hub.root / repository).rglob("*") if path.is_file() and path.name[0] != "."
-    )
+def files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name[0] != ".")
 
 
 def entry(root: Path, file: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""longlive-1.3b from a Hub on this machine: fetch, convert, merge, load, generate; and all that can go wrong."""
+"""longlive-1.3b from a Hub on this machine: fetched, converted, merged, loaded; and all that may go wrong."""
 
 import shutil
 from collections.abc import Iterator
@@ -123,7 +123,7 @@ def test_a_connection_that_stays_bad_is_told_and_what_has_come_is_kept(
     fake.cuts[BASE] = 20_000
     with monkeypatch.context() as patch:
         patch.setattr("huggingface_hub.file_download.time.sleep", lambda _: fake.cuts.update({BASE: 0}))
-        with pytest.raises(CheckpointError, match="cannot be fetched: .*Try again; what has come is kept"):
+        with pytest.raises(CheckpointError, match=r"cannot be fetched: .*Try again; what has come is kept"):
             hub.find_model("longlive-1.3b")
     fake.cuts.clear()
     hub.find_model("longlive-1.3b")

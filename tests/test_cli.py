@@ -6,6 +6,7 @@ from typing import Any
 import av
 import pytest
 
+from longlive.assembly import Recipe
 from longlive.cli import main
 
 Command = Callable[..., int]
@@ -128,6 +129,47 @@ def test_count_prints_only_json_and_needs_no_weights(
         (tmp_path / config).write_text((tiny_folder / config).read_text())
     assert main(["bench", "--count", "--model", str(tmp_path), "--dtype", "bfloat16", "--window", "6"]) == 0
     assert json.loads(capsys.readouterr().out)["kv_bytes"] == 2 * 2 * 6 * 6 * 24 * 2
+
+
+def test_fetch_converts_a_checkpoint_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr("longlive.assembly.assemble", lambda recipe, tell: asked.append(recipe) or tmp_path)
+    monkeypatch.setattr("longlive.assembly.add_decoders", lambda *_: None)
+    file = tmp_path / "self_forcing_dmd.pt"
+    file.write_bytes(b"")
+    options = (
+        "--checkpoint",
+        str(file),
+        "--set",
+        "window=21",
+        "--set",
+        "sink=0",
+        "--set",
+        "steps=[1000, 500]",
+    )
+    assert main(["fetch", "self-forcing", *options]) == 0
+    config = asked[0].config
+    assert (config.name, config.window, config.sink, config.steps) == ("self-forcing", 21, 0, (1000, 500))
+    assert (asked[0].weights, asked[0].lora) == (file, None)
+    assert capsys.readouterr().out.strip() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--checkpoint", "gone.pt"), "There is no file gone.pt"),
+        (("--checkpoint", __file__, "--set", "window"), "--set is 'window', but it must be FACT=VALUE"),
+        (("--checkpoint", __file__, "--set", "colour=1"), "the facts of a model are"),
+        (("--checkpoint", __file__, "--set", "window=0"), "window is 0"),
+    ],
+)
+def test_fetch_tells_what_is_wrong_with_a_checkpoint(
+    options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "mine", *options]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_fetch_prints_where_a_model_lies(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from longlive.errors import CheckpointError
 from longlive.weight_files import open_safetensors, open_weights, parts_of, sha256_of, write_weights
+from tests.memory import mapped_file
 
 
 def weights() -> dict[str, Tensor]:
@@ -59,11 +60,16 @@ def test_parts_with_an_index_are_joined(tmp_path: Path) -> None:
         open_safetensors(path)
 
 
+def test_a_safetensors_file_is_opened_without_reading_it(tmp_path: Path) -> None:
+    save_file(weights(), tmp_path / "w.safetensors")
+    assert mapped_file(open_weights(tmp_path / "w.safetensors")["b"]) == tmp_path / "w.safetensors"
+
+
 def test_a_file_of_torch_is_opened_without_reading_it(tmp_path: Path) -> None:
     torch.save({"generator": {"w": torch.ones(1000)}}, tmp_path / "w.pt")
     tensor = open_weights(tmp_path / "w.pt")["generator"]["w"]
     assert torch.equal(tensor, torch.ones(1000))
-    assert tensor.untyped_storage().filename is not None, "memory-mapped"
+    assert mapped_file(tensor) == tmp_path / "w.pt"
 
 
 def test_a_file_of_torch_before_1_6_is_read_too(tmp_path: Path) -> None:
