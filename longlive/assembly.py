@@ -193,7 +193,7 @@ def _convert(recipe: Recipe, files: Files, folder: Path, tell: Tell) -> dict[str
         write_transformer,
         config=recipe.config.transformer,
         weights=_file(recipe.weights, files),
-        lora=recipe.lora and _file(recipe.lora, files),
+        lora=None if recipe.lora is None else _file(recipe.lora, files),
         lora_scale=recipe.lora_scale,
         dtype=recipe.dtype,
     )

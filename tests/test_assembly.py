@@ -1,5 +1,6 @@
 """longlive-1.3b from a Hub on this machine: fetched, converted, merged, loaded; and all that may go wrong."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ BASE, LORA = "models/longlive_base.pt", "models/lora.pt"
 TEXT, TINY, LIGHT = "models_t5_umt5-xxl-enc-bf16.pth", "taew2_1.pth", "lightvaew2_1.pth"
 LONGLIVE, WAN = RECIPE.weights.repository, RECIPE.parts.repository
 TRANSFORMER = f"transformer/{WEIGHTS}"
+WITHOUT_DECODERS = dataclasses.replace(RECIPE, tiny_vae=None, light_vae=None)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,12 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake(repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """A Hub with the published repositories, and an empty cache; large is what has over 10 kB."""
+    """A Hub with the published repositories, and an empty cache; large is what has over 10 kB.
+
+    The further decoders, which are as large as the real ones, are left out but where a test puts them in.
+    """
     monkeypatch.setattr("longlive.downloads.LARGE", 10_000)
-    monkeypatch.setitem(hub.RECIPES, "longlive-1.3b", RECIPE)
+    monkeypatch.setitem(hub.RECIPES, "longlive-1.3b", WITHOUT_DECODERS)
     fake = FakeHub(repositories, published.revisions())
     with serving(fake, tmp_path / "cache" / "hub", monkeypatch):
         yield fake
@@ -57,7 +62,8 @@ def leftovers() -> list[str]:
     return [str(path) for path in cache_folder().rglob("*") if path.suffix in (".unfinished", ".longlive")]
 
 
-def test_fetch_convert_merge_load_generate(fake: FakeHub) -> None:
+def test_fetch_convert_merge_load_generate(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(hub.RECIPES, "longlive-1.3b", RECIPE)
     models = load_models("longlive-1.3b", decoder="tiny")
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -202,6 +208,13 @@ def test_without_network_a_cold_cache_is_told_and_a_warm_one_is_converted(
     offline(monkeypatch)
     assert hub.find_model("longlive-1.3b") == folder
     assert load_file(folder / TRANSFORMER)
+
+
+def test_a_hub_that_cannot_be_reached_is_told(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{filename}")
+    with pytest.raises(CheckpointError, match=rf"{LONGLIVE}.*the Hub cannot be reached. Check the network"):
+        hub.find_model("longlive-1.3b")
 
 
 def test_a_half_warm_cache_without_network_is_told(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from longlive import ModelBundle, load_models
-from longlive.errors import CheckpointError
+from longlive import ModelBundle, Session, load_models
+from longlive.errors import CheckpointError, ConfigError
+from longlive.tiny_vae import TinyVae
 from tests.conftest import WORDS, write_tiny_model
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
@@ -178,6 +179,53 @@ def test_a_missing_or_broken_file_is_named(
     spoil(folder / file)
     with pytest.raises(CheckpointError, match=words):
         load_models(folder)
+
+
+def test_a_decoder_that_is_not_known_or_not_there_is_told(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decoder is 'quick', but it must be one of wan, tiny, light"):
+        load_models(folder, decoder="quick")
+    with pytest.raises(CheckpointError, match=r"has no tiny decoder \(tiny_vae/\).*use the decoder wan"):
+        load_models(folder, decoder="tiny")
+    (folder / "tiny_vae").mkdir()
+    (folder / "tiny_vae/config.json").write_text('{"widths": [4]}')
+    with pytest.raises(CheckpointError, match=r"config.json does not describe a tiny VAE"):
+        load_models(folder, decoder="tiny")
+
+
+def test_a_decoder_that_fits_the_latents_makes_the_pictures_and_the_vae_stays(
+    folder: Path, tiny_models: ModelBundle
+) -> None:
+    tiny = TinyVae(4, (8, 6, 4, 4))
+    (folder / "tiny_vae").mkdir()
+    (folder / "tiny_vae/config.json").write_text(json.dumps({"_class_name": "TinyVae"} | tiny.config))
+    save_file(tiny.state_dict(), folder / "tiny_vae/diffusion_pytorch_model.safetensors")
+    models = load_models(folder, decoder="tiny")
+    assert (models.decoder_name, tiny_models.decoder_name) == ("tiny", "wan")
+    assert models.digest == tiny_models.digest, "latents are the same whoever decodes them"
+    assert isinstance(models.decoder, TinyVae)
+    assert tiny_models.decoder is tiny_models.vae
+    with Session(models, "a red ball", seed=1) as session:
+        assert session.next_chunk().frames.shape == (9, 32, 48, 3)
+    assert torch.equal(models.vae.post_quant_conv.weight, tiny_models.vae.post_quant_conv.weight)
+
+
+def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
+    """Weights are copied out of the mapped file, which training writes again."""
+    loaded = load_models(folder).transformer.state_dict()
+    before = {name: tensor.clone() for name, tensor in loaded.items()}
+    path = folder / TRANSFORMER
+    with path.open("r+b") as file:
+        file.seek(-4000, 2)
+        file.write(b"\0" * 4000)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in before.items())
+
+
+def test_a_text_encoder_that_is_stored_in_16_bits_stays_so(folder: Path) -> None:
+    path = folder / "text_encoder/model.safetensors"
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path)
+    models = load_models(folder, dtype=torch.float32)
+    assert models.text_encoder.encode("a red ball").tokens.dtype == torch.bfloat16
+    assert models.dtype == torch.float32
 
 
 def test_writing_over_a_model_replaces_it(folder: Path) -> None:
