@@ -190,9 +190,9 @@ def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
 def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     """One denoising pass over a chunk with a full window, to be run as often as one likes."""
     choices, config = StreamConfig.of(models.config, **stream), models.config
-    place = {"device": models.device, "dtype": models.dtype}
-    cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
-    latents = torch.randn(1, choices.chunk, *config.latent_shape, device=models.device).to(models.dtype)
+    device, dtype = models.device, models.dtype
+    cache = KVCache(config.transformer, choices, config.tokens_per_latent, device=device, dtype=dtype)
+    latents = torch.randn(1, choices.chunk, *config.latent_shape, device=device).to(dtype)
     window = config.window if choices.window == -1 else choices.window
     start = -(-window // choices.chunk) * choices.chunk
     for first in range(0, start, choices.chunk):
@@ -204,7 +204,7 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
 
     with torch.no_grad():
         tokens = models.text_encoder.encode(PROMPTS[0]).tokens
-        prompt = models.transformer.read_prompt(tokens.to(**place))
+        prompt = models.transformer.read_prompt(tokens.to(device, dtype))
     return run
 
 

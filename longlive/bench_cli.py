@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import torch
 from longlive.bench import Bench, table
 from longlive.checkpoints import load_models
 from longlive.chunks import FrameChunk
-from longlive.compilation import make_quick
+from longlive.compilation import make_quick, warm_up
+from longlive.config import StreamConfig
 from longlive.cost import count_costs
 from longlive.random_models import random_models
 from longlive.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[Iterable[FrameChunk], float], Iterator[FrameChunk]]
 
@@ -64,6 +68,9 @@ def _measure(
     load = random_models if args.random_weights else load_models
     models = load(args.model, device=device, dtype=getattr(torch, variant.dtype), decoder=variant.decoder)
     make_quick(models.transformer, compile_mode=variant.compile, attention=variant.attention)  # type: ignore[arg-type]
+    choices = StreamConfig.of(models.config, **stream)
+    for words in warm_up(models.transformer, models.config, choices) if variant.compile != "off" else ():
+        logger.info(words)
     bench = Bench(models, switch_every=args.switch_every, compile_mode=variant.compile, **stream)
     for _ in progress(bench.run(args.seconds), args.seconds):
         pass

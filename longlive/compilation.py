@@ -1,13 +1,16 @@
 """Makes a loaded transformer quick for streaming: its attention, fused weights, compiler and CUDA graphs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 import torch
 
 from longlive.backends import AUTO, choose_backend
+from longlive.config import ModelConfig, StreamConfig
+from longlive.denoise import recache
 from longlive.errors import ConfigError
+from longlive.kv_cache import KVCache
 from longlive.recording import PassRecorder, plain_tape
 from longlive.transformer import CausalWanTransformer
 
@@ -47,6 +50,27 @@ def make_quick(
     if compile_mode == "graphs":
         transformer.recorder = PassRecorder() if weight.is_cuda else PassRecorder(plain_tape)
     logger.info("transformer: fused, compile %s", compile_mode)
+
+
+@torch.no_grad()
+def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: StreamConfig) -> Iterator[str]:
+    """Run a pass of each shape that a stream can have, so that no viewer waits for the compiler.
+
+    Gives what it does next, in words for people, before each of the window's lengths and prompt switches.
+    """
+    weight = transformer.proj_out.weight
+    place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    cache = KVCache(config.transformer, stream, config.tokens_per_latent, **place)
+    prompt = transformer.read_prompt(torch.zeros(1, config.text_len, config.transformer.text_dim, **place))
+    length = config.window if stream.window == -1 else stream.window
+    lengths = range(0, length + stream.chunk, stream.chunk)
+    for number, start in enumerate(lengths, start=1):
+        yield f"warming up: pass {number} of {len(lengths)}"
+        latents = torch.zeros(1, stream.chunk, *config.latent_shape, **place)
+        transformer(latents, 1000.0, prompt, cache, start=start)
+        transformer.remember(latents, stream.context_noise, prompt, cache, start=start)
+        window = torch.zeros(1, cache.num_remembered, *config.latent_shape, **place)
+        recache(transformer, window, prompt, cache, start=start + stream.chunk)
 
 
 def _compile_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
 
 from longlive.checkpoints import ModelBundle, read_config
 from longlive.chunks import PromptEmbedding
@@ -74,8 +74,8 @@ def random_models(
         transformer = CausalWanTransformer(config.transformer)
         vae = _vae(name, decoder)
     for module in (transformer, vae):
-        module.eval().requires_grad_(False).to(device=device, dtype=dtype)
-    if device.type == "cpu":
+        nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
+    if device.type == "cpu" and isinstance(vae, AutoencoderKLWan):
         quicken(vae)
     return ModelBundle(
         source=name,

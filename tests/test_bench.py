@@ -1,7 +1,10 @@
 import pytest
+from torch import Tensor
 
 from longlive import ModelBundle
-from longlive.bench import Bench, Sample, minutes_of, percentile, table
+from longlive.attention import Backend, attend
+from longlive.bench import Bench, Sample, minutes_of, percentile, stages_of, steady_pass, table
+from longlive.cost import costs_of
 from longlive.errors import ConfigError
 
 
@@ -69,6 +72,44 @@ def test_the_table_shows_every_figure_and_minute(bench: Bench) -> None:
     lines = table(bench.result()).splitlines()
     assert any(line.startswith("fps_end_to_end") for line in lines)
     assert lines[-1].split()[0] == "1"
+
+
+def test_stages_have_their_median_and_their_95th_percentile() -> None:
+    samples = [
+        Sample(0, 12, 1, 1, {"denoise": float(ms)} | ({"switch": 7.0} if ms == 3 else {}), False, 0)
+        for ms in range(1, 22)
+    ]
+    assert stages_of(samples) == {"denoise": {"p50": 11.0, "p95": 20.0}, "switch": {"p50": 7.0, "p95": 7.0}}
+
+
+def test_the_work_of_a_pass_is_counted_and_set_against_the_machine(bench: Bench) -> None:
+    result = bench.result()
+    assert result["flops_chunk"] == costs_of(bench.models.config)["flops_chunk"]
+    spent = [s.stage_ms["denoise"] + s.stage_ms["remember"] for s in bench.samples if not s.is_switch]
+    reached = result["flops_chunk"] / percentile(spent, 50) / 1e9
+    assert result["tflops"] == pytest.approx(reached, abs=1e-4)
+    assert result["tflops_ceiling"] > result["tflops"]
+    assert result["kernels_per_pass"] > 100
+    assert result["waits_per_pass"] == 0
+    assert (result["attention"], result["compile"], result["random_weights"]) == ("sdpa", "off", False)
+
+
+def test_a_steady_pass_sees_a_full_window(tiny_models: ModelBundle) -> None:
+    seen = []
+    backend = tiny_models.transformer.backend
+
+    def spy(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        seen.append((queries.shape[1], keys.shape[1]))
+        return attend(queries, keys, values)
+
+    tiny_models.transformer.backend = Backend("spy", spy)
+    try:
+        run = steady_pass(tiny_models)
+        run()
+    finally:
+        tiny_models.transformer.backend = backend
+    tokens = tiny_models.config.tokens_per_latent
+    assert set(seen) == {(3 * tokens, 12 * tokens)}
 
 
 def test_an_impossible_interval_is_refused(tiny_models: ModelBundle) -> None:

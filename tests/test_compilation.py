@@ -8,13 +8,15 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from longlive.attention import SDPA
-from longlive.compilation import MODES, CompileMode, make_quick
-from longlive.config import StreamConfig
+from longlive.compilation import MODES, CompileMode, make_quick, warm_up
+from longlive.config import ModelConfig, StreamConfig
+from longlive.denoise import recache
 from longlive.errors import ConfigError
 from longlive.kv_cache import KVCache
 from longlive.transformer import CausalWanTransformer
 from tests.tiny_transformer import (
     CONFIG,
+    TEXT_LEN,
     TOKENS_PER_LATENT,
     random_latents,
     random_prompt,
@@ -61,6 +63,24 @@ def test_one_compiled_block_serves_all_layers_all_lengths_and_the_steady_state()
     assert counter.frame_count == 4
     stream_through(model, "relative", num_chunks=9)
     assert counter.frame_count == 4
+
+
+@pytest.mark.parametrize("global_sink", [True, False])
+def test_after_warming_up_nothing_is_compiled_any_more(global_sink: bool) -> None:
+    """Neither while the window fills, nor in the steady state, nor at a switch at any time."""
+    counter, model, prompts = CompileCounter(), tiny_transformer(), []
+    make_quick(model, compile_mode="default", compiler=counter)
+    stream = StreamConfig(global_sink=global_sink)
+    facts = ModelConfig(name="tiny", transformer=CONFIG, height=32, width=48, text_len=TEXT_LEN)
+    words = list(warm_up(model, facts, stream))
+    assert words[-1] == "warming up: pass 5 of 5"
+    known, cache = counter.frame_count, KVCache(CONFIG, stream, TOKENS_PER_LATENT)
+    for start in range(0, 18, 3):
+        prompts.append(random_prompt(model, seed=start))
+        model(random_latents(3), 500.0, prompts[-1], cache, start=start)
+        model.remember(random_latents(3), 0.0, prompts[-1], cache, start=start)
+        recache(model, random_latents(12), prompts[-1], cache, start=start + 3)
+    assert counter.frame_count == known > 0
 
 
 def test_fusing_keeps_names_values_and_memory() -> None:

@@ -15,6 +15,7 @@ def test_the_released_model_is_counted_without_its_files() -> None:
         "keys and values, layers, window, tokens, width"
     )
     assert costs["flops_chunk"] == 4 * costs["flops_pass"] + costs["flops_remember"]
+    assert costs["flops_pass"] <= 28.4e12 and costs["flops_chunk"] <= 141.5e12
 
 
 def test_a_pass_costs_what_its_products_cost(tiny_folder: Path) -> None:
