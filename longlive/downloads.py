@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from longlive.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,11 @@ def missing_files(sources: Sequence[Source]) -> list[Missing]:
             continue
         with told(source.repository):
             asked: Any = snapshot_download(
-                source.repository, revision=source.revision, allow_patterns=source.patterns, dry_run=True
+                source.repository,
+                revision=source.revision,
+                allow_patterns=source.patterns,
+                dry_run=True,
+                tqdm_class=_Silent,
             )
         _check_whole(source, {file.filename for file in asked})
         missing += [Missing(source, f.filename, f.file_size or 0) for f in asked if f.will_download]
@@ -200,6 +206,13 @@ def told(repository: str) -> Iterator[None]:
         raise CheckpointError(
             f"The model {repository!r} cannot be fetched: {error}. {cure}; what has come is kept."
         ) from error
+
+
+class _Silent(tqdm):
+    """No bar for what takes no time."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **(options | {"disable": True}))
 
 
 def _check_whole(source: Source, names: set[str]) -> None:

@@ -37,7 +37,8 @@ WAN_ORIGINAL = ("Wan-AI/Wan2.1-T2V-1.3B", "37ec512624d61f7aa208f7ea8140a131f93af
 DECODERS = ("lightx2v/Autoencoders", "main")
 
 CARD = ModelCard(
-    about="LongLive: Wan 2.1 with 1.3 billion parameters, tuned to go on and to follow new prompts.",
+    about="LongLive: Wan 2.1 with 1.3 billion parameters, tuned to go on and to follow new prompts. Its "
+    "weights are under CC-BY-NC-SA-4.0 by their card, and under Apache-2.0 by the code's repository.",
     stories=(
         Story(
             "A fox in the snow",

@@ -266,6 +266,30 @@ def test_a_disk_that_fills_while_converting_leaves_nothing_half_and_the_rest_is_
     verify(folder)
 
 
+def test_a_checkpoint_of_ones_own_is_converted_once_and_again_when_it_changes(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    file, state = tmp_path / "mine.pt", published.released()
+    torch.save({"generator_ema": state}, file)
+    recipe = dataclasses.replace(
+        WITHOUT_DECODERS,
+        config=dataclasses.replace(RECIPE.config, name="mine", sink=0),
+        weights=file,
+        lora=None,
+    )
+    folder = assemble(recipe)
+    assert folder.name.startswith("mine-")
+    assert not fake.got(BASE), "LongLive's own weights are not needed for it"
+    models = load_models(folder)
+    assert models.config.sink == 0
+    expected = transformer_from_released(state)["proj_out.bias"].bfloat16().float()
+    assert torch.equal(models.transformer.proj_out.bias, expected)
+    assert assemble(recipe) == folder
+    assert assemble(dataclasses.replace(recipe, dtype=torch.float32)) != folder
+    torch.save({"generator_ema": {name: tensor + 1 for name, tensor in state.items()}}, file)
+    assert assemble(recipe) != folder
+
+
 def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake: FakeHub) -> None:
     decoders = RECIPE.tiny_vae.repository
     fake.refusals[decoders] = "RepoNotFound"
