@@ -31,7 +31,7 @@ class PassRecorder:
 
     def __init__(self, tape: Tape | None = None) -> None:
         """Record on ``tape``; CUDA graphs if none is given."""
-        self._tape = tape or cuda_tape
+        self._tape = tape or CudaTape()
 
     def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
         """What ``run(latents, call)`` returns and leaves in the cache.
@@ -98,22 +98,31 @@ def _tensors(latents: Tensor, call: Call) -> Iterator[Tensor]:
         yield call.sight.visible_rotation
 
 
-def cuda_tape(run: Run) -> tuple[Callable[[], None], Any]:
-    """Record a CUDA graph of what ``run`` launches; it runs once before, for libraries to get ready."""
-    current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        run()
-    current.wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = run()
-    graph.replay()
-    return graph.replay, result
+class CudaTape:
+    """Records CUDA graphs, which share one pool of memory: they are played one after another."""
+
+    def __init__(self) -> None:
+        """Nothing is asked of the device before the first recording."""
+        self._pool: Any = None
+
+    def __call__(self, run: Run) -> tuple[Callable[[], None], Any]:
+        """Record what ``run`` launches; it runs once before, for libraries to get ready."""
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            run()
+        current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads, such as an encoder's, may use the device meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            result = run()
+        graph.replay()
+        return graph.replay, result
 
 
 def plain_tape(run: Run) -> tuple[Callable[[], None], Any]:
-    """The plain twin of ``cuda_tape``, for any device: what is played runs again."""
+    """The plain twin of a CudaTape, for any device: what is played runs again."""
     result = run()
 
     def play() -> None:

@@ -1,6 +1,7 @@
 """Recorded passes: played again in fixed buffers, they give what passes give that run as they are."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from longlive.config import StreamConfig
 from longlive.kv_cache import KVCache, ListCache
-from longlive.recording import PassRecorder, Run, plain_tape
+from longlive.recording import CudaTape, PassRecorder, Run, plain_tape
 from tests.tiny_transformer import (
     CONFIG,
     STREAMS,
@@ -118,3 +119,39 @@ def test_recordings_are_forgotten_when_the_storage_moves() -> None:
     assert cache.recordings
     cache.place(24, 3)
     assert not cache.recordings
+
+
+def test_a_cuda_tape_warms_up_records_and_plays_in_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in for torch.cuda, since the order of calls is what matters."""
+    calls: list[str] = []
+
+    class Stream:
+        def wait_stream(self, other: "Stream") -> None:
+            calls.append("wait")
+
+    class Graph:
+        def replay(self) -> None:
+            calls.append("replay")
+
+    @contextmanager
+    def graph(recording: Graph, **options: Any) -> Iterator[None]:
+        calls.append(f"record in pool {options['pool']}, {options['capture_error_mode']}")
+        yield
+        calls.append("recorded")
+
+    for name, value in (
+        ("Stream", Stream),
+        ("current_stream", Stream),
+        ("stream", lambda stream: nullcontext()),
+        ("CUDAGraph", Graph),
+        ("graph", graph),
+        ("graph_pool_handle", lambda: 7),
+    ):
+        monkeypatch.setattr(torch.cuda, name, value)
+    tape = CudaTape()
+    play, result = tape(lambda: calls.append("run") or "result")
+    assert result == "result"
+    record = "record in pool 7, thread_local"
+    assert calls == ["wait", "run", "wait", record, "run", "recorded", "replay"]
+    play()
+    assert calls[-1] == "replay" and len(calls) == 8
