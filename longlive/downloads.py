@@ -85,7 +85,7 @@ def missing_files(sources: Sequence[Source]) -> list[Missing]:
 
     missing = []
     for source in sources:
-        if not set(source.files or source.optional) - set(local_files(source)):
+        if _is_here(source):
             continue
         with told(source.repository):
             asked: Any = snapshot_download(
@@ -108,8 +108,8 @@ def fetch(source: Source) -> dict[str, Path]:
     """
     from huggingface_hub import snapshot_download
 
-    missing = missing_files([source])
-    if missing:
+    if not _is_here(source):
+        missing = missing_files([source])
         with told(source.repository):
             for file in missing:
                 if file.size >= LARGE:
@@ -206,6 +206,10 @@ def told(repository: str) -> Iterator[None]:
         raise CheckpointError(
             f"The model {repository!r} cannot be fetched: {error}. {cure}; what has come is kept."
         ) from error
+
+
+def _is_here(source: Source) -> bool:
+    return set(source.files) <= set(local_files(source))
 
 
 class _Silent(tqdm):

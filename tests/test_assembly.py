@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
@@ -158,6 +159,22 @@ def test_a_process_that_ended_in_a_download_is_continued_by_the_next(
     assert fake.got(BASE) == ["", "bytes=12345-"]
     assert (folder / TRANSFORMER).is_file()
     assert not leftovers()
+
+
+def test_a_process_that_ended_with_its_file_whole_does_not_fetch_it_again(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: Any, **options: Any) -> Any:
+        if not options.get("dry_run"):
+            raise KeyboardInterrupt
+        return snapshot(*_, **options)
+
+    snapshot = huggingface_hub.snapshot_download
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(huggingface_hub, "snapshot_download", ended)
+        hub.find_model("longlive-1.3b")
+    hub.find_model("longlive-1.3b")
+    assert fake.got(BASE) == [""]
 
 
 def test_a_file_that_is_not_what_was_published_is_refused(own: FakeHub) -> None:
