@@ -28,6 +28,7 @@ def test_what_is_written_is_what_safetensors_reads(tmp_path: Path, dtype: torch.
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"format": "pt"}
     assert digest == sha256_of(path)
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0, "tensors begin at a multiple of 8 bytes"
 
 
 def test_a_tensor_that_is_no_stretch_of_memory_is_written_in_its_order(tmp_path: Path) -> None:
