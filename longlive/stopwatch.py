@@ -36,7 +36,9 @@ class Stopwatch:
             self._events[name] = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             self._events[name][0].record()
         begun = time.perf_counter()
-        yield
-        self._ms[name] = (time.perf_counter() - begun) * 1000
-        if self._is_cuda:
-            self._events[name][1].record()
+        try:
+            yield
+        finally:
+            self._ms[name] = (time.perf_counter() - begun) * 1000
+            if self._is_cuda:
+                self._events[name][1].record()

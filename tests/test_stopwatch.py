@@ -49,3 +49,12 @@ def test_a_device_s_time_is_read_when_it_is_asked_for(monkeypatch: pytest.Monkey
     assert watch.ms == {"denoise": 5000.0, "remember": 5000.0}
     assert FakeEvent.waited == 2
     assert watch.ms["denoise"] == 5000.0 and FakeEvent.waited == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_stage_that_breaks_is_timed_all_the_same(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    watch = Stopwatch(torch.device(device))
+    with pytest.raises(ValueError, match="broken"), watch.stage("denoise"):
+        raise ValueError("broken")
+    assert watch.ms["denoise"] > 0
