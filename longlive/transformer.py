@@ -60,9 +60,10 @@ class CausalWanTransformer(nn.Module):
         """Keys and values of a prompt for every layer; all rows are attended, padding rows too, as in Wan.
 
         Args:
-            tokens: (B, text_len, text_dim), as PromptEmbedding.tokens.
+            tokens: (B, text_len, text_dim), as PromptEmbedding.tokens; of any dtype, as encoders keep theirs.
         """
-        text = self.condition_embedder.text_embedder(tokens)
+        embedder = self.condition_embedder.text_embedder
+        text = embedder(tokens.to(embedder.linear_1.weight.dtype))
         pairs = [block.read_prompt(text) for block in self.blocks]
         return PromptMemory([keys for keys, _ in pairs], [values for _, values in pairs])
 

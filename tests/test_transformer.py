@@ -258,6 +258,12 @@ def test_a_bfloat16_model_runs_and_stays_near_float32() -> None:
     assert (got.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+def test_a_prompt_of_another_precision_is_read_in_the_transformer_s_own() -> None:
+    model, tokens = tiny_transformer(), torch.randn(1, TEXT_LEN, TEXT_DIM).half()
+    got, expected = model.read_prompt(tokens), model.read_prompt(tokens.float())
+    assert all(map(torch.equal, got.keys, expected.keys))
+
+
 def test_a_call_changes_no_attribute_and_no_weight() -> None:
     model = tiny_transformer()
     before = {name: tensor.clone() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
