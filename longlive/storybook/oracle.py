@@ -1,8 +1,9 @@
-"""Reads setting, colour, shape, action and the number of subjects off pictures alone; no trained network.
+"""Reads setting, weather, colour, shape, action and the number of subjects off pictures; no trained network.
 
 It knows the world's empty settings, palette and outlines, and nothing of what was asked for.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longlive.storybook.weather import WEATHERS, tinted
 from longlive.storybook.world import (
     COLOURS,
+    FLOAT_HEIGHT,
+    GROUND_Y,
     HEIGHT,
     PALETTE,
     PULSE_SIZE,
@@ -28,7 +32,8 @@ from longlive.storybook.world import (
 )
 
 SUBJECT_CONTRAST = 0.30
-SMALLEST_SUBJECT = 60
+SMALLEST_SUBJECT = 100
+FALLING = 0.0015
 SECOND_SUBJECT = 0.2
 CANONICAL = 24
 NUM_ANGLES = 24
@@ -42,12 +47,13 @@ class Reading:
     shape: str
     colour: str
     action: str
+    weather: str
     has_one_subject: bool
 
     @property
-    def attributes(self) -> tuple[str, str, str, str]:
-        """(setting, shape, colour, action)."""
-        return self.setting, self.shape, self.colour, self.action
+    def attributes(self) -> tuple[str, str, str, str, str]:
+        """(setting, shape, colour, action, weather)."""
+        return self.setting, self.shape, self.colour, self.action, self.weather
 
 
 @dataclass(frozen=True)
@@ -66,29 +72,36 @@ def read(pictures: Tensor) -> Reading:
     """Read some pictures, at least 8.
 
     Args:
-        pictures: uint8 or float in [0, 255], (F, 3, 64, 96).
+        pictures: uint8 or float in [0, 255], (F, 3, 80, 128).
     """
     values = pictures.float() / 255
-    setting, backdrop = _read_setting(values)
+    setting, weather, backdrop = _read_setting(values)
     masks, counts = _subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
     seen = masks.flatten(1).sum(1) >= SMALLEST_SUBJECT
     has_one = bool((counts == 1).float().mean() >= 0.8)
     if seen.float().mean() < 0.5:
-        return Reading(setting, "", "", "", has_one)
+        return Reading(setting, "", "", "", weather, has_one)
     track = _follow(values[seen], masks[seen])
-    return Reading(
-        setting, _read_shape(track), _read_colour(values[seen], track), _read_action(track), has_one
-    )
+    shape, colour, action = _read_shape(track), _read_colour(values[seen], track), _read_action(track)
+    return Reading(setting, shape, colour, action, weather, has_one)
 
 
-def _read_setting(values: Tensor) -> tuple[str, Tensor]:
+def _read_setting(values: Tensor) -> tuple[str, str, Tensor]:
+    """The setting and the weather by their light; "" for a weather whose light and fall do not agree."""
     still = values.median(0).values
-    best = min(SETTINGS, key=lambda name: float((still - _backdrop(name)).abs().sum(0).clamp(max=0.5).mean()))
-    return best, _backdrop(best)
+
+    def difference(pair: tuple[str, str]) -> float:
+        return float((still - _backdrop(*pair)).abs().sum(0).clamp(max=0.5).mean())
+
+    setting, weather = min(itertools.product(SETTINGS, WEATHERS), key=difference)
+    top = values[:, :, : HEIGHT // 8]
+    is_falling = float((top[1:] - top[:-1]).abs().mean()) > FALLING
+    return setting, weather if is_falling == (weather != "clear") else "", _backdrop(setting, weather)
 
 
-def _backdrop(setting: str) -> Tensor:
-    return backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand"))
+@lru_cache(maxsize=len(SETTINGS) * len(WEATHERS))
+def _backdrop(setting: str, weather: str) -> Tensor:
+    return tinted(backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand")), weather)
 
 
 def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,5 +227,7 @@ def _read_action(track: _Track) -> str:
     low, high = np.quantile(track.area, [0.1, 0.9])
     if high / low > (1 + 0.45 * PULSE_SIZE) / (1 - 0.45 * PULSE_SIZE):
         return "pulse"
-    low, high = np.quantile(track.foot, [0.1, 0.9])
-    return "jump" if high - low > 6 else "stand"
+    high, low = np.quantile(track.foot, [0.1, 0.9])
+    if low < GROUND_Y - 0.4 * FLOAT_HEIGHT:
+        return "float"
+    return "jump" if low - high > 8 else "stand"
