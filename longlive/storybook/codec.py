@@ -161,7 +161,7 @@ class _Fit:
         rng = np.random.default_rng([self.seed, 1, step, self.rank])
         if step < 0.85 * self.steps and step % 4 != 0:
             return random_pictures(self.batch, (9, 17)[step % 2], rng, crop=True)
-        return random_pictures(self.batch // 3, (13, 25)[step // 4 % 2], rng, crop=False)
+        return random_pictures(max(1, self.batch // 3), (13, 25)[step // 4 % 2], rng, crop=False)
 
     def _step(self, pictures: Tensor) -> dict[str, float]:
         with torch.autocast("cpu", torch.bfloat16):

@@ -126,7 +126,7 @@ def story_motion(scenes: list[tuple[Scene, int]], start_x: float) -> Motion:
 
 def subject_cells(motion: Motion) -> np.ndarray:
     """Which 8 x 8 cells the subject touches in each picture: bool (F, 10, 16)."""
-    reach = RADIUS * motion.size[:, None] * 1.25 + 4
+    reach = RADIUS * motion.size[:, None] * 1.3 + 4
     across = np.abs((np.arange(4, WIDTH, 8)[None] - motion.x[:, None] + WIDTH / 2) % WIDTH - WIDTH / 2)
     centre = GROUND_Y - RADIUS * motion.size - motion.lift
     down = np.abs(np.arange(4, HEIGHT, 8)[None] - centre[:, None])
