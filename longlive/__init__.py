@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PromptError,
         SessionClosedError,
         SessionFileError,
+        TrainingError,
     )
     from longlive.model_card import ModelCard, Story
     from longlive.session import Session
@@ -54,6 +55,7 @@ __all__ = [
     "SessionFileError",
     "Story",
     "StreamConfig",
+    "TrainingError",
     "TransformerConfig",
     "load_models",
     "save_models",

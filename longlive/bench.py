@@ -1,23 +1,18 @@
 """How fast a model goes, end to end: from the prompt's text to H.264 segments in host memory."""
 
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
-from longlive import __version__
 from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
 from longlive.errors import ConfigError
+from longlive.provenance import device_name, git_revision, versions
 from longlive.segments import SegmentEncoder
 from longlive.session import Session
 
@@ -85,7 +80,7 @@ class Bench:
         switches = [s for s in self.samples if s.is_switch]
         return {
             "model": facts.name,
-            "device": _device_name(self.models.device),
+            "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": "wan",
             "quantization": None,
@@ -107,8 +102,8 @@ class Bench:
             "peak_memory_bytes": self._peak_memory(),
             "minutes": minutes_of(self.samples),
             "threads": torch.get_num_threads(),
-            "git_revision": _git_revision(),
-            "versions": _versions(),
+            "git_revision": git_revision(),
+            "versions": versions(),
         }
 
     def _encoded(self, session: Session) -> FrameChunk:
@@ -200,24 +195,3 @@ def _memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return psutil.Process().memory_info().rss
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"
-
-
-def _git_revision() -> str | None:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "diffusers", "transformers", "av")
-    own = {"longlive": __version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in packages}

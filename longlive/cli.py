@@ -1,4 +1,4 @@
-"""The command line: ``python -m longlive generate | replay | bench | fetch | train | evaluate``."""
+"""The command line: ``python -m longlive generate | replay | bench | fetch | train | evaluate | …``."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 for "differs", 2 for an error told in one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = _parser(arguments[:1]).parse_args(arguments)
+    args = _parser(arguments[:2]).parse_args(arguments)
     try:
         return args.run(args)
     except LongLiveError as error:
@@ -41,15 +41,32 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     _add_replay(commands.add_parser("replay", help="make the video of a session file again"))
     _add_bench(commands.add_parser("bench", help="measure the speed from prompt to encoded pictures"))
     _add_fetch(commands.add_parser("fetch", help="get a model, and say where it lies"))
-    train = commands.add_parser("train", help="train the storybook model")
+    train = commands.add_parser("train", help="train a model: one stage, or the storybook's whole recipe")
     evaluate = commands.add_parser("evaluate", help="score what a model draws")
-    if command in (["train"], ["evaluate"]):
+    merge = commands.add_parser("merge-lora", help="put a LoRA into a model's weights")
+    prompts = commands.add_parser("prompts", help="write, make and check prompts for training")
+    if command[1:] == ["storybook"]:
         from longlive.storybook import cli
 
         cli.add_train_arguments(train)
         cli.add_evaluate_arguments(evaluate)
         train.set_defaults(run=cli.run_train)
         evaluate.set_defaults(run=cli.run_evaluate)
+    elif command[:1] == ["evaluate"]:
+        from longlive.evaluation import cli as evaluation
+
+        evaluation.add_evaluate_arguments(evaluate)
+    elif command[:1] in (["train"], ["merge-lora"]):
+        from longlive.training import cli as training
+
+        training.add_train_arguments(train)
+        training.add_merge_arguments(merge)
+        train.set_defaults(run=training.run_train)
+        merge.set_defaults(run=training.run_merge)
+    elif command[:1] == ["prompts"]:
+        from longlive.training import prompt_cli
+
+        prompt_cli.add_arguments(prompts)
     return parser
 
 

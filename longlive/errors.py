@@ -7,7 +7,9 @@
   * SessionFileError   a session file cannot be read, or belongs to another model or version
   * SessionClosedError a session was asked for more after it had been closed
   * MediaError         pictures could not be encoded or written (a full disk, say)
+  * EndpointError      a language model behind an address cannot be reached, or refuses
   * BusyError          too many viewers wait for the model
+  * TrainingError      a loss or gradient in training is no number
 
 Each message says what came, what was expected, and what to do about it.
 """
@@ -46,5 +48,13 @@ class MediaError(LongLiveError):
     """Pictures could not be encoded or written."""
 
 
+class EndpointError(LongLiveError):
+    """A language model behind an address cannot be reached, or refuses."""
+
+
 class BusyError(LongLiveError):
     """Too many viewers wait for the model."""
+
+
+class TrainingError(LongLiveError):
+    """A loss or gradient in training is no number."""

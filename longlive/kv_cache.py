@@ -14,6 +14,9 @@ from longlive.config import StreamConfig, TransformerConfig
 from longlive.errors import ConfigError
 from longlive.rope import Rope, rotate, runs
 
+Pair = tuple[Tensor, Tensor]
+"""Keys and values of one latent in one layer, (B, tokens_per_latent, N, D) each."""
+
 _FIRST_LATENTS = 24
 """Latents that an endless window has room for at first."""
 
@@ -28,6 +31,7 @@ class Placement:
         query_positions: position in time of each latent of the call.
         key_positions: position in time of each visible latent; None if keys are stored rotated.
         writes: pairs of (tokens of the call, tokens of the storage).
+        remembered: what each layer held before the call (ListCache), so that the call can be run again.
     """
 
     start: int
@@ -36,6 +40,7 @@ class Placement:
     query_positions: tuple[int, ...]
     key_positions: tuple[int, ...] | None
     writes: tuple[tuple[slice, slice], ...] = ()
+    remembered: tuple[dict[int, "Pair"], ...] = ()
 
 
 class Cache(Protocol):
@@ -210,6 +215,8 @@ class ListCache:
     """The plain twin of KVCache: one pair of tensors per layer and latent, joined at each call.
 
     Nothing is written in place, so gradients flow through what was remembered with them: training uses it.
+    A call can be run again after later ones, as gradient checkpointing does: it sees what it saw, and leaves
+    the memory alone.
     """
 
     def __init__(
@@ -226,7 +233,7 @@ class ListCache:
         self.stream = stream
         self._num_positions = transformer.rope_max_seq_len
         self._tokens = tokens_per_latent
-        self._layers: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(transformer.num_layers)]
+        self._layers: list[dict[int, Pair]] = [{} for _ in range(transformer.num_layers)]
         self.reset()
 
     @property
@@ -242,38 +249,57 @@ class ListCache:
     def reset(self) -> None:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
         self._placed: list[int] = []
-        for layer in self._layers:
-            layer.clear()
+        self._layers = [{} for _ in self._layers]
+        self._newest: Placement | None = None
 
     def place(self, start: int, num_latents: int) -> Placement:
         """As KVCache.place; what is visible is listed in order of time."""
         end = start + num_latents
         first, newest = (self._placed[0], self._placed[-1] + 1) if self._placed else (start, start)
         is_relative = self.stream.positions == "relative"
-        check_call(start, end, first, newest, self.stream)
+        self._check_call(start, end, first, newest)
         check_positions(self.stream, is_relative, end, end - first, self._num_positions)
         self._placed = list(range(first, end))
         visible = self._visible()
-        return Placement(
+        ranks = {latent: rank for rank, latent in enumerate(visible)}
+        self._newest = Placement(
             start=start,
             num_latents=num_latents,
             visible=visible,
-            query_positions=tuple(visible.index(f) if is_relative else f for f in range(start, end)),
+            query_positions=tuple(ranks.get(f, 0) if is_relative else f for f in range(start, end)),
             key_positions=tuple(range(len(visible))) if is_relative else None,
+            remembered=tuple(self._layers),
         )
+        return self._newest
 
     def extend(self, layer: int, placement: Placement, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """As KVCache.extend, but the results are copies and carry gradients."""
         latents = range(placement.start, placement.start + placement.num_latents)
         pairs = zip(keys.split(self._tokens, 1), values.split(self._tokens, 1), strict=True)
-        memory = self._layers[layer] | dict(zip(latents, pairs, strict=True))
-        self._layers[layer] = {latent: memory[latent] for latent in placement.visible}
-        kept = self._layers[layer].values()
-        return torch.cat([pair[0] for pair in kept], 1), torch.cat([pair[1] for pair in kept], 1)
+        memory = placement.remembered[layer] | dict(zip(latents, pairs, strict=True))
+        seen = {latent: memory[latent] for latent in placement.visible}
+        if placement is self._newest:
+            self._layers[layer] = seen
+        return torch.cat([pair[0] for pair in seen.values()], 1), torch.cat(
+            [pair[1] for pair in seen.values()], 1
+        )
 
-    def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
+    def contents(self, layer: int) -> dict[int, Pair]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
         return dict(self._layers[layer])
+
+    def restore(self, placed: range, layers: list[dict[int, Pair]]) -> None:
+        """Hold ``contents`` of each layer again, of a stream whose latents ``placed`` have been placed."""
+        self.reset()
+        self._placed, self._layers = list(placed), [dict(layer) for layer in layers]
+
+    @property
+    def placed(self) -> range:
+        """The latents placed since the last reset, forgotten ones included."""
+        return range(self._placed[0], self._placed[-1] + 1) if self._placed else range(0)
+
+    def _check_call(self, start: int, end: int, first: int, newest: int) -> None:
+        check_call(start, end, first, newest, self.stream)
 
     def _visible(self) -> tuple[int, ...]:
         sink, window = self.stream.sink, self.stream.window

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from longlive.attention import Attention, PromptMemory, Sight, attend
 from longlive.config import TransformerConfig
@@ -24,6 +25,10 @@ class CausalWanTransformer(nn.Module):
     """Noisy latents, their timestep, a prompt and what came before -> the raw prediction.
 
     What the prediction is (velocity or clean latents), ``config.prediction`` says; see flow_matching.py.
+
+    Attributes:
+        checkpointing: for training; the backward pass runs each block again instead of keeping all that is
+            inside it. With a cache, that must be a ListCache.
     """
 
     blocks: Sequence["Block"]
@@ -32,6 +37,7 @@ class CausalWanTransformer(nn.Module):
         """A transformer with fresh weights: Xavier-uniform matrices, zero biases."""
         super().__init__()
         self.config = config
+        self.checkpointing = False
         dim, patch = config.dim, config.patch_size
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
         self.condition_embedder = ConditionEmbedder(config)
@@ -52,7 +58,7 @@ class CausalWanTransformer(nn.Module):
             tokens: (B, text_len, text_dim), as PromptEmbedding.tokens.
         """
         text = self.condition_embedder.text_embedder(tokens)
-        pairs = [block.attn2.keys_values(text) for block in self.blocks]
+        pairs = [block.read_prompt(text) for block in self.blocks]
         return PromptMemory([keys for keys, _ in pairs], [values for _, values in pairs])
 
     def forward(
@@ -116,7 +122,7 @@ class CausalWanTransformer(nn.Module):
             visible = None if positions is None else self.rope.rotation(positions, rows, columns)
             sight = Sight(rotation, cache, placement, visible)
         time, modulation = self.condition_embedder(timestep, latents.device)
-        return _Call(sight, prompt, time, modulation, rows, columns)
+        return _Call(sight, prompt, time, modulation, rows, columns, self.checkpointing)
 
     def _patchify(self, latents: Tensor) -> Tensor:
         """(B, F, C, H, W) -> (B, F, T, dim): the patch convolution as one matrix product."""
@@ -142,6 +148,7 @@ class _Call:
         time: (b, f, 1, dim), the embedded timestep; b and f are those of the timestep, so often 1.
         modulation: (b, f, 6, dim), the same, projected for the blocks.
         rows, columns: tokens of a latent.
+        checkpointing: as CausalWanTransformer's.
     """
 
     sight: Sight
@@ -150,6 +157,7 @@ class _Call:
     modulation: Tensor
     rows: int
     columns: int
+    checkpointing: bool
 
 
 class Block(nn.Module):
@@ -169,16 +177,25 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, call: _Call) -> Tensor:
         """(B, F, T, dim) -> same shape."""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(call)
-        x = torch.addcmul(x, self._look(modulated_norm(x, shift, scale, self.eps), call), gate)
-        x = x + self._read(self.norm2(x), call.prompt)
-        return torch.addcmul(x, self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps)), ffn_gate)
+        if call.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._through, x, call, use_reentrant=False, preserve_rng_state=False)
+        return self._through(x, call)
+
+    def read_prompt(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, text_len, N, D) of an embedded prompt (B, text_len, dim)."""
+        return self.attn2.keys_values(text)
 
     def remember(self, x: Tensor, call: _Call) -> None:
         """Only put the keys and values of ``x`` (B, F, T, dim) into the cache."""
         shift, scale, *_ = self._modulation(call)
         tokens = modulated_norm(x, shift, scale, self.eps).flatten(1, 2)
         call.sight.complete(self.layer, *self.attn1.keys_values(tokens))
+
+    def _through(self, x: Tensor, call: _Call) -> Tensor:
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(call)
+        x = torch.addcmul(x, self._look(modulated_norm(x, shift, scale, self.eps), call), gate)
+        x = x + self._read(self.norm2(x), call.prompt)
+        return torch.addcmul(x, self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps)), ffn_gate)
 
     def _modulation(self, call: _Call) -> tuple[Tensor, ...]:
         return (self.scale_shift_table + call.modulation).unsqueeze(-2).unbind(2)

@@ -4,111 +4,41 @@ Recorded from the released LongLive v1.0 code on the CPU in float32. Sizes and s
 metadata; tolerances are absolute. ``--log-cli-level=INFO`` shows the differences.
 """
 
-import json
-import logging
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from longlive import names
-from longlive.config import StreamConfig, TransformerConfig
 from longlive.denoise import denoise_chunk, recache, remember_chunk
-from longlive.errors import ConfigError
 from longlive.flow_matching import Timetable, add_noise, clean_to_velocity, velocity_to_clean
-from longlive.kv_cache import Cache, KVCache, ListCache
-from longlive.transformer import CausalWanTransformer
+from longlive.kv_cache import KVCache, ListCache
+from longlive.training.flow import timestep_weights
+from tests.golden_dmd import run_dmd
+from tests.golden_files import (
+    Case,
+    Data,
+    Goldens,
+    check_cache,
+    check_close,
+    stream_config,
+)
+from tests.golden_streaming import run_streaming_grad, run_streaming_rollout
 
-log = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parent.parent
-TOLERANCE = 2e-5
 VAE_TOLERANCE = 5e-5
+GOLDENS = Goldens.here()
+CacheType = type[KVCache | ListCache]
 
 
-def goldens_folder() -> Path:
-    if "LONGLIVE_GOLDENS" in os.environ:
-        return Path(os.environ["LONGLIVE_GOLDENS"])
-    here = ROOT / "tests" / "goldens"
-    return here if here.is_dir() else ROOT.parent / "shared" / "goldens"
-
-
-FOLDER = goldens_folder()
-INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text())
-
-
-def tensors(name: str) -> dict[str, Tensor]:
-    return load_file(FOLDER / f"{name}.safetensors")
-
-
-def check_close(what: str, got: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
-    assert got.shape == expected.shape, f"{what}: shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
-    difference = (got.double() - expected.double()).abs().max().item()
-    log.info("%-40s %.1e", what, difference)
-    assert difference <= tolerance, f"{what}: largest difference {difference:.2e}, allowed {tolerance:.0e}"
-
-
-def transformer_config(facts: dict[str, Any]) -> TransformerConfig:
-    """A case's configuration, in the reference's words, as ours."""
-    return TransformerConfig(
-        num_attention_heads=facts["num_heads"],
-        attention_head_dim=facts["dim"] // facts["num_heads"],
-        in_channels=facts["in_dim"],
-        out_channels=facts["out_dim"],
-        text_dim=facts["text_dim"],
-        freq_dim=facts["freq_dim"],
-        ffn_dim=facts["ffn_dim"],
-        num_layers=facts["num_layers"],
-        patch_size=tuple(facts["patch_size"]),
-        cross_attn_norm=facts["cross_attn_norm"],
-        eps=facts["eps"],
-    )
-
-
-def load_transformer(case: dict[str, Any], lora: dict[str, Tensor] | None = None) -> CausalWanTransformer:
-    model = CausalWanTransformer(transformer_config(case["config"])).requires_grad_(False)
-    state = names.transformer_from_released(tensors(case["weights"]))
-    if lora is not None:
-        state = names.merge_lora(state, lora, case["alpha"] / case["rank"])
-    names.check_names(state, model.state_dict(), case["weights"])
-    model.load_state_dict(state)
-    return model
-
-
-def stream_config(case: dict[str, Any]) -> StreamConfig:
-    """A case's choices as ours; a combination that we refuse is a visible skip with our error's words."""
-    chunk = case.get("num_frame_per_block") or case["calls"][0]["frames"]
-    try:
-        return StreamConfig(
-            chunk=chunk,
-            window=case["local_attn_size"],
-            sink=case["sink_size"],
-            positions="relative" if case.get("infinity_rope") else "absolute",
-            global_sink=case.get("global_sink", True),
-            context_noise=float(case.get("context_noise", 0)),
-        )
-    except ConfigError as error:
-        pytest.skip(f"refused by StreamConfig: {error}")
-
-
-def check_cache(what: str, cache: Cache, keys: Tensor, values: Tensor) -> None:
-    """Compare (layers, B, tokens, N, D) with the cache, latent by latent in order of time."""
-    layers = [cache.contents(layer) for layer in range(len(keys))]
-    for half, expected in enumerate((keys, values)):
-        got = torch.stack([torch.cat([content[f][half] for f in sorted(content)], 1) for content in layers])
-        check_close(f"{what}.{'kv'[half]}", got, expected)
-
-
-def run_scheduler(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache | ListCache]) -> None:
+def run_scheduler(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
     timetable = Timetable(case["shift"], tuple(case["step_list"]))
     check_close("sigmas", timetable.sigmas, data["sigmas"], 0)
     check_close("timesteps", timetable.sigmas * 1000, data["timesteps"], 0)
     check_close("steps", torch.tensor(timetable.warped_steps), data["denoising_step_list"], 0)
+    check_close("training_weights", timestep_weights(timetable), data["training_weights"], 1e-6)
     sigma = timetable.sigmas_of(data["ex_t"]).view(-1, 1, 1, 1)
     check_close("noisy", add_noise(data["ex_x0"], data["ex_noise"], sigma), data["ex_noisy"], 1e-6)
     clean = velocity_to_clean(data["ex_flow"], data["ex_noisy"], sigma)
@@ -117,8 +47,8 @@ def run_scheduler(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache
     check_close("flow_back", back, data["ex_flow_back"], 5e-5)
 
 
-def run_bidirectional(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache | ListCache]) -> None:
-    model = load_transformer(case)
+def run_bidirectional(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
+    model = goldens.transformer(case)
     timestep = data["timestep"].unsqueeze(1)
     flow = model(data["x"], timestep, model.read_prompt(data["text"]))
     check_close("flow", flow, data["flow"])
@@ -126,8 +56,8 @@ def run_bidirectional(case: dict[str, Any], data: dict[str, Tensor], _: type[KVC
     check_close("x0", velocity_to_clean(flow, data["x"], sigma), data["x0"])
 
 
-def run_calls(case: dict[str, Any], data: dict[str, Tensor], new_cache: type[KVCache | ListCache]) -> None:
-    model = load_transformer(case, tensors(case["lora"]) if "lora" in case else None)
+def run_calls(goldens: Goldens, case: Case, data: Data, new_cache: CacheType) -> None:
+    model = goldens.transformer(case, lora=goldens.tensors(case["lora"]) if "lora" in case else None)
     stream = stream_config(case)
     cache = new_cache(model.config, stream, case["tokens_per_frame"], batch=len(data["call0.x"]))
     prompt = model.read_prompt(data["text"])
@@ -156,8 +86,8 @@ class UnwarpedTimetable(Timetable):
         return tuple(float(step) for step in self.steps)
 
 
-def run_rollout(case: dict[str, Any], data: dict[str, Tensor], new_cache: type[KVCache | ListCache]) -> None:
-    model = load_transformer(case)
+def run_rollout(goldens: Goldens, case: Case, data: Data, new_cache: CacheType) -> None:
+    model = goldens.transformer(case)
     stream = stream_config(case)
     cache = new_cache(model.config, stream, case["tokens_per_frame"], batch=case["batch"])
     kind = Timetable if case.get("warp_denoising_step", True) else UnwarpedTimetable
@@ -198,12 +128,12 @@ def noise_of(data: dict[str, Tensor], latents: slice, step: int) -> Tensor:
     return (data["renoise"][step - 1] if step else data["noise"])[:, latents]
 
 
-def load_vae(case: dict[str, Any], data: dict[str, Tensor]) -> Any:
+def load_vae(goldens: Goldens, case: Case, data: Data) -> Any:
     """diffusers' VAE of the shape that the weights tell, with their names converted by diffusers."""
     from diffusers import AutoencoderKLWan
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
-    state = convert_wan_vae_to_diffusers(tensors(case["weights"]))
+    state = convert_wan_vae_to_diffusers(goldens.tensors(case["weights"]))
     dim = state["encoder.conv_in.weight"].shape[0]
     vae = AutoencoderKLWan(
         base_dim=dim,
@@ -215,10 +145,10 @@ def load_vae(case: dict[str, Any], data: dict[str, Tensor]) -> Any:
     return vae.requires_grad_(False)
 
 
-def run_vae(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache | ListCache]) -> None:
+def run_vae(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
     from longlive.decoder import StreamingDecoder, encode_pictures
 
-    vae = load_vae(case, data)
+    vae = load_vae(goldens, case, data)
     if "pixels" in data:
         latents = encode_pictures(vae, data["pixels"].transpose(1, 2))
         check_close("mu", latents.transpose(1, 2), data["mu"], VAE_TOLERANCE)
@@ -232,10 +162,10 @@ def run_vae(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache | Lis
     assert [chunk.shape[1] for chunk in pictures] == case["frames_per_chunk"]
 
 
-def run_text_encoder(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCache | ListCache]) -> None:
+def run_text_encoder(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
     from transformers import UMT5Config, UMT5EncoderModel
 
-    facts = INDEX[case["weights"]]["config"]
+    facts = goldens.index[case["weights"]]["config"]
     config = UMT5Config(
         vocab_size=facts["vocab"],
         d_model=facts["dim"],
@@ -248,7 +178,7 @@ def run_text_encoder(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCa
         feed_forward_proj="gated-gelu",
     )
     model = UMT5EncoderModel(config).requires_grad_(False).eval()
-    state = names.umt5_from_released(tensors(case["weights"]))
+    state = names.umt5_from_released(goldens.tensors(case["weights"]))
     tied = {"encoder.embed_tokens.weight": state["shared.weight"]}
     names.check_names(state | tied, model.state_dict(), "the text encoder")
     model.load_state_dict(state | tied)
@@ -258,7 +188,7 @@ def run_text_encoder(case: dict[str, Any], data: dict[str, Tensor], _: type[KVCa
     check_close("prompt_embeds", hidden * real, data["prompt_embeds"])
 
 
-Runner = Callable[[dict[str, Any], dict[str, Tensor], type[KVCache | ListCache]], None]
+Runner = Callable[[Goldens, Case, Data, CacheType], None]
 RUNNERS: dict[str, Runner] = {
     "scheduler": run_scheduler,
     "bidirectional": run_bidirectional,
@@ -267,49 +197,37 @@ RUNNERS: dict[str, Runner] = {
     "rollout": run_rollout,
     "interactive": run_rollout,
     "infinity": run_rollout,
+    "dmd": lambda goldens, case, data, _: run_dmd(goldens, case, data),
+    "streaming_train_rollout": lambda goldens, case, data, _: run_streaming_rollout(goldens, case, data),
+    "streaming_grad": lambda goldens, case, data, _: run_streaming_grad(goldens, case, data),
     "vae": run_vae,
     "text_encoder": run_text_encoder,
-}
-LATER = {
-    "dmd": "distillation training is a later issue",
-    "streaming_train_rollout": "streaming long tuning is a later issue",
-    "streaming_grad": "streaming long tuning is a later issue",
 }
 CACHED = ("causal", "lora_forward", "rollout", "interactive", "infinity")
 
 
 def family_of(name: str) -> str:
-    known = [family for family in (*RUNNERS, *LATER) if name == family or name.startswith(f"{family}_")]
+    known = [family for family in RUNNERS if name == family or name.startswith(f"{family}_")]
     return known[0] if known else name.split("_")[0]
-
-
-def is_material(name: str) -> bool:
-    """Weights and LoRA files, which other cases use."""
-    used = {case.get(field) for case in INDEX.values() for field in ("weights", "lora")}
-    return (
-        name.startswith("weights_")
-        or name in used
-        or (name.startswith("lora_") and "calls" not in INDEX[name])
-    )
 
 
 CASES = [
     pytest.param(name, cache, id=f"{name}-{cache.__name__}" if family_of(name) in CACHED else name)
-    for name in sorted(INDEX)
-    if not is_material(name)
+    for name in sorted(GOLDENS.index)
+    if not GOLDENS.is_material(name)
     for cache in ((KVCache, ListCache) if family_of(name) in CACHED else (KVCache,))
 ]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "cache"), CASES)
-def test_golden_case(name: str, cache: type[KVCache | ListCache]) -> None:
+def test_golden_case(name: str, cache: CacheType) -> None:
     family = family_of(name)
     if family not in RUNNERS:
-        pytest.skip(LATER.get(family, f"no runner for the family {family!r}"))
-    RUNNERS[family](INDEX[name], tensors(name), cache)
+        pytest.skip(f"no runner for the family {family!r}")
+    RUNNERS[family](GOLDENS, GOLDENS.index[name], GOLDENS.tensors(name), cache)
 
 
 def test_the_folder_holds_cases_to_run() -> None:
     """An empty or wrong folder must not look like success."""
-    assert any(family_of(param.values[0]) in RUNNERS for param in CASES), f"no golden cases in {FOLDER}"
+    assert any(family_of(param.values[0]) in RUNNERS for param in CASES), f"no cases in {GOLDENS.folder}"

@@ -1,0 +1,1 @@
+"""The paper's tables at storybook scale: switch strategies, windows, LoRA ranks and drift, measured."""

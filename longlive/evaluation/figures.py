@@ -1,0 +1,94 @@
+"""The pictures of a report: consistency, time and memory against the window; scores over minutes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from longlive.errors import MediaError
+
+COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
+GREY = "#64748b"
+
+
+def check_target(path: Path) -> None:
+    """Raise MediaError, before hours of work, if a picture cannot be drawn or written there."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise MediaError("--figure needs matplotlib, which is missing. pip install matplotlib.") from error
+    if path.suffix != ".png" or not path.parent.is_dir():
+        raise MediaError(f"--figure is {path}, but it must be a .png in a folder that is there. Correct it.")
+
+
+def draw_windows(result: Mapping[str, Any], path: Path) -> None:
+    """Figure 7: subject consistency, milliseconds per chunk and cache against the window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    score, time, memory = figure.subplots(1, 3)
+    for colour, sink in zip(COLOURS, sorted({row["sink"] for row in result["windows"]}), strict=False):
+        rows = [row for row in result["windows"] if row["sink"] == sink]
+        windows, label = [row["window"] for row in rows], _sink(rows[0])
+        _band(score, windows, [row["subject_consistency"] for row in rows], colour, label)
+        time.plot(windows, [row["chunk_ms"] for row in rows], "o-", color=colour, label=label)
+        memory.plot(windows, [row["cache_bytes"] / 2**20 for row in rows], "o-", color=colour, label=label)
+    ceiling = result["ceiling"]["subject_consistency"]["value"]
+    score.axhline(ceiling, color=GREY, linestyle=":", label="truth through the codec")
+    for axes, title in (
+        (score, f"Subject consistency over {result['seconds']:g} s"),
+        (time, "Milliseconds per chunk"),
+        (memory, "Cache, MiB"),
+    ):
+        _dress(axes, title, "window, latent frames")
+    score.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_drift(result: Mapping[str, Any], path: Path) -> None:
+    """Drift: attributes obeyed and subject consistency of each run over the minutes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, name, title in zip(
+        panels,
+        ("all_attributes", "subject_consistency"),
+        ("All attributes as asked for, %", "Subject consistency"),
+        strict=True,
+    ):
+        for colour, run in zip(COLOURS, result["runs"], strict=False):
+            minutes = [window["from"] / 60 for window in run["windows"]]
+            label = f"{run['model']}, {_sink(run)}"
+            _band(axes, minutes, [window[name] for window in run["windows"]], colour, label)
+        _dress(axes, title, "minutes")
+    panels[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def _band(
+    axes: Any, x: Sequence[float], figures: Sequence[Mapping[str, Any]], colour: str, label: str
+) -> None:
+    """A line through the values, and the intervals as a band around it."""
+    axes.plot(x, [f["value"] for f in figures], "o-", markersize=3, color=colour, label=label)
+    low, high = [f["ci_low"] for f in figures], [f["ci_high"] for f in figures]
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _sink(run: Mapping[str, Any]) -> str:
+    return f"sink {run['sink']}" if run["sink"] else "no sink"
+
+
+def _dress(axes: Any, title: str, across: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(across)
+    axes.grid(axis="y", color="#e2e8f0")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=130)
+    except OSError as error:
+        raise MediaError(
+            f"{path} could not be written: {error}. Free some space, or choose another."
+        ) from error

@@ -1,0 +1,214 @@
+"""From a recipe to a stage: models loaded, LoRA put in, precision set, parameters spread."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longlive.checkpoints import ModelBundle, load_models
+from longlive.config import StreamConfig
+from longlive.errors import ConfigError
+from longlive.flow_matching import Timetable
+from longlive.text import TextEncoder
+from longlive.training.clips import CleanClips, ShardedClips
+from longlive.training.distillation import Distillation, Stream
+from longlive.training.draws import Draws
+from longlive.training.learner import Learner
+from longlive.training.lora import add_lora
+from longlive.training.processes import Processes
+from longlive.training.prompts import ListedPrompts, Prompts
+from longlive.training.recipe import LearnerOptions, Recipe
+from longlive.training.scores import Scores
+from longlive.training.sharding import shard
+from longlive.training.stages import Stage
+from longlive.training.teaching import InitStage, TeacherStage
+from longlive.training.texts import same_encoder
+from longlive.transformer import CausalWanTransformer
+
+CALLED = ("forward", "remember", "read_prompt")
+"""The ways into a transformer."""
+
+
+def new_stage(
+    name: str, recipe: Recipe, processes: Processes, *, folder: Path, clips: CleanClips | None = None
+) -> Stage:
+    """The stage ``name``, its models loaded.
+
+    Args:
+        folder: of the run.
+        clips: for ``teacher``, in place of those that the recipe names.
+
+    Raises:
+        ConfigError, CheckpointError: naming what is missing or does not fit.
+    """
+    models = load_models(recipe.models.generator, device=processes.device)
+    if name == "teacher":
+        return _teacher_stage(recipe, models, processes, clips)
+    teacher = load_models(recipe.models.teacher, device=processes.device)
+    check_fits(models, teacher, recipe.models.teacher)
+    if name == "init":
+        return _init_stage(recipe, models, teacher, processes, folder)
+    return _distillation(recipe, models, teacher, processes)
+
+
+def _teacher_stage(
+    recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips | None
+) -> Stage:
+    if recipe.teaching.is_fresh:
+        freshen(models.transformer, recipe.run.seed)
+    learners = {"teacher": new_learner(models.transformer, recipe.generator, recipe, processes)}
+    if recipe.teaching.trains_text:
+        models.text_encoder.model.requires_grad_(True)
+        learners["text"] = Learner(models.text_encoder.model, recipe.generator, recipe.run, processes)
+    return TeacherStage(
+        recipe=recipe,
+        models=models,
+        scores=_scores(recipe, models, models.transformer, models.transformer),
+        learners=learners,
+        draws=_draws(recipe, processes),
+        clips=clips or clip_source(recipe, models),
+    )
+
+
+def _init_stage(
+    recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes, folder: Path
+) -> Stage:
+    learners = {"generator": new_learner(models.transformer, recipe.generator, recipe, processes)}
+    prepare(teacher.transformer, recipe, processes)
+    return InitStage(
+        recipe=recipe,
+        models=models,
+        scores=_scores(recipe, models, teacher.transformer, teacher.transformer),
+        learners=learners,
+        draws=_draws(recipe, processes),
+        stream=StreamConfig.of(models.config, **recipe.stream),
+        prompt_source=prompt_source(recipe),
+        score_reader=other_reader(models.text_encoder, teacher.text_encoder),
+        folder=folder / "pairs",
+    )
+
+
+def _distillation(recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes) -> Stage:
+    critic = _critic(recipe, models, teacher, processes)
+    learners = {
+        "generator": new_learner(models.transformer, recipe.generator, recipe, processes),
+        "critic": new_learner(critic, recipe.critic, recipe, processes),
+    }
+    prepare(teacher.transformer, recipe, processes)
+    return Distillation(
+        recipe=recipe,
+        models=models,
+        stream=StreamConfig.of(models.config, **recipe.stream),
+        scores=_scores(recipe, models, teacher.transformer, critic),
+        learners=learners,
+        score_reader=other_reader(models.text_encoder, teacher.text_encoder),
+        prompt_source=prompt_source(recipe),
+        streams={number: Stream(draws=draws) for number, draws in _draws(recipe, processes).items()},
+    )
+
+
+def _scores(
+    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, critic: CausalWanTransformer
+) -> Scores:
+    return Scores(teacher, critic, Timetable.of(models.config), recipe.distillation, recipe.defects)
+
+
+def _draws(recipe: Recipe, processes: Processes) -> dict[int, Draws]:
+    """Those of this process's micro-batches."""
+    seed, size = recipe.run.seed, recipe.run.micro_batch
+    return {
+        number: Draws(seed, range(number * size, (number + 1) * size), processes.device)
+        for number in processes.streams(recipe.run.num_streams)
+    }
+
+
+def new_learner(
+    transformer: CausalWanTransformer, options: LearnerOptions, recipe: Recipe, processes: Processes
+) -> Learner:
+    """A transformer made ready to be trained whole or by LoRA, in place."""
+    transformer.requires_grad_(True)
+    if options.lora_rank:
+        add_lora(transformer, rank=options.lora_rank, alpha=options.alpha, seed=recipe.run.seed)
+    transformer.checkpointing = recipe.run.checkpointing
+    prepare(transformer, recipe, processes)
+    return Learner(transformer, options, recipe.run, processes)
+
+
+def prepare(transformer: CausalWanTransformer, recipe: Recipe, processes: Processes) -> None:
+    """Let a transformer compute in the run's precision, spread over the processes if asked, in place."""
+    dtype = getattr(torch, recipe.run.precision)
+    if recipe.run.shard:
+        shard(transformer, processes, dtype=dtype)
+    elif dtype != torch.float32:
+        compute_in(transformer, dtype, processes.device.type)
+
+
+def compute_in(transformer: CausalWanTransformer, dtype: torch.dtype, device_type: str) -> None:
+    """Run a transformer's matrix products in ``dtype``; parameters and results stay float32. In place."""
+
+    def autocasting(method: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            with torch.autocast(device_type, dtype):
+                result = method(*args, **options)
+            return result.float() if isinstance(result, torch.Tensor) else result
+
+        return call
+
+    for name in CALLED:
+        setattr(transformer, name, autocasting(getattr(transformer, name)))
+
+
+def freshen(transformer: CausalWanTransformer, seed: int) -> None:
+    """Fresh weights, in place; what comes out is zero at first."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = CausalWanTransformer(transformer.config)
+    torch.nn.init.zeros_(fresh.proj_out.weight)
+    transformer.load_state_dict(fresh.state_dict())
+
+
+def check_fits(models: ModelBundle, other: ModelBundle, name: str) -> None:
+    """Refuse a teacher or critic that sees other latents than the generator makes."""
+    mine, others = models.config, other.config
+    for fact in ("latent_shape", "text_len"):
+        if getattr(mine, fact) != getattr(others, fact):
+            rule = f"its {fact} is {getattr(others, fact)}, but the generator's is {getattr(mine, fact)}"
+            raise ConfigError("model", name, rule, "Use models of the same VAE, size and text encoder.")
+
+
+def other_reader(mine: TextEncoder, others: TextEncoder) -> TextEncoder | None:
+    """The other text encoder if it is another one; None if its weights are the same."""
+    return None if same_encoder(mine, others) else others
+
+
+def prompt_source(recipe: Recipe) -> Prompts:
+    """Where the recipe's prompts come from."""
+    if recipe.data.prompts == "storybook":
+        from longlive.storybook.prompts import StorybookPrompts
+
+        return StorybookPrompts()
+    return ListedPrompts.read(recipe.data.prompts, recipe.data.next_prompts)
+
+
+def clip_source(recipe: Recipe, models: ModelBundle) -> CleanClips:
+    """Where the recipe's clean clips come from."""
+    folder = recipe.data.clips
+    if folder is None:
+        raise ConfigError("data.clips", None, "a teacher learns from clean clips", "Name a folder of shards.")
+    if any(Path(folder).glob("shard-*.safetensors")):
+        from longlive.storybook.clean_clips import StorybookClips
+
+        return StorybookClips.read(folder, models.vae)
+    return ShardedClips.read(folder)
+
+
+def _critic(
+    recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes
+) -> CausalWanTransformer:
+    name = recipe.models.critic
+    if name is None or name == recipe.models.teacher:
+        return copy.deepcopy(teacher.transformer)
+    critic = load_models(name, device=processes.device)
+    check_fits(models, critic, name)
+    return critic.transformer

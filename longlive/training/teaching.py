@@ -1,0 +1,196 @@
+"""Stages that learn from given ends: a teacher from clean clips, a causal student from the teacher's ODE."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from longlive.checkpoints import ModelBundle
+from longlive.chunks import FrameChunk
+from longlive.config import StreamConfig
+from longlive.decoder import StreamingDecoder, to_uint8
+from longlive.session import Session
+from longlive.text import TextEncoder
+from longlive.training.clips import CleanClips
+from longlive.training.draws import DROP, Draws
+from longlive.training.flow import teacher_loss
+from longlive.training.initialise import OdePairs, initialisation_loss, ode_pairs
+from longlive.training.learner import Learner
+from longlive.training.prompts import Prompts
+from longlive.training.recipe import Recipe
+from longlive.training.scores import Scores
+from longlive.training.texts import read_texts
+
+
+@dataclass(kw_only=True)
+class Teaching:
+    """What both stages share: one learner, and micro-batches that remember nothing.
+
+    Attributes:
+        models: of which the transformer is trained, and the text encoder if ``learners`` has ``text``.
+        draws: of this process's micro-batches, by number.
+    """
+
+    recipe: Recipe
+    models: ModelBundle
+    scores: Scores
+    learners: dict[str, Learner]
+    draws: dict[int, Draws]
+    subject: str = "generator"
+    _seen: list[str] = field(default_factory=list, init=False)
+
+    def due(self, step: int) -> list[str]:
+        """Everything at every step."""
+        return list(self.learners)
+
+    def train(self, step: int) -> dict[str, float]:
+        """The mean loss over this process's micro-batches."""
+        self._seen, total = [], 0.0
+        for draws in self.draws.values():
+            loss = self.loss(step, draws)
+            (loss / len(self.draws)).backward()
+            total += float(loss.detach()) / len(self.draws)
+        return {f"{self.subject}_loss": total}
+
+    def loss(self, step: int, draws: Draws) -> Tensor:
+        """The loss of one micro-batch."""
+        raise NotImplementedError
+
+    def prompts(self) -> list[str]:
+        """Those of the last step's samples here."""
+        return self._seen
+
+    def state(self) -> dict[int, dict[str, Any]]:
+        """Nothing: every step begins anew."""
+        return {number: {} for number in self.draws}
+
+    def restore(self, states: dict[int, dict[str, Any]]) -> None:
+        """Nothing to do."""
+
+    def _samples(self, step: int, draws: Draws) -> list[int]:
+        return [step * self.recipe.run.global_batch + sample for sample in draws.samples]
+
+
+@dataclass(kw_only=True)
+class TeacherStage(Teaching):
+    """``teacher``: flow matching on clean clips, all latents seeing each other.
+
+    Attributes:
+        clips: what is learnt from.
+        scores: its teacher is the model itself; for samples.
+    """
+
+    clips: CleanClips
+    subject: str = "teacher"
+
+    def loss(self, step: int, draws: Draws) -> Tensor:
+        """The loss of one micro-batch."""
+        seed, options = self.recipe.run.seed, self.recipe.teaching
+        clips = [self.clips.clip_at(seed, index) for index in self._samples(step, draws)]
+        dropped = draws.uniform(step, kind=DROP) < options.drop
+        negative = self.recipe.data.negative_prompt
+        prompts = [negative if gone else clip.prompt for clip, gone in zip(clips, dropped, strict=True)]
+        self._seen += prompts
+        with torch.set_grad_enabled(options.trains_text):
+            text = read_texts(self.models.text_encoder, prompts)
+        clean = torch.stack([clip.latents for clip in clips]).to(draws.device)
+        return teacher_loss(
+            self.models.transformer,
+            clean,
+            text,
+            timetable=self.scores.timetable,
+            uniform=draws.uniform(step),
+            noise=draws.clip_noise(step, tuple(clean.shape[1:])),
+            sigma_floor=options.sigma_floor,
+        )
+
+    @torch.no_grad()
+    def sample(self, num_latents: int) -> list[FrameChunk]:
+        """The end of the guided ODE for the first clip's prompt."""
+        run, config = self.recipe.run, self.models.config
+        prompt = self.clips.clip_at(run.seed, 0).prompt
+        draws = Draws(run.seed, [0], self.models.device)
+        noise = draws.chunk_noise(0, (num_latents, *config.latent_shape), chunk=0, step=0)
+        with self.learners["teacher"].averaged():
+            text, negative = (
+                read_texts(self.models.text_encoder, [words])
+                for words in (prompt, self.recipe.data.negative_prompt)
+            )
+            latents = ode_pairs(
+                self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps
+            ).clean
+        pictures = StreamingDecoder(self.models.vae, config.fps).decode_latents(latents)[0]
+        frames = to_uint8(pictures)
+        return [
+            FrameChunk(index=0, prompt_index=0, prompt=prompt, first_frame=0, frames=frames, fps=config.fps)
+        ]
+
+
+@dataclass(kw_only=True)
+class InitStage(Teaching):
+    """``init``: the causal student goes in one step to where the teacher's ODE ends.
+
+    Attributes:
+        stream: the student's chunk, window and sink.
+        score_reader: the teacher's text encoder; the student's own if it is None.
+        folder: where paths that have been solved are kept.
+    """
+
+    stream: StreamConfig
+    prompt_source: Prompts
+    score_reader: TextEncoder | None
+    folder: Path
+
+    def loss(self, step: int, draws: Draws) -> Tensor:
+        """The loss of one micro-batch."""
+        numbers = [index % self.recipe.teaching.num_pairs for index in self._samples(step, draws)]
+        prompts = [self.prompt_source.prompt_at(self.recipe.run.seed, number) for number in numbers]
+        self._seen += prompts
+        solved = [self._path(number, prompt, draws) for number, prompt in zip(numbers, prompts, strict=True)]
+        noisy = torch.cat([path.noisy for path in solved], 1)
+        clean = torch.cat([path.clean for path in solved])
+        with torch.no_grad():
+            text = read_texts(self.models.text_encoder, prompts)
+        num_chunks = clean.shape[1] // self.stream.chunk
+        return initialisation_loss(
+            self.models.transformer,
+            OdePairs(noisy, clean),
+            text,
+            timetable=self.scores.timetable,
+            stream=self.stream,
+            tokens_per_latent=self.models.config.tokens_per_latent,
+            steps=draws.steps(step, num_chunks, len(self.models.config.steps)),
+        )
+
+    def sample(self, num_latents: int) -> list[FrameChunk]:
+        """Streamed as for a viewer."""
+        run = self.recipe.run
+        prompt = self.prompt_source.prompt_at(run.seed, 0)
+        session = Session(self.models, prompt, seed=run.seed, **vars(self.stream))
+        with self.learners["generator"].averaged(), session:
+            return [session.next_chunk() for _ in range(num_latents // self.stream.chunk)]
+
+    def _path(self, number: int, prompt: str, draws: Draws) -> OdePairs:
+        """Path ``number``: solved once, and then read from its file in half precision."""
+        path = self.folder / f"{number:06d}.safetensors"
+        if not path.exists():
+            self._solve(path, number, prompt)
+        tensors = {name: tensor.float().to(draws.device) for name, tensor in load_file(path).items()}
+        return OdePairs(tensors["noisy"], tensors["clean"])
+
+    def _solve(self, path: Path, number: int, prompt: str) -> None:
+        reader = self.score_reader or self.models.text_encoder
+        shape = (self.recipe.sequences.clip, *self.models.config.latent_shape)
+        noise = Draws(self.recipe.run.seed, [number], self.models.device).clip_noise(0, shape)
+        with torch.no_grad():
+            text, negative = (
+                read_texts(reader, [words]) for words in (prompt, self.recipe.data.negative_prompt)
+            )
+        pairs = ode_pairs(self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".partial{id(self)}")
+        save_file({"noisy": pairs.noisy.half().cpu(), "clean": pairs.clean.half().cpu()}, partial)
+        partial.replace(path)
