@@ -82,5 +82,8 @@ def clean_to_velocity(clean: Tensor, noisy: Tensor, sigma: Tensor | float) -> Te
 def prediction_to_clean(
     output: Tensor, noisy: Tensor, sigma: Tensor | float, prediction: Prediction
 ) -> Tensor:
-    """The clean latents behind a network's output: the one place that knows of both kinds of prediction."""
-    return velocity_to_clean(output, noisy, sigma) if prediction == "velocity" else output
+    """The clean latents behind a network's output: the one place that knows of both kinds of prediction.
+
+    Returned in the dtype of ``noisy``, also when autocast has lowered that of the output.
+    """
+    return velocity_to_clean(output, noisy, sigma) if prediction == "velocity" else output.to(noisy.dtype)

@@ -32,6 +32,7 @@ class Placement:
         key_positions: position in time of each visible latent; None if keys are stored rotated.
         writes: pairs of (tokens of the call, tokens of the storage).
         remembered: what each layer held before the call (ListCache), so that the call can be run again.
+        call: number of the call (ListCache); FSDP2 hands copies of a placement to the blocks.
     """
 
     start: int
@@ -41,6 +42,7 @@ class Placement:
     key_positions: tuple[int, ...] | None
     writes: tuple[tuple[slice, slice], ...] = ()
     remembered: tuple[dict[int, "Pair"], ...] = ()
+    call: int = 0
 
 
 class Cache(Protocol):
@@ -234,6 +236,7 @@ class ListCache:
         self._num_positions = transformer.rope_max_seq_len
         self._tokens = tokens_per_latent
         self._layers: list[dict[int, Pair]] = [{} for _ in range(transformer.num_layers)]
+        self._call = 0
         self.reset()
 
     @property
@@ -250,7 +253,7 @@ class ListCache:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
         self._placed: list[int] = []
         self._layers = [{} for _ in self._layers]
-        self._newest: Placement | None = None
+        self._call += 1
 
     def place(self, start: int, num_latents: int) -> Placement:
         """As KVCache.place; what is visible is listed in order of time."""
@@ -262,15 +265,16 @@ class ListCache:
         self._placed = list(range(first, end))
         visible = self._visible()
         ranks = {latent: rank for rank, latent in enumerate(visible)}
-        self._newest = Placement(
+        self._call += 1
+        return Placement(
             start=start,
             num_latents=num_latents,
             visible=visible,
             query_positions=tuple(ranks.get(f, 0) if is_relative else f for f in range(start, end)),
             key_positions=tuple(range(len(visible))) if is_relative else None,
             remembered=tuple(self._layers),
+            call=self._call,
         )
-        return self._newest
 
     def extend(self, layer: int, placement: Placement, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """As KVCache.extend, but the results are copies and carry gradients."""
@@ -278,7 +282,7 @@ class ListCache:
         pairs = zip(keys.split(self._tokens, 1), values.split(self._tokens, 1), strict=True)
         memory = placement.remembered[layer] | dict(zip(latents, pairs, strict=True))
         seen = {latent: memory[latent] for latent in placement.visible}
-        if placement is self._newest:
+        if placement.call == self._call:
             self._layers[layer] = seen
         return torch.cat([pair[0] for pair in seen.values()], 1), torch.cat(
             [pair[1] for pair in seen.values()], 1

@@ -96,14 +96,18 @@ class CausalWanTransformer(nn.Module):
         cache: Cache,
         *,
         start: int = 0,
-    ) -> None:
-        """What ``forward`` leaves in the cache, without the work that only its result needs."""
+    ) -> tuple[Tensor, Tensor]:
+        """What ``forward`` leaves in the cache, without the work that only its result needs.
+
+        Returns:
+            keys and values of the last block: sharded parameters come back when their gradients pass by.
+        """
         call = self._begin(latents, timestep, prompt, cache, start)
         x = self._patchify(latents)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, call)
-        last.remember(x, call)
+        return last.remember(x, call)
 
     def _begin(
         self, latents: Tensor, timestep: float | Tensor, prompt: PromptMemory, cache: Cache | None, start: int
@@ -185,11 +189,13 @@ class Block(nn.Module):
         """Keys and values (B, text_len, N, D) of an embedded prompt (B, text_len, dim)."""
         return self.attn2.keys_values(text)
 
-    def remember(self, x: Tensor, call: _Call) -> None:
-        """Only put the keys and values of ``x`` (B, F, T, dim) into the cache."""
+    def remember(self, x: Tensor, call: _Call) -> tuple[Tensor, Tensor]:
+        """Only put the keys and values of ``x`` (B, F, T, dim) into the cache; returns the new ones."""
         shift, scale, *_ = self._modulation(call)
         tokens = modulated_norm(x, shift, scale, self.eps).flatten(1, 2)
-        call.sight.complete(self.layer, *self.attn1.keys_values(tokens))
+        keys, values = self.attn1.keys_values(tokens)
+        call.sight.complete(self.layer, keys, values)
+        return keys, values
 
     def _through(self, x: Tensor, call: _Call) -> Tensor:
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(call)

@@ -14,6 +14,7 @@ from torch import Tensor
 from longlive import names
 from longlive.config import StreamConfig, TransformerConfig
 from longlive.errors import ConfigError
+from longlive.flow_matching import Timetable
 from longlive.kv_cache import Cache
 from longlive.transformer import CausalWanTransformer
 
@@ -140,3 +141,17 @@ def stream_config(case: Case) -> StreamConfig:
         )
     except ConfigError as error:
         pytest.skip(f"refused by StreamConfig: {error}")
+
+
+class UnwarpedTimetable(Timetable):
+    """For cases recorded with ``warp_denoising_step`` false."""
+
+    @property
+    def warped_steps(self) -> tuple[float, ...]:
+        return tuple(float(step) for step in self.steps)
+
+
+def timetable_of(case: Case) -> Timetable:
+    """The timetable at whose steps a case was sampled."""
+    kind = Timetable if case.get("warp_denoising_step", True) else UnwarpedTimetable
+    return kind(case["timestep_shift"], tuple(case["denoising_step_list"]))

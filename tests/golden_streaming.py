@@ -15,7 +15,6 @@ from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.denoise import denoise_chunk
-from longlive.flow_matching import Timetable
 from longlive.training.flow import masked_mean
 from longlive.training.options import Defects
 from longlive.training.rollout import Rollout
@@ -29,6 +28,7 @@ from tests.golden_files import (
     check_parameter_gradients,
     check_scalar,
     stream_config,
+    timetable_of,
 )
 
 NOISE = ("noise",)
@@ -120,11 +120,12 @@ class StreamingCase:
     def calls(self, chunk: int) -> list[Call]:
         facts = self._call_facts()
         exits, switches = as_list(self.fact(EXITS, [])), as_list(self.fact(SWITCHES, []))
+        last = len(self.case["denoising_step_list"]) - 1 if self.case.get("last_step_only") else None
         calls, start = [], 0
         for number, own in enumerate(facts):
             size = int(pick(own, ("frames", "num_frames", "new_frames", "chunk_frames")))
             start = int(pick(own, ("start_frame", "current_start_frame", "start"), start))
-            exit_steps = as_list(pick(own, EXITS, exits[number] if number < len(exits) else None))
+            exit_steps = as_list(pick(own, EXITS, exits[number] if number < len(exits) else last))
             assert exit_steps, f"call {number} does not say at which step it leaves the loop"
             if len(exit_steps) == 1 or self.case.get("same_step_across_blocks", True):
                 exit_steps = exit_steps[:1] * (size // chunk)
@@ -170,7 +171,7 @@ class Replay:
         case = found.case
         self.found, self.model = found, model
         self.stream: StreamConfig = stream_config(case)
-        timetable = Timetable(case["timestep_shift"], tuple(case["denoising_step_list"]))
+        timetable = timetable_of(case)
         self.num_steps = len(timetable.steps)
         self.rollout = Rollout(
             model,

@@ -57,6 +57,7 @@ def test_pure_noise_holds_nothing_of_the_clean_latents() -> None:
 def test_a_prediction_is_read_as_its_checkpoint_says() -> None:
     output, noisy = torch.randn(3), torch.randn(3)
     assert prediction_to_clean(output, noisy, 0.5, "clean") is output
+    assert prediction_to_clean(output.bfloat16(), noisy, 0.5, "clean").dtype == torch.float32
     assert torch.allclose(prediction_to_clean(output, noisy, 0.5, "velocity"), noisy - 0.5 * output)
 
 

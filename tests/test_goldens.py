@@ -25,6 +25,7 @@ from tests.golden_files import (
     check_cache,
     check_close,
     stream_config,
+    timetable_of,
 )
 from tests.golden_streaming import run_streaming_grad, run_streaming_rollout
 
@@ -78,20 +79,11 @@ def run_calls(goldens: Goldens, case: Case, data: Data, new_cache: CacheType) ->
             check_cache(f"call{number}", cache, data[f"call{number}.k"], data[f"call{number}.v"])
 
 
-class UnwarpedTimetable(Timetable):
-    """For cases recorded with ``warp_denoising_step`` false."""
-
-    @property
-    def warped_steps(self) -> tuple[float, ...]:
-        return tuple(float(step) for step in self.steps)
-
-
 def run_rollout(goldens: Goldens, case: Case, data: Data, new_cache: CacheType) -> None:
     model = goldens.transformer(case)
     stream = stream_config(case)
     cache = new_cache(model.config, stream, case["tokens_per_frame"], batch=case["batch"])
-    kind = Timetable if case.get("warp_denoising_step", True) else UnwarpedTimetable
-    timetable = kind(case["timestep_shift"], tuple(case["denoising_step_list"]))
+    timetable = timetable_of(case)
     switches, prompt = list(case.get("switch_frame_indices", [])), model.read_prompt(data["text"][0])
     latents, x0_steps, served = data["noise"][:, :0], [], []
     for start in range(0, case["num_frames"], stream.chunk):

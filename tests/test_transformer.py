@@ -273,3 +273,20 @@ def test_latents_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     model = tiny_transformer()
     with pytest.raises(ValueError, match=r"latents have shape .* but \(B, F, 4, H, W\) is expected"):
         model(torch.zeros(shape), 500.0, random_prompt(model))
+
+
+def test_checkpointing_keeps_less_and_changes_neither_output_nor_gradients() -> None:
+    found, kept = [], []
+    for checkpointing in (False, True):
+        model = tiny_transformer().requires_grad_(True)
+        model.checkpointing = checkpointing
+        prompt, sizes = random_prompt(model), []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, s=sizes: (s.append(x.numel()), x)[1], lambda x: x
+        ):
+            output = model(random_latents(6), 500.0, prompt)
+        output.square().mean().backward()
+        found.append([output.detach(), *(parameter.grad for parameter in model.parameters())])
+        kept.append(sum(sizes))
+    assert kept[1] < 0.5 * kept[0]
+    assert all(torch.allclose(plain, again, atol=1e-6) for plain, again in zip(*found, strict=True))

@@ -41,7 +41,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     told = "trained models; RANK is a number or 'full'"
     ranks.add_argument("--runs", nargs="+", required=True, metavar="RANK=MODEL", help=told)
     drift = kinds.add_parser("long", help="drift over minutes, with and without a sink")
-    _add_common(drift, prompts=4)
+    _add_common(drift, prompts=3)
     drift.add_argument("--models", nargs="+", default=["storybook=storybook"], metavar="LABEL=MODEL")
     drift.add_argument("--seconds", type=int, default=240, help="length of each take, a multiple of 10")
     for drawn in (fig7, drift):
@@ -105,7 +105,10 @@ def _named(args: argparse.Namespace) -> dict[str, str]:
     if args.what in ("table4", "fig7"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
-    return dict(_pair(option, pair) for pair in pairs)
+    named = [_pair(option, pair) for pair in pairs]
+    if len(dict(named)) < len(named):
+        raise ConfigError(option, pairs, "every label must come once", "Name them apart.")
+    return dict(named)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
@@ -123,9 +126,9 @@ def _table4(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outco
     from longlive.evaluation.switches import DEFINITIONS, compare_strategies
 
     result = compare_strategies(models[args.model], **_sizes(args))
-    order = {claim: {"recache": "yes" if holds else "no"} for claim, holds in result["order"].items()}
-    rows = result["strategies"] | {"ceiling": result["ceiling"]} | result["differences"] | order
-    return Outcome(result, DEFINITIONS, rows)
+    order = {claim: "yes" if holds else "no" for claim, holds in result["order"].items()}
+    rows = result["strategies"] | {"ceiling": result["ceiling"]} | result["differences"]
+    return Outcome(result, DEFINITIONS, rows | {"recache": rows["recache"] | order})
 
 
 def _fig7(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:

@@ -29,8 +29,9 @@ DEFINITIONS = consistency.DEFINITIONS | {
         "exactly one); of each story the mean over the ten seconds, then over the stories."
     ),
     "all_attributes": "The same for pieces in which every attribute is read as asked for.",
-    "subject_consistency in a window": "Each piece of 2 s against the first 2 s (9 pictures left out).",
-    "background_consistency in a window": "The window's last second against the take's first.",
+    "beginning": "The first 9 pictures are left out; the 2 s after them come before the first window.",
+    "subject_consistency in a window": "Each of its pieces of 2 s against the beginning.",
+    "background_consistency in a window": "Its last second against the first of the beginning.",
     "pictures": (
         "brightness: mean of all channels; contrast: their standard deviation; saturation: largest less "
         "smallest channel; sharpness: difference of neighbours across and down; flicker: difference of "
@@ -118,19 +119,18 @@ def _tell(item: Item) -> list[list[Scores]]:
     models = models_in(folder)
     teller = StreamTeller(models, [t.prompt for t in takes], [t.seed for t in takes], sink=sink)
     told: list[list[Scores]] = [[] for _ in takes]
-    firsts: list[tuple[Tensor, Sight]] = []
-    for window in _windows(teller, num_windows):
-        firsts = firsts or [(clip[:FPS], look(clip[:PIECE])) for clip in window]
+    parts = _parts(teller, [PIECE] + [WINDOW_SECONDS * FPS] * num_windows)
+    firsts = [(clip[:FPS], look(clip)) for clip in next(parts)]
+    for window in parts:
         for story, clip, take, first in zip(told, window, takes, firsts, strict=True):
             story.append(window_scores(clip, take, *first))
     return told
 
 
-def _windows(teller: StreamTeller, num_windows: int) -> Iterator[Tensor]:
-    """The pictures of each ten seconds, uint8 (B, F, 3, H, W); the take's very first pictures left out."""
+def _parts(teller: StreamTeller, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """So many pictures each, uint8 (B, F, 3, H, W), one after another; the take's very first are left out."""
     pictures = teller.tell(1)[:, SKIPPED_FRAMES:]
-    for _ in range(num_windows):
-        size = WINDOW_SECONDS * FPS
+    for size in sizes:
         while pictures.shape[1] < size:
             pictures = torch.cat([pictures, teller.tell(1)], 1)
         yield pictures[:, :size]
@@ -143,7 +143,7 @@ def window_scores(pictures: Tensor, take: Take, first_second: Tensor, first: Sig
     Args:
         pictures: uint8 (F, 3, H, W).
         take: what was asked for.
-        first_second, first: the take's first pictures, and the subject in them.
+        first_second, first: of the take's beginning, and the subject in it.
     """
     readings = [read(piece) for piece in pictures.split(READ_FRAMES)]
     right = np.array(

@@ -30,16 +30,20 @@ def draw_windows(result: Mapping[str, Any], path: Path) -> None:
         rows = [row for row in result["windows"] if row["sink"] == sink]
         windows, label = [row["window"] for row in rows], _sink(rows[0])
         _band(score, windows, [row["subject_consistency"] for row in rows], colour, label)
-        time.plot(windows, [row["chunk_ms"] for row in rows], "o-", color=colour, label=label)
-        memory.plot(windows, [row["cache_bytes"] / 2**20 for row in rows], "o-", color=colour, label=label)
+        time.plot(windows, [row["cpu_ms"] for row in rows], "o-", markersize=3, color=colour)
+        cache = [row["cache_bytes"] / 2**20 for row in rows]
+        memory.plot(windows, cache, "o-" if sink else "o--", markersize=3, color=colour)
     ceiling = result["ceiling"]["subject_consistency"]["value"]
     score.axhline(ceiling, color=GREY, linestyle=":", label="truth through the codec")
     for axes, title in (
         (score, f"Subject consistency over {result['seconds']:g} s"),
-        (time, "Milliseconds per chunk"),
+        (time, "Processor milliseconds per chunk"),
         (memory, "Cache, MiB"),
     ):
         _dress(axes, title, "window, latent frames")
+        axes.set_xticks(sorted({row["window"] for row in result["windows"]}))
+    for axes in (time, memory):
+        axes.set_ylim(bottom=0)
     score.legend(frameon=False, fontsize=8)
     _save(figure, path)
 

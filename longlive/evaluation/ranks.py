@@ -17,7 +17,7 @@ DEFINITIONS = {
     "rank": "Of the LoRA on every linear of the blocks; full: all parameters of the transformer were tuned.",
     "trainable_parameters": "rank x (inputs + outputs) of every linear of the blocks; full: all.",
     "before": "% of prompts whose attribute the oracle reads as asked for before the switch of the action.",
-    "after": "The same, for the new prompt, from 0.75 to 3 s after a soft switch of the action.",
+    "after": "The same, for the new prompt, within 2.25 s of a soft switch of the action.",
     "one_subject": "% of clips in which the oracle counts exactly one subject.",
     "ceiling": "The same readings of the true pictures of the same stories that went through the codec.",
 }

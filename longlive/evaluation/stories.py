@@ -65,11 +65,11 @@ def draw_switches(count: int, seed: int) -> list[Trial]:
 
 def draw_takes(count: int, seed: int) -> list[Take]:
     """Scenes that stay."""
-    rng = np.random.default_rng([seed, 21])
-    scenes = [random_scene(rng) for _ in range(count)]
-    return [
-        Take(scene, caption(scene, rng, complete=True), seed * 100_003 + i) for i, scene in enumerate(scenes)
-    ]
+    rng, takes = np.random.default_rng([seed, 21]), []
+    for index in range(count):
+        scene = random_scene(rng)
+        takes.append(Take(scene, caption(scene, rng, complete=True), seed * 100_003 + index))
+    return takes
 
 
 def changed(trial: Trial) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from longlive.bench import percentile
 from longlive.checkpoints import ModelBundle
 from longlive.config import ModelConfig, StreamConfig
 from longlive.evaluation import consistency
-from longlive.evaluation.statistics import estimate
+from longlive.evaluation.statistics import difference, estimate
 from longlive.evaluation.stories import StreamTeller, Take, draw_takes, true_story
 from longlive.evaluation.subject import look
 from longlive.evaluation.workers import in_workers, models_in
@@ -41,10 +41,14 @@ DEFINITIONS = consistency.DEFINITIONS | {
         "the processor time of the same, which other work on the machine disturbs less."
     ),
     "cache_bytes": "Keys and values of one stream. rss_bytes: of the whole process after it.",
+    "short_with_sink": (
+        "The model's own window with a sink less the longest window without one, paired by take."
+    ),
     "ceiling": f"The same scores of {TRUE_SECONDS} true seconds of each take through the codec.",
 }
 
 Scores = dict[str, float]
+Columns = dict[str, list[float]]
 Item = tuple[Path, list[Take], int, dict[str, int]]
 
 
@@ -62,17 +66,38 @@ def compare_windows(
     settings = [take.scene.setting for take in takes]
     codec = consistency.codec_changes(truth, settings)
 
-    def summary(stories: Sequence[Scores]) -> dict[str, Any]:
+    def columns(stories: Sequence[Scores]) -> Columns:
         rows = [consistency.scaled(story, codec[s]) for story, s in zip(stories, settings, strict=True)]
-        return {name: estimate([row[name] for row in rows]).as_json() for name in rows[0]}
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
+    scores = [columns(stories) for stories in told]
+    windows = [
+        choice | _figures(own) | cost for choice, own, cost in zip(choices, scores, costs, strict=True)
+    ]
     return {
         "seconds": seconds,
-        "windows": [
-            choice | summary(stories) | cost
-            for choice, stories, cost in zip(choices, told, costs, strict=True)
-        ],
-        "ceiling": summary(truth),
+        "windows": windows,
+        "ceiling": _figures(columns(truth)),
+        "short_with_sink": _short_against_long(models.config, windows, scores),
+    }
+
+
+def _figures(columns: Columns) -> dict[str, Any]:
+    return {name: estimate(values).as_json() for name, values in columns.items()}
+
+
+def _short_against_long(
+    config: ModelConfig, windows: Sequence[dict[str, Any]], scores: Sequence[Columns]
+) -> dict[str, Any]:
+    """The model's own window with a sink against the longest without one, the same takes paired."""
+    short = max(i for i, row in enumerate(windows) if row["sink"] and row["window"] <= config.window)
+    long = max(i for i, row in enumerate(windows) if not row["sink"])
+    return {
+        "windows": [windows[short]["window"], windows[long]["window"]],
+        "cpu_ms": [windows[short]["cpu_ms"], windows[long]["cpu_ms"]],
+        "differences": {
+            name: difference(values, scores[long][name]).as_json() for name, values in scores[short].items()
+        },
     }
 
 

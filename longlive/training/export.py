@@ -21,7 +21,7 @@ def export(stage: Stage, folder: Path, *, is_main: bool = True) -> None:
     with ExitStack() as stack:
         for learner in stage.learners.values():
             stack.enter_context(learner.averaged())
-        state = _whole_state(stage.learners[stage.subject])
+        state = stage.learners[stage.subject].whole_state()
         if is_main:
             _write(stage.models, stage.learners[stage.subject], state, folder)
 
@@ -48,13 +48,3 @@ def write_model(models: ModelBundle, state: dict[str, Tensor], folder: Path) -> 
         tokenizer=models.text_encoder.tokenizer,
         card=models.card,
     )
-
-
-def _whole_state(learner: Learner) -> dict[str, Tensor]:
-    """The module's state as plain tensors in host memory, gathered if it is sharded."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    if learner.is_sharded:
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return dict(get_model_state_dict(learner.module, options=options))  # type: ignore[arg-type]
-    return {name: tensor.detach().cpu() for name, tensor in learner.module.state_dict().items()}

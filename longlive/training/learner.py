@@ -62,6 +62,15 @@ class Learner:
         """The shapes of the trainable parameters, by name."""
         return {name: list(value.shape) for name, value in self.parameters.items()}
 
+    def whole_state(self) -> dict[str, Tensor]:
+        """The module's state as plain tensors in host memory; every process must ask, if it is sharded."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        if self.is_sharded:
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            return dict(get_model_state_dict(self.module, options=options))  # type: ignore[arg-type]
+        return {name: tensor.detach().cpu() for name, tensor in self.module.state_dict().items()}
+
     def state(self) -> dict[str, Any]:
         """All that ``load`` needs to go on as if nothing had happened."""
         parameters = {name: value.detach() for name, value in self.parameters.items()}

@@ -177,6 +177,8 @@ class SceneFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            if not path.is_file():
+                raise OSError("it is no plain file")
             whole, _, half = path.read_bytes().rpartition(b"\n")
             self.sources = {str(json.loads(line)["source"]) for line in whole.splitlines()}
             if half and not (half.startswith(ROW_START) or ROW_START.startswith(half)):
@@ -193,7 +195,7 @@ class SceneFile:
         """Add a row that begins with its source; ConfigError (and no row) when the disk is full."""
         size = self._path.stat().st_size
         try:
-            with self._path.open("ab", buffering=0) as file:
+            with self._path.open("ab") as file:
                 file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         except OSError as error:
             os.truncate(self._path, size)

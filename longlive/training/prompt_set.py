@@ -21,7 +21,7 @@ from longlive.errors import ConfigError
 from longlive.hub import ASSETS
 
 GRAMMAR = ASSETS / "prompts" / "grammar.toml"
-MOST_TRIES = 2000
+MOST_TRIES = 300
 PLACE_FACTS = ("place", "family", "facts", "details", "steps")
 
 Entry = Mapping[str, Any]

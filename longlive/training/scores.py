@@ -35,7 +35,7 @@ def predict_clean(
     """
     output = transformer(noisy, timesteps.unsqueeze(1), prompt)
     sigma = timetable.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
-    return prediction_to_clean(output.to(noisy.dtype), noisy, sigma, transformer.config.prediction)
+    return prediction_to_clean(output, noisy, sigma, transformer.config.prediction)
 
 
 @dataclass(frozen=True)

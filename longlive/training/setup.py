@@ -76,7 +76,7 @@ def _init_stage(
 ) -> Stage:
     learners = {"generator": new_learner(models.transformer, recipe.generator, recipe, processes)}
     prepare(teacher.transformer, recipe, processes)
-    return InitStage(
+    stage = InitStage(
         recipe=recipe,
         models=models,
         scores=_scores(recipe, models, teacher.transformer, teacher.transformer),
@@ -87,6 +87,8 @@ def _init_stage(
         score_reader=other_reader(models.text_encoder, teacher.text_encoder),
         folder=folder / "pairs",
     )
+    stage.solve(processes)
+    return stage
 
 
 def _distillation(recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes) -> Stage:
@@ -140,7 +142,7 @@ def prepare(transformer: CausalWanTransformer, recipe: Recipe, processes: Proces
     dtype = getattr(torch, recipe.run.precision)
     if recipe.run.shard:
         shard(transformer, processes, dtype=dtype)
-    elif dtype != torch.float32:
+    if dtype != torch.float32:
         compute_in(transformer, dtype, processes.device.type)
 
 

@@ -12,27 +12,26 @@ from longlive.training.processes import Processes
 from longlive.transformer import CausalWanTransformer
 
 METHODS = ("remember", "read_prompt")
-"""Ways into the transformer beside ``forward``, before which its parameters must be gathered as well."""
+"""Ways into a transformer and its blocks beside ``forward``: parameters are gathered before them as well."""
 
 
 def shard(transformer: CausalWanTransformer, processes: Processes, *, dtype: torch.dtype) -> None:
     """Spread a transformer over the processes, in place: a unit per block, and one for the rest.
 
     Args:
-        dtype: to compute in; what is kept and the gradients' sums stay float32.
+        dtype: of the parameters while they are gathered; what is kept and the gradients' sums stay float32.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(processes.device.type, (processes.count,))
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, output_dtype=torch.float32)
-    units: list[tuple[nn.Module, tuple[str, ...]]] = [
-        *((block, ("remember", "read_text")) for block in transformer.blocks),
-        (transformer, METHODS),
-    ]
-    for unit, methods in units:
-        fully_shard(unit, mesh=mesh, mp_policy=policy)
-        for method in methods:
+    # Casting the inputs would copy the dataclasses among them, and a cache knows its placements by identity.
+    policy = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
+    units: list[nn.Module] = [*transformer.blocks, transformer]
+    for unit in units:
+        # The rest too is let go after each pass: else it would miss the optimizer's steps.
+        fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+        for method in METHODS:
             register_fsdp_forward_method(unit, method)
 
 

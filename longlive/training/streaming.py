@@ -112,7 +112,7 @@ class Sequence:
         self._seen = state["seen"]
 
     def _framed(self, made: Tensor) -> Tensor:
-        """The new latents (B, F, C, H, W) after as many old ones as make a clip, the first of them a still."""
+        """The new latents (B, F, C, H, W) after as many old ones as fill a clip, the first a still."""
         if self._seen is None:
             self._seen = made.detach()
             return made

@@ -1,5 +1,6 @@
 """Stages that learn from given ends: a teacher from clean clips, a causal student from the teacher's ODE."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
@@ -19,6 +21,7 @@ from longlive.training.draws import DROP, Draws
 from longlive.training.flow import teacher_loss
 from longlive.training.initialise import OdePairs, initialisation_loss, ode_pairs
 from longlive.training.learner import Learner
+from longlive.training.processes import Processes
 from longlive.training.prompts import Prompts
 from longlive.training.recipe import Recipe
 from longlive.training.scores import Scores
@@ -149,7 +152,7 @@ class InitStage(Teaching):
         numbers = [index % self.recipe.teaching.num_pairs for index in self._samples(step, draws)]
         prompts = [self.prompt_source.prompt_at(self.recipe.run.seed, number) for number in numbers]
         self._seen += prompts
-        solved = [self._path(number, prompt, draws) for number, prompt in zip(numbers, prompts, strict=True)]
+        solved = [self._path(number, draws.device) for number in numbers]
         noisy = torch.cat([path.noisy for path in solved], 1)
         clean = torch.cat([path.clean for path in solved])
         with torch.no_grad():
@@ -173,15 +176,26 @@ class InitStage(Teaching):
         with self.learners["generator"].averaged(), session:
             return [session.next_chunk() for _ in range(num_latents // self.stream.chunk)]
 
-    def _path(self, number: int, prompt: str, draws: Draws) -> OdePairs:
-        """Path ``number``: solved once, and then read from its file in half precision."""
-        path = self.folder / f"{number:06d}.safetensors"
-        if not path.exists():
-            self._solve(path, number, prompt)
-        tensors = {name: tensor.float().to(draws.device) for name, tensor in load_file(path).items()}
+    def solve(self, processes: Processes) -> None:
+        """Solve the paths that have no file yet, each process its share; all take part in each round."""
+        last = self.recipe.teaching.num_pairs - 1
+        rounds = range(0, last + 1, processes.count)
+        for first in tqdm(rounds, "pairs", disable=not processes.is_main):
+            number = min(first + processes.rank, last)
+            if any(processes.gather("" if self._file(number).exists() else "missing")):
+                self._solve(number)
+        processes.wait()
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.safetensors"
+
+    def _path(self, number: int, device: torch.device) -> OdePairs:
+        """Path ``number``, kept in half precision."""
+        tensors = {name: tensor.float().to(device) for name, tensor in load_file(self._file(number)).items()}
         return OdePairs(tensors["noisy"], tensors["clean"])
 
-    def _solve(self, path: Path, number: int, prompt: str) -> None:
+    def _solve(self, number: int) -> None:
+        prompt, path = self.prompt_source.prompt_at(self.recipe.run.seed, number), self._file(number)
         reader = self.score_reader or self.models.text_encoder
         shape = (self.recipe.sequences.clip, *self.models.config.latent_shape)
         noise = Draws(self.recipe.run.seed, [number], self.models.device).clip_noise(0, shape)
@@ -191,6 +205,6 @@ class InitStage(Teaching):
             )
         pairs = ode_pairs(self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial{id(self)}")
+        partial = path.with_suffix(f".partial{os.getpid()}")
         save_file({"noisy": pairs.noisy.half().cpu(), "clean": pairs.clean.half().cpu()}, partial)
         partial.replace(path)

@@ -80,9 +80,15 @@ ROLLOUTS = {
 GRADIENTS = {
     "leaky": {},
     "leaky, text read by the exit pass": {"chunk_lengths": [9], "exit_steps": [0]},
-    "leaky and rolled without gradients": {"exit_steps": [0, 1], "num_grad": 1},
-    "leaky and rolled with gradients": {"exit_steps": [1, 0], "num_grad": 1},
+    "leaky and rolled without gradients": {"exit_steps": [0, 1]},
+    "leaky and rolled with gradients": {"exit_steps": [1, 0]},
+    "leaky in a buffer that is no multiple of the chunk": {
+        "local_attn_size": 10,
+        "chunk_lengths": [36],
+        "exit_steps": [1],
+    },
     "leaky after a switch": {"switch_frame_index": 21},
+    "text read by the exit pass after a switch": {"switch_frame_index": 21, "exit_steps": [1, 0]},
     "leaky and checkpointed": {"gradient_checkpointing": True},
     "not leaky": {"prefix": "grad_detached."},
     "corrected": {"as_released": False, "switch_frame_index": 21},
@@ -170,6 +176,45 @@ def test_a_rollout_equals_the_plain_one_latent_by_latent_and_key_by_key(name: st
     goldens = write_case(tmp_path, "streaming_train_rollout_T", ROLLOUTS[name], with_grad=False)
     case = goldens.index["streaming_train_rollout_T"]
     run_streaming_rollout(goldens, case, goldens.tensors("streaming_train_rollout_T"))
+
+
+@torch.no_grad()
+def test_a_wrong_latent_or_an_unknown_tensor_fails_by_name(tmp_path: Path) -> None:
+    goldens = write_case(
+        tmp_path, "streaming_train_rollout_T", {"chunk_lengths": [9], "exit_steps": [1]}, with_grad=False
+    )
+    case, data = goldens.index["streaming_train_rollout_T"], goldens.tensors("streaming_train_rollout_T")
+    with pytest.raises(AssertionError, match=r"does not know: call0\.mystery, riddle"):
+        run_streaming_rollout(goldens, case, data | {"riddle": torch.ones(3), "call0.mystery": torch.ones(3)})
+    with pytest.raises(AssertionError, match="latents of call 0: largest difference"):
+        run_streaming_rollout(goldens, case, data | {"latents": data["latents"] + 1e-4})
+    with pytest.raises(AssertionError, match=r"final\.v of latent"):
+        run_streaming_rollout(goldens, case, data | {"final.v": data["final.v"] + 1e-4})
+
+
+@torch.no_grad()
+def test_tensors_may_come_call_by_call_under_other_names(tmp_path: Path) -> None:
+    goldens = write_case(tmp_path, "streaming_train_rollout_T", {"switch_frame_index": 21}, with_grad=False)
+    case, data = goldens.index["streaming_train_rollout_T"], goldens.tensors("streaming_train_rollout_T")
+    lengths, exits = case.pop("chunk_lengths"), case.pop("exit_steps")
+    del case["switch_frame_index"]
+    case["chunks"] = [
+        {"start_frame": 0, "num_frames": 21},
+        {"start_frame": 21, "num_frames": 18, "switch_frame_index": 0, "exit_flags": [exits[1]] * 6},
+    ]
+    split = {"chunk0.exit_flags": torch.tensor([exits[0]] * 7), "text": data["text"][0]}
+    split["switch_text"] = data["text"][1]
+    for name, other in (
+        ("noise", "noise"),
+        ("renoise", "renoise"),
+        ("context_renoise", "ctx_noise"),
+        ("latents", "output"),
+    ):
+        for number, part in enumerate(data[name].split(lengths, -4)):
+            split[f"chunk{number}.{other}"] = part
+    split["chunk1.full_chunk"] = data["latents"][:, -21:]
+    split |= {"chunk1.k": data["final.k"], "recache0.v": data["recache0.v"]}
+    run_streaming_rollout(goldens, case, split)
 
 
 @pytest.mark.parametrize("name", GRADIENTS)

@@ -1,0 +1,51 @@
+"""Figures are drawn from results, and what stands in their way is said before the work begins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from longlive.errors import MediaError
+from longlive.evaluation.figures import check_target, draw_drift, draw_windows
+
+FIGURE = {"value": 90.0, "ci_low": 80.0, "ci_high": 95.0, "n": 4}
+
+
+def windows_result() -> dict[str, Any]:
+    rows = [
+        {"window": w, "sink": s, "subject_consistency": FIGURE, "cpu_ms": 10.0 + w, "cache_bytes": w * 10**6}
+        for w, s in ((3, 0), (6, 0), (6, 3))
+    ]
+    return {"seconds": 20.0, "windows": rows, "ceiling": {"subject_consistency": FIGURE}}
+
+
+def drift_result() -> dict[str, Any]:
+    scores = {"all_attributes": FIGURE, "subject_consistency": FIGURE}
+    windows = [{"from": 10 * i} | scores for i in range(3)]
+    return {"runs": [{"model": "m", "sink": sink, "windows": windows} for sink in (3, 0)]}
+
+
+@pytest.mark.parametrize(
+    ("draw", "result"),
+    [(draw_windows, windows_result()), (draw_drift, drift_result())],
+    ids=["windows", "drift"],
+)
+def test_a_figure_is_a_picture_with_every_colour_of_its_lines(draw: Any, result: Any, tmp_path: Path) -> None:
+    target = tmp_path / "figure.png"
+    draw(result, target)
+    picture = Image.open(target).convert("RGB")
+    colours = {colour for _, colour in picture.getcolors(2**24) or []}
+    assert picture.width > 900 and {(0xC2, 0x41, 0x0C), (0x1D, 0x4E, 0xD8)} <= colours
+
+
+@pytest.mark.parametrize("name", ["missing/f.png", "f.jpg", "f"])
+def test_a_target_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"\.png in a folder"):
+        check_target(tmp_path / name)
+    check_target(tmp_path / "f.png")
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="could not be written"):
+        draw_drift(drift_result(), tmp_path / "gone" / "f.png")

@@ -1,0 +1,97 @@
+"""Table 4: what is asked for, what true pictures score, and what the paper's order would look like."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from longlive.checkpoints import load_models
+from longlive.evaluation.statistics import Estimate
+from longlive.evaluation.stories import changed, draw_switches, draw_takes
+from longlive.evaluation.switches import _order, compare_strategies, measure
+from longlive.storybook.evaluate import Trial
+from longlive.storybook.world import Scene, draw_story
+from tests.evaluation.drawn import MIDDLE, SCENE, draw
+
+JUMPS = dataclasses.replace(SCENE, action="jump")
+TRIAL = Trial(SCENE, JUMPS, "", "")
+
+
+def told(turned: Scene, x: float = MIDDLE) -> tuple[torch.Tensor, torch.Tensor]:
+    pictures = draw_story([(SCENE, 24), (turned, 72)], np.random.default_rng(0), start_x=x)
+    return pictures[:24], pictures[24:]
+
+
+def test_every_story_turns_to_another_action_and_two_fifths_change_their_setting_or_colour() -> None:
+    trials = draw_switches(25, 0)
+    kinds = [changed(trial) for trial in trials]
+    assert all("action" in kind for kind in kinds)
+    assert [kinds.count(k) for k in (("action",), ("setting", "action"), ("colour", "action"))] == [15, 5, 5]
+    assert draw_switches(25, 0) == trials and draw_switches(25, 1) != trials
+    assert draw_takes(3, 0) == draw_takes(5, 0)[:3] and draw_takes(1, 1) != draw_takes(1, 0)
+
+
+def test_a_true_story_scores_everything() -> None:
+    scores = measure(*told(JUMPS), TRIAL)
+    assert scores.pop("background_change") == 0
+    assert min(scores.values()) > 97 and len(scores) == 8
+
+
+def test_the_old_action_is_not_obedience() -> None:
+    scores = measure(*told(SCENE), TRIAL)
+    assert scores["obeyed_within_2.25s"] == scores["obeyed_after"] == scores["all_after"] == 0
+    assert scores["subject_consistency"] > 99
+
+
+def test_what_was_to_be_kept_counts_in_all_and_not_in_obeyed() -> None:
+    blue = dataclasses.replace(JUMPS, colour="blue")
+    scores = measure(*told(blue), TRIAL)
+    assert (scores["obeyed_after"], scores["all_after"]) == (100, 0)
+
+
+def test_a_late_answer_counts_only_in_the_segment_after() -> None:
+    before, after = told(JUMPS)
+    late = torch.cat([draw(num_frames=36), after[:36]])
+    scores = measure(before, late, TRIAL)
+    assert (scores["obeyed_within_2.25s"], scores["obeyed_after"]) == (0, 100)
+
+
+def test_a_cut_to_another_place_costs_consistency() -> None:
+    before, _ = told(JUMPS)
+    _, elsewhere = told(JUMPS, x=MIDDLE - 40)
+    scores = measure(before, elsewhere, TRIAL)
+    assert (
+        scores["subject_place"] == 0 and scores["subject_consistency"] < 76 and scores["obeyed_after"] == 100
+    )
+
+
+def test_scores_of_what_is_meant_to_change_are_left_out() -> None:
+    beach = dataclasses.replace(JUMPS, setting="beach")
+    scores = measure(*told(beach), Trial(SCENE, beach, "", ""))
+    assert set(scores) == {"obeyed_within_2.25s", "obeyed_after", "all_after"}
+    blue = dataclasses.replace(JUMPS, colour="blue")
+    scores = measure(*told(blue), Trial(SCENE, blue, "", ""))
+    assert "background_change" in scores and "subject_consistency" not in scores
+
+
+def test_the_order_holds_only_without_overlap() -> None:
+    def row(value: float) -> dict[str, Estimate]:
+        names = ("obeyed_within_2.25s", "obeyed_after", "subject_consistency", "background_consistency")
+        return {name: Estimate(value, value - 2, value + 2, 9) for name in names}
+
+    order = _order({"recache": row(90), "keep_cache": row(50), "no_cache": row(87)})
+    assert [claim for claim, holds in order.items() if holds] == [
+        "recache above keep_cache in obeyed_within_2.25s",
+        "recache above keep_cache in obeyed_after",
+    ]
+
+
+@pytest.mark.slow
+def test_the_strategies_of_the_embedded_model_differ_as_the_paper_says() -> None:
+    result = compare_strategies(load_models("storybook"), num_prompts=10, seed=0, num_workers=1)
+    obeyed = {name: row["obeyed_after"]["value"] for name, row in result["strategies"].items()}
+    place = {name: row["subject_place"]["value"] for name, row in result["strategies"].items()}
+    assert obeyed["recache"] >= 80 and obeyed["recache"] >= obeyed["keep_cache"] + 20
+    assert place["recache"] > place["no_cache"] + 10
+    assert result["ceiling"]["subject_place"]["value"] > 95

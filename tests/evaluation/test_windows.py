@@ -1,0 +1,66 @@
+"""Figure 7: which windows are compared, what they cost, and what true takes score."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from longlive.checkpoints import ModelBundle, load_models
+from longlive.evaluation import windows
+from longlive.evaluation.stories import StreamTeller, Take
+from longlive.evaluation.windows import chunks_of, compare_windows, measure_cost, take_scores, window_choices
+from longlive.storybook.world import FPS
+from tests.evaluation.drawn import SCENE, draw
+
+TAKE = Take(SCENE, "a red ball", 5)
+
+
+@pytest.fixture(scope="module")
+def noise(noise_folder: Path) -> ModelBundle:
+    return load_models(noise_folder)
+
+
+def test_windows_go_to_a_clip_and_leave_out_what_has_no_room_for_sink_and_chunk(noise: ModelBundle) -> None:
+    choices = window_choices(noise.config)
+    assert [c["window"] for c in choices if c["sink"] == 0] == [3, 6, 9, 12, 15, 18, 21]
+    assert [c["window"] for c in choices if c["sink"] == 3] == [6, 9, 12, 15, 18, 21]
+    without = dataclasses.replace(noise.config, sink=0)
+    assert {choice["sink"] for choice in window_choices(without)} == {0, 3}
+
+
+@pytest.mark.parametrize("seconds", [4, 20, 20.5, 60])
+def test_a_take_is_as_long_as_asked_for_and_less_than_a_chunk_longer(
+    noise: ModelBundle, seconds: float
+) -> None:
+    facts = noise.config
+    frames = facts.num_frames(facts.chunk * chunks_of(facts, seconds))
+    assert 0 <= frames - seconds * facts.fps < facts.chunk * facts.temporal_scale
+
+
+@torch.no_grad()
+def test_a_teller_streams_as_it_is_told(noise: ModelBundle) -> None:
+    told = {sink: StreamTeller(noise, [TAKE.prompt], [5], window=6, sink=sink).tell(4) for sink in (0, 3)}
+    assert torch.equal(told[0][:, :21], told[3][:, :21]) and not torch.equal(told[0][:, 33:], told[3][:, 33:])
+
+
+def test_the_cache_grows_with_the_window_and_time_is_measured(noise: ModelBundle) -> None:
+    small, large = (measure_cost(noise, TAKE, {"window": w, "sink": 3}) for w in (6, 12))
+    assert large["cache_bytes"] == 2 * small["cache_bytes"] > 0
+    assert min(small["chunk_ms"], small["cpu_ms"]) > 0 and small["rss_bytes"] > 2**20
+
+
+def test_a_true_take_scores_everything_and_one_that_turns_blue_does_not() -> None:
+    steady = take_scores(draw(num_frames=9 + 6 * FPS), TAKE)
+    assert steady.pop("background_change") == 0 and min(steady.values()) > 97
+    blue = draw(dataclasses.replace(SCENE, colour="blue"), 3 * FPS)
+    turned = take_scores(torch.cat([draw(num_frames=9 + 3 * FPS), blue]), TAKE)
+    assert turned["all_at_the_end"] == 0 and turned["subject_colour"] < 60
+
+
+def test_every_window_gets_its_figures(noise: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "LARGEST", 6)
+    result = compare_windows(noise, num_prompts=1, seconds=3, seed=0, num_workers=1)
+    assert [(row["window"], row["sink"]) for row in result["windows"]] == [(3, 0), (6, 0), (6, 3)]
+    assert all(row["subject_consistency"]["n"] == 1 for row in (*result["windows"], result["ceiling"]))
+    assert result["short_with_sink"]["windows"] == [6, 6]

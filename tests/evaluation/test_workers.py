@@ -1,0 +1,23 @@
+"""Workers give what one process gives, in order."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from longlive.evaluation.workers import in_workers, models_in
+
+
+def where(number: int) -> tuple[int, int, int]:
+    return number**2, torch.get_num_threads(), os.getpid()
+
+
+def test_two_processes_of_one_thread_answer_in_the_order_of_the_items() -> None:
+    here, there = ([*in_workers(where, [3, 1, 2], n, "numbers")] for n in (1, 2))
+    assert [row[0] for row in here] == [row[0] for row in there] == [9, 1, 4]
+    assert all(pid == os.getpid() for *_, pid in here) and all(pid != os.getpid() for *_, pid in there)
+    assert {threads for _, threads, _ in there} == {1}
+
+
+def test_a_model_is_read_once(tiny_folder: Path) -> None:
+    assert models_in(tiny_folder) is models_in(tiny_folder)

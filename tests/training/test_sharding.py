@@ -1,0 +1,58 @@
+"""FSDP2 in one process: sharded models give the losses and gradients of whole ones, whatever way they are called."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from longlive.training.lora import split_lora
+from longlive.training.trainer import Trainer
+from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+CASES = {
+    "streaming": {},
+    "streaming, checkpointed": {"run": {"checkpointing": True}},
+    "streaming, by lora": {"generator": {"lora_rank": 4}, "critic": {"lora_rank": 4}},
+    "streaming, with leaks": {"defects": {"leaks_gradients": True}},
+    "init": {},
+    "init, checkpointed": {"run": {"checkpointing": True}},
+}
+
+
+def trained(models: Path, folder: Path, case: str, *, shard: bool) -> tuple[Trainer, list[dict[str, float]]]:
+    """A trainer after three steps, the last two of them after a resume; its numbers."""
+    sections = dict(CASES[case])
+    sections["run"] = sections.get("run", {}) | {"shard": shard, "steps": 3}
+    recipe = tiny_recipe(models, folder / "prompts", **sections)
+    begun = tiny_trainer(recipe, folder, case.partition(",")[0])
+    numbers = [begun.step(0)]
+    begun.save(1)
+    resumed = tiny_trainer(recipe, folder, case.partition(",")[0])
+    return resumed, numbers + [resumed.step(step) for step in (1, 2)]
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
+@pytest.mark.parametrize("case", CASES)
+def test_sharding_changes_no_number(
+    case: str, tiny_folder: Path, tmp_path: Path, process_group: None
+) -> None:
+    whole, expected = trained(tiny_folder, tmp_path / "whole", case, shard=False)
+    sharded, numbers = trained(tiny_folder, tmp_path / "sharded", case, shard=True)
+    for found, wanted in zip(numbers, expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-4)
+    before = whole.stage.learners["generator"].whole_state()
+    after = sharded.stage.learners["generator"].whole_state()
+    assert set(split_lora(after)[1]) == set(split_lora(before)[1])
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, rtol=1e-3, atol=1e-4, msg=name)

@@ -1,0 +1,52 @@
+"""Real processes, as ``accelerate launch`` starts them: what one process gives on the same global batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.tiny_recipe import tiny_tables, toml_of
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+TOLERANCE = 1e-5
+"""Relative: the same numbers are added in another order."""
+
+
+def train(launcher: list[str], recipe: Path, folder: Path, stage: str = "streaming") -> list[dict[str, Any]]:
+    """Run the command line; the lines of its log."""
+    command = [sys.executable, *launcher, "-m", "longlive", "train", stage]
+    command += ["--config", str(recipe), "--folder", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_sharded", [False, True], ids=["replicated", "sharded"])
+def test_two_processes_give_the_losses_and_weights_of_one(
+    tiny_folder: Path, tmp_path: Path, is_sharded: bool
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path)))
+    alone = train([], recipe, tmp_path / "one")
+    recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path, run={"shard": is_sharded})))
+    together = train(LAUNCH, recipe, tmp_path / "two")
+    assert len(alone) == len(together) == 4
+    for one, two in zip(alone, together, strict=True):
+        names = [name for name in one if name.endswith(("_loss", "_norm", "_lr"))]
+        assert [two[name] for name in names] == pytest.approx([one[name] for name in names], rel=TOLERANCE)
+    one, two = (
+        load_file(tmp_path / run / "model/transformer/diffusion_pytorch_model.safetensors")
+        for run in ("one", "two")
+    )
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
