@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ class Checkpoints:
         try:
             self._read_learners(path, learners)
             streams = {number: _load(path / STREAM.format(number)) for number in own}
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise CheckpointError(
                 f"{path} is broken: {error}. Remove it, and the run goes on from the one before."
             ) from error

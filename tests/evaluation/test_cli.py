@@ -13,7 +13,6 @@ from longlive.evaluation import cli, windows
 def test_fig7_prints_a_report_and_draws(
     noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(windows, "LARGEST", 3)
     monkeypatch.setattr(
         windows, "window_choices", lambda _: [{"window": 3, "sink": 0}, {"window": 6, "sink": 3}]
     )

@@ -1,4 +1,4 @@
-"""FSDP2 in one process: sharded models give the losses and gradients of whole ones, whatever way they are called."""
+"""FSDP2 in one process: sharded models give the losses and weights of whole ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
