@@ -82,7 +82,7 @@ def take_consistency(first: Sight, pictures: Tensor) -> SubjectConsistency:
 def background_change(first: Tensor, last: Tensor) -> float:
     """The mean absolute difference of the backgrounds of two clips' median pictures, in [0, 1].
 
-    Where the subject covers all of the top third, so that nothing is known to be background, all of it counts.
+    Where the subject covers all of the top third, and nothing is known to be background, all of it counts.
 
     Args:
         first, last: uint8 (F, 3, H, W), a second each.
