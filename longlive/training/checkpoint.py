@@ -86,7 +86,7 @@ class Checkpoints:
         _check_same(path, found, facts)
         try:
             self._read_learners(path, learners)
-            streams = {number: _load(path / STREAM.format(number)) for number in own}
+            streams = {number: _load(path / STREAM.format(number), self._processes.device) for number in own}
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise CheckpointError(
                 f"{path} is broken: {error}. Remove it, and the run goes on from the one before."
@@ -158,5 +158,5 @@ def _check_same(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) 
             )
 
 
-def _load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _load(path: Path, device: torch.device | str = "cpu") -> Any:
+    return torch.load(path, map_location=device, weights_only=True)
