@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from longlive.checkpoints import ModelBundle, load_models
 from longlive.config import StreamConfig
@@ -42,14 +43,25 @@ def new_stage(
     Raises:
         ConfigError, CheckpointError: naming what is missing or does not fit.
     """
-    models = load_models(recipe.models.generator, device=processes.device)
+    models = _loaded(recipe.models.generator, recipe, processes)
     if name == "teacher":
         return _teacher_stage(recipe, models, processes, clips)
-    teacher = load_models(recipe.models.teacher, device=processes.device)
+    teacher = _loaded(recipe.models.teacher, recipe, processes)
     check_fits(models, teacher, recipe.models.teacher)
     if name == "init":
         return _init_stage(recipe, models, teacher, processes, folder)
     return _distillation(recipe, models, teacher, processes)
+
+
+def _loaded(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
+    """A model in float32; one to be sharded waits in host memory, and goes to the GPU unit by unit."""
+    models = load_models(name, device="cpu" if recipe.run.shard else processes.device)
+    aside: tuple[nn.Module, ...] = (models.text_encoder.model, models.vae)
+    for module in aside:
+        module.to(processes.device)
+    if processes.device.type == "cuda" and not recipe.teaching.trains_text:
+        models.text_encoder.model.to(getattr(torch, recipe.run.precision))
+    return models
 
 
 def _teacher_stage(
@@ -211,6 +223,6 @@ def _critic(
     name = recipe.models.critic
     if name is None or name == recipe.models.teacher:
         return copy.deepcopy(teacher.transformer)
-    critic = load_models(name, device=processes.device)
+    critic = _loaded(name, recipe, processes)
     check_fits(models, critic, name)
     return critic.transformer

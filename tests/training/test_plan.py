@@ -86,7 +86,8 @@ def test_the_flops_of_a_step_are_those_of_a_real_one(tiny_folder: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", ["storybook-cpu", "longlive-1.3b-64gpu", "longlive-1.3b-8gpu", "longlive-1.3b-1gpu"]
+    "name",
+    ["storybook-cpu", "storybook-gpu", "longlive-1.3b-64gpu", "longlive-1.3b-8gpu", "longlive-1.3b-1gpu"],
 )
 @pytest.mark.parametrize("stage", ["dmd", "streaming"])
 def test_every_recipe_is_read_and_says_its_global_batch(name: str, stage: str) -> None:

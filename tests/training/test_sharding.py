@@ -13,9 +13,8 @@ from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
 
 
 @pytest.fixture
-def process_group(tmp_path: Path) -> Iterator[None]:
-    """A process group of this process alone."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+def process_group() -> Iterator[None]:
+    """Ends the process group that sharding makes for a process alone."""
     yield
     dist.destroy_process_group()
 
