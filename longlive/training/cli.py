@@ -56,9 +56,9 @@ def run_train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
-    stage = new_stage(args.what, recipe, processes, folder=folder)
     if processes.is_main:
         _tell_memory(recipe, args.what, processes.count)
+    stage = new_stage(args.what, recipe, processes, folder=folder)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
     export(stage, folder, is_main=processes.is_main)
