@@ -119,7 +119,7 @@ def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
     from longlive.training.plan import plan, told
 
     run = dataclasses.replace(recipe.run, processes=count)
-    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage)) + "\n")
+    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
 
 
 def _start(count: int) -> int:
