@@ -99,8 +99,7 @@ def load_models(
     """
     folder = find_model(name)
     config, facts = read_config(folder), _read_json(folder / "longlive.json")
-    transformer = CausalWanTransformer(config.transformer)
-    _fill(transformer, folder / "transformer" / WEIGHTS)
+    transformer = load_transformer(folder)
     vae = _load_vae(folder / "vae")
     text_encoder = _load_text_encoder(folder, config)
     for module in (transformer, vae, text_encoder.model):
@@ -109,6 +108,13 @@ def load_models(
         quicken(vae)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(str(name), config, transformer, text_encoder, vae, card, digest, folder)
+
+
+def load_transformer(folder: Path) -> CausalWanTransformer:
+    """The transformer of a model's folder alone; CheckpointError as in ``load_models``."""
+    transformer = CausalWanTransformer(read_config(folder).transformer)
+    _fill(transformer, folder / "transformer" / WEIGHTS)
+    return transformer
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -56,9 +56,9 @@ def run_train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
-    stage = new_stage(args.what, recipe, processes, folder=folder)
     if processes.is_main:
         _tell_memory(recipe, args.what, processes.count)
+    stage = new_stage(args.what, recipe, processes, folder=folder)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
     export(stage, folder, is_main=processes.is_main)
@@ -119,7 +119,7 @@ def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
     from longlive.training.plan import plan, told
 
     run = dataclasses.replace(recipe.run, processes=count)
-    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage)) + "\n")
+    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
 
 
 def _start(count: int) -> int:

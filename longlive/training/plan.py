@@ -49,11 +49,12 @@ Prepare = Callable[[CausalWanTransformer], Callable[[], Tensor]]
 """A transformer -> a pass through it, ready to run."""
 
 
-def plan(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The plan of a stage, as plain numbers and words; bytes and FLOPs of one process and one step.
+def plan(recipe: Recipe, stage: str, *, has_flops: bool = True) -> dict[str, Any]:
+    """The plan of a stage, as plain numbers and words: bytes of one process, FLOPs of one sample.
 
     Args:
         recipe: whose ``run.processes`` share the work.
+        has_flops: whether to count them, which takes most of the time.
     """
     facts = config_of(recipe.models.generator)
     trio = _trio(recipe, stage)
@@ -66,7 +67,7 @@ def plan(recipe: Recipe, stage: str) -> dict[str, Any]:
         "micro_batch": run.micro_batch,
         "accumulation": run.num_streams // run.processes,
         "parameters": counted,
-        "flops_per_sample": _flops_of_steps(recipe, stage, facts, trio),
+        "flops_per_sample": _flops_of_steps(recipe, stage, facts, trio) if has_flops else {},
         "memory_bytes": _memory(recipe, stage, facts, trio, counted),
     }
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from longlive import load_models
+from longlive.training.export import export
 from longlive.training.lora import split_lora
 from longlive.training.trainer import Trainer
 from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
@@ -55,3 +57,16 @@ def test_sharding_changes_no_number(
     assert set(split_lora(after)[1]) == set(split_lora(before)[1])
     for name, weight in before.items():
         torch.testing.assert_close(after[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
+def test_a_sharded_model_makes_samples_and_leaves_a_model(
+    tiny_folder: Path, tmp_path: Path, process_group: None
+) -> None:
+    run = {"shard": True, "steps": 1, "sample_every": 1, "sample_latents": 6}
+    trainer = tiny_trainer(tiny_recipe(tiny_folder, tmp_path / "prompts", run=run), tmp_path / "run")
+    trainer.run()
+    assert [path.name for path in (tmp_path / "run/samples").iterdir()] == ["sample-0000001.gif"]
+    export(trainer.stage, tmp_path / "run")
+    weights = load_models(tmp_path / "run/model").transformer.state_dict()
+    assert not torch.equal(weights["proj_out.weight"], load_models(tiny_folder).transformer.proj_out.weight)
