@@ -165,7 +165,7 @@ def train_generator(
     steps: int,
     rank: int = 0,
     num_workers: int = 1,
-    batch: int = 16,
+    batch: int = 10,
     seed: int = 0,
     lr: float = 3e-3,
     shards: Path | None = None,
