@@ -58,7 +58,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Track:
+class Track:
     """The subject in each picture: its mask, centre (pixels), area, lowest row and turn (radians)."""
 
     masks: Tensor
@@ -76,19 +76,19 @@ def read(pictures: Tensor) -> Reading:
         pictures: uint8 or float in [0, 255], (F, 3, 80, 128).
     """
     values = pictures.float() / 255
-    setting, weather, backdrop = _read_setting(values)
-    masks, counts = _subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
+    setting, weather, backdrop = read_setting(values)
+    masks, counts = find_subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
     seen = masks.flatten(1).sum(1) >= SMALLEST_SUBJECT
     has_one = bool((counts == 1).float().mean() >= 0.8)
     if seen.float().mean() < 0.5:
         return Reading(setting, "", "", "", weather, has_one)
-    track = _follow(values[seen], masks[seen])
-    shape, colour, action = _read_shape(track), _read_colour(values[seen], track), _read_action(track)
+    track = follow(values[seen], masks[seen])
+    shape, colour, action = read_shape(track), _read_colour(values[seen], track), _read_action(track)
     return Reading(setting, shape, colour, action, weather, has_one)
 
 
-def _read_setting(values: Tensor) -> tuple[str, str, Tensor]:
-    """The setting and the weather by their light; "" for a weather whose light and fall do not agree."""
+def read_setting(values: Tensor) -> tuple[str, str, Tensor]:
+    """The setting, the weather ("" if its light and its fall do not agree) and the empty backdrop of both."""
     still = values.median(0).values
 
     def difference(pair: tuple[str, str]) -> float:
@@ -105,7 +105,7 @@ def _backdrop(setting: str, weather: str) -> Tensor:
     return tinted(backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand")), weather)
 
 
-def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
+def find_subjects(different: Tensor) -> tuple[Tensor, Tensor]:
     """The largest connected region of each picture (F, H, W), and how many regions have a subject's size."""
     labels = _components(different)
     masks, counts = [], []
@@ -137,7 +137,8 @@ def _wrapped_values(values: Tensor) -> Tensor:
     return F.pad(F.pad(values[:, None], (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
 
 
-def _follow(values: Tensor, masks: Tensor) -> _Track:
+def follow(values: Tensor, masks: Tensor) -> Track:
+    """Where the subject is in pictures (F, 3, H, W), in [0, 1], in which ``masks`` (F, H, W) show it."""
     weight = masks.float()
     area = weight.sum((1, 2))
     angle = 2 * math.pi * (torch.arange(WIDTH) + 0.5) / WIDTH
@@ -146,7 +147,7 @@ def _follow(values: Tensor, masks: Tensor) -> _Track:
     rows = torch.arange(HEIGHT) + 0.5
     y = (weight.sum(2) * rows).sum(1) / area
     foot = (rows * (weight.sum(2) >= SMALLEST_FOOT)).amax(1)
-    return _Track(masks, x.numpy(), y.numpy(), area.numpy(), foot.numpy(), _turns(values, x, y, area))
+    return Track(masks, x.numpy(), y.numpy(), area.numpy(), foot.numpy(), _turns(values, x, y, area))
 
 
 def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
@@ -161,22 +162,24 @@ def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
     return torch.atan2((weight * u).sum((1, 2)) / total, -(weight * v).sum((1, 2)) / total).numpy()
 
 
-def _read_colour(values: Tensor, track: _Track) -> str:
+def _read_colour(values: Tensor, track: Track) -> str:
     pixels = values.permute(0, 2, 3, 1)[track.masks]
     bright, dark = pixels.amax(1), pixels.amin(1)
     vivid = pixels[(bright - dark > 0.35 * bright) & (bright > 0.3)]
     if len(vivid) < 10:
         return ""
     palette = torch.tensor([PALETTE[colour] for colour in COLOURS])
-    near = (_chroma(vivid)[:, None] - _chroma(palette)[None]).square().sum(2).argmin(1)
+    near = (chroma(vivid)[:, None] - chroma(palette)[None]).square().sum(2).argmin(1)
     return COLOURS[int(near.bincount(minlength=len(COLOURS)).argmax())]
 
 
-def _chroma(colours: Tensor) -> Tensor:
+def chroma(colours: Tensor) -> Tensor:
+    """Colours (N, 3) at length 1, so that light and shade do not count."""
     return colours / colours.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def _read_shape(track: _Track) -> str:
+def read_shape(track: Track) -> str:
+    """The shape whose outline, at any angle, overlaps best with the subject's."""
     chosen = np.linspace(0, len(track.area) - 1, min(12, len(track.area))).astype(int)
     crops = torch.stack(
         [_canonical(track.masks[i].float(), track.x[i], track.y[i], track.area[i]) for i in chosen]
@@ -221,7 +224,7 @@ def _templates() -> Tensor:
     return torch.stack(shapes)
 
 
-def _read_action(track: _Track) -> str:
+def _read_action(track: Track) -> str:
     steps = (np.diff(track.x) + WIDTH / 2) % WIDTH - WIDTH / 2
     speed = float(np.median(steps))
     if abs(speed) > 0.4 * WALK_SPEED:
