@@ -99,7 +99,7 @@ def load_models(
 
     Args:
         name: for ``longlive-1.3b``, what is missing is fetched and converted first, which takes a while.
-        device, dtype: what to compute on and in; an encoder that is stored in 16 bits stays so.
+        device, dtype: what to compute on and in; a text encoder that is stored in bfloat16 stays so.
         decoder: what makes the pictures: ``wan``, ``tiny`` or ``light``. The Wan VAE is loaded in any case,
             but stays on the CPU where it is not the decoder.
 
@@ -109,14 +109,14 @@ def load_models(
     """
     folder = find_model(name)
     config, facts = read_config(folder), read_json(folder / FACTS)
-    transformer, vae = _load_transformer(folder, config), _load_vae(folder / "vae")
+    transformer, vae = load_transformer(folder), _load_vae(folder / "vae")
     chosen = vae if decoder == "wan" else _load_decoder(folder, decoder)
     for module, where in ((transformer, device), (vae, "cpu"), (chosen, device)):
         nn.Module.to(module, device=where, dtype=dtype)
     text_encoder = _load_text_encoder(folder, config)
-    # An encoder that is stored in 16 bits gains nothing from more, and 5.7 billion weights would double.
+    # Published umT5 weights are bfloat16: more would double 5.7 billion of them and gain nothing.
     stored = next(text_encoder.model.parameters()).dtype
-    text_encoder.model.to(device=device, dtype=min(stored, dtype, key=lambda kind: kind.itemsize))
+    text_encoder.model.to(device=device, dtype=stored if stored is torch.bfloat16 else dtype)
     if torch.device(device).type == "cpu" and isinstance(chosen, AutoencoderKLWan):
         quicken(chosen)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
@@ -132,6 +132,17 @@ def load_models(
         digest=digest,
         folder=folder,
     )
+
+
+def load_transformer(folder: Path) -> CausalWanTransformer:
+    """The transformer of a model's folder alone, on the CPU, in the dtype of its file.
+
+    Raises:
+        CheckpointError: as ``load_models``.
+    """
+    with torch.device("meta"):
+        transformer = CausalWanTransformer(read_config(folder).transformer)
+    return _filled(transformer, folder / "transformer" / WEIGHTS)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -224,12 +235,6 @@ def _built(cls: type, values: Mapping[str, Any], path: Path) -> Any:
         raise CheckpointError(
             f"{path}: a field has a value of the wrong type ({error}). Correct it."
         ) from error
-
-
-def _load_transformer(folder: Path, config: ModelConfig) -> CausalWanTransformer:
-    with torch.device("meta"):
-        transformer = CausalWanTransformer(config.transformer)
-    return _filled(transformer, folder / "transformer" / WEIGHTS)
 
 
 def _load_vae(folder: Path) -> AutoencoderKLWan:

@@ -220,11 +220,16 @@ def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
     assert all(torch.equal(loaded[name], tensor) for name, tensor in before.items())
 
 
-def test_a_text_encoder_that_is_stored_in_16_bits_stays_so(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("stored", "loaded"), [(torch.bfloat16, torch.bfloat16), (torch.float16, torch.float32)]
+)
+def test_a_text_encoder_computes_in_bfloat16_if_it_is_stored_so_and_never_in_float16(
+    folder: Path, stored: torch.dtype, loaded: torch.dtype
+) -> None:
     path = folder / "text_encoder/model.safetensors"
-    save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path)
+    save_file({name: tensor.to(stored) for name, tensor in load_file(path).items()}, path)
     models = load_models(folder, dtype=torch.float32)
-    assert models.text_encoder.encode("a red ball").tokens.dtype == torch.bfloat16
+    assert models.text_encoder.encode("a red ball").tokens.dtype == loaded
     assert models.dtype == torch.float32
 
 

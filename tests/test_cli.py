@@ -217,7 +217,9 @@ def test_an_impossible_option_is_told_and_leaves_no_file(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["generate", "replay", "bench", "fetch", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["generate", "replay", "bench", "fetch", "train", "merge-lora", "evaluate"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])

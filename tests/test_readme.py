@@ -30,7 +30,7 @@ def test_the_snippet_for_python_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (snippet,) = [text for text in SNIPPETS if "Session(" in text]
     exec(snippet, {})
-    assert "(9, 64, 96, 3)" in capsys.readouterr().out
+    assert "(9, 80, 128, 3)" in capsys.readouterr().out
     assert (tmp_path / "story.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""``python -m longlive evaluate table4 | fig7 | tableA | long``."""
+"""``python -m longlive evaluate table4 | fig7 | tableA | long | teacher``."""
 
 import argparse
 import json
@@ -13,8 +13,8 @@ from longlive.errors import ConfigError
 if TYPE_CHECKING:
     from longlive.checkpoints import ModelBundle
 
-LEAST_PROMPTS = {"table4": 1, "fig7": 1, "tableA": 5, "long": 1}
-"""A fifth of those of table A must be combinations that training never saw."""
+LEAST_PROMPTS = {"table4": 1, "fig7": 1, "tableA": 5, "long": 1, "teacher": 5}
+"""A fifth of those of table A and of a teacher must be combinations that training never saw."""
 
 
 class Outcome(NamedTuple):
@@ -44,6 +44,11 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(drift, prompts=3)
     drift.add_argument("--models", nargs="+", default=["storybook=storybook"], metavar="LABEL=MODEL")
     drift.add_argument("--seconds", type=int, default=240, help="length of each take, a multiple of 10")
+    teacher = kinds.add_parser("teacher", help="what the bidirectional teacher draws")
+    _add_common(teacher, prompts=40)
+    teacher.add_argument("--model", required=True, help="folder that train teacher wrote")
+    teacher.add_argument("--guidance", type=float, nargs="+", default=[1.0, 4.0], help="1 is none")
+    teacher.add_argument("--ode-steps", type=int, default=16, help="of Euler's method")
     for drawn in (fig7, drift):
         drawn.add_argument("--figure", type=Path, help="draw it as well (PNG)")
 
@@ -91,6 +96,8 @@ def _check(args: argparse.Namespace) -> None:
     least = LEAST_PROMPTS[args.what]
     if args.prompts < least:
         raise ConfigError("prompts", args.prompts, f"{args.what} needs {least}", f"Use at least {least}.")
+    if args.what == "teacher" and (args.ode_steps < 1 or min(args.guidance) < 0):
+        raise ConfigError("teacher", vars(args), "steps and guidance must be positive", "Correct them.")
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     if args.what == "fig7" and args.seconds < 4:
@@ -102,7 +109,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _named(args: argparse.Namespace) -> dict[str, str]:
     """The models asked for, by their labels."""
-    if args.what in ("table4", "fig7"):
+    if args.what in ("table4", "fig7", "teacher"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
     named = [_pair(option, pair) for pair in pairs]
@@ -163,4 +170,17 @@ def _long(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome
     return Outcome(result, DEFINITIONS, rows)
 
 
-MEASURES = {"table4": _table4, "fig7": _fig7, "tableA": _table_a, "long": _long}
+def _teacher(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
+    from longlive.evaluation.teachers import DEFINITIONS, score_teacher
+
+    result = score_teacher(
+        models[args.model],
+        guidances=args.guidance,
+        num_steps=args.ode_steps,
+        num_prompts=args.prompts,
+        seed=args.seed,
+    )
+    return Outcome(result, DEFINITIONS, {f"guidance {row['guidance']}": row for row in result["teachers"]})
+
+
+MEASURES = {"table4": _table4, "fig7": _fig7, "tableA": _table_a, "long": _long, "teacher": _teacher}

@@ -82,12 +82,13 @@ def take_consistency(first: Sight, pictures: Tensor) -> SubjectConsistency:
 def background_change(first: Tensor, last: Tensor) -> float:
     """The mean absolute difference of the backgrounds of two clips' median pictures, in [0, 1].
 
+    Where the subject covers all of the top third, and nothing is known to be background, all of it counts.
+
     Args:
         first, last: uint8 (F, 3, H, W), a second each.
     """
     is_free = ~(look(first).covered | look(last).covered)[: HEIGHT // 3]
-    if not is_free.any():
-        return 0.0
+    is_free |= ~is_free.any()
     still = [clip.median(0).values[:, : HEIGHT // 3].float() / 255 for clip in (first, last)]
     return float((still[0] - still[1]).abs().mean(0)[is_free].mean())
 

@@ -27,10 +27,10 @@ def compare_ranks(
     runs: Mapping[str, ModelBundle], *, num_prompts: int, seed: int, num_workers: int
 ) -> dict[str, Any]:
     """The scores in [0, 100] and the trainable parameters of each run, by its rank or ``full``."""
+    tuned = {rank: trainable_parameters(bundle.transformer, rank) for rank, bundle in runs.items()}
     return {
         "runs": [
-            {"rank": rank, "model": bundle.source, "digest": bundle.digest}
-            | {"trainable_parameters": trainable_parameters(bundle.transformer, rank)}
+            {"rank": rank, "model": bundle.source, "trainable_parameters": tuned[rank]}
             | _scores(bundle, num_prompts=num_prompts, seed=seed, num_workers=num_workers)
             for rank, bundle in runs.items()
         ]

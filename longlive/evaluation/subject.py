@@ -39,14 +39,14 @@ class Sight:
 def look(pictures: Tensor) -> Sight:
     """Find the subject in pictures, uint8 (F, 3, H, W), that all show one setting."""
     values = pictures.float() / 255
-    *_, backdrop = oracle._read_setting(values)
-    masks, _ = oracle._subjects((values - backdrop).abs().sum(1) > oracle.SUBJECT_CONTRAST)
+    *_, backdrop = oracle.read_setting(values)
+    masks, _ = oracle.find_subjects((values - backdrop).abs().sum(1) > oracle.SUBJECT_CONTRAST)
     is_seen = masks.flatten(1).sum(1) >= oracle.SMALLEST_SUBJECT
     covered = F.max_pool2d(masks.any(0)[None, None].float(), 2 * EDGE + 1, 1, EDGE)[0, 0] > 0
     if not is_seen.any():
         nothing = np.zeros(0)
         return Sight(0.0, nothing, nothing, nothing, covered, np.zeros(3), "")
-    track = oracle._follow(values[is_seen], masks[is_seen])
+    track = oracle.follow(values[is_seen], masks[is_seen])
     return Sight(
         seen=float(is_seen.float().mean()),
         x=_smooth(np.unwrap(track.x, period=WIDTH)),
@@ -54,13 +54,13 @@ def look(pictures: Tensor) -> Sight:
         area=_smooth(track.area),
         covered=covered,
         hue=_hue(values[is_seen], track.masks),
-        shape=oracle._read_shape(track),
+        shape=oracle.read_shape(track),
     )
 
 
 def hue_distance() -> float:
     """How far apart the hues of the palette's two most alike colours are."""
-    return float(torch.pdist(oracle._chroma(torch.tensor([PALETTE[colour] for colour in COLOURS]))).min())
+    return float(torch.pdist(oracle.chroma(torch.tensor([PALETTE[colour] for colour in COLOURS]))).min())
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -75,4 +75,4 @@ def _hue(values: Tensor, masks: Tensor) -> np.ndarray:
     pixels = values.permute(0, 2, 3, 1)[masks]
     bright, dark = pixels.amax(1), pixels.amin(1)
     vivid = pixels[(bright - dark > 0.35 * bright) & (bright > 0.3)]
-    return oracle._chroma(vivid).median(0).values.numpy() if len(vivid) else np.zeros(3)
+    return oracle.chroma(vivid).median(0).values.numpy() if len(vivid) else np.zeros(3)

@@ -89,8 +89,9 @@ def _figures(columns: Columns) -> dict[str, Any]:
 def _short_against_long(
     config: ModelConfig, windows: Sequence[dict[str, Any]], scores: Sequence[Columns]
 ) -> dict[str, Any]:
-    """The model's own window with a sink against the longest without one, the same takes paired."""
-    short = max(i for i, row in enumerate(windows) if row["sink"] and row["window"] <= config.window)
+    """The model's own window, or the shortest there is, with a sink against the longest without one."""
+    with_sink = [i for i, row in enumerate(windows) if row["sink"]]
+    short = max([i for i in with_sink if windows[i]["window"] <= config.window], default=with_sink[0])
     long = max(i for i, row in enumerate(windows) if not row["sink"])
     return {
         "windows": [windows[short]["window"], windows[long]["window"]],

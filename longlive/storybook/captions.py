@@ -110,6 +110,15 @@ ACTION_WORDS = {
         "is spinning",
         "spins round and round",
     ),
+    "float": (
+        "floats",
+        "floats in the air",
+        "flies",
+        "hovers",
+        "is floating",
+        "hangs in the air",
+        "levitates",
+    ),
     "pulse": ("grows and shrinks", "pulses", "swells", "breathes", "gets bigger and smaller", "is pulsing"),
 }
 ACTION_PARTICIPLES = {
@@ -118,7 +127,24 @@ ACTION_PARTICIPLES = {
     "right": ("walking right", "moving right", "going to the right"),
     "jump": ("jumping", "hopping", "bouncing"),
     "spin": ("spinning", "rotating", "twirling"),
+    "float": ("floating", "flying", "hovering", "floating in the air"),
     "pulse": ("growing and shrinking", "pulsing", "breathing"),
+}
+WEATHER_WORDS = {
+    "clear": ("in fine weather", "in clear weather", "without a cloud"),
+    "rain": ("in the rain", "while it rains", "as rain falls", "in rainy weather", "when it is raining"),
+    "snow": (
+        "while it snows",
+        "as snowflakes fall",
+        "under falling snowflakes",
+        "in a snowfall",
+        "when it is snowing",
+    ),
+}
+WEATHER_NOUNS = {
+    "clear": ("fine weather", "clear weather"),
+    "rain": ("rain", "rainy", "raining"),
+    "snow": ("snowflakes", "snowing", "snowfall"),
 }
 VAGUE_WALK = ("walks", "is walking", "strolls", "goes for a walk", "runs", "moves")
 ADJECTIVES = (
@@ -189,7 +215,10 @@ def known_words() -> tuple[str, ...]:
 
 
 def _all_phrases() -> Iterator[str]:
-    for table in (COLOUR_WORDS, SHAPE_WORDS, PLACE_WORDS, PLACE_NOUNS, ACTION_WORDS, ACTION_PARTICIPLES):
+    for table in (COLOUR_WORDS, SHAPE_WORDS, PLACE_WORDS, PLACE_NOUNS, WEATHER_WORDS, WEATHER_NOUNS):
+        for phrases in table.values():
+            yield from phrases
+    for table in (ACTION_WORDS, ACTION_PARTICIPLES):
         for phrases in table.values():
             yield from phrases
     yield from (*VAGUE_WALK, *ADJECTIVES, *OPENINGS, *ENDINGS, *SUBJECT_WORDS)
@@ -212,9 +241,10 @@ def _all_phrases() -> Iterator[str]:
 
 
 def plain_caption(scene: Scene) -> str:
-    """The shortest whole sentence: ``a red ball jumps on a green meadow``."""
+    """The shortest whole sentence: ``a red ball jumps on a green meadow in the rain``."""
     action, place = ACTION_WORDS[scene.action][0], PLACE_WORDS[scene.setting][0]
-    return f"{_article(scene.colour)} {scene.colour} {scene.shape} {action} {place}"
+    weather = "" if scene.weather == "clear" else WEATHER_WORDS[scene.weather][0]
+    return _join(_article(scene.colour), scene.colour, scene.shape, action, place, weather)
 
 
 def caption(scene: Scene, rng: np.random.Generator, *, complete: bool = False) -> str:
@@ -257,9 +287,20 @@ def brief_caption(scene: Scene, rng: np.random.Generator) -> str:
 class _Parts:
     """The words chosen for a scene, before they are put in order."""
 
-    def __init__(self, colour: str, shape: str, place: str, noun: str, verb: str, participle: str) -> None:
+    def __init__(
+        self,
+        colour: str,
+        shape: str,
+        place: str,
+        noun: str,
+        verb: str,
+        participle: str,
+        weather: str,
+        weather_noun: str,
+    ) -> None:
         self.colour, self.shape, self.place, self.noun = colour, shape, place, noun
         self.verb, self.participle = verb, participle
+        self.weather, self.weather_noun = weather, weather_noun
 
     def sentence(self, rng: np.random.Generator) -> str:
         adjective = _pick(ADJECTIVES, rng) if rng.random() < 0.2 else ""
@@ -279,10 +320,18 @@ class _Parts:
             else _join(subject, self.place),
             _join("there is", subject, self.place, "and it" if self.verb else "", self.verb),
         ]
-        return forms[rng.choice(len(forms), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1])]
+        told = forms[rng.choice(len(forms), p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1])]
+        return (
+            f"{self.weather}, {told}" if self.weather and rng.random() < 0.25 else _join(told, self.weather)
+        )
 
     def keywords(self, rng: np.random.Generator) -> str:
-        words = [_join(self.colour, self.shape), self.participle or self.verb, self.noun]
+        words = [
+            _join(self.colour, self.shape),
+            self.participle or self.verb,
+            self.noun,
+            self.weather_noun,
+        ]
         order = rng.permutation(len(words))
         return (", " if rng.random() < 0.5 else " ").join(words[i] for i in order if words[i])
 
@@ -297,6 +346,7 @@ def _parts(scene: Scene, rng: np.random.Generator, complete: bool) -> _Parts:
     if scene.action == "right" and not kept(0.2):
         verb, participle = _pick(VAGUE_WALK, rng), "walking"
     has_place = kept(0.05)
+    has_weather = scene.weather != "clear" or rng.random() < 0.15
     return _Parts(
         _pick(COLOUR_WORDS[scene.colour], rng) if kept(0.04) else "",
         _pick(SHAPE_WORDS[scene.shape], rng) if kept(0.04) else _pick(SUBJECT_WORDS, rng),
@@ -304,6 +354,8 @@ def _parts(scene: Scene, rng: np.random.Generator, complete: bool) -> _Parts:
         _pick(PLACE_NOUNS[scene.setting], rng) if has_place else "",
         verb,
         participle,
+        _pick(WEATHER_WORDS[scene.weather], rng) if has_weather else "",
+        _pick(WEATHER_NOUNS[scene.weather], rng) if has_weather else "",
     )
 
 

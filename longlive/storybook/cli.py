@@ -23,10 +23,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="where the release goes (default: FOLDER/release)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--codec-steps", type=int, default=2200)
-    parser.add_argument("--shards", type=int, default=110, help="of 40 clips each")
-    parser.add_argument("--generator-steps", type=int, default=1200)
-    parser.add_argument("--decoder-steps", type=int, default=440)
+    parser.add_argument("--codec-steps", type=int, default=3200)
+    parser.add_argument("--shards", type=int, default=80, help="of 40 clips each")
+    parser.add_argument("--generator-steps", type=int, default=2000)
+    parser.add_argument("--decoder-steps", type=int, default=420)
 
 
 def run_train(args: argparse.Namespace) -> int:

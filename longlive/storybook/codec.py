@@ -21,15 +21,15 @@ from torch import Tensor
 from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
 from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
 from longlive.storybook.workers import average_gradients
-from longlive.storybook.world import WIDTH, draw_story, random_scene
+from longlive.storybook.world import HEIGHT, WIDTH, draw_story, random_scene
 
-LATENT_CHANNELS = 16
-LATENT_NOISE = {"codec": 0.10, "decoder": 0.05}
+LATENT_CHANNELS = 32
+LATENT_NOISE = {"codec": 0.08, "decoder": 0.05}
 CROP = 48
 
 
 def new_codec() -> AutoencoderKLWan:
-    """An untrained codec: 4 x 8 x 8 pixels to 16 numbers, as Wan 2.1's."""
+    """An untrained codec: 4 x 8 x 8 pixels to 32 numbers."""
     return AutoencoderKLWan(
         base_dim=16,
         decoder_base_dim=24,
@@ -49,7 +49,7 @@ def new_codec() -> AutoencoderKLWan:
 
 
 def encode_clip(codec: AutoencoderKLWan, pictures: Tensor) -> Tensor:
-    """Raw latents (B, 16, 1 + N, H/8, W/8) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
+    """Raw latents (B, 32, 1 + N, H/8, W/8) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
 
     The same numbers as ``codec.encode``: the first picture alone, then all the others in one pass.
     """
@@ -81,7 +81,7 @@ def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, cr
         clip = draw_story(scenes, rng, start_x=x)
         if crop:
             left = int(np.clip(round((x - CROP / 2 + rng.uniform(-14, 14)) / 8) * 8, 0, WIDTH - CROP))
-            top = int(rng.integers(0, 3)) * 8
+            top = int(rng.integers(0, (HEIGHT - CROP) // 8 + 1)) * 8
             clip = clip[:, :, top : top + CROP, left : left + CROP]
         clips.append(clip)
     return torch.stack(clips).transpose(1, 2).float() / 127.5 - 1
@@ -159,9 +159,9 @@ class _Fit:
 
     def _pictures(self, step: int) -> Tensor:
         rng = np.random.default_rng([self.seed, 1, step, self.rank])
-        if step < 0.75 * self.steps and step % 4 != 0:
+        if step < 0.85 * self.steps and step % 4 != 0:
             return random_pictures(self.batch, (9, 17)[step % 2], rng, crop=True)
-        return random_pictures(self.batch // 2, (13, 25)[step // 4 % 2], rng, crop=False)
+        return random_pictures(max(1, self.batch // 3), (13, 25)[step // 4 % 2], rng, crop=False)
 
     def _step(self, pictures: Tensor) -> dict[str, float]:
         with torch.autocast("cpu", torch.bfloat16):
@@ -171,7 +171,7 @@ class _Fit:
             decoded = decode_clip(self.codec, latents + blur).float()
         error = decoded - pictures
         square = error.square().mean()
-        loss = error.abs().mean() + 2 * square + 1e-3 * (latents.float().square().mean() - 1).abs()
+        loss = error.abs().mean() + 6 * square + 1e-3 * (latents.float().square().mean() - 1).abs()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.codec.parameters())

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.storybook.codec import encode_clip
+from longlive.storybook.weather import WEATHERS
 from longlive.storybook.world import (
     ACTIONS,
     COLOURS,
@@ -34,6 +35,7 @@ CHUNK = 3
 NUM_CHUNKS = 7
 SHARD_CLIPS = 40
 TURNS = (0, 2, 3, 4, 5, 6)
+TURN_KINDS = {"action": 0.58, "setting": 0.12, "weather": 0.10, "colour": 0.08, "shape": 0.05, "all": 0.07}
 TURN_SHARES = (0.40, 0.10, 0.10, 0.12, 0.14, 0.14)
 
 
@@ -48,8 +50,8 @@ class Clips:
 
     Attributes:
         turn: the chunk at which the second scene begins; 0 if there is only one.
-        latents: raw, (N, 21, 16, 8, 12), float16.
-        weights: of the loss per latent cell, (N, 21, 8, 12): the subject's cells count more.
+        latents: raw, (N, 21, 32, 10, 16), float16.
+        weights: of the loss per latent cell, (N, 21, 10, 16): the subject's cells count more.
         scenes: per clip one or two scenes.
     """
 
@@ -62,13 +64,13 @@ class Clips:
 def random_turn(scene: Scene, rng: np.random.Generator) -> Scene:
     """Another scene to turn to: mostly another action, sometimes another look or place as well."""
     while True:
-        kind = rng.choice(["action", "setting", "colour", "shape", "all"], p=[0.62, 0.14, 0.1, 0.06, 0.08])
+        kind = rng.choice(list(TURN_KINDS), p=list(TURN_KINDS.values()))
         if kind == "all":
             turned = random_scene(rng)
         elif kind == "action":
             turned = replace(scene, action=ACTIONS[rng.integers(len(ACTIONS))])
         else:
-            values = {"setting": SETTINGS, "colour": COLOURS, "shape": SHAPES}[kind]
+            values = {"setting": SETTINGS, "colour": COLOURS, "shape": SHAPES, "weather": WEATHERS}[kind]
             turned = replace(scene, **{str(kind): values[rng.integers(len(values))]})  # type: ignore[arg-type]
         if turned.attributes != scene.attributes and not is_held_out(turned):
             return turned

@@ -30,18 +30,20 @@ from longlive.storybook.world import (
     COLOURS,
     SETTINGS,
     SHAPES,
+    WEATHER_SHARES,
     Scene,
     draw_story,
     is_held_out,
     random_scene,
 )
 
-ATTRIBUTES = ("setting", "shape", "colour", "action")
+ATTRIBUTES = ("setting", "shape", "colour", "action", "weather")
 CHANCE = {
     "setting": 1 / len(SETTINGS),
     "shape": 1 / len(SHAPES),
     "colour": 1 / len(COLOURS),
     "action": 1 / len(ACTIONS),
+    "weather": max(WEATHER_SHARES),
 }
 SWITCH_CHUNK, NUM_CHUNKS = 5, 9
 SKIPPED_FRAMES = 9
@@ -209,8 +211,8 @@ def _tell_group(models: ModelBundle, group: Group) -> Outcome:
 
 
 def _read_after(pictures: Tensor) -> Reading:
-    """Read what is seen up to three seconds after a switch, but for its first chunk."""
-    return read(pictures[12:48])
+    """Read what is seen within 2.25 seconds after a switch, but for its first chunk."""
+    return read(pictures[12:36])
 
 
 def _true_story(vae: AutoencoderKLWan, trial: Trial, seed: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ one clean pass leaves it in the cache for the chunks after it, with gradients th
 Where the clip's story turns, the cache is rebuilt under the new caption, as at a soft switch of the prompt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ def storybook_config() -> ModelConfig:
         sink=3,
         positions="relative",
         text_len=TEXT_LEN,
-        display_scale=4,
+        display_scale=3,
     )
 
 
@@ -107,7 +107,7 @@ def draw_batch(clips: Clips, size: int, scale: tuple[Tensor, Tensor], rng: np.ra
 
 def _caption_of_turn(story: tuple[Scene, ...], rng: np.random.Generator) -> str:
     before, after = story
-    only_action = before.attributes[:3] == after.attributes[:3]
+    only_action = replace(before, action=after.action) == after
     return brief_caption(after, rng) if only_action and rng.random() < 0.35 else caption(after, rng)
 
 
@@ -165,7 +165,7 @@ def train_generator(
     steps: int,
     rank: int = 0,
     num_workers: int = 1,
-    batch: int = 16,
+    batch: int = 10,
     seed: int = 0,
     lr: float = 3e-3,
     shards: Path | None = None,
@@ -206,7 +206,7 @@ def new_optimizer(model: Storyteller, lr: float) -> MuonAdamW:
 
 
 def latent_scale(folder: Path) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the codec's raw latents, (16, 1, 1) each."""
+    """Mean and standard deviation of the codec's raw latents, (32, 1, 1) each."""
     config = AutoencoderKLWan.load_config(folder / "vae")
     mean, std = (torch.tensor(config[name]).view(-1, 1, 1) for name in ("latents_mean", "latents_std"))
     return mean, std

@@ -1,8 +1,9 @@
-"""Reads setting, colour, shape, action and the number of subjects off pictures alone; no trained network.
+"""Reads setting, weather, colour, shape, action and the number of subjects off pictures; no trained network.
 
 It knows the world's empty settings, palette and outlines, and nothing of what was asked for.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longlive.storybook.weather import WEATHERS, tinted
 from longlive.storybook.world import (
     COLOURS,
+    FLOAT_HEIGHT,
+    GROUND_Y,
     HEIGHT,
     PALETTE,
     PULSE_SIZE,
@@ -28,7 +32,9 @@ from longlive.storybook.world import (
 )
 
 SUBJECT_CONTRAST = 0.30
-SMALLEST_SUBJECT = 60
+SMALLEST_SUBJECT = 100
+SMALLEST_FOOT = 5
+FALLING = 0.005
 SECOND_SUBJECT = 0.2
 CANONICAL = 24
 NUM_ANGLES = 24
@@ -42,16 +48,17 @@ class Reading:
     shape: str
     colour: str
     action: str
+    weather: str
     has_one_subject: bool
 
     @property
-    def attributes(self) -> tuple[str, str, str, str]:
-        """(setting, shape, colour, action)."""
-        return self.setting, self.shape, self.colour, self.action
+    def attributes(self) -> tuple[str, str, str, str, str]:
+        """(setting, shape, colour, action, weather)."""
+        return self.setting, self.shape, self.colour, self.action, self.weather
 
 
 @dataclass(frozen=True)
-class _Track:
+class Track:
     """The subject in each picture: its mask, centre (pixels), area, lowest row and turn (radians)."""
 
     masks: Tensor
@@ -66,32 +73,39 @@ def read(pictures: Tensor) -> Reading:
     """Read some pictures, at least 8.
 
     Args:
-        pictures: uint8 or float in [0, 255], (F, 3, 64, 96).
+        pictures: uint8 or float in [0, 255], (F, 3, 80, 128).
     """
     values = pictures.float() / 255
-    setting, backdrop = _read_setting(values)
-    masks, counts = _subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
+    setting, weather, backdrop = read_setting(values)
+    masks, counts = find_subjects((values - backdrop).abs().sum(1) > SUBJECT_CONTRAST)
     seen = masks.flatten(1).sum(1) >= SMALLEST_SUBJECT
     has_one = bool((counts == 1).float().mean() >= 0.8)
     if seen.float().mean() < 0.5:
-        return Reading(setting, "", "", "", has_one)
-    track = _follow(values[seen], masks[seen])
-    return Reading(
-        setting, _read_shape(track), _read_colour(values[seen], track), _read_action(track), has_one
-    )
+        return Reading(setting, "", "", "", weather, has_one)
+    track = follow(values[seen], masks[seen])
+    shape, colour, action = read_shape(track), _read_colour(values[seen], track), _read_action(track)
+    return Reading(setting, shape, colour, action, weather, has_one)
 
 
-def _read_setting(values: Tensor) -> tuple[str, Tensor]:
+def read_setting(values: Tensor) -> tuple[str, str, Tensor]:
+    """The setting, the weather ("" if its light and its fall do not agree) and the empty backdrop of both."""
     still = values.median(0).values
-    best = min(SETTINGS, key=lambda name: float((still - _backdrop(name)).abs().sum(0).clamp(max=0.5).mean()))
-    return best, _backdrop(best)
+
+    def difference(pair: tuple[str, str]) -> float:
+        return float((still - _backdrop(*pair)).abs().sum(0).clamp(max=0.5).mean())
+
+    setting, weather = min(itertools.product(SETTINGS, WEATHERS), key=difference)
+    top = values[:, :, : HEIGHT // 8]
+    is_falling = float((top[4:] - top[:-4]).abs().mean()) > FALLING  # a codec flickers in fours
+    return setting, weather if is_falling == (weather != "clear") else "", _backdrop(setting, weather)
 
 
-def _backdrop(setting: str) -> Tensor:
-    return backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand"))
+@lru_cache(maxsize=len(SETTINGS) * len(WEATHERS))
+def _backdrop(setting: str, weather: str) -> Tensor:
+    return tinted(backdrop_of(Scene(setting, SHAPES[0], COLOURS[0], "stand")), weather)
 
 
-def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
+def find_subjects(different: Tensor) -> tuple[Tensor, Tensor]:
     """The largest connected region of each picture (F, H, W), and how many regions have a subject's size."""
     labels = _components(different)
     masks, counts = [], []
@@ -105,13 +119,17 @@ def _subjects(different: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _components(mask: Tensor) -> Tensor:
-    """Number the connected regions of (F, H, W), left and right sides joined; 0 is background."""
-    first = torch.arange(1, mask[0].numel() + 1).view(1, *mask.shape[1:]).float()
-    labels = first * mask
+    """Number the connected regions of (F, H, W), left and right sides joined; 0 is background.
+
+    Regions are cells of 2 x 2 pixels, at least half of them different: an eighth of the work, and a raindrop
+    between a subject and its shadow joins them seldom.
+    """
+    coarse = (F.avg_pool2d(mask[:, None].float(), 2)[:, 0] >= 0.5).float()
+    labels = torch.arange(1, coarse[0].numel() + 1).view(1, *coarse.shape[1:]).float() * coarse
     while True:
-        grown = F.max_pool2d(_wrapped_values(labels), 3, 1)[:, 0] * mask
+        grown = F.max_pool2d(_wrapped_values(labels), 3, 1)[:, 0] * coarse
         if torch.equal(grown, labels):
-            return labels.long()
+            return (F.interpolate(labels[:, None], scale_factor=2)[:, 0] * mask).long()
         labels = grown
 
 
@@ -119,7 +137,8 @@ def _wrapped_values(values: Tensor) -> Tensor:
     return F.pad(F.pad(values[:, None], (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
 
 
-def _follow(values: Tensor, masks: Tensor) -> _Track:
+def follow(values: Tensor, masks: Tensor) -> Track:
+    """Where the subject is in pictures (F, 3, H, W), in [0, 1], in which ``masks`` (F, H, W) show it."""
     weight = masks.float()
     area = weight.sum((1, 2))
     angle = 2 * math.pi * (torch.arange(WIDTH) + 0.5) / WIDTH
@@ -127,8 +146,8 @@ def _follow(values: Tensor, masks: Tensor) -> _Track:
     x = torch.atan2((columns * angle.sin()).sum(1), (columns * angle.cos()).sum(1)) * WIDTH / (2 * math.pi)
     rows = torch.arange(HEIGHT) + 0.5
     y = (weight.sum(2) * rows).sum(1) / area
-    foot = (rows * (weight.sum(2) >= 2)).amax(1)
-    return _Track(masks, x.numpy(), y.numpy(), area.numpy(), foot.numpy(), _turns(values, x, y, area))
+    foot = (rows * (weight.sum(2) >= SMALLEST_FOOT)).amax(1)
+    return Track(masks, x.numpy(), y.numpy(), area.numpy(), foot.numpy(), _turns(values, x, y, area))
 
 
 def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
@@ -143,22 +162,24 @@ def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
     return torch.atan2((weight * u).sum((1, 2)) / total, -(weight * v).sum((1, 2)) / total).numpy()
 
 
-def _read_colour(values: Tensor, track: _Track) -> str:
+def _read_colour(values: Tensor, track: Track) -> str:
     pixels = values.permute(0, 2, 3, 1)[track.masks]
     bright, dark = pixels.amax(1), pixels.amin(1)
     vivid = pixels[(bright - dark > 0.35 * bright) & (bright > 0.3)]
     if len(vivid) < 10:
         return ""
     palette = torch.tensor([PALETTE[colour] for colour in COLOURS])
-    near = (_chroma(vivid)[:, None] - _chroma(palette)[None]).square().sum(2).argmin(1)
+    near = (chroma(vivid)[:, None] - chroma(palette)[None]).square().sum(2).argmin(1)
     return COLOURS[int(near.bincount(minlength=len(COLOURS)).argmax())]
 
 
-def _chroma(colours: Tensor) -> Tensor:
+def chroma(colours: Tensor) -> Tensor:
+    """Colours (N, 3) at length 1, so that light and shade do not count."""
     return colours / colours.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def _read_shape(track: _Track) -> str:
+def read_shape(track: Track) -> str:
+    """The shape whose outline, at any angle, overlaps best with the subject's."""
     chosen = np.linspace(0, len(track.area) - 1, min(12, len(track.area))).astype(int)
     crops = torch.stack(
         [_canonical(track.masks[i].float(), track.x[i], track.y[i], track.area[i]) for i in chosen]
@@ -203,7 +224,7 @@ def _templates() -> Tensor:
     return torch.stack(shapes)
 
 
-def _read_action(track: _Track) -> str:
+def _read_action(track: Track) -> str:
     steps = (np.diff(track.x) + WIDTH / 2) % WIDTH - WIDTH / 2
     speed = float(np.median(steps))
     if abs(speed) > 0.4 * WALK_SPEED:
@@ -214,5 +235,7 @@ def _read_action(track: _Track) -> str:
     low, high = np.quantile(track.area, [0.1, 0.9])
     if high / low > (1 + 0.45 * PULSE_SIZE) / (1 - 0.45 * PULSE_SIZE):
         return "pulse"
-    low, high = np.quantile(track.foot, [0.1, 0.9])
-    return "jump" if high - low > 6 else "stand"
+    high, low = np.quantile(track.foot, [0.1, 0.9])
+    if low < GROUND_Y - 0.4 * FLOAT_HEIGHT:
+        return "float"
+    return "jump" if low - high > 8 else "stand"

@@ -15,8 +15,8 @@ from longlive.storybook.vocabulary import tokenizer_of
 
 ABOUT = (
     "A picture book that draws itself: a ball, cube, star or cat in red, orange, yellow, green, blue or "
-    "purple stands, walks left or right, jumps, spins, or grows and shrinks on a meadow, at the beach, in "
-    "the desert, in a night forest or in the snow."
+    "purple stands, walks left or right, jumps, spins, floats, or grows and shrinks on a meadow, at the "
+    "beach, in the desert, in a night forest or in the snow, in fine weather, in rain or while it snows."
 )
 STORIES = (
     Story(
@@ -24,7 +24,7 @@ STORIES = (
         (
             (0.0, "a red ball stands on a green meadow"),
             (5.0, "the red ball jumps on a green meadow"),
-            (10.0, "the red ball walks right on a green meadow"),
+            (10.0, "the red ball walks right on a green meadow in the rain"),
         ),
     ),
     Story(
@@ -32,7 +32,7 @@ STORIES = (
         (
             (0.0, "a blue cat walks left in a night forest"),
             (6.0, "the blue cat spins in a night forest"),
-            (12.0, "the blue cat jumps in a night forest"),
+            (12.0, "the blue cat floats in a night forest while it snows"),
         ),
     ),
     Story(
@@ -44,7 +44,10 @@ STORIES = (
     ),
     Story(
         "Winter cube",
-        ((0.0, "an orange cube jumps in the snow"), (6.0, "the orange cube stands still in the snow")),
+        (
+            (0.0, "an orange cube jumps in the snow while it snows"),
+            (6.0, "the orange cube stands still in the snow"),
+        ),
     ),
     Story(
         "Round the world",

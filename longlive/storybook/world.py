@@ -1,8 +1,8 @@
 """The picture-book world: one subject, drawn by signed distances, that acts in front of a painted setting.
 
-A *story* is a list of scenes. A scene is (setting, shape, colour, action) and lasts some pictures; the
-subject's place, turn and size carry over from scene to scene, and whatever a new scene changes besides the
-action fades over ``FADE_FRAMES``. x is a torus, so the subject is never lost.
+A *story* is a list of scenes. A scene is (setting, shape, colour, action, weather) and lasts some pictures;
+the subject's place, turn and size carry over from scene to scene, and whatever a new scene changes besides
+the action fades over ``FADE_FRAMES``. x is a torus, so the subject is never lost.
 """
 
 import math
@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 
 from longlive.storybook.scenery import paint_setting
+from longlive.storybook.weather import WEATHERS, add_weather
 
-HEIGHT, WIDTH, FPS = 64, 96, 16
+HEIGHT, WIDTH, FPS = 80, 128, 16
 FADE_FRAMES = 12
 
 SETTINGS = ("meadow", "beach", "desert", "night", "snow")
 SHAPES = ("ball", "cube", "star", "cat")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
-ACTIONS = ("stand", "left", "right", "jump", "spin", "pulse")
+ACTIONS = ("stand", "left", "right", "jump", "spin", "pulse", "float")
+
+WEATHER_SHARES = (0.5, 0.25, 0.25)
 
 PALETTE = {
     "red": (0.90, 0.13, 0.16),
@@ -33,14 +36,15 @@ PALETTE = {
 }
 OUTLINE = (0.13, 0.10, 0.16)
 
-START_X = (34.0, 62.0)
-RADIUS = 13.0
-GROUND_Y = 52.0
-WALK_SPEED = 1.5
-JUMP_PERIOD, JUMP_HEIGHT = 16, 17.0
+START_X = (46.0, 82.0)
+RADIUS = 17.0
+GROUND_Y = 65.0
+WALK_SPEED = 1.75
+JUMP_PERIOD, JUMP_HEIGHT = 24, 20.0
 SPIN_PERIOD = 24
-PULSE_PERIOD, PULSE_SIZE = 24, 0.32
-BOX = 52
+PULSE_PERIOD, PULSE_SIZE = 24, 0.30
+FLOAT_PERIOD, FLOAT_HEIGHT, FLOAT_SWING, FLOAT_RISE = 24, 17.0, 3.0, 2.0
+BOX = 68
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,12 @@ class Scene:
     shape: str
     colour: str
     action: str
+    weather: str = "clear"
 
     @property
-    def attributes(self) -> tuple[str, str, str, str]:
-        """(setting, shape, colour, action)."""
-        return self.setting, self.shape, self.colour, self.action
+    def attributes(self) -> tuple[str, str, str, str, str]:
+        """(setting, shape, colour, action, weather)."""
+        return self.setting, self.shape, self.colour, self.action, self.weather
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,14 @@ class Motion:
 
 def is_held_out(scene: Scene) -> bool:
     """Whether this combination of attributes is kept from training (one in ten), to test composition."""
-    setting, shape, colour, action = scene.attributes
+    setting, shape, colour, action, weather = scene.attributes
     code = (
         SETTINGS.index(setting) * 7
         + SHAPES.index(shape) * 3
         + COLOURS.index(colour) * 5
         + ACTIONS.index(action) * 11
         + SHAPES.index(shape) * ACTIONS.index(action)
+        + WEATHERS.index(weather) * 3
     )
     return code % 10 == 4
 
@@ -90,6 +96,7 @@ def random_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
             SHAPES[rng.integers(len(SHAPES))],
             COLOURS[rng.integers(len(COLOURS))],
             ACTIONS[rng.integers(len(ACTIONS))],
+            str(rng.choice(WEATHERS, p=WEATHER_SHARES)),
         )
         if is_held_out(scene) == held_out:
             return scene
@@ -118,8 +125,8 @@ def story_motion(scenes: list[tuple[Scene, int]], start_x: float) -> Motion:
 
 
 def subject_cells(motion: Motion) -> np.ndarray:
-    """Which 8 x 8 cells the subject touches in each picture: bool (F, 8, 12)."""
-    reach = RADIUS * motion.size[:, None] * 1.25 + 4
+    """Which 8 x 8 cells the subject touches in each picture: bool (F, 10, 16)."""
+    reach = RADIUS * motion.size[:, None] * 1.3 + 4
     across = np.abs((np.arange(4, WIDTH, 8)[None] - motion.x[:, None] + WIDTH / 2) % WIDTH - WIDTH / 2)
     centre = GROUND_Y - RADIUS * motion.size - motion.lift
     down = np.abs(np.arange(4, HEIGHT, 8)[None] - centre[:, None])
@@ -142,16 +149,21 @@ def _pulse(size: float, frame: int) -> float:
 def _lift(action: str, frame: int, lift: float) -> float:
     if action == "jump":
         phase = ((frame + 1) % JUMP_PERIOD) / JUMP_PERIOD
-        return 4 * JUMP_HEIGHT * phase * (1 - phase)
-    if action in ("left", "right"):
-        return 1.5 * abs(math.sin(2 * math.pi * (frame + 1) / 12))
-    return max(0.0, lift - 4.0)
+        target = 4 * JUMP_HEIGHT * phase * (1 - phase)
+    elif action == "float":
+        target = FLOAT_HEIGHT + FLOAT_SWING * math.sin(2 * math.pi * (frame + 1) / FLOAT_PERIOD)
+        return lift + float(np.clip(target - lift, -FLOAT_RISE, FLOAT_RISE))
+    elif action in ("left", "right"):
+        target = 2.0 * abs(math.sin(2 * math.pi * (frame + 1) / 12))
+    else:
+        target = 0.0
+    return lift + float(np.clip(target - lift, -4.0, 4.0))
 
 
 def draw_story(
     scenes: list[tuple[Scene, int]], rng: np.random.Generator, *, start_x: float | None = None
 ) -> Tensor:
-    """Pictures of a story: uint8 (F, 3, 64, 96), RGB.
+    """Pictures of a story: uint8 (F, 3, 80, 128), RGB.
 
     Args:
         scenes: (scene, number of pictures) in order.
@@ -171,6 +183,7 @@ def draw_story(
         return values[now] * weight + values[before] * (1 - weight)
 
     pictures = faded(backdrop)
+    add_weather(pictures, faded(torch.eye(len(WEATHERS))[[WEATHERS.index(s.weather) for s, _ in scenes]]))
     _draw_subject(pictures, motion, faded(colour), faded(shape))
     return (pictures.clamp_(0, 1) * 255).round_().to(torch.uint8)
 
@@ -182,7 +195,7 @@ def _fade(scene_index: int, num_frames: int) -> np.ndarray:
 
 
 def backdrop_of(scene: Scene) -> Tensor:
-    """The empty setting, float (3, 64, 96) in [0, 1]."""
+    """The empty setting in fine weather, float (3, 80, 128) in [0, 1]."""
     return _backdrop(scene.setting)
 
 
@@ -207,8 +220,8 @@ def _draw_subject(pictures: Tensor, motion: Motion, colour: Tensor, shape: Tenso
     box = pictures.gather(3, index)
     u = (left[:, None] + torch.arange(BOX) + 0.5 - x[:, None])[:, None, :]
     rows = torch.arange(HEIGHT) + 0.5
-    shadow_width = radius * (0.95 - 0.012 * lift)
-    shadow = (u / shadow_width[:, None, None]) ** 2 + ((rows[None, :, None] - GROUND_Y) / 3.2) ** 2
+    shadow_width = radius * (0.95 - 0.02 * lift)
+    shadow = (u / shadow_width[:, None, None]) ** 2 + ((rows[None, :, None] - GROUND_Y) / 4.0) ** 2
     box *= 1 - 0.38 * (1 - shadow).clamp(0, 0.4)[:, None] / 0.4
     v = (rows[None] - centre_y[:, None])[:, :, None]
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
@@ -221,7 +234,7 @@ def _draw_subject(pictures: Tensor, motion: Motion, colour: Tensor, shape: Tenso
 
 def _standing_height(shape: Tensor) -> Tensor:
     """How far the centre stands above the ground, in radii."""
-    return shape @ torch.tensor([1.0, 0.90, 0.80, 0.95])
+    return shape @ torch.tensor([1.0, 0.90, 0.95, 0.95])
 
 
 def _paint_body(box: Tensor, a: Tensor, b: Tensor, scale: Tensor, colour: Tensor, shape: Tensor) -> None:
@@ -234,7 +247,7 @@ def _paint_body(box: Tensor, a: Tensor, b: Tensor, scale: Tensor, colour: Tensor
     light = (1.0 - 0.22 * (a + b)).clamp(0.72, 1.25)[:, None]
     fill = (colour[:, :, None, None] * light).clamp(0, 1)
     _cover(box, (0.5 - distance).clamp(0, 1), torch.tensor(OUTLINE)[None, :, None, None])
-    _cover(box, (-1.1 - distance).clamp(0, 1), fill)
+    _cover(box, (-1.3 - distance).clamp(0, 1), fill)
 
 
 def _paint_face(box: Tensor, a: Tensor, b: Tensor, scale: Tensor, facing: Tensor) -> None:
@@ -243,9 +256,9 @@ def _paint_face(box: Tensor, a: Tensor, b: Tensor, scale: Tensor, facing: Tensor
     for side in (-1, 1):
         centre_a, centre_b = shift + 0.30 * side, -0.16
         eye = ((a - centre_a) ** 2 + ((b - centre_b) * 0.85) ** 2).sqrt()
-        _cover(box, ((0.215 - eye) * scale + 0.5).clamp(0, 1), white)
+        _cover(box, ((0.235 - eye) * scale + 0.5).clamp(0, 1), white)
         pupil = ((a - centre_a - 0.08 * facing) ** 2 + (b - centre_b - 0.02) ** 2).sqrt()
-        _cover(box, ((0.115 - pupil) * scale + 0.5).clamp(0, 1), dark)
+        _cover(box, ((0.125 - pupil) * scale + 0.5).clamp(0, 1), dark)
     smile = (((a - shift) ** 2 + (b - 0.08) ** 2).sqrt() - 0.30).abs()
     mouth = torch.where(b > 0.20, smile, torch.ones_like(smile))
     _cover(box, ((0.055 - mouth) * scale + 0.5).clamp(0, 1), dark)

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -35,8 +36,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The last good one, if there is any."""
-        whole = sorted(path for path in self.folder.glob("step-*") if path.suffix != PARTIAL)
-        return whole[-1] if whole else None
+        return next(reversed(self._whole()), None)
 
     def save(
         self, step: int, facts: Mapping[str, Any], learners: Mapping[str, Learner], own: Streams
@@ -55,7 +55,8 @@ class Checkpoints:
         fault = ""
         try:
             if self._processes.is_main:
-                shutil.rmtree(partial, ignore_errors=True)
+                for half in self.folder.glob(f"step-*{PARTIAL}"):
+                    shutil.rmtree(half)
                 partial.mkdir(parents=True)
         except OSError as error:
             fault = str(error)
@@ -68,7 +69,7 @@ class Checkpoints:
         if self._processes.is_main:
             shutil.rmtree(path, ignore_errors=True)
             partial.rename(path)
-            for old in sorted(self.folder.glob("step-*"))[: -self._keep]:
+            for old in self._whole()[: -self._keep]:
                 shutil.rmtree(old)
         self._processes.wait()
         return path
@@ -85,12 +86,15 @@ class Checkpoints:
         _check_same(path, found, facts)
         try:
             self._read_learners(path, learners)
-            streams = {number: _load(path / STREAM.format(number)) for number in own}
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+            streams = {number: _load(path / STREAM.format(number), self._processes.device) for number in own}
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise CheckpointError(
                 f"{path} is broken: {error}. Remove it, and the run goes on from the one before."
             ) from error
         return int(found["step"]), streams
+
+    def _whole(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if path.suffix != PARTIAL)
 
     def _write(
         self, partial: Path, facts: dict[str, Any], learners: Mapping[str, Learner], own: Streams
@@ -157,5 +161,5 @@ def _check_same(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) 
             )
 
 
-def _load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _load(path: Path, device: torch.device | str = "cpu") -> Any:
+    return torch.load(path, map_location=device, weights_only=True)

@@ -1,6 +1,8 @@
 """``python -m longlive train teacher | init | dmd | streaming`` and ``python -m longlive merge-lora``."""
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -40,6 +42,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train a stage, or say what it would take."""
     recipe = read_recipe(args)
+    if args.dry_run:
+        return _tell_plan(recipe, args)
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         return _start(args.processes)
     import torch
@@ -52,6 +56,8 @@ def run_train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
+    if processes.is_main:
+        _tell_memory(recipe, args.what, processes.count)
     stage = new_stage(args.what, recipe, processes, folder=folder)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
@@ -98,6 +104,22 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
         changes["run.steps"] = str(args.steps)
     recipe = Recipe.read(args.config, args.what, changes)
     return recipe.as_released() if args.as_released else recipe
+
+
+def _tell_plan(recipe: Recipe, args: argparse.Namespace) -> int:
+    from longlive.training.plan import plan, told
+
+    planned = plan(recipe, args.what)
+    sys.stdout.write((json.dumps(planned) if args.json else told(planned)) + "\n")
+    return 0
+
+
+def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
+    """What the run is about to take, before it starts."""
+    from longlive.training.plan import plan, told
+
+    run = dataclasses.replace(recipe.run, processes=count)
+    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
 
 
 def _start(count: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longlive.errors import ConfigError
 from longlive.training.processes import Processes
 from longlive.training.recipe import LearnerOptions, Run
 
@@ -111,6 +112,9 @@ class Learner:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         options = self.options
         if options.optimizer == "muon":
+            if self.is_sharded:
+                rule = "it needs whole matrices, and run.shard cuts them"
+                raise ConfigError("optimizer", "muon", rule, "Use adamw, or run.shard = false.")
             from longlive.storybook.optimizer import MuonAdamW
 
             return MuonAdamW(

@@ -6,6 +6,7 @@ of the feed-forward network. Files hold peft's names around ours; ``to_released`
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -97,7 +98,7 @@ def read_lora(path: str | Path) -> tuple[State, float]:
         else:
             lora = torch.load(path, map_location="cpu", weights_only=True)
             lora = lora.get(RELEASED_ENTRY, lora)
-    except (OSError, SafetensorError, RuntimeError, ValueError, AttributeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, AttributeError, UnpicklingError) as error:
         raise CheckpointError(f"{path} holds no readable LoRA: {error}. Fetch or train it again.") from error
     ranks = [len(tensor) for name, tensor in lora.items() if ".lora_A" in name]
     if not ranks:

@@ -66,6 +66,7 @@ class Run:
         precision: inside the models; parameters and losses are float32 in either case.
         checkpointing: keep no activations of the blocks; compute them again in the backward pass.
         shard: parameters, gradients and optimizer states are spread over the processes (FSDP2).
+        processes: for which the recipe is meant; ``--dry-run`` counts with it.
         generator_every: ``dmd`` and ``streaming`` train the generator at the steps divisible by it.
         log_every, sample_every, save_every: in steps; 0 for never (the last step is saved all the same).
         sample_latents: length of a sample video.
@@ -79,6 +80,7 @@ class Run:
     precision: Precision = "float32"
     checkpointing: bool = False
     shard: bool = False
+    processes: int = 1
     generator_every: int = 5
     log_every: int = 10
     sample_every: int = 0
@@ -88,7 +90,8 @@ class Run:
 
     def __post_init__(self) -> None:
         """Check each field; raise ConfigError naming field, value, rule and cure."""
-        for name in ("global_batch", "micro_batch", "generator_every", "log_every", "keep", "sample_latents"):
+        counts = "global_batch micro_batch processes generator_every log_every keep sample_latents"
+        for name in counts.split():
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), "it must be at least 1", "Correct it.")
         for name in ("steps", "seed", "sample_every", "save_every"):

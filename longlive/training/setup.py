@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from longlive.checkpoints import ModelBundle, load_models
+from longlive.checkpoints import ModelBundle, load_models, load_transformer, read_config
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
 from longlive.flow_matching import Timetable
+from longlive.hub import find_model
 from longlive.text import TextEncoder
 from longlive.training.clips import CleanClips, ShardedClips
 from longlive.training.distillation import Distillation, Stream
@@ -23,7 +25,7 @@ from longlive.training.scores import Scores
 from longlive.training.sharding import shard
 from longlive.training.stages import Stage
 from longlive.training.teaching import InitStage, TeacherStage
-from longlive.training.texts import same_encoder
+from longlive.training.texts import has_same_encoder
 from longlive.transformer import CausalWanTransformer
 
 CALLED = ("forward", "remember", "read_prompt")
@@ -42,14 +44,24 @@ def new_stage(
     Raises:
         ConfigError, CheckpointError: naming what is missing or does not fit.
     """
-    models = load_models(recipe.models.generator, device=processes.device)
+    models = _loaded(recipe.models.generator, recipe, processes)
     if name == "teacher":
         return _teacher_stage(recipe, models, processes, clips)
-    teacher = load_models(recipe.models.teacher, device=processes.device)
-    check_fits(models, teacher, recipe.models.teacher)
+    teacher = judge(recipe.models.teacher, models, recipe, processes)
     if name == "init":
         return _init_stage(recipe, models, teacher, processes, folder)
     return _distillation(recipe, models, teacher, processes)
+
+
+def _loaded(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
+    """A model in float32; one to be sharded waits in host memory, and goes to the GPU unit by unit."""
+    models = load_models(name, device="cpu" if recipe.run.shard else processes.device)
+    aside: tuple[nn.Module, ...] = (models.text_encoder.model, models.vae)
+    for module in aside:
+        module.to(processes.device)
+    if processes.device.type == "cuda" and not recipe.teaching.trains_text:
+        models.text_encoder.model.to(getattr(torch, recipe.run.precision))
+    return models
 
 
 def _teacher_stage(
@@ -72,39 +84,41 @@ def _teacher_stage(
 
 
 def _init_stage(
-    recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes, folder: Path
+    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes, folder: Path
 ) -> Stage:
     learners = {"generator": new_learner(models.transformer, recipe.generator, recipe, processes)}
-    prepare(teacher.transformer, recipe, processes)
+    prepare(teacher, recipe, processes)
     stage = InitStage(
         recipe=recipe,
         models=models,
-        scores=_scores(recipe, models, teacher.transformer, teacher.transformer),
+        scores=_scores(recipe, models, teacher, teacher),
         learners=learners,
         draws=_draws(recipe, processes),
         stream=StreamConfig.of(models.config, **recipe.stream),
         prompt_source=prompt_source(recipe),
-        score_reader=other_reader(models.text_encoder, teacher.text_encoder),
+        score_reader=other_reader(models, recipe, processes),
         folder=folder / "pairs",
     )
     stage.solve(processes)
     return stage
 
 
-def _distillation(recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes) -> Stage:
+def _distillation(
+    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes
+) -> Stage:
     critic = _critic(recipe, models, teacher, processes)
     learners = {
         "generator": new_learner(models.transformer, recipe.generator, recipe, processes),
         "critic": new_learner(critic, recipe.critic, recipe, processes),
     }
-    prepare(teacher.transformer, recipe, processes)
+    prepare(teacher, recipe, processes)
     return Distillation(
         recipe=recipe,
         models=models,
         stream=StreamConfig.of(models.config, **recipe.stream),
-        scores=_scores(recipe, models, teacher.transformer, critic),
+        scores=_scores(recipe, models, teacher, critic),
         learners=learners,
-        score_reader=other_reader(models.text_encoder, teacher.text_encoder),
+        score_reader=other_reader(models, recipe, processes),
         prompt_source=prompt_source(recipe),
         streams={number: Stream(draws=draws) for number, draws in _draws(recipe, processes).items()},
     )
@@ -170,18 +184,27 @@ def freshen(transformer: CausalWanTransformer, seed: int) -> None:
     transformer.load_state_dict(fresh.state_dict())
 
 
-def check_fits(models: ModelBundle, other: ModelBundle, name: str) -> None:
-    """Refuse a teacher or critic that sees other latents than the generator makes."""
-    mine, others = models.config, other.config
+def judge(name: str, models: ModelBundle, recipe: Recipe, processes: Processes) -> CausalWanTransformer:
+    """The frozen transformer of a teacher or critic of the generator in ``models``.
+
+    Raises:
+        ConfigError: if it sees other latents than the generator makes.
+    """
+    folder = find_model(name)
+    mine, others = models.config, read_config(folder)
     for fact in ("latent_shape", "text_len"):
         if getattr(mine, fact) != getattr(others, fact):
             rule = f"its {fact} is {getattr(others, fact)}, but the generator's is {getattr(mine, fact)}"
             raise ConfigError("model", name, rule, "Use models of the same VAE, size and text encoder.")
+    place = "cpu" if recipe.run.shard else processes.device
+    return nn.Module.to(load_transformer(folder), device=place, dtype=torch.float32)
 
 
-def other_reader(mine: TextEncoder, others: TextEncoder) -> TextEncoder | None:
-    """The other text encoder if it is another one; None if its weights are the same."""
-    return None if same_encoder(mine, others) else others
+def other_reader(models: ModelBundle, recipe: Recipe, processes: Processes) -> TextEncoder | None:
+    """The text encoder of teacher and critic; None if it is the generator's own, file by file."""
+    if has_same_encoder(models.folder, find_model(recipe.models.teacher)):
+        return None
+    return _loaded(recipe.models.teacher, recipe, processes).text_encoder
 
 
 def prompt_source(recipe: Recipe) -> Prompts:
@@ -206,11 +229,9 @@ def clip_source(recipe: Recipe, models: ModelBundle) -> CleanClips:
 
 
 def _critic(
-    recipe: Recipe, models: ModelBundle, teacher: ModelBundle, processes: Processes
+    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes
 ) -> CausalWanTransformer:
     name = recipe.models.critic
     if name is None or name == recipe.models.teacher:
-        return copy.deepcopy(teacher.transformer)
-    critic = load_models(name, device=processes.device)
-    check_fits(models, critic, name)
-    return critic.transformer
+        return copy.deepcopy(teacher)
+    return judge(name, models, recipe, processes)

@@ -21,9 +21,12 @@ def shard(transformer: CausalWanTransformer, processes: Processes, *, dtype: tor
     Args:
         dtype: of the parameters while they are gathered; what is kept and the gradients' sums stay float32.
     """
+    import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
+    if not dist.is_initialized():  # one process, started by hand
+        dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     # Casting the inputs would copy the dataclasses among them, and a cache knows its placements by identity.
     policy = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)

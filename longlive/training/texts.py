@@ -1,6 +1,8 @@
 """Prompts -> tokens for training: in batches, empty ones too, with gradients if they are wanted."""
 
-import torch
+import filecmp
+from pathlib import Path
+
 from torch import Tensor
 
 from longlive.text import TextEncoder, clean_prompt
@@ -25,12 +27,11 @@ def read_texts(encoder: TextEncoder, prompts: list[str]) -> Tensor:
     return hidden * mask.unsqueeze(-1).to(hidden.dtype)
 
 
-def same_encoder(one: TextEncoder, other: TextEncoder) -> bool:
-    """Whether two encoders give the same tokens: same words, same weights."""
-    left, right = one.model.state_dict(), other.model.state_dict()
-    return (
-        one.text_len == other.text_len
-        and one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
-        and left.keys() == right.keys()
-        and all(torch.equal(value, right[name]) for name, value in left.items())
+def has_same_encoder(one: Path, other: Path) -> bool:
+    """Whether two models' folders hold the same tokenizer and text encoder, byte for byte."""
+    files = [
+        path.relative_to(one) for part in ("tokenizer", "text_encoder") for path in (one / part).glob("*.*")
+    ]
+    return all(
+        (other / file).is_file() and filecmp.cmp(one / file, other / file, shallow=False) for file in files
     )

@@ -13,7 +13,6 @@ from longlive.evaluation import cli, windows
 def test_fig7_prints_a_report_and_draws(
     noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(windows, "LARGEST", 3)
     monkeypatch.setattr(
         windows, "window_choices", lambda _: [{"window": 3, "sink": 0}, {"window": 6, "sink": 3}]
     )
@@ -71,4 +70,4 @@ def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> 
         main(["evaluate", "--help"])
     told = capsys.readouterr().out
     listed = re.findall(r"^    (\w+)", told, re.MULTILINE)
-    assert listed == ["storybook", "table4", "fig7", "tableA", "long"]
+    assert listed == ["storybook", "table4", "fig7", "tableA", "long", "teacher"]

@@ -86,6 +86,12 @@ def test_a_subject_before_the_background_does_not_change_it() -> None:
     assert background_change(jumping[:16], jumping[-16:]) == 0
 
 
+def test_a_background_that_is_covered_wholly_is_not_taken_for_kept() -> None:
+    flooded = draw()
+    flooded[:] = torch.tensor([230, 33, 41], dtype=torch.uint8)[:, None, None]
+    assert background_change(draw(), flooded) > 0.1
+
+
 def test_background_consistency_is_the_codecs_change_over_the_own() -> None:
     assert scaled({CHANGE: 0.004, "a": 7.0}, 0.002) == {"background_consistency": 50.0, "a": 7.0}
     assert scaled({CHANGE: 0.001}, 0.002) == scaled({CHANGE: 0.0}, 0.0) == {"background_consistency": 100.0}

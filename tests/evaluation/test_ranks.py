@@ -29,6 +29,15 @@ def test_a_rank_is_a_number_or_full(tiny_folder: Path, rank: str) -> None:
         trainable_parameters(load_models(tiny_folder).transformer, rank)
 
 
+def test_a_wrong_rank_is_told_before_any_run_is_scored(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "evaluate_prompts", lambda *_, **__: pytest.fail("scored"))
+    runs = {rank: load_models(tiny_folder) for rank in ("4", "many")}
+    with pytest.raises(ConfigError, match="many"):
+        compare_ranks(runs, num_prompts=10, seed=0, num_workers=1)
+
+
 def test_shares_get_intervals(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = (*ranks.ATTRIBUTES, "one_subject")
     rows = {"score": dict.fromkeys(names, 0.8), "ceiling": dict.fromkeys(names, 1.0)}

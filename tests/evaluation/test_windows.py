@@ -9,7 +9,14 @@ import torch
 from longlive.checkpoints import ModelBundle, load_models
 from longlive.evaluation import windows
 from longlive.evaluation.stories import StreamTeller, Take
-from longlive.evaluation.windows import chunks_of, compare_windows, measure_cost, take_scores, window_choices
+from longlive.evaluation.windows import (
+    _short_against_long,
+    chunks_of,
+    compare_windows,
+    measure_cost,
+    take_scores,
+    window_choices,
+)
 from longlive.storybook.world import FPS
 from tests.evaluation.drawn import SCENE, draw
 
@@ -56,6 +63,15 @@ def test_a_true_take_scores_everything_and_one_that_turns_blue_does_not() -> Non
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 3 * FPS)
     turned = take_scores(torch.cat([draw(num_frames=9 + 3 * FPS), blue]), TAKE)
     assert turned["all_at_the_end"] == 0 and turned["subject_colour"] < 60
+
+
+def test_a_model_of_the_shortest_window_is_compared_too(noise: ModelBundle) -> None:
+    rows = [{"window": w, "sink": s, "cpu_ms": w} for w, s in ((3, 0), (6, 0), (6, 3), (9, 3))]
+    scores = [{"a": [float(i), 2.0 * i]} for i in range(4)]
+    for own, short, gain in ((3, 6, 1.5), (6, 6, 1.5), (12, 9, 3.0)):
+        found = _short_against_long(dataclasses.replace(noise.config, window=own), rows, scores)
+        assert found["windows"] == found["cpu_ms"] == [short, 6]
+        assert found["differences"]["a"]["value"] == gain
 
 
 def test_every_window_gets_its_figures(noise: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from longlive.denoise import recache, remember_chunk
 from longlive.flow_matching import Timetable
 from longlive.kv_cache import KVCache
 from longlive.storybook import generator
+from longlive.storybook.codec import LATENT_CHANNELS
 from longlive.storybook.dataset import NUM_CHUNKS, Clips, random_turn
 from longlive.storybook.generator import (
     Storyteller,
@@ -19,7 +20,7 @@ from longlive.storybook.generator import (
     storybook_config,
 )
 from longlive.storybook.vocabulary import TEXT_LEN, new_tokenizer
-from longlive.storybook.world import random_scene
+from longlive.storybook.world import HEIGHT, WIDTH, random_scene
 
 
 def some_clips(turn: int, count: int = 3) -> Clips:
@@ -27,12 +28,12 @@ def some_clips(turn: int, count: int = 3) -> Clips:
     scenes = [random_scene(rng) for _ in range(count)]
     stories = [(scene, random_turn(scene, rng)) if turn else (scene,) for scene in scenes]
     torch.manual_seed(0)
-    latents = torch.randn(count, 3 * NUM_CHUNKS, 16, 8, 12).half()
-    return Clips(turn, latents, torch.rand(count, 3 * NUM_CHUNKS, 8, 12) < 0.2, stories)
+    latents = torch.randn(count, 3 * NUM_CHUNKS, LATENT_CHANNELS, HEIGHT // 8, WIDTH // 8).half()
+    return Clips(turn, latents, torch.rand(count, 3 * NUM_CHUNKS, HEIGHT // 8, WIDTH // 8) < 0.2, stories)
 
 
 def a_batch(turn: int) -> generator.Batch:
-    scale = (torch.zeros(16, 1, 1), torch.ones(16, 1, 1))
+    scale = (torch.zeros(LATENT_CHANNELS, 1, 1), torch.ones(LATENT_CHANNELS, 1, 1))
     return draw_batch(some_clips(turn), 2, scale, np.random.default_rng(1))
 
 

@@ -1,4 +1,4 @@
-"""FSDP2 in one process: sharded models give the losses and gradients of whole ones, whatever way they are called."""
+"""FSDP2 in one process: sharded models give the losses and weights of whole ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +7,16 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from longlive import load_models
+from longlive.training.export import export
 from longlive.training.lora import split_lora
 from longlive.training.trainer import Trainer
 from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
 
 
 @pytest.fixture
-def process_group(tmp_path: Path) -> Iterator[None]:
-    """A process group of this process alone."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+def process_group() -> Iterator[None]:
+    """Ends the process group that sharding makes for a process alone."""
     yield
     dist.destroy_process_group()
 
@@ -56,3 +57,16 @@ def test_sharding_changes_no_number(
     assert set(split_lora(after)[1]) == set(split_lora(before)[1])
     for name, weight in before.items():
         torch.testing.assert_close(after[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
+def test_a_sharded_model_makes_samples_and_leaves_a_model(
+    tiny_folder: Path, tmp_path: Path, process_group: None
+) -> None:
+    run = {"shard": True, "steps": 1, "sample_every": 1, "sample_latents": 6}
+    trainer = tiny_trainer(tiny_recipe(tiny_folder, tmp_path / "prompts", run=run), tmp_path / "run")
+    trainer.run()
+    assert [path.name for path in (tmp_path / "run/samples").iterdir()] == ["sample-0000001.gif"]
+    export(trainer.stage, tmp_path / "run")
+    weights = load_models(tmp_path / "run/model").transformer.state_dict()
+    assert not torch.equal(weights["proj_out.weight"], load_models(tiny_folder).transformer.proj_out.weight)

@@ -56,8 +56,7 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", STAGES)
-@pytest.mark.parametrize("killed_at", [1, 3])
+@pytest.mark.parametrize(("kind", "killed_at"), [*((kind, 3) for kind in STAGES), ("streaming", 1)])
 def test_a_run_that_was_killed_goes_on_with_the_same_numbers(
     kind: str, killed_at: int, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -17,13 +17,13 @@ PROMPTS = (
 NEXT_PROMPTS = ("a red ball jumps", "a blue cube stands", "the red star stands", "the green cube spins")
 
 
-def tiny_tables(models: Path, folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def tiny_tables(tiny: Path, folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The tables of the recipe, with the keys of ``sections`` on top; prompts are written to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
     (folder / "next.txt").write_text("\n".join(NEXT_PROMPTS) + "\n")
     tables: dict[str, dict[str, Any]] = {
-        "models": {"generator": str(models), "teacher": str(models)},
+        "models": {"generator": str(tiny), "teacher": str(tiny)},
         "data": {"prompts": str(folder / "prompts.txt"), "next_prompts": str(folder / "next.txt")},
         "run": {"steps": 4, "global_batch": 2, "generator_every": 2, "save_every": 0, "log_every": 1},
         "generator": {"lr": 1e-3, "ema": 0.9},
@@ -36,9 +36,9 @@ def tiny_tables(models: Path, folder: Path, **sections: dict[str, Any]) -> dict[
     return tables
 
 
-def tiny_recipe(models: Path, folder: Path, **sections: dict[str, Any]) -> Recipe:
+def tiny_recipe(tiny: Path, folder: Path, **sections: dict[str, Any]) -> Recipe:
     """The recipe itself."""
-    return Recipe.of(tiny_tables(models, folder, **sections))
+    return Recipe.of(tiny_tables(tiny, folder, **sections))
 
 
 def tiny_trainer(recipe: Recipe, folder: Path, name: str = "streaming") -> Trainer:

@@ -1,0 +1,110 @@
+"""LoRA by peft: every linear of the blocks and nothing else, the files' names, and merging."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from longlive import CheckpointError
+from longlive.names import transformer_from_released, transformer_to_released
+from longlive.training.lora import (
+    PREFIX,
+    add_lora,
+    lora_targets,
+    merged_state,
+    read_lora,
+    save_lora,
+    split_lora,
+    to_released,
+)
+from longlive.transformer import CausalWanTransformer
+from tests.tiny_transformer import random_latents, random_prompt, tiny_transformer
+
+
+def tuned() -> CausalWanTransformer:
+    """A tiny transformer whose LoRA says something."""
+    transformer = tiny_transformer()
+    add_lora(transformer, rank=3, alpha=6)
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=rng))
+    return transformer
+
+
+def output(transformer: CausalWanTransformer) -> torch.Tensor:
+    with torch.no_grad():
+        return transformer(random_latents(3), 500.0, random_prompt(transformer))
+
+
+def test_ten_linears_of_each_block_get_a_pair_and_nothing_else_is_trained() -> None:
+    transformer = tiny_transformer()
+    assert len(lora_targets(transformer)) == 10 * 2
+    add_lora(transformer, rank=3, alpha=6)
+    trained = [name for name, value in transformer.named_parameters() if value.requires_grad]
+    assert len(trained) == 2 * 10 * 2
+    assert all(name.startswith("blocks.") and ".lora_" in name for name in trained)
+
+
+def test_a_fresh_lora_changes_nothing_and_its_seed_decides_it() -> None:
+    transformer, plain = tiny_transformer(), tiny_transformer()
+    torch.manual_seed(3)
+    add_lora(transformer, rank=3, alpha=6, seed=1)
+    torch.testing.assert_close(output(transformer), output(plain))
+    torch.manual_seed(4)
+    add_lora(plain, rank=3, alpha=6, seed=1)
+    ours, same = split_lora(transformer.state_dict())[1], split_lora(plain.state_dict())[1]
+    assert all(torch.equal(value, same[name]) for name, value in ours.items())
+
+
+def test_gradients_reach_every_pair() -> None:
+    transformer = tuned()
+    transformer(random_latents(3), 500.0, random_prompt(transformer)).square().sum().backward()
+    assert all(value.grad is not None for value in transformer.parameters() if value.requires_grad)
+
+
+@pytest.mark.parametrize("convert", [dict, to_released], ids=["our names", "released names"])
+def test_the_merged_model_says_what_the_tuned_one_said(convert: type, tmp_path: Path) -> None:
+    transformer = tuned()
+    plain, lora = split_lora(transformer.state_dict())
+    save_lora(tmp_path / "lora.safetensors", convert(lora), alpha=6)
+    read, scale = read_lora(tmp_path / "lora.safetensors")
+    assert scale == 2.0
+    merged = CausalWanTransformer(transformer.config)
+    merged.load_state_dict(merged_state(plain, read, scale))
+    torch.testing.assert_close(output(merged), output(transformer), rtol=1e-4, atol=1e-5)
+
+
+def test_the_files_hold_peft_s_names_around_ours_or_the_released_ones() -> None:
+    lora = split_lora(tuned().state_dict())[1]
+    assert f"{PREFIX}blocks.0.attn1.to_out.0.lora_A.weight" in lora
+    released = to_released(lora)
+    assert f"{PREFIX}blocks.0.self_attn.o.lora_A.weight" in released
+    assert f"{PREFIX}blocks.1.ffn.2.lora_B.weight" in released
+    assert len(released) == len(lora) == 40
+
+
+def test_a_released_file_is_read_with_scale_one(tmp_path: Path) -> None:
+    lora = to_released(split_lora(tuned().state_dict())[1])
+    torch.save({"generator_lora": lora, "step": 3000}, tmp_path / "lora.pt")
+    read, scale = read_lora(tmp_path / "lora.pt")
+    assert scale == 1.0
+    assert read.keys() == lora.keys()
+
+
+def test_what_is_no_lora_or_of_another_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no readable LoRA"):
+        read_lora(tmp_path / "gone.safetensors")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"no key has \.lora_A"):
+        read_lora(tmp_path / "other.safetensors")
+    plain, lora = split_lora(tuned().state_dict())
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        merged_state(plain, {name: value[:, :2] for name, value in lora.items()}, 1.0)
+
+
+def test_released_and_our_names_of_weights_go_there_and_back() -> None:
+    plain = split_lora(tuned().state_dict())[0]
+    assert transformer_from_released(transformer_to_released(plain)).keys() == plain.keys()
