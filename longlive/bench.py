@@ -17,6 +17,7 @@ from longlive.errors import ConfigError
 from longlive.kv_cache import KVCache
 from longlive.profiling import PassProfile, matmul_ceiling, profile_run
 from longlive.provenance import device_name, git_revision, versions
+from longlive.quantization import weight_bytes
 from longlive.segments import SegmentEncoder
 from longlive.session import Session
 
@@ -97,7 +98,9 @@ class Bench:
             "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
-            "quantization": None,
+            "quantization": self.models.quantization,
+            "cache": "full" if self.models.cache_dtype is None else "fp8",
+            "weight_bytes": weight_bytes(self.models.transformer),
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "random_weights": self.models.digest == "random",
@@ -191,7 +194,8 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     """One denoising pass over a chunk with a full window, to be run as often as one likes."""
     choices, config = StreamConfig.of(models.config, **stream), models.config
     device, dtype = models.device, models.dtype
-    cache = KVCache(config.transformer, choices, config.tokens_per_latent, device=device, dtype=dtype)
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.cache_dtype}
+    cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
     latents = torch.randn(1, choices.chunk, *config.latent_shape, device=device).to(dtype)
     window = config.window if choices.window == -1 else choices.window
     start = -(-window // choices.chunk) * choices.chunk

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from longlive.bench import Bench, table
-from longlive.checkpoints import load_models
 from longlive.chunks import FrameChunk
-from longlive.compilation import make_quick, warm_up
 from longlive.config import StreamConfig
 from longlive.cost import count_costs
 from longlive.random_models import random_models
+from longlive.startup import Choices, accelerate, asked_for, ready_models, warm
 from longlive.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
 
 logger = logging.getLogger(__name__)
@@ -38,17 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progress) -> list[str]:
-    """Measure each combination of ``--decoder``, ``--dtype``, ``--compile`` and ``--attention``.
+    """Measure each combination of the options that make variants of a run.
 
     Returns:
         what to print, the JSON object last.
     """
-    dtypes = args.dtype or ["float32"]
+    dtypes = args.dtype or [str(Choices(device=args.device).precision).removeprefix("torch.")]
     if args.count:
         return [json.dumps(count_costs(args.model, dtype=getattr(torch, dtypes[0]), **stream))]
     references = read_results(args.against) if args.against else []
-    words = {"decoder": args.decoder, "compile": args.compile, "attention": args.attention}
-    variants = variants_of(dtype=dtypes, **words)
+    words = {name: getattr(args, name) for name in ("decoder", "cache", "compile", "attention")}
+    variants = variants_of(dtype=dtypes, quantization=args.quantize, **words)
     results = list(sweep(variants, lambda variant: _measure(args, variant, stream, progress)))
     lines = [table(results[0]) if len(results) == 1 else sweep_table(results)]
     for result in results if references else ():
@@ -64,13 +63,16 @@ def _measure(
     args: argparse.Namespace, variant: Variant, stream: dict[str, Any], progress: Progress
 ) -> dict[str, Any]:
     torch.set_num_threads(args.threads or 1)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    load = random_models if args.random_weights else load_models
-    models = load(args.model, device=device, dtype=getattr(torch, variant.dtype), decoder=variant.decoder)
-    make_quick(models.transformer, compile_mode=variant.compile, attention=variant.attention)  # type: ignore[arg-type]
-    choices = StreamConfig.of(models.config, **stream)
-    for words in warm_up(models.transformer, models.config, choices) if variant.compile != "off" else ():
-        logger.info(words)
+    words = vars(variant) | {"quantize": variant.quantization}
+    choices = Choices.of(vars(args) | words)
+    if args.random_weights:
+        place: dict[str, Any] = {"device": choices.place, "dtype": choices.precision}
+        models = random_models(args.model, decoder=variant.decoder, **place)
+        models = accelerate(models, choices, asked_for(choices))
+    else:
+        models = ready_models(args.model, choices, logger.info)
+    for told in warm(models, choices, StreamConfig.of(models.config, **stream)):
+        logger.info(told)
     bench = Bench(models, switch_every=args.switch_every, compile_mode=variant.compile, **stream)
     for _ in progress(bench.run(args.seconds), args.seconds):
         pass

@@ -36,7 +36,7 @@ from longlive.layout import (
 )
 from longlive.model_card import ModelCard
 from longlive.names import check_names, check_shapes
-from longlive.text import TextEncoder
+from longlive.text import Placement, TextEncoder
 from longlive.tiny_vae import TinyVae
 from longlive.transformer import CausalWanTransformer
 from longlive.weight_files import open_safetensors
@@ -64,6 +64,8 @@ class ModelBundle:
         card: what to tell people about it.
         digest: SHA-256 of its weights, tokenizer and facts, in hex.
         folder: where it lies.
+        quantization: of the transformer's products; see quantization.py.
+        cache_dtype: what streams keep their keys and values in; None for ``dtype``.
     """
 
     source: str
@@ -76,6 +78,8 @@ class ModelBundle:
     card: ModelCard
     digest: str
     folder: Path
+    quantization: str = "off"
+    cache_dtype: torch.dtype | None = None
 
     @property
     def device(self) -> torch.device:
@@ -94,6 +98,7 @@ def load_models(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     decoder: str = "wan",
+    text: Placement = "resident",
 ) -> ModelBundle:
     """Load a model by its name, folder or Hub id.
 
@@ -102,6 +107,7 @@ def load_models(
         device, dtype: what to compute on and in; a text encoder that is stored in bfloat16 stays so.
         decoder: what makes the pictures: ``wan``, ``tiny`` or ``light``. The Wan VAE is loaded in any case,
             but stays on the CPU where it is not the decoder.
+        text: where the text encoder lies; see ``TextEncoder.place``.
 
     Raises:
         CheckpointError: names the model, file, field or key that is missing, unexpected or broken; and the
@@ -116,7 +122,8 @@ def load_models(
     text_encoder = _load_text_encoder(folder, config)
     # Published umT5 weights are bfloat16: more would double 5.7 billion of them and gain nothing.
     stored = next(text_encoder.model.parameters()).dtype
-    text_encoder.model.to(device=device, dtype=stored if stored is torch.bfloat16 else dtype)
+    text_encoder.model.to(dtype=stored if stored is torch.bfloat16 else dtype)
+    text_encoder.place(torch.device(device), text)
     if torch.device(device).type == "cpu" and isinstance(chosen, AutoencoderKLWan):
         quicken(chosen)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
@@ -202,7 +209,7 @@ def _public(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_transformer_config(path: Path, prediction: str) -> TransformerConfig:
-    values = {key: value for key, value in read_json(path).items() if not key.startswith("_")}
+    values = _public(read_json(path))
     for name, expected in FIXED.items():
         found = values.pop(name, expected)
         if found != expected:
@@ -237,16 +244,20 @@ def _built(cls: type, values: Mapping[str, Any], path: Path) -> Any:
         ) from error
 
 
-def _load_vae(folder: Path) -> AutoencoderKLWan:
-    values = read_json(folder / "config.json")
+def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:
+    """The decoder whose config lies in ``folder``, on the meta device; CheckpointError if it is none."""
+    path = folder / "config.json"
+    values = read_json(path)
     try:
         with torch.device("meta"):
-            vae = AutoencoderKLWan.from_config(values)
-    except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder / 'config.json'} does not describe a Wan VAE: {error}. Fetch it again."
-        ) from error
-    return _filled(vae, folder / WEIGHTS)
+            return TinyVae(**_public(values)) if is_tiny else AutoencoderKLWan.from_config(values)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        kind = "tiny VAE" if is_tiny else "Wan VAE"
+        raise CheckpointError(f"{path} does not describe a {kind}: {error}. Fetch it again.") from error
+
+
+def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:
+    return _filled(describe_decoder(folder, is_tiny=is_tiny), folder / WEIGHTS)
 
 
 def _load_decoder(folder: Path, name: str) -> Vae:
@@ -259,17 +270,7 @@ def _load_decoder(folder: Path, name: str) -> Vae:
             f"{folder} has no {name} decoder ({part.name}/). Fetch the model again while the network is "
             "there (python -m longlive fetch …), or use the decoder wan."
         )
-    if name == "light":
-        return _load_vae(part)
-    values = {key: value for key, value in read_json(part / "config.json").items() if not key.startswith("_")}
-    try:
-        with torch.device("meta"):
-            tiny = TinyVae(**values)
-    except (TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{part / 'config.json'} does not describe a tiny VAE: {error}. Fetch it again."
-        ) from error
-    return _filled(tiny, part / WEIGHTS)
+    return _load_vae(part, is_tiny=name == "tiny")
 
 
 def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.chunks import SWITCH_MODES, FrameChunk
 from longlive.errors import ConfigError, LongLiveError
+from longlive.options import add_model_options
 
 if TYPE_CHECKING:
     from longlive.checkpoints import ModelBundle
     from longlive.session import Session
     from longlive.storyboard import Scene
-
-DTYPES = ("float32", "bfloat16", "float16")
-# Written out here, since the modules that know them are slow to import.
-DECODERS = ("wan", "tiny", "light")
-COMPILE_MODES = ("off", "default", "graphs")
-ATTENTIONS = ("auto", "flash3", "flash4", "cudnn", "sdpa", "sage")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +55,7 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
         from longlive import bench_cli
 
         bench_cli.add_arguments(bench)
-        _add_model(bench, default="storybook", many=True)
+        add_model_options(bench, many=True)
         _add_stream(bench)
         bench.set_defaults(run=_bench)
     elif command[:1] == ["evaluate"]:
@@ -106,7 +101,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         "--scale", type=int, help="enlarge pictures so many times (default: as the model says)"
     )
     parser.add_argument("--json", action="store_true", help="print what was made as one JSON object")
-    _add_model(parser, default="storybook")
+    add_model_options(parser)
     _add_stream(parser)
     parser.set_defaults(run=_generate)
 
@@ -119,7 +114,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         "--scale", type=int, help="enlarge pictures so many times (default: as the model says)"
     )
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
-    _add_model(parser, default=None)
+    add_model_options(parser, model=None)
     parser.set_defaults(run=_replay)
 
 
@@ -142,28 +137,6 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="compare what lies here with its digests")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     parser.set_defaults(run=_fetch)
-
-
-def _add_model(parser: argparse.ArgumentParser, default: str | None, *, many: bool = False) -> None:
-    """Options of the model; with ``many``, those that make variants take several words."""
-    group = parser.add_argument_group("model" + " (several words make a sweep)" * many)
-    told = default or "the one that the file names"
-    group.add_argument("--model", default=default, help=f"known name, folder or Hub id (default: {told})")
-    group.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    for name, words, usual, help_text in (
-        ("--dtype", DTYPES, None, "to compute in (default: float32)"),
-        ("--decoder", DECODERS, "wan", "makes the pictures (default: wan)"),
-        ("--compile", COMPILE_MODES, "off", "blocks by torch.compile, passes as CUDA graphs (default: off)"),
-        ("--attention", ATTENTIONS, "auto", "computes it (default: auto, the quickest that is there)"),
-    ):
-        several: dict[str, Any] = {"nargs": "+"} if many else {}
-        group.add_argument(
-            name, choices=words, default=[usual] if many and usual else usual, help=help_text, **several
-        )
-    # With two threads on two busy cores a chunk took 2.4 s instead of 0.4 s: they wait for each other.
-    group.add_argument(
-        "--threads", type=int, help="of torch on the CPU (default: 1, which suits small models)"
-    )
 
 
 def _add_stream(parser: argparse.ArgumentParser) -> None:
@@ -279,17 +252,9 @@ def _scenes(args: argparse.Namespace) -> "list[Scene]":
 
 
 def _load(name: str, args: argparse.Namespace) -> "ModelBundle":
-    import torch
+    from longlive.startup import Choices, ready_models
 
-    from longlive.checkpoints import load_models
-    from longlive.compilation import make_quick
-
-    torch.set_num_threads(args.threads or 1)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, args.dtype or "float32")
-    models = load_models(name, device=device, dtype=dtype, decoder=args.decoder)
-    make_quick(models.transformer, compile_mode=args.compile, attention=args.attention)
-    return models
+    return ready_models(name, Choices.of(vars(args)), _say)
 
 
 def _stream(args: argparse.Namespace) -> dict[str, Any]:

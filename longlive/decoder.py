@@ -36,6 +36,11 @@ class StreamingDecoder:
         self._features: list[Any] | Memory | None = None
         self._next_frame = 0
 
+    @property
+    def remembered(self) -> list[Tensor]:
+        """What is kept of the latents decoded before."""
+        return [part for part in self._features or () if isinstance(part, Tensor)]
+
     def branch(self) -> "StreamingDecoder":
         """Another decoder that goes on from here by itself; what was seen so far is shared, never written."""
         other = copy.copy(self)
@@ -69,8 +74,11 @@ class StreamingDecoder:
             (B, frames, 3, 8 H, 8 W), in [-1, 1].
         """
         if isinstance(self.vae, TinyVae):
-            pictures, self._features = self.vae(latents, self._features)
-            return pictures
+            pictures = []
+            for latent in latents.split(1, dim=1):  # its pictures at full size take most of the memory
+                more, self._features = self.vae(latent, self._features)
+                pictures.append(more)
+            return torch.cat(pictures, 1)
         is_first = self._features is None
         if self._features is None:
             self._features = [None] * self.vae._cached_conv_counts["decoder"]

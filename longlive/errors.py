@@ -8,6 +8,7 @@
   * SessionClosedError a session was asked for more after it had been closed
   * MediaError         pictures could not be encoded or written (a full disk, say)
   * EndpointError      a language model behind an address cannot be reached, or refuses
+  * FitError           a model does not fit into the memory that is free
   * BusyError          too many viewers wait for the model
   * TrainingError      a loss or gradient in training is no number
 
@@ -50,6 +51,10 @@ class MediaError(LongLiveError):
 
 class EndpointError(LongLiveError):
     """A language model behind an address cannot be reached, or refuses."""
+
+
+class FitError(LongLiveError):
+    """A model does not fit into the memory that is free."""
 
 
 class BusyError(LongLiveError):

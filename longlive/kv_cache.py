@@ -89,9 +89,15 @@ class KVCache:
         batch: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        storage: torch.dtype | None = None,
     ) -> None:
-        """Reserve the memory for ``stream.window`` latents; an endless window (-1) grows as it is filled."""
+        """Reserve the memory for ``stream.window`` latents; an endless window (-1) grows as it is filled.
+
+        ``dtype`` is what keys and values are given and handed out in; ``storage`` what they are kept in, such
+        as ``torch.float8_e4m3fn`` for half the memory of 16 bits; None for the same.
+        """
         self.stream = stream
+        self._dtype = dtype
         self.is_relative = stream.positions == "relative"
         self.recordings: dict[Any, Any] = {}
         self._num_positions = transformer.rope_max_seq_len
@@ -100,7 +106,8 @@ class KVCache:
         shape = (2, batch, self._capacity * tokens_per_latent)
         heads = (transformer.num_attention_heads, transformer.attention_head_dim)
         self._layers = [
-            torch.zeros((*shape, *heads), device=device, dtype=dtype) for _ in range(transformer.num_layers)
+            torch.zeros((*shape, *heads), device=device, dtype=storage or dtype)
+            for _ in range(transformer.num_layers)
         ]
         self.reset()
 
@@ -163,7 +170,8 @@ class KVCache:
             keys, values: (B, L, N, D); keys rotated if positions are absolute.
 
         Returns:
-            keys, values: (B, visible tokens, N, D), views of the storage, ordered as ``placement.visible``.
+            keys, values: (B, visible tokens, N, D), views of the storage (copies, if it is of another dtype),
+            ordered as ``placement.visible``.
 
         Raises:
             ValueError: if a gradient is asked for, which writing in place would spoil.
@@ -177,7 +185,7 @@ class KVCache:
             storage[0, :, target] = keys[:, source]
             storage[1, :, target] = values[:, source]
         filled = storage[:, :, : len(placement.visible) * self._tokens]
-        return filled[0], filled[1]
+        return filled[0].to(self._dtype), filled[1].to(self._dtype)
 
     def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
@@ -195,7 +203,7 @@ class KVCache:
             back = reverse(rope.rotation(visible, rows, columns))
             for layer in self._layers:
                 stored = layer[0, :, : len(visible) * self._tokens]
-                stored.copy_(rotate(stored, back))
+                stored.copy_(rotate(stored.to(self._dtype), back))
         self.is_relative = True
 
     def _slot(self, latent: int) -> int:

@@ -66,6 +66,7 @@ def random_models(
     decoder: str = "wan",
 ) -> ModelBundle:
     """A model of this name's sizes with random weights; arguments as for ``load_models``."""
+    decoder = "tiny" if decoder == "auto" else decoder
     if decoder not in DECODERS:
         raise ConfigError("decoder", decoder, f"it must be one of {tuple(DECODERS)}", "Use 'tiny'.")
     config, device = config_of(name), torch.device(device)

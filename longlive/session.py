@@ -91,6 +91,7 @@ class Session:
             models.config.tokens_per_latent,
             device=models.device,
             dtype=models.dtype,
+            storage=models.cache_dtype,
         )
         logger.info("session begins: seed %d, prompt %r", seed, prompt)
 
@@ -268,7 +269,9 @@ class Session:
             return self._prompt
         with self._watch.stage("text"), torch.no_grad():
             embedding = self.models.text_encoder.encode(due[0].text)
-            prompt = self.models.transformer.read_prompt(embedding.tokens.to(self.models.dtype))
+            prompt = self.models.transformer.read_prompt(
+                embedding.tokens.to(self.models.device, self.models.dtype)
+            )
         with self._watch.stage("switch"):
             self._switch(due[0], prompt, cache)
         self._prompt, self._num_served = prompt, self._num_served + 1

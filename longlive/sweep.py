@@ -16,7 +16,7 @@ Result = dict[str, Any]
 """What ``Bench.result`` gives."""
 
 # What tells variants of a run apart, and what a table shows of each.
-NAMES = ("decoder", "dtype", "compile", "attention")
+NAMES = ("decoder", "dtype", "quantization", "cache", "compile", "attention")
 COLUMNS = (
     "fps_end_to_end",
     "fps_denoise",
@@ -36,6 +36,8 @@ class Variant:
 
     decoder: str
     dtype: str
+    quantization: str
+    cache: str
     compile: str
     attention: str
 

@@ -8,16 +8,20 @@ import html
 import re
 import unicodedata
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from longlive.chunks import PromptEmbedding
 from longlive.errors import PromptError
 
 MAX_CHARACTERS = 2000
 RECENT_PROMPTS = 32
+
+Placement = Literal["resident", "streamed", "cpu"]
+"""Of the weights: on the device; on the CPU, brought to the device block by block; on the CPU."""
 
 
 def check_prompt(text: str) -> str:
@@ -69,6 +73,17 @@ class TextEncoder:
         self.text_len = text_len
         self._recent: OrderedDict[str, PromptEmbedding] = OrderedDict()
 
+    def place(self, device: torch.device, placement: Placement) -> None:
+        """Say once where the weights lie and where prompts are read.
+
+        A streamed encoder takes no more of the device than one block, while it reads a prompt.
+        """
+        self.model.to(device if placement == "resident" else "cpu")
+        if placement == "streamed":
+            encoder: Any = self.model.encoder
+            for part in (*encoder.block, encoder.final_layer_norm):
+                _Visit(part, device)
+
     def encode(self, prompt: str) -> PromptEmbedding:
         """The embedding of a prompt, of the encoder's dtype and on its device.
 
@@ -98,5 +113,26 @@ class TextEncoder:
         device = next(self.model.parameters()).device
         token_ids, mask = rows["input_ids"][:1].to(device), rows["attention_mask"][:1].to(device)
         hidden = self.model(input_ids=token_ids, attention_mask=mask).last_hidden_state
-        tokens = hidden * mask.unsqueeze(-1).to(hidden.dtype)
+        tokens = hidden * mask.unsqueeze(-1).to(hidden)
         return PromptEmbedding(text, tokens, is_shortened=len(rows["input_ids"]) > 1)
+
+
+class _Visit:
+    """Brings the weights of a module to a device while it works, and what it is given."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._device = device
+        self._kept: list[torch.Tensor] = []
+        module.register_forward_pre_hook(self._begin, with_kwargs=True)
+        module.register_forward_hook(self._end, always_call=True)
+
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        for weight in module.parameters():
+            self._kept.append(weight.data)
+            weight.data = weight.data.to(self._device, non_blocking=True)
+        return pytree.tree_map_only(torch.Tensor, lambda part: part.to(self._device), (args, kwargs))
+
+    def _end(self, module: nn.Module, *_: Any) -> None:
+        for weight, kept in zip(module.parameters(), self._kept, strict=False):
+            weight.data = kept
+        self._kept.clear()

@@ -40,7 +40,7 @@ def test_a_sweep_with_random_weights_is_set_against_a_reference(
         ("tiny", "float32"),
         ("tiny", "bfloat16"),
     ]
-    assert lines[0].split()[:4] == ["decoder", "dtype", "compile", "attention"]
+    assert lines[0].split()[:4] == ["decoder", "dtype", "quantization", "cache"]
     ratio = runs[0]["against"]["fps_end_to_end"]
     assert ratio == pytest.approx(runs[0]["fps_end_to_end"] / one["fps_end_to_end"], abs=1e-3)
     assert sum(line.startswith("times better") for line in lines) == 4

@@ -194,6 +194,21 @@ def test_going_over_to_relative_positions_undoes_the_rotation_of_every_key() -> 
     assert absolute.place(24, 3) == relative.place(24, 3)
 
 
+def test_keys_and_values_kept_in_8_bits_take_a_quarter_and_come_back_rounded() -> None:
+    plain = KVCache(CONFIG, StreamConfig(), TOKENS)
+    rounded = KVCache(CONFIG, StreamConfig(), TOKENS, storage=torch.float8_e4m3fn)
+    assert 4 * rounded.num_bytes == plain.num_bytes
+    keys, values = pair(3)
+    exact = plain.extend(0, plain.place(0, 3), keys, values)
+    near = rounded.extend(0, rounded.place(0, 3), keys, values)
+    for one, other in zip(near, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=2**-4, atol=2**-10)
+    rounded.make_relative(Rope(CONFIG.attention_head_dim, CONFIG.rope_max_seq_len), 1, TOKENS)
+    assert rounded.place(3, 3).key_positions == tuple(range(6))
+
+
 def test_the_ring_refuses_gradients_and_its_twin_carries_them() -> None:
     keys, values = (tensor.requires_grad_() for tensor in pair(3))
     ring, twin = (kind(CONFIG, StreamConfig(), TOKENS) for kind in CACHES)

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from longlive.errors import ConfigError
-from longlive.sweep import COLUMNS, Variant, ratios, read_results, sweep, sweep_table, variants_of
+from longlive.sweep import COLUMNS, NAMES, Variant, ratios, read_results, sweep, sweep_table, variants_of
 
 
 def result(**changes: Any) -> dict[str, Any]:
     plain = {"model": "tiny", "device": "cpu", "decoder": "wan", "dtype": "float32", "compile": "off"}
+    plain |= {"quantization": "off", "cache": "full"}
     return plain | {"attention": "sdpa", "frames": 72} | {name: 10.0 for name in COLUMNS} | changes
 
 
 def test_each_word_is_measured_with_each() -> None:
-    variants = variants_of(
-        decoder=["wan", "tiny"], dtype=["float32"], compile=["off", "default"], attention=["auto"]
-    )
-    assert variants[1] == Variant(decoder="wan", dtype="float32", compile="default", attention="auto")
+    fixed = {"dtype": ["float32"], "quantization": ["off"], "cache": ["full"], "attention": ["auto"]}
+    variants = variants_of(decoder=["wan", "tiny"], compile=["off", "default"], **fixed)
+    assert variants[1] == Variant("wan", "float32", "off", "full", "default", "auto")
     assert len(set(variants)) == 4
     measured = list(sweep(variants, lambda variant: result(**vars(variant))))
     assert [(one["decoder"], one["compile"]) for one in measured] == [
@@ -32,8 +32,8 @@ def test_each_word_is_measured_with_each() -> None:
 
 def test_the_table_has_one_line_per_result_below_its_head() -> None:
     lines = sweep_table([result(), result(decoder="tiny", fps_end_to_end=123.5)]).splitlines()
-    assert lines[0].split()[:5] == ["decoder", "dtype", "compile", "attention", "fps_end_to_end"]
-    assert [line.split()[4] for line in lines[1:]] == ["10.0", "123.5"]
+    assert lines[0].split()[:7] == [*NAMES, "fps_end_to_end"]
+    assert [line.split()[6] for line in lines[1:]] == ["10.0", "123.5"]
 
 
 def test_above_one_is_better_for_rates_times_and_memory() -> None:

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from longlive.checkpoints import ModelBundle
+from longlive.checkpoints import ModelBundle, load_models
 from longlive.errors import PromptError
 from longlive.text import RECENT_PROMPTS, TextEncoder, check_prompt, clean_prompt
 
@@ -71,3 +73,35 @@ def test_a_recent_prompt_is_not_encoded_again_and_old_ones_are_forgotten(tiny_mo
         encoder.encode(f"ball {number}")
     assert encoder.encode("a red ball") is not first
     assert len(encoder._recent) == RECENT_PROMPTS
+
+
+def test_a_streamed_encoder_brings_one_block_at_a_time_and_gives_the_same(tiny_folder: Path) -> None:
+    plain, streamed = load_models(tiny_folder).text_encoder, load_models(tiny_folder).text_encoder
+    streamed.place(torch.device("cpu"), "streamed")
+    assert torch.equal(plain.encode("a red ball").tokens, streamed.encode("a red ball").tokens)
+
+
+def test_a_streamed_encoder_works_on_the_device_and_leaves_its_weights_at_home(tiny_folder: Path) -> None:
+    encoder = load_models(tiny_folder).text_encoder
+    encoder.place(torch.device("meta"), "streamed")
+    blocks = list(encoder.model.encoder.block)
+    away: list[int] = []
+
+    def count(*_: object) -> None:
+        away.append(sum(weight.is_meta for block in blocks for weight in block.parameters()))
+
+    for block in blocks:
+        block.layer[0].register_forward_hook(count)
+    before = [weight.clone() for weight in encoder.model.parameters()]
+    assert encoder.encode("a red ball").tokens.is_meta
+    assert away == [len(list(block.parameters())) for block in blocks], "one block, and no other"
+    for weight, home in zip(encoder.model.parameters(), before, strict=True):
+        assert torch.equal(weight, home)
+
+
+def test_an_encoder_on_the_cpu_takes_nothing_of_the_device(tiny_folder: Path) -> None:
+    encoder = load_models(tiny_folder).text_encoder
+    encoder.place(torch.device("meta"), "cpu")
+    assert not encoder.encode("a red ball").tokens.is_meta
+    encoder.place(torch.device("meta"), "resident")
+    assert all(weight.is_meta for weight in encoder.model.parameters())

@@ -1,0 +1,178 @@
+"""From options to a model that is ready to be watched, saying meanwhile what is done.
+
+What the memory has room for is chosen before anything is loaded (see memory.py); if it does not suffice after
+all, everything is freed and the next smaller way is tried once.
+"""
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from longlive.checkpoints import ModelBundle, load_models, read_config
+from longlive.compilation import make_quick, warm_up
+from longlive.config import StreamConfig
+from longlive.errors import FitError
+from longlive.hub import find_model
+from longlive.memory import CONTEXT_BYTES, PRESETS, Fit, Preset, choose, free_bytes, presets_for, words_of
+from longlive.quantization import check_kind, quantize
+from longlive.sizes import sizes_of
+
+Tell = Callable[[str], None]
+Made = TypeVar("Made")
+
+_CACHES = {"full": None, "fp8": torch.float8_e4m3fn}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a model is to be run; the words are those of options.py, and None leaves a choice to us."""
+
+    device: str | None = None
+    dtype: str | None = None
+    decoder: str = "wan"
+    compile: str = "off"
+    attention: str = "auto"
+    quantize: str = "off"
+    cache: str = "full"
+    text: str = "auto"
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Choices":
+        """From the options of a command, others among them."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+
+    @property
+    def place(self) -> torch.device:
+        """The device that is computed on."""
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What is computed in."""
+        return getattr(torch, self.dtype or ("bfloat16" if self.place.type == "cuda" else "float32"))
+
+
+def start(
+    name: str,
+    choices: Choices,
+    tell: Tell,
+    *,
+    prepare: Callable[[ModelBundle], Made],
+    free: int | None = None,
+) -> Made:
+    """Load a model in the best way that fits, make it quick and warm, and prepare what is to be done with it.
+
+    Args:
+        name: of the model, as for ``load_models``.
+        choices: what people asked for.
+        tell: is given a line for people before each thing that takes its time.
+        prepare: what comes next, such as a first chunk; it too may find that the memory does not suffice.
+        free: bytes to plan with; None measures them.
+
+    Returns:
+        what ``prepare`` returned.
+
+    Raises:
+        CheckpointError, ConfigError: naming what is missing or impossible.
+        FitError: if no way of running the model fits.
+    """
+    begun = time.perf_counter()
+    tell(f"looking for {name}")
+    fit = fit_of(name, choices, free)
+    tell(str(fit))
+
+    def attempt(preset: Preset) -> Made:
+        dtype = str(choices.precision).removeprefix("torch.")
+        tell(f"loading {name} ({dtype} on {choices.place})")
+        models = _load(name, choices, preset)
+        for words in warm(models, choices):
+            tell(words)
+        tell("making a first chunk that nobody sees")
+        return prepare(models)
+
+    made = first_that_fits([fit.preset, *fit.smaller], attempt, tell)
+    tell(f"ready after {time.perf_counter() - begun:.1f} s")
+    return made
+
+
+def ready_models(name: str, choices: Choices, tell: Tell, *, free: int | None = None) -> ModelBundle:
+    """The model alone, loaded and made quick; arguments and errors as for ``start``.
+
+    On a CPU nothing is told, since nothing is chosen there.
+    """
+    fit = fit_of(name, choices, free)
+    if choices.place.type != "cpu":
+        tell(str(fit))
+    return first_that_fits([fit.preset, *fit.smaller], lambda preset: _load(name, choices, preset), tell)
+
+
+def asked_for(choices: Choices) -> Preset:
+    """What was asked for, whether it fits or not."""
+    text = "resident" if choices.text == "auto" else choices.text
+    return Preset(0, text, choices.decoder, choices.quantize, choices.cache)
+
+
+def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
+    """The way of running a model that fits; arguments and errors as for ``start``."""
+    device = choices.place
+    check_kind(choices.quantize, device)
+    folder = find_model(name)
+    sizes = sizes_of(folder, read_config(folder), choices.precision)
+    wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
+    # A CPU has one memory for all: nothing is gained by moving weights.
+    presets = presets_for(sizes, wishes, [asked_for(choices)] if device.type == "cpu" else PRESETS)
+    context = CONTEXT_BYTES if device.type == "cuda" else 0
+    return choose(sizes, free_bytes(device) if free is None else free, presets, context=context)
+
+
+def first_that_fits(presets: Sequence[Preset], attempt: Callable[[Preset], Made], tell: Tell) -> Made:
+    """What ``attempt`` makes of the first preset or, once the memory has run out, of the second.
+
+    Raises:
+        FitError: if the memory runs out again, or there is no second.
+    """
+    for number, preset in enumerate(presets[:2]):
+        try:
+            return attempt(preset)
+        except torch.OutOfMemoryError:
+            pass  # the error holds all that was made so far: only after this block can it be freed
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if number == 0 and len(presets) > 1:
+            tell(f"out of memory with {words_of(preset)}; trying {words_of(presets[1])}")
+    raise FitError(
+        f"The memory ran out with {words_of(presets[min(1, len(presets) - 1)])}. Close other programs, or "
+        "take a larger device or a smaller model."
+    )
+
+
+def accelerate(models: ModelBundle, choices: Choices, preset: Preset) -> ModelBundle:
+    """``models`` made quick, as chosen; their weights are changed in place."""
+    quantize(models.transformer, preset.quantize)
+    make_quick(models.transformer, compile_mode=choices.compile, attention=choices.attention)  # type: ignore[arg-type]
+    return dataclasses.replace(models, quantization=preset.quantize, cache_dtype=_CACHES[preset.cache])
+
+
+def warm(models: ModelBundle, choices: Choices, stream: StreamConfig | None = None) -> Iterator[str]:
+    """Compile and record what is to be, so that no viewer waits for it; gives what it does in words."""
+    if choices.compile != "off":
+        yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
+
+
+def _load(name: str, choices: Choices, preset: Preset) -> ModelBundle:
+    torch.set_num_threads(choices.threads or 1)
+    models = load_models(
+        name,
+        device=choices.place,
+        dtype=choices.precision,
+        decoder=preset.decoder,
+        text=preset.text,  # type: ignore[arg-type]
+    )
+    return accelerate(models, choices, preset)

@@ -1,0 +1,60 @@
+"""The options are the same for every command, and the words are those that the modules know."""
+
+import argparse
+
+import pytest
+
+from longlive import backends, compilation, layout, quantization, text
+from longlive.options import (
+    ATTENTIONS,
+    CACHES,
+    COMPILE_MODES,
+    DECODERS,
+    PLACEMENTS,
+    QUANTIZATIONS,
+    add_model_options,
+    parse_with_environment,
+)
+from longlive.startup import _CACHES, Choices
+
+
+def parsed(*words: str, **options: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_model_options(parser, **options)  # type: ignore[arg-type]
+    return parser.parse_args(words)
+
+
+def test_the_words_are_those_that_the_modules_know() -> None:
+    assert COMPILE_MODES == compilation.MODES
+    assert ATTENTIONS == (backends.AUTO, *backends.NAMES)
+    assert DECODERS == ("auto", *layout.DECODERS)
+    assert QUANTIZATIONS == quantization.KINDS
+    assert CACHES == tuple(_CACHES)
+    assert set(PLACEMENTS[1:]) == set(text.Placement.__args__)  # type: ignore[attr-defined]
+
+
+def test_silence_means_what_a_program_gets_that_says_nothing() -> None:
+    assert Choices.of(vars(parsed())) == Choices()
+    assert Choices.of(vars(parsed(decoder="auto"))).decoder == "auto"
+    assert parsed(model=None).model is None
+
+
+def test_a_sweep_takes_several_words_of_each() -> None:
+    args = parsed("--decoder", "wan", "tiny", "--quantize", "off", "int8", many=True)
+    assert (args.decoder, args.quantize, args.compile, args.dtype) == (
+        ["wan", "tiny"],
+        ["off", "int8"],
+        ["off"],
+        None,
+    )
+
+
+def test_the_environment_speaks_where_the_command_line_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--share", action="store_true")
+    parser.add_argument("--mcp", action="store_true")
+    add_model_options(parser)
+    for name, value in {"SHARE": "0", "MCP": "1", "DECODER": "tiny", "DTYPE": "float16"}.items():
+        monkeypatch.setenv(f"LONGLIVE_{name}", value)
+    args = parse_with_environment(parser, ["--dtype", "bfloat16"], prefix="LONGLIVE")
+    assert (args.share, args.mcp, args.decoder, args.dtype) == (False, True, "tiny", "bfloat16")

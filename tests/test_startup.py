@@ -1,0 +1,106 @@
+"""Starting: what fits is taken, a smaller way is tried once, and people hear what is done."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from longlive import ConfigError, FitError, ModelBundle, Session
+from longlive.memory import GB, Preset
+from longlive.startup import Choices, first_that_fits, fit_of, ready_models, start
+
+LARGE, MIDDLE, SMALL = Preset(24, "resident"), Preset(12, "streamed"), Preset(8, "streamed", cache="fp8")
+
+
+def test_a_person_hears_what_is_done_until_a_model_is_ready(tiny_folder: Path) -> None:
+    said: list[str] = []
+
+    def first_chunk(models: ModelBundle) -> tuple[int, ...]:
+        with Session(models, "a red ball") as session:
+            return session.next_chunk().frames.shape
+
+    made = start(str(tiny_folder), Choices(device="cpu"), said.append, prepare=first_chunk)
+    assert made == (9, 32, 48, 3)
+    assert [line.split()[0] for line in said] == ["looking", "fits:", "loading", "making", "ready"]
+    assert "(float32 on cpu)" in said[2]
+
+
+def test_on_a_cpu_nothing_is_moved_rounded_or_told_unasked(tiny_folder: Path) -> None:
+    said: list[str] = []
+    models = ready_models(str(tiny_folder), Choices(device="cpu", decoder="auto"), said.append)
+    assert not said
+    assert (models.decoder_name, models.quantization, models.cache_dtype) == ("wan", "off", None)
+    assert models.transformer.blocks[0].attn1._fused is not None, "made quick"
+
+
+def test_what_is_asked_for_is_what_runs(tiny_folder: Path) -> None:
+    choices = Choices(device="cpu", quantize="int8", cache="fp8", text="cpu", dtype="float32")
+    models = ready_models(str(tiny_folder), choices, print)
+    assert (models.quantization, models.cache_dtype) == ("int8", torch.float8_e4m3fn)
+    with Session(models, "a red ball") as session:
+        assert session.next_chunk().frames.shape == (9, 32, 48, 3)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_budget_decides_before_anything_is_loaded(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longlive.startup.load_models", None)
+    with pytest.raises(FitError, match="does not fit"):
+        start(str(tiny_folder), Choices(device="cpu"), print, prepare=print, free=1000)
+    assert fit_of(str(tiny_folder), Choices(device="cpu"), free=GB).preset.text == "resident"
+
+
+def test_an_impossible_precision_is_told_before_anything_is_read() -> None:
+    with pytest.raises(ConfigError, match="8-bit floats need a GPU, not cpu"):
+        fit_of("no such model", Choices(device="cpu", quantize="fp8"))
+
+
+@pytest.mark.parametrize(("failures", "expected"), [(0, LARGE), (1, MIDDLE)])
+def test_after_the_memory_ran_out_the_next_smaller_way_is_tried(failures: int, expected: Preset) -> None:
+    tried: list[Preset] = []
+    said: list[str] = []
+
+    def attempt(preset: Preset) -> Preset:
+        tried.append(preset)
+        if len(tried) <= failures:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return preset
+
+    assert first_that_fits([LARGE, MIDDLE, SMALL], attempt, said.append) == expected
+    assert len(said) == failures
+    assert not failures or "out of memory with auto decoder, text encoder on the device; trying" in said[0]
+
+
+def test_only_one_smaller_way_is_tried() -> None:
+    tried: list[Preset] = []
+
+    def attempt(preset: Preset) -> None:
+        tried.append(preset)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(FitError, match="The memory ran out with .*brought in for each prompt"):
+        first_that_fits([LARGE, MIDDLE, SMALL], attempt, print)
+    assert tried == [LARGE, MIDDLE]
+    tried.clear()
+    with pytest.raises(FitError, match="The memory ran out"):
+        first_that_fits([LARGE], attempt, print)
+
+
+def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
+    """What the first attempt made hangs on its error, and would be there beside the second."""
+    import weakref
+
+    class Weights:
+        pass
+
+    alive: list[weakref.ref[Weights]] = []
+
+    def attempt(preset: Preset) -> str:
+        if preset is LARGE:
+            weights = Weights()
+            alive.append(weakref.ref(weights))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "gone" if alive[0]() is None else "still there"
+
+    assert first_that_fits([LARGE, MIDDLE], attempt, print) == "gone"
