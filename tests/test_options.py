@@ -26,10 +26,10 @@ def parsed(*words: str, **options: object) -> argparse.Namespace:
 
 def test_the_words_are_those_that_the_modules_know() -> None:
     assert COMPILE_MODES == compilation.MODES
-    assert ATTENTIONS == (backends.AUTO, *backends.NAMES)
-    assert DECODERS == ("auto", *layout.DECODERS)
+    assert (backends.AUTO, *backends.NAMES) == ATTENTIONS
+    assert ("auto", *layout.DECODERS) == DECODERS
     assert QUANTIZATIONS == quantization.KINDS
-    assert CACHES == tuple(_CACHES)
+    assert tuple(_CACHES) == CACHES
     assert set(PLACEMENTS[1:]) == set(text.Placement.__args__)  # type: ignore[attr-defined]
 
 

@@ -79,7 +79,7 @@ def test_only_one_smaller_way_is_tried() -> None:
         tried.append(preset)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(FitError, match="The memory ran out with .*brought in for each prompt"):
+    with pytest.raises(FitError, match=r"The memory ran out with .*brought in for each prompt"):
         first_that_fits([LARGE, MIDDLE, SMALL], attempt, print)
     assert tried == [LARGE, MIDDLE]
     tried.clear()
