@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-weights", action="store_true", help="need no files; longlive-1.3b and mid-size are known"
     )
+    parser.add_argument(
+        "--overlap", action="store_true", help="decode and encode one chunk while the next is made"
+    )
     parser.add_argument("--against", type=Path, metavar="REF", help="print ratios to what bench wrote there")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the last line to a file as well")
 
@@ -73,7 +76,8 @@ def _measure(
         models = ready_models(args.model, choices, logger.info)
     for told in warm(models, choices, StreamConfig.of(models.config, **stream)):
         logger.info(told)
-    bench = Bench(models, switch_every=args.switch_every, compile_mode=variant.compile, **stream)
+    how = {"switch_every": args.switch_every, "compile_mode": variant.compile, "overlap": args.overlap}
+    bench = Bench(models, **how, **stream)
     for _ in progress(bench.run(args.seconds), args.seconds):
         pass
     return bench.result()

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -39,6 +39,7 @@ class LatentChunk:
         first_latent: number of its first latent frame since the start of the take or the last hard cut;
             0 tells the decoder to start afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
+        ready: event of their device after which they are there; None if whoever asks has to wait anyway.
     """
 
     index: int
@@ -46,6 +47,7 @@ class LatentChunk:
     prompt: str
     first_latent: int
     latents: Tensor
+    ready: Any = None
 
 
 @dataclass(frozen=True)

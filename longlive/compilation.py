@@ -25,6 +25,7 @@ def make_quick(
     *,
     compile_mode: CompileMode = "off",
     attention: str = AUTO,
+    fuse: bool = True,
     compiler: str | Callable[..., Any] = "inductor",
 ) -> None:
     """Prepare a transformer for streaming; its results stay the same within rounding. Not for training.
@@ -35,6 +36,7 @@ def make_quick(
             around its attention, once for all blocks and for each number of latents (3 in a chunk, up to the
             window's at a prompt switch); ``graphs`` also records whole passes as CUDA graphs.
         attention: as for ``choose_backend``.
+        fuse: queries, keys and values by one product; products in 8 bits stay apart.
         compiler: torch.compile's backend.
 
     Raises:
@@ -44,12 +46,13 @@ def make_quick(
         raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
     weight = transformer.proj_out.weight
     transformer.backend = choose_backend(weight.device, weight.dtype, attention)
-    transformer.fuse()
+    if fuse:
+        transformer.fuse()
     if compile_mode != "off":
         _compile_blocks(transformer, compiler)
     if compile_mode == "graphs":
         transformer.recorder = PassRecorder() if weight.is_cuda else PassRecorder(plain_tape)
-    logger.info("transformer: fused, compile %s", compile_mode)
+    logger.info("transformer: fused %s, compile %s", fuse, compile_mode)
 
 
 @torch.no_grad()

@@ -23,19 +23,8 @@ from typing import Any
 
 from longlive.chunks import SwitchMode
 from longlive.errors import BusyError, PromptError
-from longlive.producer import (
-    Clock,
-    Limits,
-    MemoryMailbox,
-    Playhead,
-    Producer,
-    Prompt,
-    Report,
-    Shot,
-    Source,
-    Stop,
-    add_prompt,
-)
+from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop, add_prompt
+from longlive.producer import Clock, Limits, Producer, Report, Shot, Source
 from longlive.segments import Container
 from longlive.session import Session
 from longlive.storyboard import Scene
@@ -212,7 +201,12 @@ class Engine:
     """The owner of the model: it seats the viewers, gives them turns, and forgets those who left."""
 
     def __init__(
-        self, models: Any, *, open_session: Callable[..., Source] = Session, limits: Limits | None = None
+        self,
+        models: Any,
+        *,
+        open_session: Callable[..., Source] = Session,
+        limits: Limits | None = None,
+        overlap: bool | None = None,
     ) -> None:
         """Serve ``models``.
 
@@ -220,8 +214,10 @@ class Engine:
             models: a ModelBundle.
             open_session: called with the models, a prompt and ``seed=`` for each run.
             limits: how far and how long runs may go.
+            overlap: decode and encode while the next chunk is made; None: on a GPU.
         """
         self.models = models
+        self._overlap = models.device.type == "cuda" if overlap is None else overlap
         self.limits = limits or Limits()
         self._open_session = open_session
         self._turns = Turns()
@@ -271,6 +267,7 @@ class Engine:
             folder=run.folder,
             container=container,
             limits=limits or self.limits,
+            overlap=self._overlap,
         )
         threading.Thread(target=self._work, args=(run, producer), name="longlive-run", daemon=True).start()
         return run

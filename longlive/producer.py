@@ -6,18 +6,19 @@ beside the page, or in the process that owns the GPU.
 
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from longlive.chunks import FrameChunk, MediaSegment, SwitchMode
+from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import LongLiveError, MediaError
+from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
+from longlive.overlap import HandOver, Pipeline
 from longlive.segments import Container, SegmentEncoder, TakeFile
 
 logger = logging.getLogger(__name__)
@@ -44,35 +45,6 @@ class Limits:
     longest_s: float = 1800.0
     video_s: float = math.inf
     queue: int = 8
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A message: go on with this prompt from ``chunk`` on; ``scripted`` ones give way to a viewer's own."""
-
-    text: str
-    switch: SwitchMode = "soft"
-    chunk: int = 0
-    scripted: bool = False
-
-
-@dataclass(frozen=True)
-class Playhead:
-    """A message: the viewer sees this second of the take, and time passes or stands still."""
-
-    seconds: float
-    playing: bool = True
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A message: end, for this reason; ``keep`` the video made so far, or drop it."""
-
-    reason: str
-    keep: bool = True
-
-
-Message = Prompt | Playhead | Stop
 
 
 @dataclass(frozen=True)
@@ -110,60 +82,6 @@ class Finished:
 Report = Shot | Notice | Finished
 
 
-class Mailbox(Protocol):
-    """The one way by which messages reach a run."""
-
-    def post(self, message: Message) -> Message:
-        """Leave a message; a prompt is put off to the first chunk that has not begun, and returned so."""
-
-    def poll(self, timeout: float = 0.0) -> list[Message]:
-        """All messages since the last poll, in order; waits up to ``timeout`` seconds for one."""
-
-    @property
-    def begun(self) -> int:
-        """The chunk that has begun last; -1 before the first."""
-
-    def begin(self, chunk: int) -> list[Message]:
-        """Poll, and from the same moment on promise prompts for later chunks than ``chunk`` only."""
-
-
-class MemoryMailbox:
-    """The mailbox between threads of one process."""
-
-    def __init__(self) -> None:
-        """Start empty, with no chunk begun."""
-        self._changed = threading.Condition()
-        self._messages: list[Message] = []
-        self._begun = -1
-
-    @property
-    def begun(self) -> int:
-        """As in Mailbox."""
-        return self._begun
-
-    def post(self, message: Message) -> Message:
-        """As in Mailbox."""
-        with self._changed:
-            if isinstance(message, Prompt) and message.chunk <= self._begun:
-                message = replace(message, chunk=self._begun + 1)
-            self._messages.append(message)
-            self._changed.notify_all()
-            return message
-
-    def poll(self, timeout: float = 0.0) -> list[Message]:
-        """As in Mailbox."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._messages, timeout)
-            messages, self._messages = self._messages, []
-            return messages
-
-    def begin(self, chunk: int) -> list[Message]:
-        """As in Mailbox."""
-        with self._changed:
-            self._begun = chunk
-            return self.poll()
-
-
 class Clock:
     """Where the viewer is, by the player's last word; before its first, by when the first segment came."""
 
@@ -196,6 +114,12 @@ class Source(Protocol):
 
     def next_chunk(self) -> FrameChunk:
         """The next pictures."""
+
+    def next_latents(self, hand_over: HandOver) -> LatentChunk:
+        """The next latents; who overlaps asks for them, and decodes them meanwhile."""
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """Their pictures."""
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
         """Go on with another prompt; the chunk where it takes effect."""
@@ -230,8 +154,12 @@ class Producer:
         folder: Path,
         container: Container = "mp4",
         limits: Limits,
+        overlap: bool = False,
     ) -> None:
-        """Nothing happens before ``reports``; the take and the session file are written into ``folder``."""
+        """Nothing happens before ``reports``; the take and the session file are written into ``folder``.
+
+        With ``overlap``, the next chunk is made in a thread while one is decoded and encoded.
+        """
         self._open_session = open_session
         self._session: Source | None = None
         self._model, self._mailbox, self._seat, self._limits = model, mailbox, seat, limits
@@ -243,6 +171,7 @@ class Producer:
         self._stop: Stop | None = None
         self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
         self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+        self._pipeline = Pipeline(self._make_latents) if overlap else None
 
     def reports(self) -> Iterator[Report]:
         """Run until stopped; the last report is Finished, whatever happened."""
@@ -250,8 +179,9 @@ class Producer:
         try:
             yield from self._wait_in_line()
             self._begun_at = time.monotonic()
-            while self._wait_until_wanted():
+            while (self._pipeline and self._pipeline.is_begun) or self._wait_until_wanted():
                 yield from self._make_chunk()
+            self._rest()
             finished = self._finish()
         except LongLiveError as error:
             finished = Finished(str(error), failed=True)
@@ -262,6 +192,7 @@ class Producer:
                 f"The model broke at chunk {self._next_chunk}: {what}. Press Start again.", failed=True
             )
         finally:
+            self._rest()
             if self._take is not None:
                 self._take.discard()
             if self._session is not None:
@@ -279,12 +210,7 @@ class Producer:
 
     def _make_chunk(self) -> Iterator[Report]:
         begun = time.monotonic()
-        with self._seat.turn(begun + self._ahead()):
-            self._session = session = self._session or self._open_session()
-            self._absorb(self._mailbox.begin(self._next_chunk))
-            if prompt := self._due():
-                session.set_prompt(prompt.text, prompt.switch)
-            chunk = session.next_chunk()
+        chunk = self._overlapped(self._pipeline) if self._pipeline else self._next()
         segment = self._encoder.encode(chunk)
         self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
         took = time.monotonic() - begun
@@ -292,6 +218,50 @@ class Producer:
         self._clock.assume_playing()
         yield Shot(segment, self._fps(), took * 1000)
         yield from self._keep(segment)
+
+    def _next(self) -> FrameChunk:
+        with self._begun() as session:
+            return session.next_chunk()
+
+    def _overlapped(self, pipeline: Pipeline) -> FrameChunk:
+        """The next pictures; the chunk after them is begun before they are decoded, if it is wanted by then.
+
+        While a chunk is being begun, nobody but the pipeline's thread looks into the mailbox.
+        """
+        if not pipeline.is_begun:
+            pipeline.begin()
+        latents = pipeline.take()
+        self._next_chunk = latents.index + 1
+        if self._is_another_wanted():
+            pipeline.begin()
+        assert self._session is not None
+        return self._session.decode(latents)
+
+    def _is_another_wanted(self) -> bool:
+        """Whether to begin a chunk while there is one to be decoded still."""
+        chunk_s = self._model.chunk_seconds()
+        is_last = self._end_s + chunk_s >= self._limits.video_s
+        is_over = self._stop or is_last or self._overdue(time.monotonic())
+        return not is_over and self._ahead() + chunk_s <= self._room()
+
+    def _make_latents(self, hand_over: HandOver) -> None:
+        with self._begun() as session:
+            session.next_latents(hand_over)
+
+    @contextmanager
+    def _begun(self) -> Iterator[Source]:
+        """The session on its turn, told the prompt of the chunk that begins now."""
+        with self._seat.turn(time.monotonic() + self._ahead()):
+            self._session = session = self._session or self._open_session()
+            self._absorb(self._mailbox.begin(self._next_chunk))
+            if prompt := self._due():
+                session.set_prompt(prompt.text, prompt.switch)
+            yield session
+
+    def _rest(self) -> None:
+        """Wait until nothing is made beside this thread."""
+        if self._pipeline is not None:
+            self._pipeline.close()
 
     def _wait_until_wanted(self) -> bool:
         """Wait until the viewer will soon need the next chunk; False when the run is to end."""
@@ -370,8 +340,3 @@ class Producer:
         except LongLiveError as error:
             reason = f"{reason} But not all can be kept: {error}"
         return Finished(reason, take, session_file)
-
-
-def add_prompt(waiting: list[Prompt], prompt: Prompt) -> list[Prompt]:
-    """The prompts that wait once ``prompt`` has come: a viewer's own word ends the script."""
-    return [*(other for other in waiting if prompt.scripted or not other.scripted), prompt]

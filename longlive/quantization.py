@@ -7,6 +7,7 @@ kernels; on a GPU both run on torchao's, which the compiler fuses with what stan
 
 import importlib
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,11 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         scales = weight.abs().amax(1).clamp_min(1e-12) / 127
         zeros = torch.zeros(len(scales), dtype=torch.long)
-        rounded = torch.quantize_per_channel(weight, scales.double(), zeros, axis=0, dtype=torch.qint8)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "torch.quantize_per_tensor", UserWarning
+            )  # to go after torch 2.13
+            rounded = torch.quantize_per_channel(weight, scales.double(), zeros, axis=0, dtype=torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(rounded, linear.bias.detach().float())
         self.num_bytes = weight.numel() + 4 * (2 * len(scales))
 

@@ -25,6 +25,7 @@ from longlive.errors import ConfigError, SessionClosedError, SessionFileError
 from longlive.flow_matching import Timetable
 from longlive.kv_cache import KVCache
 from longlive.noise import check_seed, draw_noise
+from longlive.overlap import Aside, HandOver
 from longlive.session_file import PromptEvent, SessionRecord, latents_digest
 from longlive.stopwatch import Stopwatch
 from longlive.text import check_prompt
@@ -46,7 +47,8 @@ class Session:
     the transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per
     chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table.
 
-    Not safe to use from two threads at once: the engine holds its lock around each call.
+    Not safe to use from two threads at once: the engine holds its lock around each call. ``decode`` alone may
+    run beside ``next_latents``.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class Session:
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch)
-        self._watch = Stopwatch(models.device)
+        self._watch, self._decode_watch = Stopwatch(models.device), Stopwatch(models.device)
+        self._aside = Aside(models.device)
         self._events = [PromptEvent(0, check_prompt(prompt), None)]
         self._num_served = 0
         self._digests: list[str] = []
@@ -117,8 +120,18 @@ class Session:
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last chunk."""
+        """Milliseconds of each stage of the last chunk, and of the decoding done last."""
+        return self.making_ms | self.decoding_ms
+
+    @property
+    def making_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage of the last latents; for the thread that makes them."""
         return self._watch.ms
+
+    @property
+    def decoding_ms(self) -> dict[str, float]:
+        """Milliseconds of the decoding done last; for the thread that decodes."""
+        return self._decode_watch.ms
 
     @property
     def last_chunk_ms(self) -> float:
@@ -149,8 +162,11 @@ class Session:
         """The next pictures: ``next_latents``, decoded."""
         return self.decode(self.next_latents())
 
-    def next_latents(self) -> LatentChunk:
+    def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
+
+        Args:
+            hand_over: is given the chunk before its clean pass; another thread may decode it from then on.
 
         Raises:
             SessionClosedError: after ``close``.
@@ -163,6 +179,10 @@ class Session:
             latents = denoise_chunk(
                 self.models.transformer, self._noise, prompt, cache, self._timetable, start=self._start
             )
+        event = self._events[self._num_served - 1]
+        place = self.num_chunks, self._num_served - 1, event.text, self._start
+        chunk = LatentChunk(*place, latents, self._aside.mark())
+        hand_over(chunk)
         with self._watch.stage("remember"):
             remember_chunk(
                 self.models.transformer,
@@ -172,11 +192,13 @@ class Session:
                 start=self._start,
                 context_noise=self.stream.context_noise,
             )
-        return self._advance(latents)
+        self._advance(latents)
+        return chunk
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
-        """The pictures of the chunk after the one decoded last."""
-        with self._watch.stage("decode"):
+        """The pictures of the chunk after the one decoded last; in any thread, but one at a time."""
+        self._decode_watch.clear()
+        with self._aside.after(chunk.ready, chunk.latents), self._decode_watch.stage("decode"):
             return self._decoder.decode(chunk)
 
     def record(self) -> SessionRecord:
@@ -303,14 +325,12 @@ class Session:
             noise = noise.pin_memory()  # else the host would wait for the copy, at each step
         return noise.to(self.models.device, non_blocking=True).to(self.models.dtype)
 
-    def _advance(self, latents: Tensor) -> LatentChunk:
-        index, start, facts = self.num_chunks, self._start, self.models.config
-        event = self._events[self._num_served - 1]
+    def _advance(self, latents: Tensor) -> None:
+        start, facts = self._start, self.models.config
         self._start += latents.shape[1]
         self._num_frames += facts.num_frames(self._start) - facts.num_frames(start)
         self._recent.append(latents)
         self._digests.append(latents_digest(latents))
-        return LatentChunk(index, self._num_served - 1, event.text, start, latents)
 
 
 def _chunks_to_keep(stream: StreamConfig) -> int | None:

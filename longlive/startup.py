@@ -156,7 +156,12 @@ def first_that_fits(presets: Sequence[Preset], attempt: Callable[[Preset], Made]
 def accelerate(models: ModelBundle, choices: Choices, preset: Preset) -> ModelBundle:
     """``models`` made quick, as chosen; their weights are changed in place."""
     quantize(models.transformer, preset.quantize)
-    make_quick(models.transformer, compile_mode=choices.compile, attention=choices.attention)  # type: ignore[arg-type]
+    make_quick(
+        models.transformer,
+        compile_mode=choices.compile,  # type: ignore[arg-type]
+        attention=choices.attention,
+        fuse=preset.quantize == "off",
+    )
     return dataclasses.replace(models, quantization=preset.quantize, cache_dtype=_CACHES[preset.cache])
 
 

@@ -122,17 +122,20 @@ class _Visit:
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._device = device
-        self._kept: list[torch.Tensor] = []
+        self._at_home: list[tuple[nn.Module, str, nn.Parameter | None]] = []
         module.register_forward_pre_hook(self._begin, with_kwargs=True)
         module.register_forward_hook(self._end, always_call=True)
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        for weight in module.parameters():
-            self._kept.append(weight.data)
-            weight.data = weight.data.to(self._device, non_blocking=True)
-        return pytree.tree_map_only(torch.Tensor, lambda part: part.to(self._device), (args, kwargs))
+        for part in module.modules():
+            for name, weight in part._parameters.items():
+                if weight is not None:
+                    self._at_home.append((part, name, weight))
+                    away = weight.data.to(self._device, non_blocking=True)
+                    part._parameters[name] = nn.Parameter(away, requires_grad=False)
+        return pytree.tree_map_only(torch.Tensor, lambda given: given.to(self._device), (args, kwargs))
 
-    def _end(self, module: nn.Module, *_: Any) -> None:
-        for weight, kept in zip(module.parameters(), self._kept, strict=False):
-            weight.data = kept
-        self._kept.clear()
+    def _end(self, *_: Any) -> None:
+        for part, name, weight in self._at_home:
+            part._parameters[name] = weight
+        self._at_home.clear()

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from longlive.chunks import FrameChunk, SwitchMode
+from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
 from longlive.config import ModelConfig, TransformerConfig
 from longlive.engine import Engine
 from longlive.model_card import ModelCard, Story
+from longlive.overlap import HandOver
 from longlive.producer import Limits
 
 CELL = 16
@@ -67,12 +69,15 @@ class FakeModels:
 
     config: ModelConfig = field(default_factory=tiny_config)
     card: ModelCard = CARD
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     chunk_s: float = 0.02
     open_s: float = 0.0
     break_at: int | None = None
     open_now: int = 0
     busy_now: int = 0
     most_busy: int = 0
+    decode_s: float = 0.0
+    overlapped: int = 0
 
 
 class FakeSession:
@@ -82,12 +87,27 @@ class FakeSession:
         self.models, self.seed = models, seed
         self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
         self.index, self.num_frames, self.is_closed = 0, 0, False
+        self.drawn: dict[int, FrameChunk] = {}
         models.open_now += 1
         time.sleep(models.open_s)
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
         self.prompts.append((self.index, text, switch))
         return self.index
+
+    def next_latents(self, hand_over: HandOver) -> LatentChunk:
+        """A chunk that is drawn already; as a model does, it goes on for a while after handing it over."""
+        drawn = self.next_chunk()
+        chunk = LatentChunk(drawn.index, drawn.prompt_index, drawn.prompt, 0, torch.from_numpy(drawn.frames))
+        self.drawn[drawn.index] = drawn
+        hand_over(chunk)
+        time.sleep(self.models.chunk_s / 4)
+        return chunk
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        self.models.overlapped += self.models.busy_now
+        time.sleep(self.models.decode_s)
+        return self.drawn.pop(chunk.index)
 
     def next_chunk(self) -> FrameChunk:
         models = self.models

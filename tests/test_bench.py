@@ -64,8 +64,20 @@ def test_a_chunk_is_measured_to_its_encoded_segment(bench: Bench) -> None:
 def test_end_to_end_is_slower_than_each_stage(bench: Bench) -> None:
     result = bench.result()
     assert result["fps_end_to_end"] < min(result["fps_denoise"], result["fps_decode"], result["fps_encode"])
-    assert result["quantization"] is None
+    assert (result["quantization"], result["cache"], result["overlap"]) == ("off", "full", False)
     assert result["peak_memory_bytes"] > 10_000_000
+
+
+def test_chunks_made_ahead_are_switched_and_measured_alike(tiny_models: ModelBundle, bench: Bench) -> None:
+    ahead = Bench(tiny_models, switch_every=2.0, overlap=True)
+    for _ in ahead.run(9.0):
+        pass
+    pairs = list(zip(ahead.samples, bench.samples, strict=False))
+    assert len(pairs) == len(bench.samples)
+    for one, other in pairs:
+        assert (one.start_seconds, one.is_switch) == (other.start_seconds, other.is_switch)
+        assert set(one.stage_ms) == set(other.stage_ms)
+    assert ahead.result()["overlap"]
 
 
 def test_the_table_shows_every_figure_and_minute(bench: Bench) -> None:

@@ -11,19 +11,21 @@ import pytest
 
 from longlive.engine import Engine, Run, Turns
 from longlive.errors import BusyError, PromptError
-from longlive.producer import Finished, Limits, MemoryMailbox, Notice, Playhead, Prompt, Report, Shot, Stop
+from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop
+from longlive.producer import Finished, Limits, Notice, Report, Shot
 from longlive.storyboard import Scene
 from tests.fakes import FakeModels, FakeSession, read_card
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
 
-@pytest.fixture
-def make_engine() -> Iterator[Callable[..., Engine]]:
+@pytest.fixture(params=[False, True], ids=["in turn", "overlapped"])
+def make_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
     engines: list[Engine] = []
 
     def make(models: FakeModels | None = None, **limits: float) -> Engine:
-        engines.append(Engine(models or FakeModels(), open_session=FakeSession, limits=Limits(**limits)))
+        choices = {"limits": Limits(**limits), "overlap": request.param}
+        engines.append(Engine(models or FakeModels(), open_session=FakeSession, **choices))
         return engines[-1]
 
     yield make
