@@ -35,12 +35,16 @@ def warmed_engine(models: ModelBundle) -> Engine:
     return engine
 
 
+def tell(line: str) -> None:
+    """Say something to whoever started the app."""
+    print(line, file=sys.stderr)
+
+
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
     try:
-        choices, tell = Choices.of(vars(options)), lambda line: sys.stderr.write(f"{line}\n")
-        engine = start(options.model, choices, tell, prepare=warmed_engine)
+        engine = start(options.model, Choices.of(vars(options)), tell, prepare=warmed_engine)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

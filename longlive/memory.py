@@ -139,7 +139,7 @@ def presets_for(sizes: Sizes, wishes: dict[str, str], presets: Sequence[Preset] 
     usual = "tiny" if "tiny" in sizes.decoders else "wan"
     found: dict[Preset, None] = {}
     for preset in presets:
-        preset = dataclasses.replace(preset, **asked)
+        preset = dataclasses.replace(preset, **asked)  # type: ignore[arg-type]
         if preset.decoder == "auto" or ("decoder" not in asked and preset.decoder not in sizes.decoders):
             preset = dataclasses.replace(preset, decoder=usual)
         found[preset] = None

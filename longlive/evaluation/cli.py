@@ -1,4 +1,4 @@
-"""``python -m longlive evaluate table4 | fig7 | tableA | long | teacher``."""
+"""``python -m longlive evaluate table4 | fig7 | tableA | tableB | long | teacher``."""
 
 import argparse
 import json
@@ -13,8 +13,8 @@ from longlive.errors import ConfigError
 if TYPE_CHECKING:
     from longlive.checkpoints import ModelBundle
 
-LEAST_PROMPTS = {"table4": 1, "fig7": 1, "tableA": 5, "long": 1, "teacher": 5}
-"""A fifth of those of table A and of a teacher must be combinations that training never saw."""
+LEAST_PROMPTS = {"table4": 1, "fig7": 1, "tableA": 5, "tableB": 5, "long": 1, "teacher": 5}
+"""A fifth of those of tables A and B and of a teacher must be combinations that training never saw."""
 
 
 class Outcome(NamedTuple):
@@ -40,6 +40,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(ranks, prompts=40)
     told = "trained models; RANK is a number or 'full'"
     ranks.add_argument("--runs", nargs="+", required=True, metavar="RANK=MODEL", help=told)
+    precisions = kinds.add_parser("tableB", help="size, speed and quality per precision")
+    _add_common(precisions, prompts=40)
+    precisions.add_argument("--model", default="storybook", help="name, folder or Hub id")
+    told = "float32, bfloat16, int8, fp8; the first is what the others are compared with"
+    precisions.add_argument("--precisions", nargs="+", default=["float32", "int8"], help=told)
+    precisions.add_argument("--chunks", type=int, default=16, help="of each take whose latents are compared")
     drift = kinds.add_parser("long", help="drift over minutes, with and without a sink")
     _add_common(drift, prompts=3)
     drift.add_argument("--models", nargs="+", default=["storybook=storybook"], metavar="LABEL=MODEL")
@@ -109,7 +115,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _named(args: argparse.Namespace) -> dict[str, str]:
     """The models asked for, by their labels."""
-    if args.what in ("table4", "fig7", "teacher"):
+    if args.what in ("table4", "fig7", "tableB", "teacher"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
     named = [_pair(option, pair) for pair in pairs]
@@ -158,6 +164,25 @@ def _table_a(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outc
     return Outcome(result, DEFINITIONS, rows)
 
 
+def _table_b(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
+    from longlive.evaluation.precisions import DEFINITIONS, compare_precisions
+
+    sizes = {"num_prompts": args.prompts, "num_chunks": args.chunks, "seed": args.seed}
+    result = compare_precisions(args.model, args.precisions, **sizes)
+    parts = ("before", "after", "ceiling")
+    rows = {
+        row["precision"]: {name: value for name, value in row.items() if name not in ("precision", *parts)}
+        for row in result["precisions"]
+    }
+    scores = {
+        f"{row['precision']} {part}": row[part]
+        for row in result["precisions"]
+        for part in parts[:2]
+        if part in row
+    }
+    return Outcome(result, DEFINITIONS, rows | scores)
+
+
 def _long(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
     from longlive.evaluation.drift import DEFINITIONS, measure_drift
 
@@ -183,4 +208,11 @@ def _teacher(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outc
     return Outcome(result, DEFINITIONS, {f"guidance {row['guidance']}": row for row in result["teachers"]})
 
 
-MEASURES = {"table4": _table4, "fig7": _fig7, "tableA": _table_a, "long": _long, "teacher": _teacher}
+MEASURES = {
+    "table4": _table4,
+    "fig7": _fig7,
+    "tableA": _table_a,
+    "tableB": _table_b,
+    "long": _long,
+    "teacher": _teacher,
+}

@@ -31,7 +31,7 @@ def compare_ranks(
     return {
         "runs": [
             {"rank": rank, "model": bundle.source, "trainable_parameters": tuned[rank]}
-            | _scores(bundle, num_prompts=num_prompts, seed=seed, num_workers=num_workers)
+            | oracle_scores(bundle, num_prompts=num_prompts, seed=seed, num_workers=num_workers)
             for rank, bundle in runs.items()
         ]
     }
@@ -52,7 +52,8 @@ def trainable_parameters(transformer: CausalWanTransformer, rank: str) -> int:
     return int(rank) * sum(linear.in_features + linear.out_features for linear in linears)
 
 
-def _scores(models: ModelBundle, *, num_prompts: int, seed: int, num_workers: int) -> dict[str, Any]:
+def oracle_scores(models: ModelBundle, *, num_prompts: int, seed: int, num_workers: int) -> dict[str, Any]:
+    """Shares in % of ``before`` and ``after`` a soft switch, and their ``ceiling``, by attribute."""
     found = evaluate_prompts(
         models, num_prompts=num_prompts, seed=seed, modes=("soft",), num_workers=num_workers
     )

@@ -1,0 +1,108 @@
+"""Table B of the paper: size, speed and quality of a model in several precisions."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longlive.bench import percentile, steady_pass
+from longlive.checkpoints import ModelBundle
+from longlive.errors import ConfigError
+from longlive.evaluation.ranks import oracle_scores
+from longlive.evaluation.statistics import mean
+from longlive.quantization import weight_bytes
+from longlive.session import Session
+from longlive.startup import Choices, ready_models
+from longlive.storybook.evaluate import draw_trials
+
+PRECISIONS = {
+    "float32": {"dtype": "float32"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "int8": {"quantize": "int8"},
+    "fp8": {"quantize": "fp8"},
+}
+"""What each is made of; the 8 bits are those of the blocks' products, all else is as the device has it."""
+ORACLE_KNOWS = "storybook"
+_PASSES = 20
+
+DEFINITIONS = {
+    "weight_bytes": "Of the transformer in memory.",
+    "pass_ms": "Median of one denoising pass over a chunk with a full window; on a CPU, processor time.",
+    "speed_up": "pass_ms of the first precision over that of this one.",
+    "psnr_first": "dB between the latents of the first chunk and those of the first precision, of the same "
+    "noise; the peak is the range of the latter.",
+    "psnr_last": "The same for the last chunk: how far the takes have drifted apart.",
+    "before": "% of prompts whose attribute the oracle reads as asked for before the switch of the action.",
+    "after": "The same, for the new prompt, within 2.25 s of a soft switch of the action.",
+    "one_subject": "% of clips in which the oracle counts exactly one subject.",
+    "ceiling": "The same readings of the true pictures of the same stories that went through the codec.",
+}
+
+
+def compare_precisions(
+    name: str, precisions: Sequence[str], *, num_prompts: int, num_chunks: int, seed: int
+) -> dict[str, Any]:
+    """The figures of a model in each precision, loaded one after another.
+
+    Args:
+        name: of the model; the oracle scores only the embedded one.
+        precisions: of PRECISIONS; the first is what the others are compared with.
+        num_chunks: of each take that is compared.
+    """
+    unknown = [one for one in precisions if one not in PRECISIONS]
+    if unknown:
+        rule = f"known are {', '.join(PRECISIONS)}"
+        raise ConfigError("precisions", unknown, rule, "Correct --precisions.")
+    rows: list[dict[str, Any]] = []
+    exact: list[list[Tensor]] = []
+    for precision in precisions:
+        models = ready_models(name, Choices(**PRECISIONS[precision]), lambda _: None)  # type: ignore[arg-type]
+        takes = _takes(models, num_prompts, num_chunks, seed)
+        exact = exact or takes
+        row = {
+            "precision": precision,
+            "weight_bytes": weight_bytes(models.transformer),
+            "pass_ms": pass_ms(models),
+            "psnr_first": mean([psnr(take[0], other[0]) for take, other in zip(takes, exact, strict=True)]),
+            "psnr_last": mean([psnr(take[-1], other[-1]) for take, other in zip(takes, exact, strict=True)]),
+        }
+        row = {key: part.as_json() if key.startswith("psnr") else part for key, part in row.items()}
+        row["speed_up"] = round((rows[0] if rows else row)["pass_ms"] / row["pass_ms"], 3)
+        if models.config.name == ORACLE_KNOWS:
+            row |= oracle_scores(models, num_prompts=num_prompts, seed=seed, num_workers=1)
+        rows.append(row)
+    return {"precisions": rows}
+
+
+def psnr(latents: Tensor, exact: Tensor, *, most: float = 200.0) -> float:
+    """Peak signal-to-noise ratio in dB, at most ``most``, which equal latents reach."""
+    error = (latents.double() - exact.double()).square().mean().item()
+    peak = (exact.max() - exact.min()).item()
+    return most if error == 0 else min(most, 10 * math.log10(peak**2 / error))
+
+
+def pass_ms(models: ModelBundle) -> float:
+    """Median milliseconds of a steady pass."""
+    is_cpu, run = models.device.type == "cpu", steady_pass(models)
+    clock = time.process_time if is_cpu else time.perf_counter
+    times = []
+    for number in range(_PASSES + 2):
+        begun = clock()
+        run()
+        if not is_cpu:
+            torch.cuda.synchronize(models.device)
+        if number >= 2:  # the first ones get ready
+            times.append((clock() - begun) * 1000)
+    return percentile(times, 50)
+
+
+def _takes(models: ModelBundle, num_prompts: int, num_chunks: int, seed: int) -> list[list[Tensor]]:
+    """The latents of each chunk of a take per prompt."""
+    takes = []
+    for number, trial in enumerate(draw_trials(num_prompts, seed)):
+        with Session(models, trial.prompt, seed=seed + number) as session:
+            takes.append([session.next_latents().latents.float().cpu() for _ in range(num_chunks)])
+    return takes
