@@ -8,7 +8,7 @@ import spaces  # noqa: F401  (must come before anything that touches CUDA; does 
 from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import LongLiveError
-from longlive.options import add_model_options, parse_with_environment
+from longlive.options import add_model_options, parse_with_environment, say
 from longlive.startup import Choices, start
 from longlive.web.page import build_page, page_options
 
@@ -35,16 +35,11 @@ def warmed_engine(models: ModelBundle) -> Engine:
     return engine
 
 
-def tell(line: str) -> None:
-    """Say something to whoever started the app."""
-    print(line, file=sys.stderr)
-
-
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
     try:
-        engine = start(options.model, Choices.of(vars(options)), tell, prepare=warmed_engine)
+        engine = start(options.model, Choices.of(vars(options)), say, prepare=warmed_engine)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.chunks import SWITCH_MODES, FrameChunk
 from longlive.errors import ConfigError, LongLiveError
-from longlive.options import add_model_options
+from longlive.options import add_model_options, say
 
 if TYPE_CHECKING:
     from longlive.checkpoints import ModelBundle
@@ -202,11 +202,11 @@ def _fetch(args: argparse.Namespace) -> int:
     if args.checkpoint:
         recipe = recipe_of(args.checkpoint, name=args.model, **lora, **facts)
     if recipe and args.dry_run:
-        announce(recipe, _say)
+        announce(recipe, say)
         return 0
-    folder = assemble(recipe, _say) if recipe else find_model(args.model)
+    folder = assemble(recipe, say) if recipe else find_model(args.model)
     if recipe:
-        add_decoders(recipe, folder, _say)
+        add_decoders(recipe, folder, say)
     if args.verify:
         verify(folder)
     _tell(args.json, {"model": args.model, "folder": str(folder)}, str(folder))
@@ -225,10 +225,6 @@ def _facts(settings: list[str]) -> dict[str, Any]:
         except ValueError:
             facts[name] = value
     return facts
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _scenes(args: argparse.Namespace) -> "list[Scene]":
@@ -254,7 +250,7 @@ def _scenes(args: argparse.Namespace) -> "list[Scene]":
 def _load(name: str, args: argparse.Namespace) -> "ModelBundle":
     from longlive.startup import Choices, ready_models
 
-    return ready_models(name, Choices.of(vars(args)), _say)
+    return ready_models(name, Choices.of(vars(args)), say)
 
 
 def _stream(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 DTYPES = ("float32", "bfloat16", "float16")
 DECODERS = ("auto", "wan", "tiny", "light")
@@ -78,6 +77,6 @@ def parse_with_environment(
     return parser.parse_args([*told, *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def choices_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options of ``add_model_options`` say, but for the model's name."""
-    return {name: getattr(args, name) for name in ("device", *(name for name, *_ in _CHOICES), "threads")}
+def say(line: str) -> None:
+    """Tell whoever started the program."""
+    sys.stderr.write(f"{line}\n")

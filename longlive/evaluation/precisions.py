@@ -62,7 +62,7 @@ def compare_precisions(
         models = ready_models(name, Choices(**PRECISIONS[precision]), lambda _: None)  # type: ignore[arg-type]
         takes = _takes(models, num_prompts, num_chunks, seed)
         exact = exact or takes
-        row = {
+        row: dict[str, Any] = {
             "precision": precision,
             "weight_bytes": weight_bytes(models.transformer),
             "pass_ms": pass_ms(models),
