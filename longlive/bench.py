@@ -117,7 +117,7 @@ class Bench:
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
             "quantization": self.models.quantization,
-            "cache": "full" if self.models.cache_dtype is None else "fp8",
+            "cache": self.models.cache,
             "weight_bytes": weight_bytes(self.models.transformer),
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,

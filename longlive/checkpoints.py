@@ -87,6 +87,11 @@ class ModelBundle:
         return next(self.transformer.parameters()).device
 
     @property
+    def cache(self) -> str:
+        """How streams keep their keys and values: ``full``, or in 8 bits, ``fp8``."""
+        return "full" if self.cache_dtype is None else "fp8"
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype that the transformer computes in."""
         return next(self.transformer.parameters()).dtype

@@ -169,6 +169,8 @@ def _replay(args: argparse.Namespace) -> int:
     record = SessionRecord.read(args.file)
     args.dtype, args.device = args.dtype or record.dtype, args.device or record.device
     args.threads = args.threads or record.threads
+    args.quantize = record.quantization if args.quantize == "off" else args.quantize
+    args.cache = record.cache if args.cache == "full" else args.cache
     models = _load(args.model or record.model, args)
     differing: list[int] = []
     with Session.of_record(models, record) as session:

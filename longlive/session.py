@@ -212,6 +212,8 @@ class Session:
             device=models.device.type,
             threads=torch.get_num_threads(),
             attention=models.transformer.backend.name,
+            quantization=models.quantization,
+            cache=models.cache,
             height=config.height,
             width=config.width,
             seed=self.seed,
@@ -230,7 +232,7 @@ class Session:
         """A new session, at its first chunk, that will serve the recorded prompts where they were served.
 
         Raises:
-            SessionFileError: if the record belongs to another model or dtype.
+            SessionFileError: if the record belongs to another model, dtype, quantisation or cache.
         """
         _check_same(
             "model", record.model_digest, models.digest, f"Load the model {record.model!r} as it was then."
@@ -238,6 +240,9 @@ class Session:
         _check_same(
             "dtype", record.dtype, str(models.dtype).removeprefix("torch."), "Load the model in that dtype."
         )
+        for name, option in (("quantization", "--quantize"), ("cache", "--cache")):
+            recorded = getattr(record, name)
+            _check_same(name, recorded, getattr(models, name), f"Load the model with {option} {recorded}.")
         session = cls(
             models, record.prompts[0].text, seed=record.seed, take=record.take, **vars(record.stream)
         )

@@ -45,6 +45,7 @@ class SessionRecord:
         height, width: of a picture in pixels.
         seed, take: of the noise.
         stream: the choices of the run.
+        quantization, cache: how products, and keys and values, are rounded; older files know no rounding.
         prompts: by the chunk where each takes effect; those of chunks not made yet are still to come.
         chunks: a digest of each chunk's latents.
     """
@@ -63,6 +64,8 @@ class SessionRecord:
     stream: StreamConfig
     prompts: tuple[PromptEvent, ...]
     chunks: tuple[str, ...]
+    quantization: str = "off"
+    cache: str = "full"
 
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.

@@ -100,6 +100,17 @@ def test_replay_verify_exits_1_and_names_the_first_chunk_that_differs(
     assert printed(capsys)["first_difference"] == 3
 
 
+def test_replay_rounds_as_the_story_was_rounded(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = told(run, tmp_path, "--quantize", "int8", "--cache", "fp8")
+    assert json.loads(session.read_text())["quantization"] == "int8"
+    assert main(["replay", str(session), "--verify"]) == 0
+    plain = told(run, tmp_path)
+    assert main(["replay", str(plain), "--quantize", "int8"]) == 2
+    assert "another quantization: off; here it is int8" in capsys.readouterr().err
+
+
 def test_a_story_with_another_prompt_does_not_verify(run: Command, tmp_path: Path) -> None:
     session = told(run, tmp_path)
     values = json.loads(session.read_text())
