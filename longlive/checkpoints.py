@@ -66,6 +66,7 @@ class ModelBundle:
         folder: where it lies.
         quantization: of the transformer's products; see quantization.py.
         cache_dtype: what streams keep their keys and values in; None for ``dtype``.
+        streams: at most so many at once; there is memory for them.
     """
 
     source: str
@@ -80,6 +81,7 @@ class ModelBundle:
     folder: Path
     quantization: str = "off"
     cache_dtype: torch.dtype | None = None
+    streams: int = 4
 
     @property
     def device(self) -> torch.device:

@@ -31,7 +31,6 @@ from longlive.storyboard import Scene
 from longlive.text import check_prompt
 
 OUTPUT_REPORTS = 8
-MOST_RUNS = 4
 LONGEST_LINE = 16
 
 
@@ -330,11 +329,14 @@ class Engine:
         self._chunk_s = took if self._chunk_s is None else 0.8 * self._chunk_s + 0.2 * took
 
     def _room(self) -> int:
-        """How many runs the model can feed in real time, with a fifth to spare."""
+        """How many runs the model can feed in real time, with a fifth to spare, and has memory for."""
         if self._chunk_s is None:
             return 1
         return int(
-            min(MOST_RUNS, max(1.0, 0.8 * self.models.config.chunk_seconds() / max(self._chunk_s, 1e-3)))
+            min(
+                self.models.streams,
+                max(1.0, 0.8 * self.models.config.chunk_seconds() / max(self._chunk_s, 1e-3)),
+            )
         )
 
     def _work(self, run: Run, producer: Producer) -> None:

@@ -112,10 +112,10 @@ def ready_models(name: str, choices: Choices, tell: Tell, *, free: int | None = 
     return first_that_fits([fit.preset, *fit.smaller], lambda preset: _load(name, choices, preset), tell)
 
 
-def asked_for(choices: Choices) -> Preset:
+def asked_for(choices: Choices, streams: int = 1) -> Preset:
     """What was asked for, whether it fits or not."""
     text = "resident" if choices.text == "auto" else choices.text
-    return Preset(0, text, choices.decoder, choices.quantize, choices.cache)
+    return Preset(0, text, choices.decoder, choices.quantize, choices.cache, streams)
 
 
 def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
@@ -126,7 +126,8 @@ def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
     sizes = sizes_of(folder, read_config(folder), choices.precision)
     wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.
-    presets = presets_for(sizes, wishes, [asked_for(choices)] if device.type == "cpu" else PRESETS)
+    plain = [asked_for(choices, streams) for streams in (4, 1)]
+    presets = presets_for(sizes, wishes, plain if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
     return choose(sizes, free_bytes(device) if free is None else free, presets, context=context)
 
@@ -162,7 +163,8 @@ def accelerate(models: ModelBundle, choices: Choices, preset: Preset) -> ModelBu
         attention=choices.attention,
         fuse=preset.quantize == "off",
     )
-    return dataclasses.replace(models, quantization=preset.quantize, cache_dtype=_CACHES[preset.cache])
+    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache]}
+    return dataclasses.replace(models, streams=preset.streams, **chosen)  # type: ignore[arg-type]
 
 
 def warm(models: ModelBundle, choices: Choices, stream: StreamConfig | None = None) -> Iterator[str]:

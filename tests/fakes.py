@@ -76,6 +76,7 @@ class FakeModels:
     open_now: int = 0
     busy_now: int = 0
     most_busy: int = 0
+    streams: int = 4
     decode_s: float = 0.0
     overlapped: int = 0
 

@@ -81,6 +81,15 @@ def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:
     assert all(isinstance(report, Shot) for report in reports)
 
 
+def test_no_more_runs_go_on_at_once_than_there_is_memory_for(make_engine) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.001, streams=1))
+    read(engine.start("ada", MEADOW, seed=0), is_shot(2), timeout=60)
+    waiting = engine.start("bob", MEADOW, seed=0)
+    notice = read(waiting, lambda report: isinstance(report, Notice), timeout=60)[-1]
+    assert "before yours" in notice.words
+    assert engine.place_of(waiting) == 1
+
+
 def test_a_promise_names_the_chunk_and_second_where_the_prompt_is_seen(make_engine) -> None:
     run = make_engine(FakeModels(chunk_s=0.1)).start("ada", MEADOW, seed=0)
     read(run, is_shot(1))

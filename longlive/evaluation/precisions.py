@@ -52,6 +52,8 @@ def compare_precisions(
         precisions: of PRECISIONS; the first is what the others are compared with.
         num_chunks: of each take that is compared.
     """
+    if num_chunks < 1:
+        raise ConfigError("chunks", num_chunks, "a take needs 1 to be compared", "Use 16.")
     unknown = [one for one in precisions if one not in PRECISIONS]
     if unknown:
         rule = f"known are {', '.join(PRECISIONS)}"
