@@ -17,9 +17,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options: those of the command line, before them those of ``LONGLIVE_*`` in the environment."""
     about = f"{__doc__} Every option can also stand in the environment, as LONGLIVE_MODEL and so on."
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", default=7860, type=int, help="port to listen on (default: 7860)")
     parser.add_argument(
         "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"

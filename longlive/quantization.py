@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from longlive.errors import ConfigError
 from longlive.transformer import CausalWanTransformer
@@ -83,7 +84,15 @@ def check_kind(kind: str, device: torch.device) -> None:
 def weight_bytes(transformer: nn.Module) -> int:
     """What the weights of a transformer take, quantised or not."""
     packed = sum(module.num_bytes for module in transformer.modules() if isinstance(module, Int8Linear))
-    return packed + sum(weight.nbytes for weight in transformer.parameters())
+    return packed + sum(_bytes_of(weight) for weight in transformer.parameters())
+
+
+def _bytes_of(weight: Tensor) -> int:
+    """Those of a rounded weight are in the tensors that it wraps."""
+    if not is_traceable_wrapper_subclass(weight):
+        return weight.nbytes
+    names, _ = weight.__tensor_flatten__()
+    return sum(_bytes_of(getattr(weight, name)) for name in names)
 
 
 def _linears(transformer: CausalWanTransformer) -> Iterator[tuple[nn.Module, str, nn.Linear]]:

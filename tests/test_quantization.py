@@ -65,6 +65,14 @@ def test_a_rounded_transformer_predicts_nearly_the_same(
     assert 1e-5 < error < 0.05
 
 
+def test_a_weight_that_wraps_others_takes_what_they_take() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    linear = nn.Linear(8, 4, bias=False)
+    linear.weight = nn.Parameter(TwoTensor(torch.zeros(4, 8), torch.zeros(4, 8)))
+    assert weight_bytes(linear) == 2 * 4 * 8 * 4
+
+
 def test_off_changes_nothing(transformer: CausalWanTransformer) -> None:
     quantize(transformer, "off")
     assert not [module for module in transformer.modules() if isinstance(module, Int8Linear)]
