@@ -123,7 +123,9 @@ def load_models(
     folder = find_model(name)
     config, facts = read_config(folder), read_json(folder / FACTS)
     transformer, vae = load_transformer(folder), _load_vae(folder / "vae")
-    chosen = vae if decoder == "wan" else _load_decoder(folder, decoder)
+    chosen = (
+        vae if decoder == "wan" else _load_vae(decoder_folder(folder, decoder), is_tiny=decoder == "tiny")
+    )
     for module, where in ((transformer, device), (vae, "cpu"), (chosen, device)):
         nn.Module.to(module, device=where, dtype=dtype)
     text_encoder = _load_text_encoder(folder, config)
@@ -267,8 +269,8 @@ def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:
     return _filled(describe_decoder(folder, is_tiny=is_tiny), folder / WEIGHTS)
 
 
-def _load_decoder(folder: Path, name: str) -> Vae:
-    """A decoder other than the model's own VAE."""
+def decoder_folder(folder: Path, name: str) -> Path:
+    """Where a decoder of a model lies; ConfigError if its name is unknown, CheckpointError if it is missing."""
     if name not in DECODERS:
         raise ConfigError("decoder", name, f"it must be one of {', '.join(DECODERS)}", "Correct it.")
     part = folder / DECODERS[name]
@@ -277,7 +279,7 @@ def _load_decoder(folder: Path, name: str) -> Vae:
             f"{folder} has no {name} decoder ({part.name}/). Fetch the model again while the network is "
             "there (python -m longlive fetch …), or use the decoder wan."
         )
-    return _load_vae(part, is_tiny=name == "tiny")
+    return part
 
 
 def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:

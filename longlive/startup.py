@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from longlive.checkpoints import ModelBundle, load_models, read_config
+from longlive.checkpoints import ModelBundle, decoder_folder, load_models, read_config
 from longlive.compilation import make_quick, warm_up
 from longlive.config import StreamConfig
 from longlive.errors import FitError
@@ -123,6 +123,8 @@ def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
     device = choices.place
     check_kind(choices.quantize, device)
     folder = find_model(name)
+    if choices.decoder != "auto":
+        decoder_folder(folder, choices.decoder)
     sizes = sizes_of(folder, read_config(folder), choices.precision)
     wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.

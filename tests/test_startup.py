@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive import ConfigError, FitError, ModelBundle, Session
+from longlive import CheckpointError, ConfigError, FitError, ModelBundle, Session
 from longlive.memory import GB, Preset
 from longlive.startup import Choices, first_that_fits, fit_of, ready_models, start
 
@@ -59,6 +59,11 @@ def test_a_budget_decides_before_anything_is_loaded(
 def test_an_impossible_precision_is_told_before_anything_is_read() -> None:
     with pytest.raises(ConfigError, match="8-bit floats need a GPU, not cpu"):
         fit_of("no such model", Choices(device="cpu", quantize="fp8"))
+
+
+def test_a_decoder_that_the_model_lacks_is_told_with_the_cure(tiny_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no tiny decoder .*use the decoder wan"):
+        fit_of(str(tiny_folder), Choices(device="cpu", decoder="tiny"))
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(0, LARGE), (1, MIDDLE)])
