@@ -270,7 +270,12 @@ def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:
 
 
 def decoder_folder(folder: Path, name: str) -> Path:
-    """Where a decoder of a model lies; ConfigError if its name is unknown, CheckpointError if it is missing."""
+    """Where a decoder of a model lies.
+
+    Raises:
+        ConfigError: if there is no decoder of this name.
+        CheckpointError: if the model has none.
+    """
     if name not in DECODERS:
         raise ConfigError("decoder", name, f"it must be one of {', '.join(DECODERS)}", "Correct it.")
     part = folder / DECODERS[name]

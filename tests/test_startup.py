@@ -62,7 +62,7 @@ def test_an_impossible_precision_is_told_before_anything_is_read() -> None:
 
 
 def test_a_decoder_that_the_model_lacks_is_told_with_the_cure(tiny_folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no tiny decoder .*use the decoder wan"):
+    with pytest.raises(CheckpointError, match=r"has no tiny decoder .*use the decoder wan"):
         fit_of(str(tiny_folder), Choices(device="cpu", decoder="tiny"))
 
 
