@@ -75,7 +75,7 @@ class Bench:
         self._switch_every = switch_every
         self._stream = stream
         self._compile_mode, self._overlap = compile_mode, overlap
-        self._is_switching = False
+        self._num_warm_up = 1
         self._made: dict[int, tuple[bool, dict[str, float]]] = {}
         self._drafts: list[tuple[int, Sample]] = []
         self._encoder = SegmentEncoder(scale=models.config.display_scale)
@@ -86,15 +86,15 @@ class Bench:
         """Make a video of this length; gives each chunk, so that a progress bar can follow."""
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
+        self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
         line = (Pipeline if self._overlap else InTurn)(lambda hand_over: self._make(session, hand_over))
-        yield self._encoded(session, line)
+        yield (chunk := self._encoded(session, line))
         self.first_ms = (time.perf_counter() - begun) * 1000
-        for _ in range(-(-max(session.stream.window, 0) // session.stream.chunk)):
-            yield self._encoded(session, line)
+        for _ in range(self._num_warm_up - 1):
+            yield (chunk := self._encoded(session, line))
         self.warm_up_ms = (time.perf_counter() - begun) * 1000
-        self._is_switching = True
-        while session.seconds < seconds:
-            yield self._measured(session, line)
+        while chunk.start_seconds + chunk.seconds < seconds:
+            yield (chunk := self._measured(session, line))
         line.close()
         session.close()
         for index, sample in self._drafts:
@@ -151,7 +151,7 @@ class Bench:
     def _make(self, session: Session, hand_over: HandOver) -> None:
         """Make the latents of a chunk, under the prompt that is due by then."""
         prompt = self._prompts[int(session.seconds // self._switch_every) % len(self._prompts)]
-        is_switch = self._is_switching and prompt != session.prompts[-1].text
+        is_switch = session.num_chunks >= self._num_warm_up and prompt != session.prompts[-1].text
         if is_switch:
             session.set_prompt(prompt, "soft")
         made = session.next_latents(hand_over)
