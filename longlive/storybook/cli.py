@@ -26,7 +26,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec-steps", type=int, default=3200)
     parser.add_argument("--shards", type=int, default=80, help="of 40 clips each")
     parser.add_argument("--generator-steps", type=int, default=2000)
-    parser.add_argument("--decoder-steps", type=int, default=420)
+    parser.add_argument("--decoder-steps", type=int, default=900)
 
 
 def run_train(args: argparse.Namespace) -> int:
