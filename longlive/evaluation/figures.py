@@ -53,7 +53,7 @@ def draw_ranks(result: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, part in zip(panels, ("before", "after"), strict=True):
-        names = [name for name, value in result["runs"][0][part].items() if isinstance(value, Mapping)]
+        names = list(result["runs"][0][part])
         for i, (colour, run) in enumerate(zip(itertools.cycle(COLOURS), result["runs"], strict=False)):
             figures = [run[part][name] for name in names]
             across = [number + 0.12 * (i - (len(result["runs"]) - 1) / 2) for number in range(len(names))]

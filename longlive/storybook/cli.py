@@ -37,16 +37,15 @@ def run_train(args: argparse.Namespace) -> int:
 
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
-    folder, only_words = args.folder, args.stages == ["words"]
-    if args.start_from is not None and not only_words:
+    folder: Path = args.folder
+    if args.start_from is not None:
         release.begin_from(args.start_from, folder)
     target, jobs = args.out or folder / "release", _jobs(args)
     for stage in sorted(args.stages, key=STAGES.index):
         if stage == "release":
             release.write_model(folder, target, seed=args.seed)
         elif stage == "words":
-            source = args.start_from if only_words and args.start_from else target
-            paraphrases.train_paraphrases(source, target, steps=args.words_steps, seed=args.seed)
+            paraphrases.train_paraphrases(target, steps=args.words_steps, seed=args.seed)
         else:
             train_in_parallel(jobs[stage][0], args.workers, jobs[stage][1])
     return 0

@@ -39,13 +39,13 @@ class Wordings(NamedTuple):
         return Wordings(*([words[i] for i in chosen] for words in self))
 
 
-def train_paraphrases(source: Path, target: Path, *, steps: int, seed: int = 0, lr: float = 2e-3) -> None:
-    """Write the model of the folder ``source``, its text encoder taught, to ``target``; in one process."""
+def train_paraphrases(folder: Path, *, steps: int, seed: int = 0, lr: float = 2e-3) -> None:
+    """Teach the text encoder of the released model in ``folder``, and write it there; in one process."""
     torch.set_num_threads(1)
-    models = load_models(source)
+    models = load_models(folder)
     for _ in tqdm(teach_paraphrases(models, steps=steps, seed=seed, lr=lr), "words", steps):
         pass
-    rewrite_model(models, target)
+    rewrite_model(models, folder)
 
 
 def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) -> Iterator[float]:
@@ -73,14 +73,14 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
         return (drawn(models.text_encoder, words.free, noise, timesteps) - wanted).square().mean((1, 2, 3, 4))
 
     for step in range(steps):
-        rng, source = np.random.default_rng([seed, 14, step]), torch.Generator().manual_seed(seed + step)
+        rng, draws = np.random.default_rng([seed, 14, step]), torch.Generator().manual_seed(seed + step)
         words = _draw(rng)
-        noise = torch.randn(LOOKED_AT, models.config.chunk, *models.config.latent_shape, generator=source)
+        noise = torch.randn(LOOKED_AT, models.config.chunk, *models.config.latent_shape, generator=draws)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 rough = errors(words, noise[:, :1], torch.full((LOOKED_AT,), float(NUM_TIMESTEPS)))
             chosen = [*rough.topk(LEARNT_FROM // 2).indices.tolist(), *range(LEARNT_FROM // 2)]
-            levels = torch.tensor(timetable.warped_steps)[torch.randint(2, (LEARNT_FROM,), generator=source)]
+            levels = torch.tensor(timetable.warped_steps)[torch.randint(2, (LEARNT_FROM,), generator=draws)]
             loss = errors(words.at(chosen), noise[chosen], levels).mean()
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, 2 * (steps - step) / steps)

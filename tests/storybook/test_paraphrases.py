@@ -41,8 +41,9 @@ def test_the_same_words_cost_no_more_than_rounding(
 
 def test_the_command_writes_a_model_of_the_same_files(models: ModelBundle, tmp_path: Path) -> None:
     out = tmp_path / "taught"
-    words = ["--stages", "words", "--start-from", str(models.folder), "--words-steps", "1", "--out", str(out)]
-    assert main(["train", "storybook", *words]) == 0
+    words = ["--stages", "release", "words", "--words-steps", "1"]
+    folders = ["--start-from", str(models.folder), "--folder", str(tmp_path / "run"), "--out", str(out)]
+    assert main(["train", "storybook", *words, *folders]) == 0
     names = {path.relative_to(models.folder) for path in models.folder.rglob("*") if path.is_file()}
     assert {path.relative_to(out) for path in out.rglob("*") if path.is_file()} == names
     for name in ("tokenizer/tokenizer.json", "transformer/diffusion_pytorch_model.safetensors"):
