@@ -57,31 +57,19 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
         seed: of scenes, words and noise.
         lr: at first.
     """
-    transformer, timetable = models.transformer.requires_grad_(False), Timetable.of(models.config)
-    teacher = copy.copy(models.text_encoder)
-    teacher.model = copy.deepcopy(teacher.model).requires_grad_(False)
+    errors, timetable = _Errors(models), Timetable.of(models.config)
     weights = list(models.text_encoder.model.requires_grad_(True).parameters())
     optimizer = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
-
-    def drawn(encoder: TextEncoder, words: list[str], noise: Tensor, timesteps: Tensor) -> Tensor:
-        prompt = transformer.read_prompt(read_texts(encoder, words))
-        return predict_clean(transformer, noise, timesteps, prompt, timetable)
-
-    def errors(words: Wordings, noise: Tensor, timesteps: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = drawn(teacher, words.plain, noise, timesteps)
-        return (drawn(models.text_encoder, words.free, noise, timesteps) - wanted).square().mean((1, 2, 3, 4))
-
     for step in range(steps):
         rng, draws = np.random.default_rng([seed, 14, step]), torch.Generator().manual_seed(seed + step)
         words = _draw(rng)
         noise = torch.randn(LOOKED_AT, models.config.chunk, *models.config.latent_shape, generator=draws)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                rough = errors(words, noise[:, :1], torch.full((LOOKED_AT,), float(NUM_TIMESTEPS)))
+                rough = errors.of(words, noise[:, :1], torch.full((LOOKED_AT,), float(NUM_TIMESTEPS)))
             chosen = [*rough.topk(LEARNT_FROM // 2).indices.tolist(), *range(LEARNT_FROM // 2)]
             levels = torch.tensor(timetable.warped_steps)[torch.randint(2, (LEARNT_FROM,), generator=draws)]
-            loss = errors(words.at(chosen), noise[chosen], levels).mean()
+            loss = errors.of(words.at(chosen), noise[chosen], levels).mean()
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, 2 * (steps - step) / steps)
         optimizer.zero_grad()
@@ -90,6 +78,26 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
         optimizer.step()
         yield float(loss.detach())
     models.text_encoder.model.requires_grad_(False)
+
+
+class _Errors:
+    """How far what is drawn for free words lies from what was drawn for plain ones at the start."""
+
+    def __init__(self, models: ModelBundle) -> None:
+        self.transformer = models.transformer.requires_grad_(False)
+        self.timetable, self.learner = Timetable.of(models.config), models.text_encoder
+        self.teacher = copy.copy(models.text_encoder)
+        self.teacher.model = copy.deepcopy(self.teacher.model).requires_grad_(False)
+
+    def of(self, words: Wordings, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Mean squared errors (B,) from noise (B, F, C, H, W) at ``timesteps`` (B,)."""
+        with torch.no_grad():
+            wanted = self._drawn(self.teacher, words.plain, noise, timesteps)
+        return (self._drawn(self.learner, words.free, noise, timesteps) - wanted).square().mean((1, 2, 3, 4))
+
+    def _drawn(self, encoder: TextEncoder, words: list[str], noise: Tensor, timesteps: Tensor) -> Tensor:
+        prompt = self.transformer.read_prompt(read_texts(encoder, words))
+        return predict_clean(self.transformer, noise, timesteps, prompt, self.timetable)
 
 
 def _draw(rng: np.random.Generator) -> Wordings:
