@@ -4,6 +4,7 @@ A model is a folder with ``transformer/``, ``vae/``, ``text_encoder/``, ``tokeni
 (config and safetensors each), and ``longlive.json`` for what diffusers has no field for.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
@@ -209,7 +210,15 @@ def save_models(
     _save_weights(transformer, folder / "transformer" / WEIGHTS)
     _save_weights(vae, folder / "vae" / WEIGHTS)
     _save_weights(text_encoder, folder / "text_encoder" / TEXT_WEIGHTS)
-    tokenizer.save_pretrained(folder / "tokenizer")
+    _unused(tokenizer).save_pretrained(folder / "tokenizer")
+
+
+def _unused(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A copy without the padding and the length limit of its last call, which would be written as well."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
 
 
 def _public(values: Mapping[str, Any]) -> dict[str, Any]:

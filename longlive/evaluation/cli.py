@@ -38,7 +38,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     fig7.add_argument("--seconds", type=float, default=20.0, help="length of each take")
     ranks = kinds.add_parser("tableA", help="LoRA ranks against full tuning")
     _add_common(ranks, prompts=40)
-    told = "trained models; RANK is a number or 'full'"
+    told = "trained models; RANK is a number, 'full', or 'none' for the model before"
     ranks.add_argument("--runs", nargs="+", required=True, metavar="RANK=MODEL", help=told)
     precisions = kinds.add_parser("tableB", help="size, speed and quality per precision")
     _add_common(precisions, prompts=40)
@@ -55,7 +55,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     teacher.add_argument("--model", required=True, help="folder that train teacher wrote")
     teacher.add_argument("--guidance", type=float, nargs="+", default=[1.0, 4.0], help="1 is none")
     teacher.add_argument("--ode-steps", type=int, default=16, help="of Euler's method")
-    for drawn in (fig7, drift):
+    for drawn in (table4, fig7, ranks, drift):
         drawn.add_argument("--figure", type=Path, help="draw it as well (PNG)")
 
 
@@ -84,14 +84,25 @@ def run_table(args: argparse.Namespace) -> int:
     models = {label: load_models(name) for label, name in _named(args).items()}
     outcome = MEASURES[args.what](args, models)
     if _figure(args):
-        draw = {"fig7": figures.draw_windows, "long": figures.draw_drift}[args.what]
-        draw(outcome.result, args.figure)
+        _draw(args, models, outcome.result)
     if args.json:
         told = report.report(args, models, outcome.result, outcome.definitions, time.perf_counter() - begun)
         sys.stdout.write(json.dumps(told) + "\n")
     else:
         sys.stdout.write(report.table(outcome.rows) + "\n")
     return 0
+
+
+def _draw(args: argparse.Namespace, models: "dict[str, ModelBundle]", result: dict[str, Any]) -> None:
+    from longlive.evaluation import figures
+    from longlive.evaluation.switches import SHOWN_SECONDS, picture_strips
+
+    if args.what == "table4":
+        trial, strips = picture_strips(models[args.model], seed=args.seed)
+        figures.draw_strategies(trial, strips, SHOWN_SECONDS, args.figure)
+        return
+    draw = {"fig7": figures.draw_windows, "tableA": figures.draw_ranks, "long": figures.draw_drift}
+    draw[args.what](result, args.figure)
 
 
 def _figure(args: argparse.Namespace) -> Path | None:

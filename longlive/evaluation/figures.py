@@ -1,12 +1,18 @@
-"""The pictures of a report: consistency, time and memory against the window; scores over minutes."""
+"""The pictures of a report, one for each table: figures with their intervals, or the video itself."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longlive.errors import MediaError
 
-COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from longlive.storybook.evaluate import Trial
+
+COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490")
 GREY = "#64748b"
 
 
@@ -18,6 +24,49 @@ def check_target(path: Path) -> None:
         raise MediaError("--figure needs matplotlib, which is missing. pip install matplotlib.") from error
     if path.suffix != ".png" or not path.parent.is_dir():
         raise MediaError(f"--figure is {path}, but it must be a .png in a folder that is there. Correct it.")
+
+
+def draw_strategies(
+    trial: "Trial", strips: "Mapping[str, Tensor]", seconds: Sequence[float], path: Path
+) -> None:
+    """Table 4 in pictures: a strip (N, 3, H, W) for each way to switch, ``seconds`` (N,) from the switch."""
+    from matplotlib.figure import Figure
+
+    height = 1.05 * len(strips) + 0.55
+    figure = Figure(figsize=(1.5 * len(seconds), height), layout="constrained")
+    grid = figure.subplots(len(strips), len(seconds), squeeze=False)
+    for row, (name, pictures) in zip(grid, strips.items(), strict=True):
+        row[0].set_ylabel(name.replace("_", " "), fontsize=9)
+        for axes, picture in zip(row, pictures, strict=True):
+            axes.imshow(picture.permute(1, 2, 0).numpy())
+            axes.set(xticks=[], yticks=[])
+    for axes, second in zip(grid[0], seconds, strict=True):
+        axes.set_title(f"{second:+g} s", fontsize=9, color=GREY if second < 0 else "black")
+    figure.suptitle(f"{trial.prompt}  →  {trial.turned_prompt}", fontsize=9)
+    _save(figure, path)
+
+
+def draw_ranks(result: Mapping[str, Any], path: Path) -> None:
+    """Table A: what each run draws before and after a switch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, part in zip(panels, ("before", "after"), strict=True):
+        names = list(result["runs"][0][part])
+        for i, (colour, run) in enumerate(zip(itertools.cycle(COLOURS), result["runs"], strict=False)):
+            figures = [run[part][name] for name in names]
+            across = [number + 0.12 * (i - (len(result["runs"]) - 1) / 2) for number in range(len(names))]
+            spread = [
+                [f["value"] - f["ci_low"] for f in figures],
+                [f["ci_high"] - f["value"] for f in figures],
+            ]
+            axes.errorbar(across, [f["value"] for f in figures], spread, fmt="o", color=colour, markersize=3)
+            axes.plot([], [], "o", color=colour, markersize=3, label=str(run["rank"]))
+        _dress(axes, f"{part} a switch, %", "")
+        axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=7)
+    panels[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
 
 
 def draw_windows(result: Mapping[str, Any], path: Path) -> None:

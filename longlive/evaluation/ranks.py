@@ -11,10 +11,13 @@ from longlive.evaluation.statistics import share
 from longlive.storybook.evaluate import ATTRIBUTES, evaluate_prompts
 from longlive.transformer import CausalWanTransformer
 
-FULL = "full"
+FULL, UNTUNED = "full", "none"
 
 DEFINITIONS = {
-    "rank": "Of the LoRA on every linear of the blocks; full: all parameters of the transformer were tuned.",
+    "rank": (
+        "Of the LoRA on every linear of the blocks; full: all parameters of the transformer were tuned; "
+        "none: the model that the runs began with."
+    ),
     "trainable_parameters": "rank x (inputs + outputs) of every linear of the blocks; full: all.",
     "before": "% of prompts whose attribute the oracle reads as asked for before the switch of the action.",
     "after": "The same, for the new prompt, within 2.25 s of a soft switch of the action.",
@@ -38,15 +41,18 @@ def compare_ranks(
 
 
 def trainable_parameters(transformer: CausalWanTransformer, rank: str) -> int:
-    """How many numbers a run of this rank tunes: ``full``, or a whole number above 0.
+    """How many numbers a run of this rank tunes: ``full``, ``none``, or a whole number above 0.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if it is none of these.
     """
     if rank == FULL:
         return sum(parameter.numel() for parameter in transformer.parameters())
+    if rank == UNTUNED:
+        return 0
     if not rank.isdecimal() or int(rank) == 0:
-        raise ConfigError("rank", rank, f"it must be a whole number above 0, or {FULL!r}", "Correct --runs.")
+        rule = f"it must be a whole number above 0, {FULL!r} or {UNTUNED!r}"
+        raise ConfigError("rank", rank, rule, "Correct --runs.")
     modules = [module for block in transformer.blocks for module in block.modules()]
     linears = [module for module in modules if isinstance(module, nn.Linear)]
     return int(rank) * sum(linear.in_features + linear.out_features for linear in linears)

@@ -48,6 +48,9 @@ DEFINITIONS = consistency.DEFINITIONS | {
     "order": "Whether the intervals say so without overlap.",
 }
 
+SHOWN_STORY = 4
+SHOWN_SECONDS = (-1.0, -0.25, 0.25, 0.75, 1.25, 1.75, 2.25, 3.25)
+
 Scores = dict[str, float]
 Batch = tuple[Path, list[Trial], int]
 
@@ -106,6 +109,24 @@ def _tell(batch: Batch) -> list[dict[str, Scores]]:
         pictures = true_story(models.vae, parts, seed)
         story["truth"] = measure(pictures[:TRUE_FRAMES_BEFORE], pictures[TRUE_FRAMES_BEFORE:], trial)
     return told
+
+
+@torch.no_grad()
+def picture_strips(models: ModelBundle, *, seed: int) -> tuple[Trial, dict[str, Tensor]]:
+    """The first story that changes its colour, under each strategy.
+
+    Returns:
+        The story, and by strategy its pictures at ``SHOWN_SECONDS`` from the switch: uint8 (N, 3, H, W).
+    """
+    trial = draw_switches(SHOWN_STORY + 1, seed)[SHOWN_STORY]
+    teller, strips = StreamTeller(models, [trial.prompt], [seed * 100_003 + SHOWN_STORY]), {}
+    before = teller.tell(CHUNKS_BEFORE)[0]
+    shown = [len(before) + int(seconds * FPS) for seconds in SHOWN_SECONDS]
+    for name, mode in STRATEGIES.items():
+        branch = teller.branch()
+        branch.switch([trial.turned_prompt], mode)
+        strips[name] = torch.cat([before, branch.tell(CHUNKS_AFTER)[0]])[shown]
+    return trial, strips
 
 
 def measure(before: Tensor, after: Tensor, trial: Trial) -> Scores:

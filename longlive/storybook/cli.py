@@ -9,7 +9,7 @@ from typing import Any
 
 from longlive.errors import ConfigError
 
-STAGES = ("codec", "clips", "generator", "decoder", "release")
+STAGES = ("codec", "clips", "generator", "decoder", "release", "words")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,17 +25,36 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--codec-steps", type=int, default=3200)
     parser.add_argument("--shards", type=int, default=80, help="of 40 clips each")
-    parser.add_argument("--generator-steps", type=int, default=2000)
-    parser.add_argument("--decoder-steps", type=int, default=420)
+    parser.add_argument("--generator-steps", type=int, default=1500)
+    parser.add_argument("--decoder-steps", type=int, default=900)
+    parser.add_argument("--words-steps", type=int, default=160)
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Run the stages asked for; each goes on from its last checkpoint."""
-    from longlive.storybook import codec, dataset, generator, release
+    from longlive.storybook import paraphrases, release
     from longlive.storybook.workers import train_in_parallel
 
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
+    folder: Path = args.folder
+    if args.start_from is not None:
+        release.begin_from(args.start_from, folder)
+    target, jobs = args.out or folder / "release", _jobs(args)
+    for stage in sorted(args.stages, key=STAGES.index):
+        if stage == "release":
+            release.write_model(folder, target, seed=args.seed)
+        elif stage == "words":
+            paraphrases.train_paraphrases(target, steps=args.words_steps, seed=args.seed)
+        else:
+            train_in_parallel(jobs[stage][0], args.workers, jobs[stage][1])
+    return 0
+
+
+def _jobs(args: argparse.Namespace) -> dict[str, tuple[Callable[..., None], dict[str, Any]]]:
+    """The stages that several processes work on together, with what each is told."""
+    from longlive.storybook import codec, dataset, generator
+
     folder: Path = args.folder
     common = {"folder": folder, "seed": args.seed}
     clips = {
@@ -44,20 +63,12 @@ def run_train(args: argparse.Namespace) -> int:
         "num_shards": args.shards,
         "codec_folder": folder / "vae",
     }
-    jobs: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
+    return {
         "codec": (codec.train_codec, common | {"steps": args.codec_steps}),
         "clips": (dataset.make_dataset, clips),
         "generator": (generator.train_generator, common | {"steps": args.generator_steps}),
         "decoder": (codec.train_decoder, common | {"steps": args.decoder_steps}),
     }
-    if args.start_from is not None:
-        release.begin_from(args.start_from, folder)
-    for stage in sorted(args.stages, key=STAGES.index):
-        if stage == "release":
-            release.write_model(folder, args.out or folder / "release", seed=args.seed)
-        else:
-            train_in_parallel(jobs[stage][0], args.workers, jobs[stage][1])
-    return 0
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,24 +5,28 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-SIZE = (880, 260)
+WIDTH, ROW = 880, 220
+COLUMNS = 3
 MARGIN = 44
 CURVES = (
-    ("codec", "psnr", "codec, dB"),
-    ("decoder", "psnr", "decoder, dB"),
-    ("generator", "loss", "generator, loss"),
+    ("codec.jsonl", "psnr", "codec, dB"),
+    ("decoder.jsonl", "psnr", "decoder, dB"),
+    ("generator.jsonl", "loss", "generator, loss"),
+    ("teacher/log.jsonl", "teacher_loss", "teacher, loss"),
+    ("dmd/log.jsonl", "critic_loss", "dmd, critic's loss"),
+    ("streaming/log.jsonl", "critic_loss", "streaming, critic's loss"),
 )
 
 
 def draw_curves(folder: Path, target: Path) -> None:
-    """Draw the logs ``codec.jsonl``, ``decoder.jsonl`` and ``generator.jsonl`` side by side into a PNG."""
-    found = [(title, _read(folder / f"{stage}.jsonl", key)) for stage, key, title in CURVES]
+    """Draw the logs of the recipe's stages, as far as they are in ``folder``, into a PNG."""
+    found = [(title, _read(folder / file, key)) for file, key, title in CURVES]
     found = [(title, points) for title, points in found if points]
-    width = SIZE[0] // max(1, len(found))
-    picture = Image.new("RGB", SIZE, "white")
+    picture = Image.new("RGB", (WIDTH, ROW * -(-len(found) // COLUMNS)), "white")
     pen = ImageDraw.Draw(picture)
     for index, (title, points) in enumerate(found):
-        _draw(pen, title, points, index * width, width)
+        row, column = divmod(index, COLUMNS)
+        _draw(pen, title, points, column * WIDTH // COLUMNS, row * ROW)
     picture.save(target)
 
 
@@ -30,15 +34,14 @@ def _read(path: Path, key: str) -> list[tuple[int, float]]:
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return sorted({row["step"]: row[key] for row in rows}.items())
+    return sorted({row["step"]: row[key] for row in rows if key in row}.items())
 
 
-def _draw(
-    pen: ImageDraw.ImageDraw, title: str, points: list[tuple[int, float]], left: int, width: int
-) -> None:
+def _draw(pen: ImageDraw.ImageDraw, title: str, points: list[tuple[int, float]], left: int, top: int) -> None:
     steps, values = zip(*points, strict=True)
     low, high = min(values), max(values)
-    right, top, bottom = left + width - 12, 28, SIZE[1] - 28
+    pen.text((left + MARGIN, top + 8), title, fill="black")
+    right, bottom, top = left + WIDTH // COLUMNS - 12, top + ROW - 28, top + 28
     left += MARGIN
 
     def place(step: int, value: float) -> tuple[float, float]:
@@ -47,7 +50,6 @@ def _draw(
 
     pen.rectangle((left, top, right, bottom), outline="#cccccc")
     pen.line([place(*point) for point in points], fill="#c2410c", width=2)
-    pen.text((left, 8), title, fill="black")
     for value in (low, high):
         pen.text((left - MARGIN + 4, place(0, value)[1] - 6), f"{value:.3g}", fill="#555555")
     pen.text((right - 70, bottom + 8), f"{steps[-1]} steps", fill="#555555")

@@ -1,11 +1,13 @@
 """From a training folder to the model that people load: averaged weights, in half precision, and its card."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from longlive.checkpoints import load_models, save_models
+from longlive.checkpoints import ModelBundle, load_models, save_models
+from longlive.config import ModelConfig
 from longlive.model_card import ModelCard, Story
 from longlive.storybook.captions import known_words
 from longlive.storybook.generator import Storyteller, new_optimizer, storybook_config
@@ -75,12 +77,23 @@ def write_model(folder: Path, target: Path, *, seed: int = 0) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(state["average"][name])
     vae = AutoencoderKLWan.from_pretrained(folder / "vae")
+    _save(target, config, (model.transformer, vae, model.text_encoder), tokenizer)
+
+
+def rewrite_model(models: ModelBundle, target: Path) -> None:
+    """Write ``models``, whose weights become half precision by this, to ``target`` with this world's card."""
+    parts = (models.transformer, models.vae, models.text_encoder.model)
+    _save(target, models.config, parts, models.text_encoder.tokenizer)
+
+
+def _save(target: Path, config: ModelConfig, parts: tuple[Any, Any, Any], tokenizer: Any) -> None:
+    transformer, vae, text_encoder = (part.half() for part in parts)
     save_models(
         target,
         config=config,
-        transformer=model.transformer.half(),
-        vae=vae.half(),
-        text_encoder=model.text_encoder.half(),
+        transformer=transformer,
+        vae=vae,
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         card=ModelCard(about=ABOUT, words=known_words(), stories=STORIES),
     )

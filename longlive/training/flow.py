@@ -63,8 +63,9 @@ def teacher_loss(
     uniform: Tensor,
     noise: Tensor,
     sigma_floor: float = 0.0,
+    is_weighted: bool = True,
 ) -> Tensor:
-    """Flow-matching loss of a bidirectional transformer on clean clips, weighted as Wan's.
+    """Flow-matching loss of a bidirectional transformer on clean clips.
 
     Args:
         clean: (B, F, C, H, W).
@@ -72,7 +73,8 @@ def teacher_loss(
             so that guidance works.
         uniform: (B,), random numbers in [0, 1), which entry of the timetable each clip is noised by.
         noise: standard normals like ``clean``.
-        sigma_floor: as in ``flow_loss``.
+        sigma_floor: as in ``flow_loss``; with 1 the loss is the mean squared error of the clean latents.
+        is_weighted: weigh timesteps as Wan does, whose bell gives (almost) none to pure noise; else evenly.
     """
     entries = (uniform * NUM_TIMESTEPS).long()
     sigma = timetable.sigmas.to(clean.device)[entries]
@@ -80,5 +82,5 @@ def teacher_loss(
     predicted = predict_clean(
         transformer, noisy, sigma * NUM_TIMESTEPS, transformer.read_prompt(text), timetable
     )
-    weights = timestep_weights(timetable).to(clean.device)[entries]
+    weights = timestep_weights(timetable).to(clean.device)[entries] if is_weighted else None
     return flow_loss(predicted, clean, sigma, weights=weights, sigma_floor=sigma_floor)

@@ -167,6 +167,7 @@ class TeachingOptions:
         trains_text: the text encoder learns as well.
         drop: share of the prompts that give way to the negative one, so that guidance works.
         sigma_floor: noise levels below it weigh no more than it; for models that predict clean latents.
+        is_weighted: weigh timesteps as Wan does, whose bell gives (almost) none to pure noise; else evenly.
         num_pairs: paths of the teacher's ODE that ``init`` learns from, again and again.
         ode_steps: of each path.
     """
@@ -175,6 +176,7 @@ class TeachingOptions:
     trains_text: bool = False
     drop: float = 0.1
     sigma_floor: float = 0.0
+    is_weighted: bool = True
     num_pairs: int = 1000
     ode_steps: int = 48
 

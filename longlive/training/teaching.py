@@ -108,6 +108,7 @@ class TeacherStage(Teaching):
             uniform=draws.uniform(step),
             noise=draws.clip_noise(step, tuple(clean.shape[1:])),
             sigma_floor=options.sigma_floor,
+            is_weighted=options.is_weighted,
         )
 
     @torch.no_grad()

@@ -5,6 +5,8 @@ import base64
 import itertools
 import math
 import secrets
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,9 @@ from longlive.web.words import gentle_answer
 POLL_S = 0.02
 SHOWN_SPANS = 20
 SHOWN_CHARACTERS = 200
+KEPT_MESSAGES = 60
+KEPT_S = 30
+STOP_S = 20
 LONGEST_CLIP_S = 60
 PLAYING = "Playing. Send another prompt whenever you like."
 
@@ -39,6 +44,7 @@ class Visit:
         advice: what to say from then on, if anything.
         spans: what each prompt made so far.
         serial: number of the last message.
+        sent: the last messages, for a player that missed some.
     """
 
     run: Run
@@ -49,12 +55,19 @@ class Visit:
     advice: str = ""
     spans: list[dict[str, Any]] = field(default_factory=list)
     serial: int = 0
+    sent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last message is out."""
+        return bool(self.sent) and self.sent[-1]["kind"] == "end"
 
     def message(self, kind: str, **fields: Any) -> dict[str, Any]:
         """The next message to the player."""
         self.serial += 1
         place = {"number": self.number, "serial": self.serial, "mode": self.mode, "token": self.run.token}
-        return {"kind": kind} | place | fields
+        self.sent.append({"kind": kind} | place | fields)
+        return self.sent[-1]
 
     def shot(self, shot: Shot) -> dict[str, Any]:
         """The message of a segment; its prompt's span grows."""
@@ -85,7 +98,10 @@ class Visit:
 
 
 class Endpoints:
-    """The page's way to the engine; it keeps one visit per viewer, and none for those who left."""
+    """The page's way to the engine; it keeps one visit per viewer, and none for those who left.
+
+    A visit outlives its run by ``KEPT_S``, so that the player may still ask for what it missed.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Serve from ``engine``."""
@@ -143,13 +159,22 @@ class Endpoints:
         }
         return answer, visit.words, visit.timeline()
 
-    def stop(self, request: gr.Request) -> str:
-        """End your running story; its video and session file come with the last output of /start."""
-        run = self.engine.run_of(_viewer(request))
-        if run is None:
+    async def stop(self, request: gr.Request) -> str:
+        """End your running story; its video and session file come with the last output of /start.
+
+        It answers when the story has ended: a word sent sooner could come to the page later than the end.
+        """
+        viewer = _viewer(request)
+        run, visit = self.engine.run_of(viewer), self._visits.get(viewer)
+        if run is None or visit is None:
             return "No story is playing."
         run.stop("The story has ended. Its film is below.")
-        return "Stopping after this chunk…"
+        patience = time.monotonic() + STOP_S
+        while not visit.has_ended and self._visits.get(viewer) is visit:
+            if time.monotonic() > patience:
+                return "Stopping after this chunk…"
+            await asyncio.sleep(POLL_S)
+        return self._visits.get(viewer, visit).words
 
     async def generate(
         self, storyboard: dict[str, Any], seconds: float, seed: float | None
@@ -198,6 +223,23 @@ class Endpoints:
             token, max(0.0, seconds), bool(word.get("playing"))
         )
 
+    def missed(self, word: dict[str, Any]) -> list[dict[str, Any]]:
+        """Messages that the page did not pass on to the player, in order, as far as they are still kept.
+
+        Gradio hands a component only the newest of the values that reach the browser in one burst.
+
+        Args:
+            word: ``token`` of the run; the messages whose serial is above ``after`` and below ``before``.
+        """
+        try:
+            token, after, before = str(word["token"]), int(word["after"]), int(word["before"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return []
+        for visit in list(self._visits.values()):
+            if secrets.compare_digest(visit.run.token.encode(), token.encode()):
+                return [message for message in list(visit.sent) if after < message["serial"] < before]
+        return []
+
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed: nothing of the visit stays."""
         if visit := self._visits.pop(_viewer(request), None):
@@ -223,8 +265,11 @@ class Endpoints:
                 yield report, visit
         finally:
             run.close()
-            if self._visits.get(viewer) is visit:
-                del self._visits[viewer]
+            asyncio.get_running_loop().call_later(KEPT_S, self._forget, viewer, visit)
+
+    def _forget(self, viewer: str, visit: Visit) -> None:
+        if self._visits.get(viewer) is visit:
+            del self._visits[viewer]
 
     def _outputs(self, report: Report | None, visit: Visit) -> tuple[Any, ...]:
         """Player, timeline, words, take and session file."""

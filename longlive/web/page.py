@@ -72,7 +72,10 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
     def playhead(word: dict[str, Any]) -> bool:
         return endpoints.playhead(word)
 
-    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead])
+    def missed(word: dict[str, Any]) -> list[dict[str, Any]]:
+        return endpoints.missed(word)
+
+    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, missed])
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {

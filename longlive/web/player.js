@@ -31,7 +31,8 @@ const video = () => (run?.mode === "compatible" ? document.querySelector("#compa
 
 const open = (message) => {
   if (run) close();
-  run = { ...message, segments: [], queue: [], stalls: 0, isPlaying: false, isComplete: false };
+  run = { ...message, serial: 0, inbox: Promise.resolve(), segments: [], queue: [], stalls: 0 };
+  run.isPlaying = run.isComplete = false;
   host.dataset.frame = host.dataset.prompt = "-1";
   host.dataset.stalls = "0";
   host.dataset.mode = run.mode;
@@ -55,10 +56,10 @@ const openSource = () => {
   if (!Media) return fail("This browser cannot play live video here; choose the compatible player below.");
   const source = (run.source = new Media());
   screen.disableRemotePlayback = true;
-  screen.src = URL.createObjectURL(source);
+  const url = (screen.src = URL.createObjectURL(source));
   source.addEventListener("sourceopen", () => {
-    URL.revokeObjectURL(screen.src);
-    pump();
+    URL.revokeObjectURL(url); // and no other: this may come when a newer run has its own
+    if (run.source === source) pump();
   });
 };
 
@@ -122,7 +123,7 @@ const ahead = () => {
 
 // Both players are started here: gr.Video does not play by itself what it got while it was not shown.
 const playWhenReady = () => {
-  if (run.isPlaying || (ahead() < START_S && !run.isComplete)) return;
+  if (run.isPlaying || !run.segments.length || (ahead() < START_S && !run.isComplete)) return;
   run.isPlaying = true;
   video().muted = true;
   video()
@@ -133,10 +134,9 @@ const playWhenReady = () => {
 // Past a hole in the buffer; slower while the model is slower than the video.
 const steady = () => {
   const { buffered, currentTime } = screen;
-  for (let i = 0; i < buffered.length; i++) {
-    const gap = buffered.start(i) - currentTime;
-    if (gap > 0 && gap < 1 && !ahead()) screen.currentTime = buffered.start(i) + 0.001;
-  }
+  const starts = Array.from({ length: buffered.length }, (_, i) => buffered.start(i));
+  const next = starts.find((start) => start > currentTime);
+  if (next !== undefined && !ahead()) screen.currentTime = next + 0.001;
   screen.playbackRate = ahead() < 0.25 && !run.isComplete ? 0.9 : 1;
 };
 
@@ -192,8 +192,8 @@ const tellServer = () => {
 const tick = () => {
   const one = video();
   watchVideo(one);
-  if (run.mode === "live" && run.isPlaying) steady();
-  if (run.mode === "compatible" && one) playWhenReady();
+  if (run.mode === "live") steady();
+  if (one) playWhenReady();
   tellServer();
   if (run.isComplete && (!one || one.ended || !run.segments.length)) clearInterval(run.timer);
 };
@@ -212,14 +212,25 @@ const finish = (message) => {
   if (run.mode === "live") pump();
 };
 
+const take = (message) => {
+  if (message.kind === "segment") addSegment(message);
+  if (message.kind === "end") finish(message);
+};
+
+// Of values that come in one burst Gradio shows only the newest, so what lies between is asked for, and taken first.
 watch("value", () => {
   const message = props.value;
   if (!message?.number || message.number < (run?.number ?? 0)) return;
   if (message.number !== run?.number) open(message);
-  else if (message.serial <= run.serial) return;
-  run.serial = message.serial;
-  if (message.kind === "segment") addSegment(message);
-  if (message.kind === "end") finish(message);
+  if (message.serial <= run.serial) return;
+  const mine = run;
+  const between = { token: mine.token, after: mine.serial, before: message.serial };
+  mine.serial = message.serial;
+  const missed = between.after + 1 < between.before ? server.missed(between).catch(() => []) : [];
+  mine.inbox = mine.inbox.then(async () => {
+    for (const one of [...(await missed), message]) if (mine === run) take(one);
+  });
+  mine.inbox = mine.inbox.catch(reportError);
 });
 
 const start = () => trigger(mode === "compatible" ? "compatible" : "live");

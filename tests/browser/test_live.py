@@ -86,6 +86,36 @@ def test_start_pressed_twice_makes_one_run_and_plays_the_newer(visit, served) ->
     assert served.engine.num_runs == 1 and served.models.most_busy == 1
 
 
+HOLD_STREAM = """() => {
+  const real = window.fetch;
+  window.fetch = async (...args) => {
+    const answer = await real(...args);
+    if (!String(args[0]?.url ?? args[0]).includes("queue/data")) return answer;
+    let held = [];
+    const begun = performance.now();
+    const hold = new TransformStream({
+      transform(bytes, out) {
+        held.push(bytes);
+        if (performance.now() - begun < 1500) return;
+        held.forEach((one) => out.enqueue(one));
+        held = [];
+      },
+    });
+    return new Response(answer.body.pipeThrough(hold), { status: answer.status, headers: answer.headers });
+  };
+}"""
+
+
+def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
+    viewer = visit()
+    viewer.page.evaluate(HOLD_STREAM)  # as a connection that halts for 1.5 s and then brings all at once
+    viewer.write(MEADOW)
+    viewer.page.click("#start")
+    viewer.wait("data.state === 'playing' && data.frame > 40")
+    parts = viewer.page.locator("#player video").evaluate("(v) => [v.buffered.length, v.buffered.start(0)]")
+    assert parts == [1, 0]
+
+
 @pytest.mark.parametrize("leave", ["reload", "close", "navigate"])
 def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
     viewer = visit()

@@ -24,9 +24,12 @@ def test_fig7_prints_a_report_and_draws(
     assert (tmp_path / "f.png").stat().st_size > 5000
 
 
-def test_table4_prints_a_table(noise_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table4_prints_a_table_and_shows_the_pictures(
+    noise_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--model", str(noise_folder), "--prompts", "1", "--workers", "1"]
-    assert main(["evaluate", "table4", *options]) == 0
+    assert main(["evaluate", "table4", *options, "--figure", str(tmp_path / "f.png")]) == 0
+    assert (tmp_path / "f.png").stat().st_size > 5000
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["no_cache", "keep_cache", "recache", "ceiling"]
     assert any(line.startswith("obeyed_after") for line in lines)

@@ -4,10 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from longlive.errors import MediaError
-from longlive.evaluation.figures import check_target, draw_drift, draw_windows
+from longlive.evaluation.figures import (
+    check_target,
+    draw_drift,
+    draw_ranks,
+    draw_strategies,
+    draw_windows,
+)
+from longlive.storybook.evaluate import Trial
+from longlive.storybook.world import Scene
 
 FIGURE = {"value": 90.0, "ci_low": 80.0, "ci_high": 95.0, "n": 4}
 
@@ -26,10 +35,15 @@ def drift_result() -> dict[str, Any]:
     return {"runs": [{"model": "m", "sink": sink, "windows": windows} for sink in (3, 0)]}
 
 
+def ranks_result() -> dict[str, Any]:
+    scores = {"shape": FIGURE, "action": FIGURE}
+    return {"runs": [{"rank": rank, "before": scores, "after": scores} for rank in ("4", "full")]}
+
+
 @pytest.mark.parametrize(
     ("draw", "result"),
-    [(draw_windows, windows_result()), (draw_drift, drift_result())],
-    ids=["windows", "drift"],
+    [(draw_windows, windows_result()), (draw_drift, drift_result()), (draw_ranks, ranks_result())],
+    ids=["windows", "drift", "ranks"],
 )
 def test_a_figure_is_a_picture_with_every_colour_of_its_lines(draw: Any, result: Any, tmp_path: Path) -> None:
     target = tmp_path / "figure.png"
@@ -37,6 +51,15 @@ def test_a_figure_is_a_picture_with_every_colour_of_its_lines(draw: Any, result:
     picture = Image.open(target).convert("RGB")
     colours = {colour for _, colour in picture.getcolors(2**24) or []}
     assert picture.width > 900 and {(0xC2, 0x41, 0x0C), (0x1D, 0x4E, 0xD8)} <= colours
+
+
+def test_strips_show_every_picture_of_every_strategy(tmp_path: Path) -> None:
+    scene = Scene("ball", "red", "jump", "meadow", "clear")
+    trial = Trial(scene, scene, "a red ball", "it jumps")
+    hues = torch.arange(6, dtype=torch.uint8).mul(40).view(2, 3, 1, 1, 1).expand(2, 3, 3, 8, 12)
+    draw_strategies(trial, {"cut": hues[0], "recache": hues[1]}, (-1.0, 0.5, 2.0), tmp_path / "f.png")
+    colours = Image.open(tmp_path / "f.png").convert("RGB").getcolors(2**24) or []
+    assert {(40 * i,) * 3 for i in range(6)} <= {colour for _, colour in colours}
 
 
 @pytest.mark.parametrize("name", ["missing/f.png", "f.jpg", "f"])

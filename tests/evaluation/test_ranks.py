@@ -21,11 +21,12 @@ def test_a_rank_tunes_two_thin_matrices_of_every_linear_of_the_blocks(tiny_folde
         trainable_parameters(transformer, "full")
         == nn.utils.parameters_to_vector(transformer.parameters()).numel()
     )
+    assert trainable_parameters(transformer, "none") == 0
 
 
 @pytest.mark.parametrize("rank", ["0", "-3", "many", "2.5"])
-def test_a_rank_is_a_number_or_full(tiny_folder: Path, rank: str) -> None:
-    with pytest.raises(ConfigError, match="or 'full'"):
+def test_a_rank_is_a_number_full_or_none(tiny_folder: Path, rank: str) -> None:
+    with pytest.raises(ConfigError, match="'full' or 'none'"):
         trainable_parameters(load_models(tiny_folder).transformer, rank)
 
 

@@ -9,7 +9,14 @@ import torch
 from longlive.checkpoints import load_models
 from longlive.evaluation.statistics import Estimate
 from longlive.evaluation.stories import changed, draw_switches, draw_takes
-from longlive.evaluation.switches import _order, compare_strategies, measure
+from longlive.evaluation.switches import (
+    SHOWN_SECONDS,
+    STRATEGIES,
+    _order,
+    compare_strategies,
+    measure,
+    picture_strips,
+)
 from longlive.storybook.evaluate import Trial
 from longlive.storybook.world import Scene, draw_story
 from tests.evaluation.drawn import MIDDLE, SCENE, draw
@@ -85,6 +92,15 @@ def test_the_order_holds_only_without_overlap() -> None:
         "recache above keep_cache in obeyed_within_2.25s",
         "recache above keep_cache in obeyed_after",
     ]
+
+
+def test_the_strips_part_at_the_switch() -> None:
+    trial, strips = picture_strips(load_models("storybook"), seed=1)
+    assert changed(trial) == ("colour", "action") and list(strips) == list(STRATEGIES)
+    cut, keep, recache = strips.values()
+    for first, second in ((cut, keep), (keep, recache), (cut, recache)):
+        before = sum(seconds < 0 for seconds in SHOWN_SECONDS)
+        assert torch.equal(first[:before], second[:before]) and not torch.equal(first, second)
 
 
 @pytest.mark.slow

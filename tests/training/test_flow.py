@@ -56,6 +56,25 @@ def test_a_teachers_loss_is_weighted_by_its_timesteps(prediction: Prediction) ->
     assert float(loss) == pytest.approx(float(torch.stack(expected).mean()), rel=1e-4)
 
 
+def test_with_even_weights_and_a_floor_of_one_a_teachers_loss_is_the_error_of_its_clean_latents() -> None:
+    model = tiny_transformer(replace(CONFIG, prediction="clean"))
+    clean, noise, text = random_latents(4, batch=2), random_latents(4, batch=2, seed=1), words(batch=2)
+    even = teacher_loss(
+        model,
+        clean,
+        text,
+        timetable=TIMETABLE,
+        uniform=torch.tensor([0.0, 0.9]),
+        noise=noise,
+        sigma_floor=1.0,
+        is_weighted=False,
+    )
+    sigma = TIMETABLE.sigmas[torch.tensor([0, 900])]
+    level = sigma.view(-1, 1, 1, 1, 1)
+    output = model((1 - level) * clean + level * noise, sigma.unsqueeze(1) * 1000, model.read_prompt(text))
+    assert float(even) == pytest.approx(float((output - clean).square().mean()), rel=1e-4)
+
+
 def test_a_teacher_learns_a_clip() -> None:
     model = tiny_transformer().requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -5,9 +5,12 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -60,6 +63,35 @@ def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Clien
     assert words == "The story has ended. Its film is below."
     assert cards_of(take["video"] if isinstance(take, dict) else take) == seen
     assert json.loads(Path(session_file).read_text())["seed"] == 7
+
+
+def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Served, client: Client) -> None:
+    missed = partial(_call_component, served, client, "missed")
+    got = []
+    for player, *_ in client.submit(MEADOW, 7, [{"at": 2, "text": JUMP}], api_name="/start"):
+        got.append(player)
+        if player["serial"] == 6:
+            client.predict(api_name="/stop")
+    token, last = got[0]["token"], got[-1]["serial"]
+    assert [one["serial"] for one in got] == list(range(1, last + 1)) and got[-1]["kind"] == "end"
+    assert missed({"token": token, "after": 0, "before": last + 1}) == got
+    assert missed({"token": token, "after": 2, "before": 5}) == got[2:4]
+    for word in (
+        {"token": "stranger", "after": 0, "before": 9},
+        {"token": token},
+        {"token": token, "after": "a"},
+    ):
+        assert missed(word) == []
+
+
+def _call_component(served: Served, client: Client, name: str, word: dict[str, Any]) -> Any:
+    """What the player in the browser gets from its function on the server."""
+    parts = client.config["components"]
+    number = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
+    asked = {"data": word, "component_id": number, "fn_name": name, "session_hash": client.session_hash}
+    answer = httpx.post(f"{served.url}gradio_api/component_server/", json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client: Client) -> None:
