@@ -81,13 +81,14 @@ def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
 def run_merge(args: argparse.Namespace) -> int:
     """Write the model with the LoRA in its weights."""
     from longlive.checkpoints import load_models
+    from longlive.names import merge_lora
     from longlive.training.export import write_model
-    from longlive.training.lora import merged_state, read_lora
+    from longlive.training.lora import read_lora
 
     lora, scale = read_lora(args.lora)
     models = load_models(args.base)
     scale = scale if args.scale is None else args.scale
-    write_model(models, merged_state(models.transformer.state_dict(), lora, scale), args.out)
+    write_model(models, merge_lora(models.transformer.state_dict(), lora, scale), args.out)
     sys.stdout.write(f"{args.out}\n")
     return 0
 

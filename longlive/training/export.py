@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import Tensor
 
 from longlive.checkpoints import ModelBundle, save_models
+from longlive.names import merge_lora
 from longlive.training.learner import Learner
-from longlive.training.lora import merged_state, save_lora, split_lora
+from longlive.training.lora import save_lora, split_lora
 from longlive.training.stages import Stage
 from longlive.transformer import CausalWanTransformer
 
@@ -31,7 +32,7 @@ def _write(models: ModelBundle, learner: Learner, state: dict[str, Tensor], fold
     if lora:
         folder.mkdir(parents=True, exist_ok=True)
         save_lora(folder / "lora.safetensors", lora, alpha=learner.options.alpha)
-        plain = merged_state(plain, lora, learner.options.alpha / learner.options.lora_rank)
+        plain = merge_lora(plain, lora, learner.options.alpha / learner.options.lora_rank)
     write_model(models, plain, folder / "model")
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from longlive.errors import CheckpointError
-from longlive.names import State, merge_lora, transformer_to_released
+from longlive.names import State, transformer_to_released
 from longlive.transformer import CausalWanTransformer
 
 PREFIX = "base_model.model."
@@ -104,19 +104,3 @@ def read_lora(path: str | Path) -> tuple[State, float]:
     if not ranks:
         raise CheckpointError(f"{path} holds no LoRA: no key has .lora_A in it. Give the file of a LoRA.")
     return lora, float(alpha) / ranks[0] if alpha else 1.0
-
-
-def merged_state(state: Mapping[str, Tensor], lora: Mapping[str, Tensor], scale: float) -> State:
-    """A transformer's weights with the LoRA in them; CheckpointError if the two do not fit.
-
-    Args:
-        state: in our names.
-        lora: in peft's names around ours or the released ones.
-        scale: alpha / rank.
-    """
-    try:
-        return merge_lora(state, lora, scale)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the LoRA's shapes do not fit the model: {error}. Is it for a model of this size?"
-        ) from error

@@ -7,12 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from longlive import CheckpointError
-from longlive.names import transformer_from_released, transformer_to_released
+from longlive.names import merge_lora, transformer_from_released, transformer_to_released
 from longlive.training.lora import (
     PREFIX,
     add_lora,
     lora_targets,
-    merged_state,
     read_lora,
     save_lora,
     split_lora,
@@ -73,7 +72,7 @@ def test_the_merged_model_says_what_the_tuned_one_said(convert: type, tmp_path: 
     read, scale = read_lora(tmp_path / "lora.safetensors")
     assert scale == 2.0
     merged = CausalWanTransformer(transformer.config)
-    merged.load_state_dict(merged_state(plain, read, scale))
+    merged.load_state_dict(merge_lora(plain, read, scale))
     torch.testing.assert_close(output(merged), output(transformer), rtol=1e-4, atol=1e-5)
 
 
@@ -101,8 +100,8 @@ def test_what_is_no_lora_or_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no key has \.lora_A"):
         read_lora(tmp_path / "other.safetensors")
     plain, lora = split_lora(tuned().state_dict())
-    with pytest.raises(CheckpointError, match="do not fit the model"):
-        merged_state(plain, {name: value[:, :2] for name, value in lora.items()}, 1.0)
+    with pytest.raises(CheckpointError, match="does not fit the shape of"):
+        merge_lora(plain, {name: value[:, :2] for name, value in lora.items()}, 1.0)
 
 
 def test_released_and_our_names_of_weights_go_there_and_back() -> None:
