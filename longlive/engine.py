@@ -165,8 +165,9 @@ class Run:
         segment = shot.segment
         self._clock.assume_playing()
         with self._lock:
-            self._num_chunks = segment.index + 1
-            self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
+            if segment.ends_chunk:
+                self._num_chunks = segment.index + 1
+                self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
             self.waiting = [prompt for prompt in self.waiting if prompt.chunk > segment.index]
 
     def _deliver(self, report: Report) -> None:

@@ -54,7 +54,7 @@ class Shot:
     Attributes:
         segment: what to play.
         fps: pictures per second that the model and the encoder reach together, over the last chunks.
-        chunk_ms: what this chunk took, waiting for the model included.
+        chunk_ms: what this chunk took up to now, waiting for the model included.
     """
 
     segment: MediaSegment
@@ -115,11 +115,11 @@ class Source(Protocol):
     def next_chunk(self) -> FrameChunk:
         """The next pictures."""
 
-    def next_latents(self, hand_over: HandOver) -> LatentChunk:
-        """The next latents; who overlaps asks for them, and decodes them meanwhile."""
+    def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
+        """The next latents; who overlaps decodes them as soon as they are handed over."""
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
-        """Their pictures."""
+        """The pictures of a chunk or part, in order."""
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
         """Go on with another prompt; the chunk where it takes effect."""
@@ -209,33 +209,48 @@ class Producer:
             self._absorb(self._mailbox.poll(0.25))
 
     def _make_chunk(self) -> Iterator[Report]:
-        begun = time.monotonic()
-        chunk = self._overlapped(self._pipeline) if self._pipeline else self._next()
-        segment = self._encoder.encode(chunk)
-        self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
-        took = time.monotonic() - begun
-        self._costs.append((took, segment.num_frames))
-        self._clock.assume_playing()
-        yield Shot(segment, self._fps(), took * 1000)
-        yield from self._keep(segment)
+        begun, spent = time.monotonic(), 0.0
+        for chunk in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+            segment = self._encoder.encode(chunk)
+            self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
+            took = time.monotonic() - begun
+            self._costs.append((took, segment.num_frames))
+            self._clock.assume_playing()
+            spent += took
+            yield Shot(segment, self._fps(), spent * 1000)
+            yield from self._keep(segment)
+            begun = time.monotonic()
 
-    def _next(self) -> FrameChunk:
+    def _in_turn(self) -> Iterator[FrameChunk]:
+        """The next pictures, part by part; the model is not held while one is being read."""
         with self._begun() as session:
-            return session.next_chunk()
+            first, *rest = self._parts(session.next_latents())
+            pictures = session.decode(first)
+        yield pictures
+        yield from map(session.decode, rest)
 
-    def _overlapped(self, pipeline: Pipeline) -> FrameChunk:
-        """The next pictures; the chunk after them is begun before they are decoded, if it is wanted by then.
+    def _overlapped(self, pipeline: Pipeline) -> Iterator[FrameChunk]:
+        """The next pictures, part by part; if another chunk is wanted, it is begun before the last part is decoded.
 
         While a chunk is being begun, nobody but the pipeline's thread looks into the mailbox.
         """
         if not pipeline.is_begun:
             pipeline.begin()
-        latents = pipeline.take()
-        self._next_chunk = latents.index + 1
+        *ahead, last = self._parts(pipeline.take())
+        assert self._session is not None
+        yield from map(self._session.decode, ahead)
+        self._next_chunk = last.index + 1
         if self._is_another_wanted():
             pipeline.begin()
-        assert self._session is not None
-        return self._session.decode(latents)
+        yield self._session.decode(last)
+
+    def _parts(self, latents: LatentChunk) -> list[LatentChunk]:
+        """What becomes a segment each.
+
+        HLS gets whole chunks: its player fetches lists of segments, whose parts would come no sooner, and
+        cannot tell how long a segment of one picture lasts.
+        """
+        return latents.parts() if self._encoder.container == "mp4" else [latents]
 
     def _is_another_wanted(self) -> bool:
         """Whether to begin a chunk while there is one to be decoded still."""
@@ -311,7 +326,9 @@ class Producer:
         return due
 
     def _cost_s(self) -> float:
-        return sum(seconds for seconds, _ in self._costs) / max(1, len(self._costs))
+        """What a chunk takes."""
+        seconds, pictures = map(sum, zip(*self._costs, strict=True)) if self._costs else (0.0, 1)
+        return seconds / pictures * self._model.chunk_seconds() * self._model.fps
 
     def _fps(self) -> float:
         return sum(pictures for _, pictures in self._costs) / max(

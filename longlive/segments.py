@@ -77,6 +77,7 @@ class SegmentEncoder:
             fps=chunk.fps,
             data=buffer.getvalue(),
             mime=f'video/mp4; codecs="{codec}"' if self.container == "mp4" else "video/mp2t",
+            ends_chunk=chunk.ends_chunk,
         )
 
     def _write(self, buffer: io.BytesIO, chunk: FrameChunk) -> str:
@@ -97,7 +98,8 @@ class SegmentEncoder:
         return f"avc1.{extradata[sps : sps + 3].hex()}"
 
     def _open_stream(self, output: OutputContainer, chunk: FrameChunk) -> VideoStream:
-        options = _X264 | {"g": str(len(chunk.frames)), "sc_threshold": "0"}
+        # One key frame, the first. A group of 1 would be another kind of stream, which a take cannot join.
+        options = _X264 | {"g": str(1 + len(chunk.frames)), "sc_threshold": "0"}
         stream = output.add_stream("libx264", rate=chunk.fps, options=options)
         context: VideoCodecContext = stream.codec_context
         context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])

@@ -87,8 +87,7 @@ class FakeSession:
     def __init__(self, models: FakeModels, prompt: str, *, seed: int) -> None:
         self.models, self.seed = models, seed
         self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
-        self.index, self.num_frames, self.is_closed = 0, 0, False
-        self.drawn: dict[int, FrameChunk] = {}
+        self.index, self.is_closed = 0, False
         models.open_now += 1
         time.sleep(models.open_s)
 
@@ -96,21 +95,11 @@ class FakeSession:
         self.prompts.append((self.index, text, switch))
         return self.index
 
-    def next_latents(self, hand_over: HandOver) -> LatentChunk:
-        """A chunk that is drawn already; as a model does, it goes on for a while after handing it over."""
-        drawn = self.next_chunk()
-        chunk = LatentChunk(drawn.index, drawn.prompt_index, drawn.prompt, 0, torch.from_numpy(drawn.frames))
-        self.drawn[drawn.index] = drawn
-        hand_over(chunk)
-        time.sleep(self.models.chunk_s / 4)
-        return chunk
-
-    def decode(self, chunk: LatentChunk) -> FrameChunk:
-        self.models.overlapped += self.models.busy_now
-        time.sleep(self.models.decode_s)
-        return self.drawn.pop(chunk.index)
-
     def next_chunk(self) -> FrameChunk:
+        return self.decode(self.next_latents())
+
+    def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
+        """Empty latents; as a model does, it goes on for a while after handing them over."""
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
@@ -118,14 +107,23 @@ class FakeSession:
         models.busy_now -= 1
         if models.break_at == self.index:
             raise RuntimeError("the weights fell over")
-        prompt_index = len(self.prompts) - 1
-        count = models.config.num_frames(3) if self.index == 0 else 12
-        frames = np.stack([draw_card(self.num_frames + number, prompt_index) for number in range(count)])
-        chunk = FrameChunk(
-            self.index, prompt_index, self.prompts[-1][1], self.num_frames, frames, models.config.fps
-        )
-        self.index, self.num_frames = self.index + 1, self.num_frames + count
+        place = self.index, len(self.prompts) - 1, self.prompts[-1][1], 3 * self.index
+        chunk = LatentChunk(*place, torch.zeros(1, 3, 1, 1, 1))
+        self.index += 1
+        hand_over(chunk)
+        time.sleep(models.chunk_s / 4)
         return chunk
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """Test cards: 1 for the first latent, 4 for each later one."""
+        models = self.models
+        time.sleep(models.decode_s / 2)
+        models.overlapped += models.busy_now
+        time.sleep(models.decode_s / 2)
+        first, end = (models.config.num_frames(chunk.first_latent + n) for n in (0, chunk.latents.shape[1]))
+        frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
+        place = chunk.index, chunk.prompt_index, chunk.prompt, first
+        return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps({"seed": self.seed, "prompts": self.prompts, "chunks": self.index}))

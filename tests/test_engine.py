@@ -60,11 +60,28 @@ def is_finished(report: Report) -> bool:
 def test_a_run_makes_its_story_and_leaves_a_take_and_a_session_file(make_engine) -> None:
     run = make_engine(video_s=3.0, ahead_s=99).start("ada", MEADOW, seed=7)
     *shots, finished = read(run, is_finished)
-    assert [shot.segment.index for shot in shots] == [0, 1, 2, 3, 4]
+    assert [shot.segment.index for shot in shots] == [0, 0, 1, 2, 3, 4]
     assert json.loads(finished.session_file.read_text())["seed"] == 7
     with av.open(str(finished.take)) as take:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
     assert cards == [(number, 0) for number in range(57)]
+
+
+def test_the_first_picture_is_out_before_the_others_of_its_chunk_are_decoded(make_engine) -> None:
+    run = make_engine(FakeModels(chunk_s=0.01, decode_s=0.3)).start("ada", MEADOW, seed=0)
+    first, begun = read(run, is_shot(0))[-1].segment, time.monotonic()
+    assert (first.first_frame, first.num_frames, first.ends_chunk) == (0, 1, False)
+    assert run.start_of(1) == 9 / 16, "the chunk is counted when it is whole"
+    rest = read(run, is_shot(0))[-1].segment
+    assert time.monotonic() - begun > 0.2
+    assert (rest.first_frame, rest.num_frames, rest.ends_chunk) == (1, 8, True)
+    assert read(run, is_shot(1))[-1].segment.first_frame == 9
+
+
+def test_a_hls_stream_gets_whole_chunks(make_engine) -> None:
+    run = make_engine(ahead_s=99, video_s=1).start("ada", MEADOW, seed=0, container="ts")
+    *shots, _ = read(run, is_finished)
+    assert [shot.segment.num_frames for shot in shots] == [9, 12]
 
 
 def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:
@@ -172,7 +189,7 @@ def test_stop_during_the_first_chunk_ends_after_it(make_engine) -> None:
     time.sleep(0.1)
     run.stop("Stopped.")
     *shots, finished = read(run, is_finished)
-    assert len(shots) == 1
+    assert [shot.segment.num_frames for shot in shots] == [1, 8]
     assert (finished.reason, finished.failed) == ("Stopped.", False)
 
 
@@ -222,7 +239,7 @@ def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     notice = next(report for report in reports if isinstance(report, Notice))
     assert notice.words.startswith("The story goes on, but")
-    assert len([report for report in reports if isinstance(report, Shot)]) == 11
+    assert len([report for report in reports if isinstance(report, Shot)]) == 12
     assert reports[-1].take is None
     assert [file.name for file in run.folder.iterdir()] == ["longlive.json"]
 
@@ -270,8 +287,8 @@ def test_the_real_session_fits_the_engine(tiny_models) -> None:
     engine.warm_up()
     run = engine.start("ada", "a red ball", seed=7, script=[Scene(1.0, "a blue cube", "hard")])
     *shots, finished = read(run, is_finished, timeout=60)
-    assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 2 + ["a blue cube"] * 2
-    assert [shot.segment.first_frame for shot in shots] == [0, 9, 21, 30]
+    assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 3 + ["a blue cube"] * 2
+    assert [shot.segment.first_frame for shot in shots] == [0, 1, 9, 21, 30]
     assert json.loads(finished.session_file.read_text())["seed"] == 7 and finished.take.exists()
     engine.close()
 
