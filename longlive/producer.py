@@ -4,6 +4,7 @@
 beside the page, or in the process that owns the GPU.
 """
 
+import contextlib
 import logging
 import math
 import time
@@ -12,16 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import LongLiveError, MediaError
+from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
+from longlive.memory import release
 from longlive.overlap import HandOver, Pipeline
 from longlive.segments import Container, SegmentEncoder, TakeFile
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 RECENT_CHUNKS = 8
 
@@ -110,7 +116,9 @@ class Clock:
 
 
 class Source(Protocol):
-    """What a run needs of a Session; see ``longlive.session``."""
+    """What a run needs of a Session; see ``longlive.session``. What failed may be called again."""
+
+    models: Any
 
     def next_chunk(self) -> FrameChunk:
         """The next pictures."""
@@ -139,6 +147,9 @@ class Seat(Protocol):
 
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
+
+    def relieve(self, session: Source | None) -> bool:
+        """Let a session, or the next one, go on with less memory; False if that was tried, or cannot be."""
 
 
 class Producer:
@@ -171,6 +182,7 @@ class Producer:
         self._stop: Stop | None = None
         self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
         self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+        self._news: deque[Notice] = deque()
         self._pipeline = Pipeline(self._make_latents) if overlap else None
 
     def reports(self) -> Iterator[Report]:
@@ -197,6 +209,8 @@ class Producer:
                 self._take.discard()
             if self._session is not None:
                 self._session.close()
+        if finished.failed:
+            release()
         yield finished
 
     def _wait_in_line(self) -> Iterator[Notice]:
@@ -219,30 +233,31 @@ class Producer:
             spent += took
             yield Shot(segment, self._fps(), spent * 1000)
             yield from self._keep(segment)
+            while self._news:
+                yield self._news.popleft()
             begun = time.monotonic()
 
     def _in_turn(self) -> Iterator[FrameChunk]:
         """The next pictures, part by part; the model is not held while one is being read."""
         with self._begun() as session:
-            first, *rest = self._parts(session.next_latents())
-            pictures = session.decode(first)
+            first, *rest = self._parts(self._patiently(session.next_latents))
+            pictures = self._decode(first)
         yield pictures
-        yield from map(session.decode, rest)
+        yield from map(self._decode, rest)
 
     def _overlapped(self, pipeline: Pipeline) -> Iterator[FrameChunk]:
-        """The next pictures, part by part; if another chunk is wanted, it is begun before the last part is decoded.
+        """The next pictures, part by part; before the last is decoded, the next chunk is begun if wanted.
 
         While a chunk is being begun, nobody but the pipeline's thread looks into the mailbox.
         """
         if not pipeline.is_begun:
             pipeline.begin()
         *ahead, last = self._parts(pipeline.take())
-        assert self._session is not None
-        yield from map(self._session.decode, ahead)
+        yield from map(self._decode, ahead)
         self._next_chunk = last.index + 1
         if self._is_another_wanted():
             pipeline.begin()
-        yield self._session.decode(last)
+        yield self._decode(last)
 
     def _parts(self, latents: LatentChunk) -> list[LatentChunk]:
         """What becomes a segment each.
@@ -261,13 +276,33 @@ class Producer:
 
     def _make_latents(self, hand_over: HandOver) -> None:
         with self._begun() as session:
-            session.next_latents(hand_over)
+            self._patiently(lambda: session.next_latents(hand_over))
+
+    def _decode(self, part: LatentChunk) -> FrameChunk:
+        session = self._session
+        assert session is not None
+        return self._patiently(lambda: session.decode(part))
+
+    def _patiently(self, attempt: Callable[[], Result]) -> Result:
+        """What ``attempt`` gives; when the memory runs out, once more in a smaller way, if there is one."""
+        for is_first in (True, False):
+            with contextlib.suppress(torch.OutOfMemoryError):  # the error holds what is to be freed
+                return attempt()
+            release()
+            if not is_first or not self._seat.relieve(self._session):
+                break
+            words = "The model goes on in a way that takes less, and your story with it."
+            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}"))
+        raise FitError(
+            f"The memory ran out at chunk {self._next_chunk}, and the model cannot be run in a smaller way. "
+            "What this story held is free again: press Start for another."
+        )
 
     @contextmanager
     def _begun(self) -> Iterator[Source]:
         """The session on its turn, told the prompt of the chunk that begins now."""
         with self._seat.turn(time.monotonic() + self._ahead()):
-            self._session = session = self._session or self._open_session()
+            self._session = session = self._session or self._patiently(self._open_session)
             self._absorb(self._mailbox.begin(self._next_chunk))
             if prompt := self._due():
                 session.set_prompt(prompt.text, prompt.switch)

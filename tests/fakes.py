@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +79,23 @@ class FakeModels:
     streams: int = 4
     decode_s: float = 0.0
     overlapped: int = 0
+    smaller: Callable[["FakeModels"], "FakeModels"] | None = None
+    out_of_memory: list[tuple[str, int]] = field(default_factory=list)
+
+    def work(self, stage: str, chunk: int) -> None:
+        """Run out of memory once for each time that this stage of this chunk is listed."""
+        if (stage, chunk) in self.out_of_memory:
+            self.out_of_memory.remove((stage, chunk))
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 class FakeSession:
     """What a run needs of a Session."""
 
     def __init__(self, models: FakeModels, prompt: str, *, seed: int) -> None:
-        self.models, self.seed = models, seed
+        self.models, self.opened_with, self.seed = models, models, seed
+        models.work("open", 0)
+        self.unremembered: LatentChunk | None = None
         self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
         self.index, self.is_closed = 0, False
         models.open_now += 1
@@ -100,6 +110,15 @@ class FakeSession:
 
     def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
         """Empty latents; as a model does, it goes on for a while after handing them over."""
+        if self.unremembered is None:
+            self.unremembered = self._draw()
+            hand_over(self.unremembered)
+        self.models.work("remember", self.index)
+        time.sleep(self.models.chunk_s / 4)
+        chunk, self.unremembered, self.index = self.unremembered, None, self.index + 1
+        return chunk
+
+    def _draw(self) -> LatentChunk:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
@@ -107,16 +126,14 @@ class FakeSession:
         models.busy_now -= 1
         if models.break_at == self.index:
             raise RuntimeError("the weights fell over")
+        models.work("denoise", self.index)
         place = self.index, len(self.prompts) - 1, self.prompts[-1][1], 3 * self.index
-        chunk = LatentChunk(*place, torch.zeros(1, 3, 1, 1, 1))
-        self.index += 1
-        hand_over(chunk)
-        time.sleep(models.chunk_s / 4)
-        return chunk
+        return LatentChunk(*place, torch.zeros(1, 3, 1, 1, 1))
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """Test cards: 1 for the first latent, 4 for each later one."""
         models = self.models
+        models.work("decode", chunk.index)
         time.sleep(models.decode_s / 2)
         models.overlapped += models.busy_now
         time.sleep(models.decode_s / 2)
@@ -131,7 +148,7 @@ class FakeSession:
     def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True
-        self.models.open_now -= 1
+        self.opened_with.open_now -= 1
 
 
 def draw_card(frame: int, prompt: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Runs on the engine: paced, promised, one at a time, and gone without a trace."""
 
+import dataclasses
 import json
 import resource
 import threading
@@ -227,6 +228,53 @@ def test_a_broken_model_is_told_in_words_and_the_next_run_works(make_engine) -> 
     assert finished.failed and "broke at chunk 2: RuntimeError: the weights fell over" in finished.reason
     models.break_at = None
     read(engine.start("ada", MEADOW, seed=0), is_shot(3))
+
+
+def in_a_smaller_way(models: FakeModels) -> FakeModels:
+    return dataclasses.replace(models, smaller=None, open_now=0, streams=1)
+
+
+@pytest.mark.parametrize("stage", ["open", "denoise", "remember", "decode"])
+def test_when_the_memory_runs_out_the_story_goes_on_in_a_smaller_way(make_engine, stage) -> None:
+    fault = (stage, 0 if stage == "open" else 2)
+    models = FakeModels(smaller=in_a_smaller_way, out_of_memory=[fault])
+    engine = make_engine(models, video_s=3.0, ahead_s=99)
+    *reports, finished = read(engine.start("ada", MEADOW, seed=7), is_finished)
+    notices = [report.words for report in reports if isinstance(report, Notice)]
+    assert len(notices) == 1 and "memory ran out" in notices[0] and "your story with it" in notices[0]
+    assert not finished.failed and engine.models.smaller is None and models.open_now == 0
+    with av.open(str(finished.take)) as take:
+        cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
+    assert cards == [(number, 0) for number in range(57)], "no picture is lost, and none comes twice"
+
+
+@pytest.mark.parametrize("smaller", [None, in_a_smaller_way])
+def test_when_nothing_smaller_helps_the_run_ends_in_words_and_the_next_works(make_engine, smaller) -> None:
+    faults = [("denoise", 2)] * (1 if smaller is None else 2)
+    engine = make_engine(models := FakeModels(smaller=smaller, out_of_memory=faults))
+    finished = read(engine.start("ada", MEADOW, seed=0), is_finished)[-1]
+    assert finished.failed and "memory ran out at chunk 2" in finished.reason
+    assert "press Start for another" in finished.reason
+    assert models.open_now == engine.models.open_now == 0
+    read(engine.start("ada", MEADOW, seed=0), is_shot(3))
+
+
+def test_the_memory_that_one_run_lacks_does_not_end_the_others(make_engine) -> None:
+    shrunk: list[FakeModels] = []
+
+    def once(models: FakeModels) -> FakeModels:
+        shrunk.append(models)
+        return dataclasses.replace(in_a_smaller_way(models), out_of_memory=[])
+
+    models = FakeModels(smaller=once)
+    engine = make_engine(models, ahead_s=99)
+    ada, bob = (engine.start(name, MEADOW, seed=0) for name in ("ada", "bob"))
+    read(ada, is_shot(2)), read(bob, is_shot(2))
+    models.out_of_memory += [("decode", 16), ("decode", 16)]
+    for run in (ada, bob):
+        reports = read(run, is_shot(20), timeout=30)
+        assert sum(isinstance(report, Notice) for report in reports) == 1
+    assert shrunk == [models]
 
 
 def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
