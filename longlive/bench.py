@@ -78,7 +78,7 @@ class Bench:
         self._num_warm_up = 1
         self._made: dict[int, tuple[bool, dict[str, float]]] = {}
         self._drafts: list[tuple[int, Sample]] = []
-        self._encoder = SegmentEncoder(scale=models.config.display_scale)
+        self._encoder = SegmentEncoder(scale=models.config.display_scale, encoder=models.encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []
 
@@ -119,6 +119,7 @@ class Bench:
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "overlap": self._overlap,
+            "encoder": self.models.encoder,
             "random_weights": self.models.digest == "random",
             "height": facts.height,
             "width": facts.width,

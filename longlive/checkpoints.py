@@ -68,6 +68,7 @@ class ModelBundle:
         quantization: of the transformer's products; see quantization.py.
         cache_dtype: what streams keep their keys and values in; None for ``dtype``.
         streams: at most so many at once; there is memory for them.
+        encoder: makes H.264 of their pictures; see encoders.py.
         smaller: makes this bundle into one of the same weights that takes less memory; None if there is none.
     """
 
@@ -84,6 +85,7 @@ class ModelBundle:
     quantization: str = "off"
     cache_dtype: torch.dtype | None = None
     streams: int = 4
+    encoder: str = "x264"
     smaller: "Callable[[ModelBundle], ModelBundle] | None" = None
 
     @property

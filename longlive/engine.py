@@ -273,6 +273,7 @@ class Engine:
             _Seat(self, run),
             folder=run.folder,
             container=container,
+            encoder=self.models.encoder,
             limits=limits or self.limits,
             overlap=self._overlap,
         )

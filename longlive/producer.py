@@ -164,18 +164,19 @@ class Producer:
         *,
         folder: Path,
         container: Container = "mp4",
+        encoder: str = "x264",
         limits: Limits,
         overlap: bool = False,
     ) -> None:
         """Nothing happens before ``reports``; the take and the session file are written into ``folder``.
 
-        With ``overlap``, the next chunk is made in a thread while one is decoded and encoded.
+        ``encoder`` is as for SegmentEncoder. With ``overlap``, the next chunk is made in a thread while one is decoded and encoded.
         """
         self._open_session = open_session
         self._session: Source | None = None
         self._model, self._mailbox, self._seat, self._limits = model, mailbox, seat, limits
         self._folder = folder
-        self._encoder = SegmentEncoder(scale=model.display_scale, container=container)
+        self._encoder = SegmentEncoder(scale=model.display_scale, container=container, encoder=encoder)
         self._take: TakeFile | None = TakeFile(folder / "longlive.mp4")
         self._clock = Clock()
         self._prompts: list[Prompt] = []

@@ -18,6 +18,7 @@ import torch
 from longlive.checkpoints import ModelBundle, decoder_folder, load_decoder, load_models, read_config
 from longlive.compilation import make_quick, warm_up
 from longlive.config import StreamConfig
+from longlive.encoders import check_encoder, choose_encoder
 from longlive.errors import FitError
 from longlive.hub import find_model
 from longlive.memory import (
@@ -54,6 +55,7 @@ class Choices:
     quantize: str = "off"
     cache: str = "full"
     text: str = "auto"
+    encoder: str = "auto"
     threads: int | None = None
 
     @classmethod
@@ -137,6 +139,7 @@ def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
     """The way of running a model that fits; arguments and errors as for ``start``."""
     device = choices.place
     check_kind(choices.quantize, device)
+    check_encoder(choices.encoder, device)
     folder = find_model(name)
     if choices.decoder != "auto":
         decoder_folder(folder, choices.decoder)
@@ -178,7 +181,10 @@ def accelerate(models: ModelBundle, choices: Choices, preset: Preset) -> ModelBu
         attention=choices.attention,
         fuse=preset.quantize == "off",
     )
-    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache]}
+    facts = models.config
+    size = facts.display_scale * facts.width, facts.display_scale * facts.height
+    encoder = choose_encoder(choices.encoder, models.device, *size)
+    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache], "encoder": encoder}
     return dataclasses.replace(models, streams=preset.streams, **chosen)  # type: ignore[arg-type]
 
 

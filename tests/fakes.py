@@ -77,6 +77,7 @@ class FakeModels:
     busy_now: int = 0
     most_busy: int = 0
     streams: int = 4
+    encoder: str = "x264"
     decode_s: float = 0.0
     overlapped: int = 0
     smaller: Callable[["FakeModels"], "FakeModels"] | None = None
