@@ -16,8 +16,9 @@ AUTO = "auto"
 CODECS = {"nvenc": "h264_nvenc", "x264": "libx264"}
 """FFmpeg's names of the encoders."""
 
-# No B-frames to wait for, each picture out as soon as it is in. With x264, a chunk at 832x480 took 0.13 s of CPU
-# and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. Speed and size with NVENC are still to be measured.
+# No B-frames to wait for, each picture out as soon as it is in. With x264, a chunk at 832x480 took 0.13 s of
+# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its time, which
+# includes opening it for each segment, and its size.
 SETTINGS = {
     "x264": {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"},
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
@@ -65,5 +66,5 @@ def fault_of(name: str, width: int, height: int) -> str | None:
         codec.time_base, codec.options = Fraction(1, 16), SETTINGS[name]
         codec.open()
     except (av.FFmpegError, ValueError) as error:
-        return str(error) or type(error).__name__
+        return getattr(error, "strerror", None) or str(error)
     return None

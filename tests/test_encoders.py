@@ -53,15 +53,15 @@ def test_where_nvenc_opens_it_is_taken_after_one_probe(nvenc: None, caplog: pyte
 
 
 def test_the_encoder_that_is_named_is_the_one_that_encodes(nvenc: None) -> None:
-    frames = np.zeros((3, 64, 96, 3), np.uint8)
-    data = SegmentEncoder(encoder="nvenc", container="ts").encode(FrameChunk(0, 0, "", 0, frames, 16)).data
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
+    data = SegmentEncoder(encoder="nvenc").encode(FrameChunk(0, 0, "", 0, frames, 16)).data
     with av.open(io.BytesIO(data)) as video:
         assert video.streams.video[0].codec_context.name == "mpeg4"
         assert [picture.key_frame for picture in video.decode(video=0)] == [True, False, False]
 
 
 def test_nvenc_without_a_gpu_is_an_error_before_anything_is_loaded(tiny_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="NVENC is part of a GPU, not of cpu.*Use 'x264' or 'auto'"):
+    with pytest.raises(ConfigError, match=r"NVENC is part of a GPU, not of cpu.*Use 'x264' or 'auto'"):
         fit_of("no such model", Choices(device="cpu", encoder="nvenc"))
     with pytest.raises(ConfigError, match="must be one of"):
         check_encoder("h265", CPU)
