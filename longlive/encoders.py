@@ -17,8 +17,8 @@ CODECS = {"nvenc": "h264_nvenc", "x264": "libx264"}
 """FFmpeg's names of the encoders."""
 
 # No B-frames to wait for, each picture out as soon as it is in. With x264, a chunk at 832x480 took 0.13 s of
-# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its time, which
-# includes opening it for each segment, and its size.
+# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its size, and
+# its time, which includes opening it for each segment.
 SETTINGS = {
     "x264": {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"},
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
@@ -31,9 +31,8 @@ def check_encoder(word: str, device: torch.device) -> None:
     if word not in (AUTO, *CODECS):
         raise ConfigError("encoder", word, f"it must be one of {(AUTO, *CODECS)}", "Use 'auto'.")
     if word == "nvenc" and device.type != "cuda":
-        raise ConfigError(
-            "encoder", word, f"NVENC is part of a GPU, not of {device}", "Use 'x264' or 'auto'."
-        )
+        rule = f"NVENC is part of a GPU, not of {device}"
+        raise ConfigError("encoder", word, rule, "Use 'x264' or 'auto'.")
 
 
 def choose_encoder(word: str, device: torch.device, width: int, height: int) -> str:
@@ -48,10 +47,11 @@ def choose_encoder(word: str, device: torch.device, width: int, height: int) -> 
         ConfigError: if the one that is asked for is not to be had.
     """
     check_encoder(word, device)
-    fault = None if word == "x264" or device.type != "cuda" else fault_of("nvenc", width, height)
-    if word == "nvenc" and fault is not None:
+    is_wanted = word != "x264" and device.type == "cuda"
+    fault = fault_of("nvenc", width, height) if is_wanted else None
+    if word == "nvenc" and fault:
         raise ConfigError("encoder", word, f"it must open, and does not: {fault}", "Use 'x264' or 'auto'.")
-    found = "x264" if word == "x264" or device.type != "cuda" or fault is not None else "nvenc"
+    found = "nvenc" if is_wanted and not fault else "x264"
     logger.info("H.264 by %s%s", found, f" (no NVENC: {fault})" if fault else "")
     return found
 

@@ -170,8 +170,8 @@ class Producer:
     ) -> None:
         """Nothing happens before ``reports``; the take and the session file are written into ``folder``.
 
-        ``encoder`` is as for SegmentEncoder. With ``overlap``, the next chunk is made in a thread while one is
-        decoded and encoded.
+        ``encoder`` is as for SegmentEncoder. With ``overlap``, the next chunk is made in a thread while one
+        is decoded and encoded.
         """
         self._open_session = open_session
         self._session: Source | None = None
