@@ -17,7 +17,7 @@ CODECS = {"nvenc": "h264_nvenc", "x264": "libx264"}
 """FFmpeg's names of the encoders."""
 
 # No B-frames to wait for, each picture out as soon as it is in. With x264, a chunk at 832x480 took 0.13 s of
-# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its size, and
+# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its size and
 # its time, which includes opening it for each segment.
 SETTINGS = {
     "x264": {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"},
