@@ -290,9 +290,9 @@ class Producer:
         for is_first in (True, False):
             with contextlib.suppress(torch.OutOfMemoryError):  # the error holds what is to be freed
                 return attempt()
-            release()
             if not is_first or not self._seat.relieve(self._session):
                 break
+            release()
             words = "The model goes on in a way that takes less, and your story with it."
             self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}"))
         raise FitError(

@@ -239,7 +239,7 @@ def test_when_the_memory_runs_out_the_story_goes_on_in_a_smaller_way(make_engine
     fault = (stage, 0 if stage == "open" else 2)
     models = FakeModels(smaller=in_a_smaller_way, out_of_memory=[fault])
     engine = make_engine(models, video_s=3.0, ahead_s=99)
-    *reports, finished = read(engine.start("ada", MEADOW, seed=7), is_finished)
+    *reports, finished = read(engine.start("ada", MEADOW, seed=7), is_finished, timeout=60)
     notices = [report.words for report in reports if isinstance(report, Notice)]
     assert len(notices) == 1 and "memory ran out" in notices[0] and "your story with it" in notices[0]
     assert not finished.failed and engine.models.smaller is None and models.open_now == 0
@@ -252,7 +252,7 @@ def test_when_the_memory_runs_out_the_story_goes_on_in_a_smaller_way(make_engine
 def test_when_nothing_smaller_helps_the_run_ends_in_words_and_the_next_works(make_engine, smaller) -> None:
     faults = [("denoise", 2)] * (1 if smaller is None else 2)
     engine = make_engine(models := FakeModels(smaller=smaller, out_of_memory=faults))
-    finished = read(engine.start("ada", MEADOW, seed=0), is_finished)[-1]
+    finished = read(engine.start("ada", MEADOW, seed=0), is_finished, timeout=60)[-1]
     assert finished.failed and "memory ran out at chunk 2" in finished.reason
     assert "press Start for another" in finished.reason
     assert models.open_now == engine.models.open_now == 0
@@ -272,7 +272,7 @@ def test_the_memory_that_one_run_lacks_does_not_end_the_others(make_engine) -> N
     read(ada, is_shot(2)), read(bob, is_shot(2))
     models.out_of_memory += [("decode", 16), ("decode", 16)]
     for run in (ada, bob):
-        reports = read(run, is_shot(20), timeout=30)
+        reports = read(run, is_shot(20), timeout=60)
         assert sum(isinstance(report, Notice) for report in reports) == 1
     assert shrunk == [models]
 
