@@ -185,6 +185,7 @@ class Producer:
         self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
         self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
         self._news: deque[Notice] = deque()
+        self._has_run_short = False
         self._pipeline = Pipeline(self._make_latents) if overlap else None
 
     def reports(self) -> Iterator[Report]:
@@ -211,7 +212,7 @@ class Producer:
                 self._take.discard()
             if self._session is not None:
                 self._session.close()
-        if finished.failed:
+        if self._has_run_short:
             release()
         yield finished
 
@@ -290,6 +291,7 @@ class Producer:
         for is_first in (True, False):
             with contextlib.suppress(torch.OutOfMemoryError):  # the error holds what is to be freed
                 return attempt()
+            self._has_run_short = True
             if not is_first or not self._seat.relieve(self._session):
                 break
             release()
