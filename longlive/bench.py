@@ -78,7 +78,7 @@ class Bench:
         self._num_warm_up = 1
         self._made: dict[int, tuple[bool, dict[str, float]]] = {}
         self._drafts: list[tuple[int, Sample]] = []
-        self._encoder = SegmentEncoder(scale=models.config.display_scale)
+        self._encoder = SegmentEncoder(scale=models.config.display_scale, encoder=models.encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []
 
@@ -88,10 +88,10 @@ class Bench:
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
         self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
         line = (Pipeline if self._overlap else InTurn)(lambda hand_over: self._make(session, hand_over))
-        yield (chunk := self._encoded(session, line))
-        self.first_ms = (time.perf_counter() - begun) * 1000
-        for _ in range(self._num_warm_up - 1):
-            yield (chunk := self._encoded(session, line))
+        for _ in range(self._num_warm_up):
+            for chunk in self._encoded(session, line):
+                self.first_ms = self.first_ms or (time.perf_counter() - begun) * 1000
+                yield chunk
         self.warm_up_ms = (time.perf_counter() - begun) * 1000
         while chunk.start_seconds + chunk.seconds < seconds:
             yield (chunk := self._measured(session, line))
@@ -101,10 +101,7 @@ class Bench:
             is_switch, making_ms = self._made[index]
             stage_ms = making_ms | sample.stage_ms
             self.samples.append(dataclasses.replace(sample, is_switch=is_switch, stage_ms=stage_ms))
-        begun = time.perf_counter()
-        with Session(self.models, self._prompts[0], seed=2, **self._stream) as fresh:
-            self._encoder.encode(fresh.next_chunk())
-        self.warm_first_ms = (time.perf_counter() - begun) * 1000
+        self.warm_first_ms = self._warm_first()
 
     def result(self) -> dict[str, Any]:
         """What was measured; see the README for the fields. Milliseconds, bytes, pictures per second."""
@@ -122,6 +119,7 @@ class Bench:
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "overlap": self._overlap,
+            "encoder": self.models.encoder,
             "random_weights": self.models.digest == "random",
             "height": facts.height,
             "width": facts.width,
@@ -157,20 +155,32 @@ class Bench:
         made = session.next_latents(hand_over)
         self._made[made.index] = is_switch, dict(session.making_ms)
 
-    def _encoded(self, session: Session, line: Pipeline | InTurn) -> FrameChunk:
+    def _warm_first(self) -> float:
+        """Milliseconds from a prompt to the first picture's segment, of a stream that begins now."""
+        begun = time.perf_counter()
+        with Session(self.models, self._prompts[0], seed=2, **self._stream) as fresh:
+            line = (Pipeline if self._overlap else InTurn)(fresh.next_latents)
+            next(self._encoded(fresh, line))
+            took = time.perf_counter() - begun
+            line.close()
+        return took * 1000
+
+    def _encoded(self, session: Session, line: Pipeline | InTurn) -> Iterator[FrameChunk]:
+        """The next pictures, part by part, as a producer makes and sends them."""
         if not line.is_begun:
             line.begin()
-        latents = line.take()
-        line.begin()
-        chunk = session.decode(latents)
-        begun = time.perf_counter()
-        self._encoder.encode(chunk)
-        self._encode_ms = (time.perf_counter() - begun) * 1000
-        return chunk
+        for part in line.take().parts():
+            if part.ends_chunk:
+                line.begin()
+            chunk = session.decode(part)
+            begun = time.perf_counter()
+            self._encoder.encode(chunk)
+            self._encode_ms = (time.perf_counter() - begun) * 1000
+            yield chunk
 
     def _measured(self, session: Session, line: Pipeline | InTurn) -> FrameChunk:
         begun, cpu = time.perf_counter(), time.process_time()
-        chunk = self._encoded(session, line)
+        (chunk,) = self._encoded(session, line)
         ended = time.perf_counter()
         sample = Sample(
             start_seconds=chunk.start_seconds,

@@ -6,7 +6,7 @@ A model is a folder with ``transformer/``, ``vae/``, ``text_encoder/``, ``tokeni
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ class ModelBundle:
         quantization: of the transformer's products; see quantization.py.
         cache_dtype: what streams keep their keys and values in; None for ``dtype``.
         streams: at most so many at once; there is memory for them.
+        encoder: makes H.264 of their pictures; see encoders.py.
+        smaller: makes this bundle into one of the same weights that takes less memory; None if there is none.
     """
 
     source: str
@@ -83,6 +85,8 @@ class ModelBundle:
     quantization: str = "off"
     cache_dtype: torch.dtype | None = None
     streams: int = 4
+    encoder: str = "x264"
+    smaller: "Callable[[ModelBundle], ModelBundle] | None" = None
 
     @property
     def device(self) -> torch.device:
@@ -124,18 +128,14 @@ def load_models(
     folder = find_model(name)
     config, facts = read_config(folder), read_json(folder / FACTS)
     transformer, vae = load_transformer(folder), _load_vae(folder / "vae")
-    chosen = (
-        vae if decoder == "wan" else _load_vae(decoder_folder(folder, decoder), is_tiny=decoder == "tiny")
-    )
-    for module, where in ((transformer, device), (vae, "cpu"), (chosen, device)):
-        nn.Module.to(module, device=where, dtype=dtype)
+    nn.Module.to(vae, device="cpu", dtype=dtype)
+    chosen = _placed(vae, device, dtype) if decoder == "wan" else load_decoder(folder, decoder, device, dtype)
+    nn.Module.to(transformer, device=device, dtype=dtype)
     text_encoder = _load_text_encoder(folder, config)
     # Published umT5 weights are bfloat16: more would double 5.7 billion of them and gain nothing.
     stored = next(text_encoder.model.parameters()).dtype
     text_encoder.model.to(dtype=stored if stored is torch.bfloat16 else dtype)
     text_encoder.place(torch.device(device), text)
-    if torch.device(device).type == "cpu" and isinstance(chosen, AutoencoderKLWan):
-        quicken(chosen)
     card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(
         source=str(name),
@@ -272,6 +272,18 @@ def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:
     except (TypeError, ValueError, KeyError, IndexError) as error:
         kind = "tiny VAE" if is_tiny else "Wan VAE"
         raise CheckpointError(f"{path} does not describe a {kind}: {error}. Fetch it again.") from error
+
+
+def load_decoder(folder: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> Vae:
+    """A decoder of the model in ``folder``, ready to stream; errors as for ``load_models``."""
+    return _placed(_load_vae(decoder_folder(folder, name), is_tiny=name == "tiny"), device, dtype)
+
+
+def _placed(vae: Vae, device: str | torch.device, dtype: torch.dtype) -> Vae:
+    nn.Module.to(vae, device=device, dtype=dtype)
+    if torch.device(device).type == "cpu" and isinstance(vae, AutoencoderKLWan):
+        quicken(vae)
+    return vae
 
 
 def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:

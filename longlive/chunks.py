@@ -3,7 +3,7 @@
 ``str -> PromptEmbedding -> LatentChunk -> FrameChunk -> MediaSegment -> browser``
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,7 +30,7 @@ class PromptEmbedding:
 
 @dataclass(frozen=True)
 class LatentChunk:
-    """The clean latents of one chunk.
+    """The clean latents of one chunk, or of a part of it.
 
     Attributes:
         index: number of the chunk, from 0.
@@ -40,6 +40,7 @@ class LatentChunk:
             0 tells the decoder to start afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
         ready: event of their device after which they are there; None if whoever asks has to wait anyway.
+        ends_chunk: whether no more of the chunk follows.
     """
 
     index: int
@@ -48,14 +49,25 @@ class LatentChunk:
     first_latent: int
     latents: Tensor
     ready: Any = None
+    ends_chunk: bool = True
+
+    def parts(self) -> "list[LatentChunk]":
+        """What to decode and send by itself, in order: of a take's first chunk, the first latent goes ahead.
+
+        Its one picture is what the viewer waits for. At a hard cut nobody waits: the chunk stays whole.
+        """
+        if self.index > 0 or self.latents.shape[1] == 1:
+            return [self]
+        head = replace(self, latents=self.latents[:, :1], ends_chunk=False)
+        return [head, replace(self, latents=self.latents[:, 1:], first_latent=self.first_latent + 1)]
 
 
 @dataclass(frozen=True)
 class FrameChunk:
-    """The pictures of one chunk.
+    """The pictures of one chunk, or of a part of it.
 
     Attributes:
-        index, prompt_index, prompt: as in the LatentChunk that it was decoded from.
+        index, prompt_index, prompt, ends_chunk: as in the LatentChunk that it was decoded from.
         first_frame: number of its first picture since the start of the take.
         frames: uint8 (F, H, W, 3), RGB.
         fps: pictures per second.
@@ -67,6 +79,7 @@ class FrameChunk:
     first_frame: int
     frames: np.ndarray
     fps: int
+    ends_chunk: bool = True
 
     @property
     def start_seconds(self) -> float:
@@ -81,10 +94,10 @@ class FrameChunk:
 
 @dataclass(frozen=True)
 class MediaSegment:
-    """One chunk as H.264, playable by itself.
+    """One chunk, or a part of it, as H.264, playable by itself.
 
     Attributes:
-        index, prompt_index, prompt, first_frame, fps: as in the FrameChunk that it was encoded from.
+        index, prompt_index, prompt, first_frame, fps, ends_chunk: as in the FrameChunk that it was made of.
         num_frames: number of pictures.
         data: the bytes, of the type that ``mime`` names.
         mime: MIME type with codecs.
@@ -98,6 +111,7 @@ class MediaSegment:
     fps: int
     data: bytes
     mime: str
+    ends_chunk: bool = True
 
     @property
     def seconds(self) -> float:

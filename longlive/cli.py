@@ -264,8 +264,11 @@ def _write(out: Path, chunks: Iterable[FrameChunk], scale: int | None, models: "
     from longlive.animation import write_gif
     from longlive.segments import write_video
 
-    write = write_gif if out.suffix == ".gif" else write_video
-    write(out, chunks, scale or models.config.display_scale)
+    scale = scale or models.config.display_scale
+    if out.suffix == ".gif":
+        write_gif(out, chunks, scale)
+    else:
+        write_video(out, chunks, scale, encoder=models.encoder)
 
 
 def _replayed(session: "Session", record: Any, differing: list[int], verify: bool) -> Iterator[FrameChunk]:

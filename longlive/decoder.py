@@ -49,19 +49,24 @@ class StreamingDecoder:
 
     @torch.no_grad()
     def decode(self, chunk: LatentChunk) -> FrameChunk:
-        """The pictures of the next chunk: 1 for the first latent of a take or a cut, 4 for each later one."""
+        """The pictures of what comes next: 1 for the first latent of a take or a cut, 4 for each later one.
+
+        If it fails, nothing has changed: the same chunk or part may be decoded again.
+        """
+        ahead = self.branch()
         if chunk.first_latent == 0:
-            self._features = None
-        pictures = self.decode_latents(chunk.latents)
+            ahead._features = None
+        frames = to_uint8(ahead.decode_latents(chunk.latents)[0])
         first_frame = self._next_frame
-        self._next_frame += pictures.shape[1]
+        self._features, self._next_frame = ahead._features, first_frame + len(frames)
         return FrameChunk(
             index=chunk.index,
             prompt_index=chunk.prompt_index,
             prompt=chunk.prompt,
             first_frame=first_frame,
-            frames=to_uint8(pictures[0]),
+            frames=frames,
             fps=self.fps,
+            ends_chunk=chunk.ends_chunk,
         )
 
     def decode_latents(self, latents: Tensor) -> Tensor:

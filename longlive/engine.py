@@ -165,8 +165,9 @@ class Run:
         segment = shot.segment
         self._clock.assume_playing()
         with self._lock:
-            self._num_chunks = segment.index + 1
-            self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
+            if segment.ends_chunk:
+                self._num_chunks = segment.index + 1
+                self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
             self.waiting = [prompt for prompt in self.waiting if prompt.chunk > segment.index]
 
     def _deliver(self, report: Report) -> None:
@@ -195,6 +196,13 @@ class _Seat:
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         return self._engine.turn(deadline)
 
+    def relieve(self, session: Source | None) -> bool:
+        used = self._engine.models if session is None else session.models
+        smaller = self._engine.smaller_than(used)
+        if smaller is not None and session is not None:
+            session.models = smaller
+        return smaller is not None
+
 
 class Engine:
     """The owner of the model: it seats the viewers, gives them turns, and forgets those who left."""
@@ -220,7 +228,7 @@ class Engine:
         self.limits = limits or Limits()
         self._open_session = open_session
         self._turns = Turns()
-        self._lock = threading.Lock()
+        self._lock, self._shrinking = threading.Lock(), threading.Lock()
         self._line: list[Run] = []
         self._chunk_s: float | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="longlive-"))
@@ -265,6 +273,7 @@ class Engine:
             _Seat(self, run),
             folder=run.folder,
             container=container,
+            encoder=self.models.encoder,
             limits=limits or self.limits,
             overlap=self._overlap,
         )
@@ -327,6 +336,16 @@ class Engine:
             yield
             took = time.monotonic() - begun
         self._chunk_s = took if self._chunk_s is None else 0.8 * self._chunk_s + 0.2 * took
+
+    def smaller_than(self, models: Any) -> Any:
+        """The model in a smaller way than ``models``, with which the memory ran out; None if there is none.
+
+        The first who asks brings it about. New runs begin with it; others go on as they were.
+        """
+        with self._shrinking:
+            if self.models is models and models.smaller is not None:
+                self.models = models.smaller(models)
+            return None if self.models is models else self.models
 
     def _room(self) -> int:
         """How many runs the model can feed in real time, with a fifth to spare, and has memory for."""

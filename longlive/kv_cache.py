@@ -131,6 +131,13 @@ class KVCache:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
         self._origin = self._end = 0
 
+    def keep_in(self, storage: torch.dtype) -> None:
+        """Keep all keys and values in this dtype from now on; they go over to it layer by layer."""
+        if any(layer.dtype != storage for layer in self._layers):
+            self.recordings.clear()
+            for number, layer in enumerate(self._layers):
+                self._layers[number] = layer.to(storage)
+
     def place(self, start: int, num_latents: int) -> Placement:
         """Make room for a call's latents and say what it may see.
 
@@ -218,12 +225,13 @@ class KVCache:
 
     def _grow(self, num_latents: int) -> None:
         if self.stream.window == -1 and num_latents > self._capacity:
-            self._capacity = max(num_latents, 2 * self._capacity)
+            capacity = max(num_latents, 2 * self._capacity)
             self.recordings.clear()
             for number, old in enumerate(self._layers):
-                new = old.new_zeros((*old.shape[:2], self._capacity * self._tokens, *old.shape[3:]))
+                new = old.new_zeros((*old.shape[:2], capacity * self._tokens, *old.shape[3:]))
                 new[:, :, : old.shape[2]] = old
                 self._layers[number] = new
+            self._capacity = capacity  # not before: where the memory runs out on the way, it is tried again
 
 
 class ListCache:

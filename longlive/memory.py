@@ -5,6 +5,7 @@ The sizes are counted from the model's facts and files; nothing is loaded. Publi
 """
 
 import dataclasses
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -170,6 +171,13 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def release() -> None:
+    """Give back what nobody holds any more; an error that is being handled still holds what failed."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def cache_bytes(config: ModelConfig, itemsize: int) -> int:

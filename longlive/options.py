@@ -14,6 +14,7 @@ COMPILE_MODES = ("off", "default", "graphs")
 ATTENTIONS = ("auto", "flash3", "flash4", "cudnn", "sdpa", "sage")
 QUANTIZATIONS = ("off", "int8", "fp8")
 CACHES = ("full", "fp8")
+ENCODERS = ("auto", "nvenc", "x264")
 PLACEMENTS = ("auto", "resident", "streamed", "cpu")
 
 # Option, its words, its default, what it is.
@@ -24,6 +25,7 @@ _CHOICES = (
     ("attention", ATTENTIONS, "auto", "computes it; auto: the quickest that is there"),
     ("quantize", QUANTIZATIONS, "off", "products of the blocks in 8 bits"),
     ("cache", CACHES, "full", "keys and values as they are, or in 8 bits"),
+    ("encoder", ENCODERS, "auto", "of the H.264 video; auto: NVENC where the GPU has it"),
     ("text", PLACEMENTS, "auto", "where the text encoder lies; auto: what fits"),
 )
 
@@ -49,7 +51,7 @@ def add_model_options(
     for name, words, usual, about in _CHOICES:
         default = decoder if name == "decoder" else usual
         about += f" (default: {default})" * (default is not None)
-        if many and name not in ("text",):
+        if many and name not in ("text", "encoder"):
             first = None if default is None else [default]
             group.add_argument(f"--{name}", choices=words, default=first, nargs="+", help=about)
         else:

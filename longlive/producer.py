@@ -4,6 +4,7 @@
 beside the page, or in the process that owns the GPU.
 """
 
+import contextlib
 import logging
 import math
 import time
@@ -12,16 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import LongLiveError, MediaError
+from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
+from longlive.memory import release
 from longlive.overlap import HandOver, Pipeline
 from longlive.segments import Container, SegmentEncoder, TakeFile
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 RECENT_CHUNKS = 8
 
@@ -54,7 +60,7 @@ class Shot:
     Attributes:
         segment: what to play.
         fps: pictures per second that the model and the encoder reach together, over the last chunks.
-        chunk_ms: what this chunk took, waiting for the model included.
+        chunk_ms: what this chunk took up to now, waiting for the model included.
     """
 
     segment: MediaSegment
@@ -110,16 +116,18 @@ class Clock:
 
 
 class Source(Protocol):
-    """What a run needs of a Session; see ``longlive.session``."""
+    """What a run needs of a Session; see ``longlive.session``. What failed may be called again."""
+
+    models: Any
 
     def next_chunk(self) -> FrameChunk:
         """The next pictures."""
 
-    def next_latents(self, hand_over: HandOver) -> LatentChunk:
-        """The next latents; who overlaps asks for them, and decodes them meanwhile."""
+    def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
+        """The next latents; who overlaps decodes them as soon as they are handed over."""
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
-        """Their pictures."""
+        """The pictures of a chunk or part, in order."""
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
         """Go on with another prompt; the chunk where it takes effect."""
@@ -140,6 +148,9 @@ class Seat(Protocol):
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
 
+    def relieve(self, session: Source | None) -> bool:
+        """Let a session, or the next one, go on with less memory; False if that was tried, or cannot be."""
+
 
 class Producer:
     """Makes one viewer's video, chunk by chunk, never far ahead of what the viewer has seen."""
@@ -153,24 +164,28 @@ class Producer:
         *,
         folder: Path,
         container: Container = "mp4",
+        encoder: str = "x264",
         limits: Limits,
         overlap: bool = False,
     ) -> None:
         """Nothing happens before ``reports``; the take and the session file are written into ``folder``.
 
-        With ``overlap``, the next chunk is made in a thread while one is decoded and encoded.
+        ``encoder`` is as for SegmentEncoder. With ``overlap``, the next chunk is made in a thread while one
+        is decoded and encoded.
         """
         self._open_session = open_session
         self._session: Source | None = None
         self._model, self._mailbox, self._seat, self._limits = model, mailbox, seat, limits
         self._folder = folder
-        self._encoder = SegmentEncoder(scale=model.display_scale, container=container)
+        self._encoder = SegmentEncoder(scale=model.display_scale, container=container, encoder=encoder)
         self._take: TakeFile | None = TakeFile(folder / "longlive.mp4")
         self._clock = Clock()
         self._prompts: list[Prompt] = []
         self._stop: Stop | None = None
         self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
         self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+        self._news: deque[Notice] = deque()
+        self._has_run_short = False
         self._pipeline = Pipeline(self._make_latents) if overlap else None
 
     def reports(self) -> Iterator[Report]:
@@ -197,6 +212,8 @@ class Producer:
                 self._take.discard()
             if self._session is not None:
                 self._session.close()
+        if self._has_run_short:
+            release()
         yield finished
 
     def _wait_in_line(self) -> Iterator[Notice]:
@@ -209,33 +226,49 @@ class Producer:
             self._absorb(self._mailbox.poll(0.25))
 
     def _make_chunk(self) -> Iterator[Report]:
-        begun = time.monotonic()
-        chunk = self._overlapped(self._pipeline) if self._pipeline else self._next()
-        segment = self._encoder.encode(chunk)
-        self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
-        took = time.monotonic() - begun
-        self._costs.append((took, segment.num_frames))
-        self._clock.assume_playing()
-        yield Shot(segment, self._fps(), took * 1000)
-        yield from self._keep(segment)
+        begun, spent = time.monotonic(), 0.0
+        for chunk in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+            segment = self._encoder.encode(chunk)
+            self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
+            took = time.monotonic() - begun
+            self._costs.append((took, segment.num_frames))
+            self._clock.assume_playing()
+            spent += took
+            yield Shot(segment, self._fps(), spent * 1000)
+            yield from self._keep(segment)
+            while self._news:
+                yield self._news.popleft()
+            begun = time.monotonic()
 
-    def _next(self) -> FrameChunk:
+    def _in_turn(self) -> Iterator[FrameChunk]:
+        """The next pictures, part by part; the model is not held while one is being read."""
         with self._begun() as session:
-            return session.next_chunk()
+            first, *rest = self._parts(self._patiently(session.next_latents))
+            pictures = self._decode(first)
+        yield pictures
+        yield from map(self._decode, rest)
 
-    def _overlapped(self, pipeline: Pipeline) -> FrameChunk:
-        """The next pictures; the chunk after them is begun before they are decoded, if it is wanted by then.
+    def _overlapped(self, pipeline: Pipeline) -> Iterator[FrameChunk]:
+        """The next pictures, part by part; before the last is decoded, the next chunk is begun if wanted.
 
         While a chunk is being begun, nobody but the pipeline's thread looks into the mailbox.
         """
         if not pipeline.is_begun:
             pipeline.begin()
-        latents = pipeline.take()
-        self._next_chunk = latents.index + 1
+        *ahead, last = self._parts(pipeline.take())
+        yield from map(self._decode, ahead)
+        self._next_chunk = last.index + 1
         if self._is_another_wanted():
             pipeline.begin()
-        assert self._session is not None
-        return self._session.decode(latents)
+        yield self._decode(last)
+
+    def _parts(self, latents: LatentChunk) -> list[LatentChunk]:
+        """What becomes a segment each.
+
+        HLS gets whole chunks: its player fetches lists of segments, whose parts would come no sooner, and
+        cannot tell how long a segment of one picture lasts.
+        """
+        return latents.parts() if self._encoder.container == "mp4" else [latents]
 
     def _is_another_wanted(self) -> bool:
         """Whether to begin a chunk while there is one to be decoded still."""
@@ -246,13 +279,34 @@ class Producer:
 
     def _make_latents(self, hand_over: HandOver) -> None:
         with self._begun() as session:
-            session.next_latents(hand_over)
+            self._patiently(lambda: session.next_latents(hand_over))
+
+    def _decode(self, part: LatentChunk) -> FrameChunk:
+        session = self._session
+        assert session is not None
+        return self._patiently(lambda: session.decode(part))
+
+    def _patiently(self, attempt: Callable[[], Result]) -> Result:
+        """What ``attempt`` gives; when the memory runs out, once more in a smaller way, if there is one."""
+        for is_first in (True, False):
+            with contextlib.suppress(torch.OutOfMemoryError):  # the error holds what is to be freed
+                return attempt()
+            self._has_run_short = True
+            if not is_first or not self._seat.relieve(self._session):
+                break
+            release()
+            words = "The model goes on in a way that takes less, and your story with it."
+            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}"))
+        raise FitError(
+            f"The memory ran out at chunk {self._next_chunk}, and the model cannot be run in a smaller way. "
+            "What this story held is free again: press Start for another."
+        )
 
     @contextmanager
     def _begun(self) -> Iterator[Source]:
         """The session on its turn, told the prompt of the chunk that begins now."""
         with self._seat.turn(time.monotonic() + self._ahead()):
-            self._session = session = self._session or self._open_session()
+            self._session = session = self._session or self._patiently(self._open_session)
             self._absorb(self._mailbox.begin(self._next_chunk))
             if prompt := self._due():
                 session.set_prompt(prompt.text, prompt.switch)
@@ -311,7 +365,9 @@ class Producer:
         return due
 
     def _cost_s(self) -> float:
-        return sum(seconds for seconds, _ in self._costs) / max(1, len(self._costs))
+        """What a chunk takes."""
+        seconds, pictures = map(sum, zip(*self._costs, strict=True)) if self._costs else (0.0, 1)
+        return seconds / pictures * self._model.chunk_seconds() * self._model.fps
 
     def _fps(self) -> float:
         return sum(pictures for _, pictures in self._costs) / max(

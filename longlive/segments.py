@@ -26,6 +26,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk, MediaSegment
+from longlive.encoders import CODECS, SETTINGS
 from longlive.errors import MediaError
 
 Container = Literal["mp4", "ts"]
@@ -35,23 +36,22 @@ _MUXERS: dict[Container, tuple[str, dict[str, str]]] = {
     "mp4": ("mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
     "ts": ("mpegts", {"mpegts_flags": "resend_headers"}),
 }
-# At 832x480 a chunk took 0.13 s of CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast.
-# Baseline has no B-frames to wait for.
-_X264 = {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"}
 
 
 class SegmentEncoder:
     """One stream's pictures as H.264 segments, each playable by itself from its first picture on."""
 
-    def __init__(self, *, scale: int = 1, container: Container = "mp4") -> None:
+    def __init__(self, *, scale: int = 1, container: Container = "mp4", encoder: str = "x264") -> None:
         """Choose the form of the segments.
 
         Args:
             scale: whole number by which pictures are enlarged; small ones keep their colours in 4:2:0 so.
             container: ``mp4`` starts each segment at time 0 (MediaSource places it); ``ts`` writes the time
                 since the start of the take (HLS).
+            encoder: as ``choose_encoder`` gives it.
         """
         self.scale = scale
+        self.encoder = encoder
         self.container: Container = container
         self._reformatter = VideoReformatter()
 
@@ -77,6 +77,7 @@ class SegmentEncoder:
             fps=chunk.fps,
             data=buffer.getvalue(),
             mime=f'video/mp4; codecs="{codec}"' if self.container == "mp4" else "video/mp2t",
+            ends_chunk=chunk.ends_chunk,
         )
 
     def _write(self, buffer: io.BytesIO, chunk: FrameChunk) -> str:
@@ -97,8 +98,10 @@ class SegmentEncoder:
         return f"avc1.{extradata[sps : sps + 3].hex()}"
 
     def _open_stream(self, output: OutputContainer, chunk: FrameChunk) -> VideoStream:
-        options = _X264 | {"g": str(len(chunk.frames)), "sc_threshold": "0"}
-        stream = output.add_stream("libx264", rate=chunk.fps, options=options)
+        # One key frame, the first. A group of 1 would be another kind of stream, which a take cannot join.
+        options = SETTINGS[self.encoder] | {"g": str(1 + len(chunk.frames)), "sc_threshold": "0"}
+        stream = output.add_stream(CODECS[self.encoder], rate=chunk.fps, options=options)
+        assert isinstance(stream, VideoStream)
         context: VideoCodecContext = stream.codec_context
         context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
         context.pix_fmt = "yuv420p"
@@ -187,16 +190,20 @@ class TakeFile:
             self._output.mux(packet)
 
 
-def write_video(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1) -> Path:
+def write_video(
+    path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *, encoder: str = "x264"
+) -> Path:
     """Write chunks to an MP4 as they come, pictures enlarged ``scale`` times; return its path.
+
+    ``encoder`` is as ``choose_encoder`` gives it.
 
     Raises:
         MediaError: if there are no chunks or the file cannot be written; no half file is left then.
     """
-    encoder, take = SegmentEncoder(scale=scale), TakeFile(path)
+    segments, take = SegmentEncoder(scale=scale, encoder=encoder), TakeFile(path)
     try:
         for chunk in chunks:
-            take.append(encoder.encode(chunk))
+            take.append(segments.encode(chunk))
         return take.close()
     finally:
         take.discard()

@@ -49,6 +49,11 @@ class Session:
 
     Not safe to use from two threads at once: the engine holds its lock around each call. ``decode`` alone may
     run beside ``next_latents``.
+
+    Attributes:
+        models: may be replaced by the same model run in a smaller way (``ModelBundle.smaller``) when memory
+            has run out. The decoder stays. What follows is the same, unless keys and values are kept in
+            another dtype from then on: no replay can repeat that.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Session:
         self._start = 0
         self._recent: deque[Tensor] = deque(maxlen=_chunks_to_keep(self.stream))
         self._prompt: PromptMemory | None = None
+        self._unremembered: LatentChunk | None = None
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
         self._timetable = Timetable.of(models.config)
         self._cache: KVCache | None = KVCache(
@@ -165,6 +171,9 @@ class Session:
     def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
+        If it fails (the memory ran out, say), it may be called again: it goes on where it stopped, with the
+        same result, and does not hand over a second time what has been handed over.
+
         Args:
             hand_over: is given the chunk before its clean pass; another thread may decode it from then on.
 
@@ -172,7 +181,33 @@ class Session:
             SessionClosedError: after ``close``.
         """
         cache = self._opened()
-        self._watch.clear()
+        cache.keep_in(self.models.cache_dtype or self.models.dtype)
+        if self._unremembered is None:
+            self._watch.clear()
+            self._unremembered = self._denoise(cache)
+            hand_over(self._unremembered)
+        chunk = self._unremembered
+        assert self._prompt is not None
+        with self._watch.stage("remember"):
+            remember_chunk(
+                self.models.transformer,
+                chunk.latents,
+                self._prompt,
+                cache,
+                start=self._start,
+                context_noise=self.stream.context_noise,
+            )
+        self._advance(chunk.latents)
+        self._unremembered = None
+        return chunk
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """The pictures of the chunk or part after the one decoded last; in any thread, but one at a time."""
+        self._decode_watch.clear()
+        with self._aside.after(chunk.ready, chunk.latents), self._decode_watch.stage("decode"):
+            return self._decoder.decode(chunk)
+
+    def _denoise(self, cache: KVCache) -> LatentChunk:
         prompt = self._serve_prompt(cache)
         with self._watch.stage("denoise"), torch.no_grad():
             self._keep_positions(cache)
@@ -181,25 +216,7 @@ class Session:
             )
         event = self._events[self._num_served - 1]
         place = self.num_chunks, self._num_served - 1, event.text, self._start
-        chunk = LatentChunk(*place, latents, self._aside.mark())
-        hand_over(chunk)
-        with self._watch.stage("remember"):
-            remember_chunk(
-                self.models.transformer,
-                latents,
-                prompt,
-                cache,
-                start=self._start,
-                context_noise=self.stream.context_noise,
-            )
-        self._advance(latents)
-        return chunk
-
-    def decode(self, chunk: LatentChunk) -> FrameChunk:
-        """The pictures of the chunk after the one decoded last; in any thread, but one at a time."""
-        self._decode_watch.clear()
-        with self._aside.after(chunk.ready, chunk.latents), self._decode_watch.stage("decode"):
-            return self._decoder.decode(chunk)
+        return LatentChunk(*place, latents, self._aside.mark())
 
     def record(self) -> SessionRecord:
         """All that is needed to make this run again."""
@@ -271,7 +288,7 @@ class Session:
 
     def close(self) -> None:
         """Free what the session holds; nothing more can be made."""
-        self._cache = self._prompt = None
+        self._cache = self._prompt = self._unremembered = None
         self._recent.clear()
         self._decoder.reset()
         logger.info("session ends after %d chunks", self.num_chunks)

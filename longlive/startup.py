@@ -1,26 +1,41 @@
 """From options to a model that is ready to be watched, saying meanwhile what is done.
 
 What the memory has room for is chosen before anything is loaded (see memory.py); if it does not suffice after
-all, everything is freed and the next smaller way is tried once.
+all, everything is freed and the next smaller way is tried once. ``shrink`` does the same later on, while
+stories are made.
 """
 
 import dataclasses
-import gc
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from longlive.checkpoints import ModelBundle, decoder_folder, load_models, read_config
+from longlive.checkpoints import ModelBundle, decoder_folder, load_decoder, load_models, read_config
 from longlive.compilation import make_quick, warm_up
 from longlive.config import StreamConfig
+from longlive.encoders import check_encoder, choose_encoder
 from longlive.errors import FitError
 from longlive.hub import find_model
-from longlive.memory import CONTEXT_BYTES, PRESETS, Fit, Preset, choose, free_bytes, presets_for, words_of
+from longlive.memory import (
+    CONTEXT_BYTES,
+    PRESETS,
+    Fit,
+    Preset,
+    choose,
+    free_bytes,
+    presets_for,
+    release,
+    words_of,
+)
 from longlive.quantization import check_kind, quantize
 from longlive.sizes import sizes_of
+
+logger = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
 Made = TypeVar("Made")
@@ -40,6 +55,7 @@ class Choices:
     quantize: str = "off"
     cache: str = "full"
     text: str = "auto"
+    encoder: str = "auto"
     threads: int | None = None
 
     @classmethod
@@ -90,7 +106,7 @@ def start(
     def attempt(preset: Preset) -> Made:
         dtype = str(choices.precision).removeprefix("torch.")
         tell(f"loading {name} ({dtype} on {choices.place})")
-        models = _load(name, choices, preset)
+        models = _load(name, choices, preset, fit.smaller)
         for words in warm(models, choices):
             tell(words)
         tell("making a first chunk that nobody sees")
@@ -109,7 +125,8 @@ def ready_models(name: str, choices: Choices, tell: Tell, *, free: int | None = 
     fit = fit_of(name, choices, free)
     if choices.place.type != "cpu":
         tell(str(fit))
-    return first_that_fits([fit.preset, *fit.smaller], lambda preset: _load(name, choices, preset), tell)
+    presets = [fit.preset, *fit.smaller]
+    return first_that_fits(presets, lambda preset: _load(name, choices, preset, fit.smaller), tell)
 
 
 def asked_for(choices: Choices, streams: int = 1) -> Preset:
@@ -122,6 +139,7 @@ def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
     """The way of running a model that fits; arguments and errors as for ``start``."""
     device = choices.place
     check_kind(choices.quantize, device)
+    check_encoder(choices.encoder, device)
     folder = find_model(name)
     if choices.decoder != "auto":
         decoder_folder(folder, choices.decoder)
@@ -145,9 +163,7 @@ def first_that_fits(presets: Sequence[Preset], attempt: Callable[[Preset], Made]
             return attempt(preset)
         except torch.OutOfMemoryError:
             pass  # the error holds all that was made so far: only after this block can it be freed
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        release()
         if number == 0 and len(presets) > 1:
             tell(f"out of memory with {words_of(preset)}; trying {words_of(presets[1])}")
     raise FitError(
@@ -165,8 +181,44 @@ def accelerate(models: ModelBundle, choices: Choices, preset: Preset) -> ModelBu
         attention=choices.attention,
         fuse=preset.quantize == "off",
     )
-    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache]}
+    facts = models.config
+    size = facts.display_scale * facts.width, facts.display_scale * facts.height
+    encoder = choose_encoder(choices.encoder, models.device, *size)
+    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache], "encoder": encoder}
     return dataclasses.replace(models, streams=preset.streams, **chosen)  # type: ignore[arg-type]
+
+
+def shrink(models: ModelBundle, preset: Preset) -> ModelBundle:
+    """The same weights, run in a smaller way.
+
+    The text encoder, which all share, moves at once. Streams that go on keep their decoder, since their
+    pictures depend on what it remembers; those that begin later get the preset's.
+    """
+    logger.warning("the memory ran out; going on with %s", words_of(preset))
+    models.text_encoder.place(models.device, preset.text)  # type: ignore[arg-type]
+    release()
+    decoder = models.decoder
+    if preset.decoder != models.decoder_name:
+        decoder = load_decoder(models.folder, preset.decoder, models.device, models.dtype)
+    return dataclasses.replace(
+        models,
+        decoder=decoder,
+        decoder_name=preset.decoder,
+        cache_dtype=_CACHES[preset.cache],
+        streams=preset.streams,
+        smaller=None,
+    )
+
+
+def smaller_way(preset: Preset, smaller: Sequence[Preset]) -> Callable[[ModelBundle], ModelBundle] | None:
+    """How to make room while streams go on: by the next preset that takes less for a single one of them."""
+
+    def kept(one: Preset) -> tuple[str, str, str]:
+        return one.text, one.decoder, one.cache
+
+    after = smaller[smaller.index(preset) + 1 :] if preset in smaller else smaller
+    following = next((one for one in after if kept(one) != kept(preset)), None)
+    return None if following is None else partial(shrink, preset=following)
 
 
 def warm(models: ModelBundle, choices: Choices, stream: StreamConfig | None = None) -> Iterator[str]:
@@ -175,7 +227,7 @@ def warm(models: ModelBundle, choices: Choices, stream: StreamConfig | None = No
         yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
 
 
-def _load(name: str, choices: Choices, preset: Preset) -> ModelBundle:
+def _load(name: str, choices: Choices, preset: Preset, smaller: Sequence[Preset]) -> ModelBundle:
     torch.set_num_threads(choices.threads or 1)
     models = load_models(
         name,
@@ -184,4 +236,5 @@ def _load(name: str, choices: Choices, preset: Preset) -> ModelBundle:
         decoder=preset.decoder,
         text=preset.text,  # type: ignore[arg-type]
     )
-    return accelerate(models, choices, preset)
+    models = accelerate(models, choices, preset)
+    return dataclasses.replace(models, smaller=smaller_way(preset, smaller))

@@ -1,6 +1,5 @@
 """Several benches in one run, side by side, and ratios to figures measured earlier."""
 
-import gc
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longlive.errors import ConfigError
+from longlive.memory import release
 
 Result = dict[str, Any]
 """What ``Bench.result`` gives."""
@@ -53,9 +51,7 @@ def sweep(
     """The result of each variant, in turn; the memory of one is free before the next begins."""
     for variant in variants:
         yield measure(variant)
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        release()
 
 
 def sweep_table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ padding mask, and zero the rows beyond the prompt's own tokens.
 
 import html
 import re
+import threading
 import unicodedata
 from collections import OrderedDict
 from typing import Any, Literal
@@ -61,28 +62,31 @@ def clean_prompt(text: str) -> str:
 
 
 class TextEncoder:
-    """Reads prompts, and keeps the embeddings of the most recent ones.
-
-    Not safe to use from two threads at once; the engine's lock covers it.
-    """
+    """Reads prompts, and keeps the embeddings of the most recent ones; threads take turns."""
 
     def __init__(self, tokenizer: Any, model: nn.Module, text_len: int) -> None:
         """Take transformers' fast tokenizer and ``UMT5EncoderModel``, and the tokens of a padded prompt."""
         self.tokenizer = tokenizer
         self.model = model
         self.text_len = text_len
+        self.placement: Placement | None = None
         self._recent: OrderedDict[str, PromptEmbedding] = OrderedDict()
+        self._lock = threading.Lock()
 
     def place(self, device: torch.device, placement: Placement) -> None:
-        """Say once where the weights lie and where prompts are read.
+        """Say where the weights lie and where prompts are read; a streamed encoder stays so.
 
-        A streamed encoder takes no more of the device than one block, while it reads a prompt.
+        It takes no more of the device than one block, while it reads a prompt.
         """
-        self.model.to(device if placement == "resident" else "cpu")
-        if placement == "streamed":
-            encoder: Any = self.model.encoder
-            for part in (*encoder.block, encoder.final_layer_norm):
-                _Visit(part, device)
+        with self._lock:
+            if self.placement in (placement, "streamed"):
+                return
+            self.model.to(device if placement == "resident" else "cpu")
+            if placement == "streamed":
+                encoder: Any = self.model.encoder
+                for part in (*encoder.block, encoder.final_layer_norm):
+                    _Visit(part, device)
+            self.placement = placement
 
     def encode(self, prompt: str) -> PromptEmbedding:
         """The embedding of a prompt, of the encoder's dtype and on its device.
@@ -93,12 +97,13 @@ class TextEncoder:
             PromptError: when the prompt cannot be used; see ``check_prompt``.
         """
         text = check_prompt(prompt)
-        if text not in self._recent:
-            self._recent[text] = self._embed(text)
-        self._recent.move_to_end(text)
-        while len(self._recent) > RECENT_PROMPTS:
-            self._recent.popitem(last=False)
-        return self._recent[text]
+        with self._lock:
+            if text not in self._recent:
+                self._recent[text] = self._embed(text)
+            self._recent.move_to_end(text)
+            while len(self._recent) > RECENT_PROMPTS:
+                self._recent.popitem(last=False)
+            return self._recent[text]
 
     @torch.no_grad()
     def _embed(self, text: str) -> PromptEmbedding:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,18 +77,28 @@ class FakeModels:
     busy_now: int = 0
     most_busy: int = 0
     streams: int = 4
+    encoder: str = "x264"
     decode_s: float = 0.0
     overlapped: int = 0
+    smaller: Callable[["FakeModels"], "FakeModels"] | None = None
+    out_of_memory: list[tuple[str, int]] = field(default_factory=list)
+
+    def work(self, stage: str, chunk: int) -> None:
+        """Run out of memory once for each time that this stage of this chunk is listed."""
+        if (stage, chunk) in self.out_of_memory:
+            self.out_of_memory.remove((stage, chunk))
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 class FakeSession:
     """What a run needs of a Session."""
 
     def __init__(self, models: FakeModels, prompt: str, *, seed: int) -> None:
-        self.models, self.seed = models, seed
+        self.models, self.opened_with, self.seed = models, models, seed
+        models.work("open", 0)
+        self.unremembered: LatentChunk | None = None
         self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
-        self.index, self.num_frames, self.is_closed = 0, 0, False
-        self.drawn: dict[int, FrameChunk] = {}
+        self.index, self.is_closed = 0, False
         models.open_now += 1
         time.sleep(models.open_s)
 
@@ -96,21 +106,20 @@ class FakeSession:
         self.prompts.append((self.index, text, switch))
         return self.index
 
-    def next_latents(self, hand_over: HandOver) -> LatentChunk:
-        """A chunk that is drawn already; as a model does, it goes on for a while after handing it over."""
-        drawn = self.next_chunk()
-        chunk = LatentChunk(drawn.index, drawn.prompt_index, drawn.prompt, 0, torch.from_numpy(drawn.frames))
-        self.drawn[drawn.index] = drawn
-        hand_over(chunk)
+    def next_chunk(self) -> FrameChunk:
+        return self.decode(self.next_latents())
+
+    def next_latents(self, hand_over: HandOver = lambda _: None) -> LatentChunk:
+        """Empty latents; as a model does, it goes on for a while after handing them over."""
+        if self.unremembered is None:
+            self.unremembered = self._draw()
+            hand_over(self.unremembered)
+        self.models.work("remember", self.index)
         time.sleep(self.models.chunk_s / 4)
+        chunk, self.unremembered, self.index = self.unremembered, None, self.index + 1
         return chunk
 
-    def decode(self, chunk: LatentChunk) -> FrameChunk:
-        self.models.overlapped += self.models.busy_now
-        time.sleep(self.models.decode_s)
-        return self.drawn.pop(chunk.index)
-
-    def next_chunk(self) -> FrameChunk:
+    def _draw(self) -> LatentChunk:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
@@ -118,14 +127,21 @@ class FakeSession:
         models.busy_now -= 1
         if models.break_at == self.index:
             raise RuntimeError("the weights fell over")
-        prompt_index = len(self.prompts) - 1
-        count = models.config.num_frames(3) if self.index == 0 else 12
-        frames = np.stack([draw_card(self.num_frames + number, prompt_index) for number in range(count)])
-        chunk = FrameChunk(
-            self.index, prompt_index, self.prompts[-1][1], self.num_frames, frames, models.config.fps
-        )
-        self.index, self.num_frames = self.index + 1, self.num_frames + count
-        return chunk
+        models.work("denoise", self.index)
+        place = self.index, len(self.prompts) - 1, self.prompts[-1][1], 3 * self.index
+        return LatentChunk(*place, torch.zeros(1, 3, 1, 1, 1))
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """Test cards: 1 for the first latent, 4 for each later one."""
+        models = self.models
+        models.work("decode", chunk.index)
+        time.sleep(models.decode_s / 2)
+        models.overlapped += models.busy_now
+        time.sleep(models.decode_s / 2)
+        first, end = (models.config.num_frames(chunk.first_latent + n) for n in (0, chunk.latents.shape[1]))
+        frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
+        place = chunk.index, chunk.prompt_index, chunk.prompt, first
+        return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(json.dumps({"seed": self.seed, "prompts": self.prompts, "chunks": self.index}))
@@ -133,7 +149,7 @@ class FakeSession:
     def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True
-        self.models.open_now -= 1
+        self.opened_with.open_now -= 1
 
 
 def draw_card(frame: int, prompt: int) -> np.ndarray:

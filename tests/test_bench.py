@@ -65,6 +65,7 @@ def test_end_to_end_is_slower_than_each_stage(bench: Bench) -> None:
     result = bench.result()
     assert result["fps_end_to_end"] < min(result["fps_denoise"], result["fps_decode"], result["fps_encode"])
     assert (result["quantization"], result["cache"], result["overlap"]) == ("off", "full", False)
+    assert result["encoder"] == "x264"
     assert result["peak_memory_bytes"] > 10_000_000
 
 

@@ -58,6 +58,39 @@ def test_the_first_latent_gives_one_picture_and_each_later_one_four(vae: Autoenc
     assert first.frames.dtype == np.uint8
 
 
+def test_a_takes_first_latent_goes_ahead_and_its_pictures_stay_the_same_bit_for_bit(
+    vae: AutoencoderKLWan, quick_vae: AutoencoderKLWan
+) -> None:
+    for model in (vae, quick_vae):
+        chunks = [chunk(part, index, 3 * index) for index, part in enumerate(latents(9).split(3, 1))]
+        whole, in_parts = StreamingDecoder(model, 16), StreamingDecoder(model, 16)
+        expected = np.concatenate([whole.decode(one).frames for one in chunks])
+        parts = [in_parts.decode(part) for one in chunks for part in one.parts()]
+        assert np.array_equal(np.concatenate([part.frames for part in parts]), expected)
+        assert [part.index for part in parts] == [0, 0, 1, 2]
+        assert [part.first_frame for part in parts] == [0, 1, 9, 21]
+        assert [part.ends_chunk for part in parts] == [False, True, True, True]
+
+
+def test_only_the_first_chunk_of_a_take_has_parts() -> None:
+    clip = latents(3)
+    assert [len(chunk(clip, *place).parts()) for place in ((0, 0), (1, 3), (4, 0))] == [2, 1, 1]
+    assert len(chunk(clip[:, :1], 0, 0).parts()) == 1
+
+
+def test_a_chunk_that_failed_may_be_decoded_again(vae: AutoencoderKLWan, monkeypatch) -> None:
+    chunks = [chunk(part, index, 3 * index) for index, part in enumerate(latents(6).split(3, 1))]
+    decoder, plain = StreamingDecoder(vae, 16), StreamingDecoder(vae, 16)
+    expected = [plain.decode(one) for one in chunks]
+    for one, right in zip(chunks, expected, strict=True):
+        with monkeypatch.context() as patch:
+            patch.setattr("longlive.decoder.to_uint8", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                decoder.decode(one)
+        again = decoder.decode(one)
+        assert np.array_equal(again.frames, right.frames) and again.first_frame == right.first_frame
+
+
 def test_after_a_cut_the_pictures_start_afresh_and_the_count_goes_on(vae: AutoencoderKLWan) -> None:
     before, after = latents(6).split(3, 1)
     decoder = StreamingDecoder(vae, 16)

@@ -1,5 +1,6 @@
 """Runs on the engine: paced, promised, one at a time, and gone without a trace."""
 
+import dataclasses
 import json
 import resource
 import threading
@@ -60,11 +61,28 @@ def is_finished(report: Report) -> bool:
 def test_a_run_makes_its_story_and_leaves_a_take_and_a_session_file(make_engine) -> None:
     run = make_engine(video_s=3.0, ahead_s=99).start("ada", MEADOW, seed=7)
     *shots, finished = read(run, is_finished)
-    assert [shot.segment.index for shot in shots] == [0, 1, 2, 3, 4]
+    assert [shot.segment.index for shot in shots] == [0, 0, 1, 2, 3, 4]
     assert json.loads(finished.session_file.read_text())["seed"] == 7
     with av.open(str(finished.take)) as take:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
     assert cards == [(number, 0) for number in range(57)]
+
+
+def test_the_first_picture_is_out_before_the_others_of_its_chunk_are_decoded(make_engine) -> None:
+    run = make_engine(FakeModels(chunk_s=0.01, decode_s=0.3)).start("ada", MEADOW, seed=0)
+    first, begun = read(run, is_shot(0))[-1].segment, time.monotonic()
+    assert (first.first_frame, first.num_frames, first.ends_chunk) == (0, 1, False)
+    assert run.start_of(1) == 9 / 16, "the chunk is counted when it is whole"
+    rest = read(run, is_shot(0))[-1].segment
+    assert time.monotonic() - begun > 0.2
+    assert (rest.first_frame, rest.num_frames, rest.ends_chunk) == (1, 8, True)
+    assert read(run, is_shot(1))[-1].segment.first_frame == 9
+
+
+def test_a_hls_stream_gets_whole_chunks(make_engine) -> None:
+    run = make_engine(ahead_s=99, video_s=1).start("ada", MEADOW, seed=0, container="ts")
+    *shots, _ = read(run, is_finished)
+    assert [shot.segment.num_frames for shot in shots] == [9, 12]
 
 
 def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:
@@ -172,7 +190,7 @@ def test_stop_during_the_first_chunk_ends_after_it(make_engine) -> None:
     time.sleep(0.1)
     run.stop("Stopped.")
     *shots, finished = read(run, is_finished)
-    assert len(shots) == 1
+    assert [shot.segment.num_frames for shot in shots] == [1, 8]
     assert (finished.reason, finished.failed) == ("Stopped.", False)
 
 
@@ -212,6 +230,53 @@ def test_a_broken_model_is_told_in_words_and_the_next_run_works(make_engine) -> 
     read(engine.start("ada", MEADOW, seed=0), is_shot(3))
 
 
+def in_a_smaller_way(models: FakeModels) -> FakeModels:
+    return dataclasses.replace(models, smaller=None, open_now=0, streams=1)
+
+
+@pytest.mark.parametrize("stage", ["open", "denoise", "remember", "decode"])
+def test_when_the_memory_runs_out_the_story_goes_on_in_a_smaller_way(make_engine, stage) -> None:
+    fault = (stage, 0 if stage == "open" else 2)
+    models = FakeModels(smaller=in_a_smaller_way, out_of_memory=[fault])
+    engine = make_engine(models, video_s=3.0, ahead_s=99)
+    *reports, finished = read(engine.start("ada", MEADOW, seed=7), is_finished, timeout=60)
+    notices = [report.words for report in reports if isinstance(report, Notice)]
+    assert len(notices) == 1 and "memory ran out" in notices[0] and "your story with it" in notices[0]
+    assert not finished.failed and engine.models.smaller is None and models.open_now == 0
+    with av.open(str(finished.take)) as take:
+        cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
+    assert cards == [(number, 0) for number in range(57)], "no picture is lost, and none comes twice"
+
+
+@pytest.mark.parametrize("smaller", [None, in_a_smaller_way])
+def test_when_nothing_smaller_helps_the_run_ends_in_words_and_the_next_works(make_engine, smaller) -> None:
+    faults = [("denoise", 2)] * (1 if smaller is None else 2)
+    engine = make_engine(models := FakeModels(smaller=smaller, out_of_memory=faults))
+    finished = read(engine.start("ada", MEADOW, seed=0), is_finished, timeout=60)[-1]
+    assert finished.failed and "memory ran out at chunk 2" in finished.reason
+    assert "press Start for another" in finished.reason
+    assert models.open_now == engine.models.open_now == 0
+    read(engine.start("ada", MEADOW, seed=0), is_shot(3))
+
+
+def test_the_memory_that_one_run_lacks_does_not_end_the_others(make_engine) -> None:
+    shrunk: list[FakeModels] = []
+
+    def once(models: FakeModels) -> FakeModels:
+        shrunk.append(models)
+        return dataclasses.replace(in_a_smaller_way(models), out_of_memory=[])
+
+    models = FakeModels(smaller=once)
+    engine = make_engine(models, ahead_s=99)
+    ada, bob = (engine.start(name, MEADOW, seed=0) for name in ("ada", "bob"))
+    read(ada, is_shot(2)), read(bob, is_shot(2))
+    models.out_of_memory += [("decode", 16), ("decode", 16)]
+    for run in (ada, bob):
+        reports = read(run, is_shot(20), timeout=60)
+        assert sum(isinstance(report, Notice) for report in reports) == 1
+    assert shrunk == [models]
+
+
 def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
     run = make_engine(ahead_s=99, video_s=8).start("ada", MEADOW, seed=0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -222,7 +287,7 @@ def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     notice = next(report for report in reports if isinstance(report, Notice))
     assert notice.words.startswith("The story goes on, but")
-    assert len([report for report in reports if isinstance(report, Shot)]) == 11
+    assert len([report for report in reports if isinstance(report, Shot)]) == 12
     assert reports[-1].take is None
     assert [file.name for file in run.folder.iterdir()] == ["longlive.json"]
 
@@ -270,8 +335,8 @@ def test_the_real_session_fits_the_engine(tiny_models) -> None:
     engine.warm_up()
     run = engine.start("ada", "a red ball", seed=7, script=[Scene(1.0, "a blue cube", "hard")])
     *shots, finished = read(run, is_finished, timeout=60)
-    assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 2 + ["a blue cube"] * 2
-    assert [shot.segment.first_frame for shot in shots] == [0, 9, 21, 30]
+    assert [shot.segment.prompt for shot in shots] == ["a red ball"] * 3 + ["a blue cube"] * 2
+    assert [shot.segment.first_frame for shot in shots] == [0, 1, 9, 21, 30]
     assert json.loads(finished.session_file.read_text())["seed"] == 7 and finished.take.exists()
     engine.close()
 

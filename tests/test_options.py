@@ -4,12 +4,13 @@ import argparse
 
 import pytest
 
-from longlive import backends, compilation, layout, quantization, text
+from longlive import backends, compilation, encoders, layout, quantization, text
 from longlive.options import (
     ATTENTIONS,
     CACHES,
     COMPILE_MODES,
     DECODERS,
+    ENCODERS,
     PLACEMENTS,
     QUANTIZATIONS,
     add_model_options,
@@ -28,6 +29,7 @@ def test_the_words_are_those_that_the_modules_know() -> None:
     assert COMPILE_MODES == compilation.MODES
     assert (backends.AUTO, *backends.NAMES) == ATTENTIONS
     assert ("auto", *layout.DECODERS) == DECODERS
+    assert (encoders.AUTO, *encoders.CODECS) == ENCODERS
     assert QUANTIZATIONS == quantization.KINDS
     assert tuple(_CACHES) == CACHES
     assert set(PLACEMENTS[1:]) == set(text.Placement.__args__)  # type: ignore[attr-defined]

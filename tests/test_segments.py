@@ -57,6 +57,36 @@ def test_pictures_keep_their_colours_and_are_enlarged(colour: tuple[int, int, in
     assert abs(int(picture[128, 90, 0]) - 120) < 6
 
 
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_a_segment_of_one_picture_plays_and_joins_a_take_with_the_others(tmp_path, container) -> None:
+    encoder, take = SegmentEncoder(container=container), TakeFile(tmp_path / "take.mp4")
+    whole = make_chunk(0)
+    for start, end in ((0, 1), (1, 12)):
+        part = FrameChunk(0, 0, "a ball", start, whole.frames[start:end], 16, end == 12)
+        segment = encoder.encode(part)
+        assert [picture.key_frame for picture in decode(segment.data)] == [True] + [False] * (end - start - 1)
+        assert segment.ends_chunk == part.ends_chunk
+        take.append(segment)
+    with av.open(str(take.close())) as video:
+        pictures = list(video.decode(video=0))
+    assert [picture.pts * picture.time_base for picture in pictures] == [Fraction(n, 16) for n in range(12)]
+    shown = [int(picture.to_ndarray(format="rgb24")[32, 20].mean()) for picture in pictures]
+    assert np.abs(np.array(shown) - np.arange(12) * 20).max() < 8
+
+
+def test_a_segment_of_one_picture_is_of_the_same_stream_and_lasts_a_sixteenth_of_a_second() -> None:
+    """A take has the parameter sets of its first segment alone; the next one follows after its duration."""
+    one, many = (SegmentEncoder(scale=4).encode(make_chunk(0, num_frames=n)) for n in (1, 12))
+    assert one.mime == many.mime
+    sets = []
+    for segment in (one, many):
+        with av.open(io.BytesIO(segment.data)) as video:
+            sets.append(bytes(video.streams.video[0].codec_context.extradata or b""))
+            packets = [packet for packet in video.demux(video=0) if packet.size]
+        assert sum(packet.duration * packet.time_base for packet in packets) == Fraction(len(packets), 16)
+    assert sets[0] == sets[1]
+
+
 def test_a_chunk_without_pictures_is_refused_in_words() -> None:
     with pytest.raises(MediaError, match="chunk 3 has no pictures"):
         SegmentEncoder().encode(make_chunk(3, num_frames=0))

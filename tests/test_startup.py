@@ -1,13 +1,15 @@
 """Starting: what fits is taken, a smaller way is tried once, and people hear what is done."""
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from longlive import CheckpointError, ConfigError, FitError, ModelBundle, Session
 from longlive.memory import GB, Preset
-from longlive.startup import Choices, first_that_fits, fit_of, ready_models, start
+from longlive.startup import Choices, first_that_fits, fit_of, ready_models, shrink, smaller_way, start
 
 LARGE, MIDDLE, SMALL = Preset(24, "resident"), Preset(12, "streamed"), Preset(8, "streamed", cache="fp8")
 
@@ -114,3 +116,28 @@ def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
         return "gone" if alive[0]() is None else "still there"
 
     assert first_that_fits([LARGE, MIDDLE], attempt, print) == "gone"
+
+
+def test_the_smaller_way_for_a_story_that_goes_on_is_one_that_frees_something_of_it() -> None:
+    fewer = Preset(48, "resident", streams=3)
+    way = smaller_way(Preset(80, "resident", streams=4), [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(way, partial) and way.keywords == {"preset": MIDDLE}
+    way = smaller_way(MIDDLE, [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(way, partial) and way.keywords == {"preset": SMALL}
+    assert smaller_way(SMALL, [MIDDLE, SMALL]) is None
+    assert smaller_way(LARGE, [fewer]) is None
+
+
+def test_a_model_shrinks_while_a_story_goes_on(tiny_folder: Path) -> None:
+    models = ready_models(str(tiny_folder), Choices(device="cpu"), print)
+    assert models.smaller is None, "a CPU has one memory for all"
+    with Session(models, "a red ball", seed=1) as session, Session(models, "a red ball", seed=1) as plain:
+        for one in (session, plain):
+            one.next_chunk()
+        session.models = smaller = shrink(models, Preset(8, "streamed", "wan", streams=1))
+        assert (smaller.streams, smaller.smaller, smaller.decoder) == (1, None, models.decoder)
+        assert models.text_encoder.placement == "streamed"
+        for one in (session, plain):
+            one.set_prompt("a blue ball")
+        assert np.array_equal(session.next_chunk().frames, plain.next_chunk().frames)
+    assert shrink(models, Preset(8, "streamed", "wan", cache="fp8")).cache == "fp8"

@@ -70,7 +70,7 @@ class Visit:
         return self.sent[-1]
 
     def shot(self, shot: Shot) -> dict[str, Any]:
-        """The message of a segment; its prompt's span grows."""
+        """The message of a segment; its prompt's span grows. Only a whole chunk tells the speed."""
         segment = shot.segment
         end = (segment.first_frame + segment.num_frames) / segment.fps
         if not self.spans or self.spans[-1]["prompt_index"] != segment.prompt_index:
@@ -79,7 +79,8 @@ class Visit:
         self.spans[-1] = self.spans[-1] | {"end": end}
         if self.until is not None and self.run.seconds_until(self.until) <= 0:
             self.words, self.until = self.advice or PLAYING, None
-        figures = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
+        speed = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
+        figures = speed if segment.ends_chunk else None
         return self.message(
             "segment", figures=figures, **_segment_fields(segment, with_data=self.mode == "live")
         )
@@ -115,8 +116,9 @@ class Endpoints:
         """Start a live story and stream it; a story that you had before ends.
 
         Each output is one chunk of about 0.75 s as H.264 (base64 fragmented MP4, playable by itself), with
-        the timeline and a line of words; the last brings the video and the session file. Send prompts with
-        /prompt and end with /stop, from the same client. A program that does not play gets at most 2 minutes.
+        the timeline and a line of words; the first chunk comes in two, its first picture ahead of the others.
+        The last output brings the video and the session file. Send prompts with /prompt and end with /stop,
+        from the same client. A program that does not play gets at most 2 minutes.
 
         Args:
             prompt: What the story begins with.
