@@ -88,6 +88,10 @@ class Run:
         self._is_read, self._has_ended = True, False
         self._lock = threading.Lock()
 
+    def is_called(self, token: str) -> bool:
+        """Whether this is the token of the run, whatever a stranger may have sent."""
+        return secrets.compare_digest(self.token.encode(), token.encode(errors="replace"))
+
     def next_report(self) -> Report | None:
         """The next report in order, or None if there is none yet."""
         try:
@@ -306,7 +310,7 @@ class Engine:
     def playhead(self, token: str, seconds: float, playing: bool) -> bool:
         """Pass a player's word to the run whose token it knows; whether there is one."""
         with self._lock:
-            run = next((run for run in self._line if secrets.compare_digest(run.token, token)), None)
+            run = next((run for run in self._line if run.is_called(token)), None)
         if run is not None:
             run.playhead(seconds, playing)
         return run is not None

@@ -18,6 +18,7 @@ from gradio_client.exceptions import AppError
 from tests.fakes import FakeModels, Served, read_card, serve_page
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
+AS_JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +77,20 @@ def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Se
     assert [one["serial"] for one in got] == list(range(1, last + 1)) and got[-1]["kind"] == "end"
     assert missed({"token": token, "after": 0, "before": last + 1}) == got
     assert missed({"token": token, "after": 2, "before": 5}) == got[2:4]
-    for word in (
-        {"token": "stranger", "after": 0, "before": 9},
-        {"token": token},
-        {"token": token, "after": "a"},
-    ):
+    for word in ({"token": token}, {"token": token, "after": "a"}, [], None):
         assert missed(word) == []
+
+
+@pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "half a pair: \ud800", "", 7, None])
+def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Client, token: Any) -> None:
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    next(iter(job))
+    assert _call_component(served, client, "missed", {"token": token, "after": 0, "before": 9}) == []
+    assert (
+        _call_component(served, client, "playhead", {"token": token, "seconds": 1, "playing": True}) is False
+    )
+    client.predict(api_name="/stop")
+    job.result()
 
 
 def _call_component(served: Served, client: Client, name: str, word: dict[str, Any]) -> Any:
@@ -89,7 +98,9 @@ def _call_component(served: Served, client: Client, name: str, word: dict[str, A
     parts = client.config["components"]
     number = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
     asked = {"data": word, "component_id": number, "fn_name": name, "session_hash": client.session_hash}
-    answer = httpx.post(f"{served.url}gradio_api/component_server/", json=asked)
+    answer = httpx.post(
+        f"{served.url}gradio_api/component_server/", content=json.dumps(asked), headers=AS_JSON
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()
 
