@@ -35,9 +35,10 @@ def test_without_a_gpu_it_is_x264_and_nothing_is_probed(monkeypatch: pytest.Monk
     assert choose_encoder("x264", GPU, *SIZE) == "x264"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU may have NVENC")
-def test_where_nvenc_does_not_open_auto_falls_back_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    fault_of.cache_clear()
+def test_where_nvenc_does_not_open_auto_falls_back_and_says_why(
+    nvenc: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(CODECS, "nvenc", "h264_of_no_ffmpeg")  # so that it also fails beside a GPU
     with caplog.at_level("INFO"):
         assert choose_encoder("auto", GPU, *SIZE) == "x264"
     assert "H.264 by x264 (no NVENC: " in caplog.text

@@ -215,8 +215,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "cache"), CASES)
 def test_golden_case(name: str, cache: CacheType) -> None:
     family = family_of(name)
-    if family not in RUNNERS:
-        pytest.skip(f"no runner for the family {family!r}")
+    if family not in RUNNERS:  # only in a folder newer than this code; none of today's is left out
+        pytest.skip(f"the goldens' README: an unsupported family is a visible skip; no runner for {family!r}")
     RUNNERS[family](GOLDENS, GOLDENS.index[name], GOLDENS.tensors(name), cache)
 
 

@@ -75,9 +75,8 @@ class Viewer:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if (
-        program is None and "LONGLIVE_NEEDS_BROWSER" not in os.environ
-    ):  # CI sets it, so there this is an error
+    is_needed = "LONGLIVE_NEEDS_BROWSER" in os.environ  # CI sets it: there, a missing browser is an error
+    if program is None and not is_needed:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
     playwright: Playwright
     with sync_playwright() as playwright:
