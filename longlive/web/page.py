@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from longlive.engine import Engine
 from longlive.model_card import Story
 from longlive.web.components import LivePlayer, LiveVideo, Timeline
+from longlive.web.doors import Doors
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
@@ -57,7 +59,7 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
 
 
 def page_options() -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser."""
+    """What ``launch`` needs beside the page: looks, doors; and no story is kept in a viewer's browser."""
     return {
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
@@ -65,6 +67,7 @@ def page_options() -> dict[str, Any]:
         "show_error": True,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "1mb",
+        "app_kwargs": {"middleware": [Middleware(Doors)]},
     }
 
 
