@@ -20,7 +20,8 @@ from longlive.errors import ConfigError, LongLiveError
 from longlive.noise import check_seed
 from longlive.producer import Finished, Notice, Report, Shot
 from longlive.segments import Container
-from longlive.storyboard import read_scenes
+from longlive.storyboard import Scene, read_scenes
+from longlive.text import check_prompt
 from longlive.web.words import gentle_answer
 
 POLL_S = 0.02
@@ -30,6 +31,7 @@ KEPT_MESSAGES = 60
 KEPT_S = 30
 STOP_S = 20
 LONGEST_CLIP_S = 60
+LONGEST_WORDS = 500
 PLAYING = "Playing. Send another prompt whenever you like."
 
 
@@ -183,9 +185,11 @@ class Endpoints:
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
+        Each prompt may also have a "switch": "soft" (turns smoothly, as without one), "hard" (cuts) or "keep"
+        (changes the words only).
+
         Args:
-            storyboard: {"prompts": [{"at": 0, "text": "a red ball on a meadow"}, {"at": 4, "text": "the red
-                ball jumps", "switch": "soft"}]}; "switch" is "soft" (default), "hard" or "keep".
+            storyboard: {"prompts": [{"at": 0, "text": "a red ball"}, {"at": 4, "text": "it jumps"}]}
             seconds: Length of the video, up to 60.
             seed: Of the noise, a whole number; none for a random one.
 
@@ -254,7 +258,7 @@ class Endpoints:
         viewer, container = _viewer(request), _CONTAINERS[mode]
         with _errors_in_words():
             number = _read_seed(seed)
-            _, *script = read_scenes([{"at": 0, "text": prompt}, *(later or [])])
+            script = _read_later(prompt, later)
             run = self.engine.start(viewer, prompt, seed=number, script=script, container=container)
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {advice}".strip()
@@ -312,7 +316,9 @@ def _errors_in_words() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        words = str(error)
+        words = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+        raise gr.Error(words, print_exception=False) from error
 
 
 def _viewer(request: gr.Request) -> str:
@@ -342,6 +348,13 @@ def _read_seed(seed: float | None) -> int:
     if seed is None:
         return secrets.randbelow(1_000_000)
     return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
+
+
+def _read_later(prompt: str, later: Any) -> list[Scene]:
+    if later is not None and not isinstance(later, list):
+        raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
+    check_prompt(prompt)
+    return read_scenes([{"at": 0, "text": prompt}, *(later or [])])[1:]
 
 
 def _read_switch(switch: str) -> SwitchMode:
