@@ -110,8 +110,10 @@ class Doors:
         except Refusal as refusal:
             await answer.end(refusal.status, str(refusal))
         except Exception as error:
-            _note(scope, error, answer.has_begun)
-            await answer.end(*_told(scope, error))
+            status, words = _told(scope, error)
+            if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+                _note(scope, error, answer.has_begun)
+            await answer.end(status, words)
 
 
 class _Answer:
