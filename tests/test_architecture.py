@@ -109,7 +109,7 @@ def test_nothing_is_computed_or_asked_when_a_module_is_imported(path: Path) -> N
 
 @pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
 def test_no_file_is_run_as_code_when_it_is_read(path: Path) -> None:
-    """Weights come as safetensors or with ``weights_only``; nothing is unpickled, evaluated or given to a shell."""
+    """Weights are safetensors or read with ``weights_only``; nothing is unpickled or evaluated."""
     running = {
         "eval",
         "exec",
