@@ -247,7 +247,7 @@ def test_a_player_that_falls_silent_lets_the_story_rest_and_its_word_wakes_it(ma
     wait_for(lambda: run.state == "resting")
     assert models_of(engine).open_now == 0, "it holds no session while it rests"
     made = run.num_chunks
-    assert engine.playhead(run.token, 0.2, True)
+    assert engine.playhead(run.token, run.end_s, True)
     words = read(run, is_shot(made))
     assert any("exactly where it was" in word.words for word in words if isinstance(word, Notice))
     assert [word.segment.index for word in words if isinstance(word, Shot)][-1:] == [made]
