@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -314,6 +314,10 @@ class Run:
         if end > self._end_frame:
             self._end_frame = end
             self.say(shot)
+
+    def segments(self) -> Iterator[MediaSegment]:
+        """The segments that are kept, from the first."""
+        return self._spool.segments() if self._spool and self._num_chunks else iter(())
 
     def files(self) -> tuple[Path | None, Path | None, str]:
         """The film and the session file, as far as they can be written, and in words what cannot."""
