@@ -8,6 +8,7 @@ from torch import Tensor
 
 from longlive.chunks import LatentChunk
 from longlive.decoder import StreamingDecoder, encode_pictures, latent_statistics, quicken, to_uint8
+from longlive.tiny_vae import TinyVae
 from tests.conftest import tiny_vae
 
 
@@ -155,3 +156,40 @@ def test_the_quick_kernels_compute_what_the_plain_ones_compute(
         encode_pictures(quick_vae, pictures), encode_pictures(vae, pictures), atol=2e-5, rtol=0
     )
     assert quick_vae.state_dict().keys() == vae.state_dict().keys()
+
+
+WAN = {"base_dim": 4, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+STORYBOOK = {"num_res_blocks": 1, "dim_mult": [1, 2, 4], "temperal_downsample": [True, True]}
+DECODERS = {
+    "wan": (38, lambda: AutoencoderKLWan(**WAN)),
+    "wan, one block": (30, lambda: AutoencoderKLWan(**WAN, num_res_blocks=1)),
+    "storybook": (28, lambda: AutoencoderKLWan(**WAN | STORYBOOK)),
+    "tiny": (8, lambda: TinyVae(4, (4, 4, 4, 4))),
+    "tiny, early in time": (6, lambda: TinyVae(4, (4, 4, 4, 4), (2, 2, 1))),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_reach_of_a_decoder_is_how_far_a_latent_of_nans_spreads(name: str) -> None:
+    expected, build = DECODERS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = StreamingDecoder(build().eval().requires_grad_(False), 16)
+    clip = torch.zeros(1, expected + 4, 4, 2, 2)
+    clip[:, 0] = torch.nan
+    spoilt = [decoder.decode_latents(latent).isnan().any().item() for latent in clip.split(1, 1)]
+    assert spoilt == [True] * (expected + 1) + [False] * 3
+    assert decoder.reach == expected
+
+
+def test_a_decoder_catches_up_with_the_last_parts_alone(quick_vae: AutoencoderKLWan) -> None:
+    clip = latents(48)
+    whole, late = StreamingDecoder(quick_vae, 16), StreamingDecoder(quick_vae, 16)
+    parts = [chunk(part, index, 3 * index) for index, part in enumerate(clip.split(3, 1))]
+    expected = [whole.decode(part) for part in parts]
+    assert late.reach == 28
+    lost = torch.full((1, 3, 4, 4, 6), torch.nan)
+    late.catch_up([*[lost] * 5, *clip[:, 15:45].split(3, 1)], expected[15].first_frame)
+    following = late.decode(parts[15])
+    assert following.first_frame == expected[15].first_frame
+    assert np.array_equal(following.frames, expected[15].frames)
