@@ -182,14 +182,34 @@ def test_the_reach_of_a_decoder_is_how_far_a_latent_of_nans_spreads(name: str) -
     assert decoder.reach == expected
 
 
-def test_a_decoder_catches_up_with_the_last_parts_alone(quick_vae: AutoencoderKLWan) -> None:
-    clip = latents(48)
-    whole, late = StreamingDecoder(quick_vae, 16), StreamingDecoder(quick_vae, 16)
-    parts = [chunk(part, index, 3 * index) for index, part in enumerate(clip.split(3, 1))]
-    expected = [whole.decode(part) for part in parts]
-    assert late.reach == 28
-    lost = torch.full((1, 3, 4, 4, 6), torch.nan)
-    late.catch_up([*[lost] * 5, *clip[:, 15:45].split(3, 1)], expected[15].first_frame)
-    following = late.decode(parts[15])
-    assert following.first_frame == expected[15].first_frame
-    assert np.array_equal(following.frames, expected[15].frames)
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize(
+    ("number", "size"), [(1, 3), (2, 3), (6, 3), (8, 3), (15, 3), (9, 1), (31, 1), (20, 2)]
+)
+def test_a_decoder_catches_up_with_all_that_the_next_pictures_depend_on(
+    name: str, number: int, size: int
+) -> None:
+    reach, build = DECODERS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = build().eval().requires_grad_(False)
+    parts = latents(size * number)[..., :2, :2].split(size, 1)
+    whole, late = StreamingDecoder(vae, 16), StreamingDecoder(vae, 16)
+    for part in parts:
+        whole.decode_latents(part)
+    unneeded = max(0, number - -(-reach // size))
+    late.catch_up([torch.full_like(parts[0], torch.nan)] * unneeded + list(parts[unneeded:]), 9)
+    assert len(late.remembered) == len(whole.remembered) > 0
+    assert all(map(torch.equal, late.remembered, whole.remembered))
+    following = [decoder.decode(chunk(parts[0], 15, 45)) for decoder in (late, whole)]
+    assert np.array_equal(following[0].frames, following[1].frames)
+    assert following[0].first_frame == 9
+
+
+def test_catching_up_costs_the_late_layers_little(vae: AutoencoderKLWan) -> None:
+    seen: list[int] = []
+    last = vae.decoder.up_blocks[-1]
+    hook = last.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[2]))
+    StreamingDecoder(vae, 16).catch_up(latents(45).split(3, 1), 177)
+    hook.remove()
+    assert seen == [4, 4, 4]
