@@ -1,11 +1,13 @@
 """The page: player first, then the prompt, then what is left of a story when it has ended."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
@@ -56,9 +58,15 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     return page
 
 
-def page_options() -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser."""
+def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
+    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser.
+
+    ``routes`` are served before the page's own. No Node server stands before this one, as Spaces would have
+    it: that would be one more process between the model and the viewer.
+    """
     return {
+        "app_kwargs": {"routes": list(routes)},
+        "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
         "run_history": False,
