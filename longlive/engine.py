@@ -23,7 +23,9 @@ from typing import Any
 
 from longlive.chunks import SwitchMode
 from longlive.errors import BusyError, PromptError
+from longlive.house import House
 from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop, add_prompt
+from longlive.metrics import Metrics
 from longlive.producer import Clock, Limits, Producer, Report, Shot, Source
 from longlive.segments import Container
 from longlive.session import Session
@@ -236,6 +238,7 @@ class Engine:
         self._line: list[Run] = []
         self._chunk_s: float | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="longlive-"))
+        self.metrics = Metrics()
 
     def warm_up(self) -> None:
         """Make a chunk that nobody sees, so that the first viewer does not wait for one-off work."""
@@ -301,6 +304,21 @@ class Engine:
     def num_runs(self) -> int:
         """How many runs go on or wait."""
         return len(self._line)
+
+    def house(self) -> House:
+        """How the house stands now."""
+        with self._lock:
+            num_runs, room = len(self._line), self._room()
+        facts = self.models.config
+        frames = facts.chunk_seconds() * facts.fps
+        return House(
+            sessions=min(num_runs, room),
+            waiting=max(0, num_runs - room),
+            room=room,
+            carrier="thread",
+            model=facts.name,
+            fps=frames / self._chunk_s if self._chunk_s else 0.0,
+        )
 
     def run_of(self, viewer: str) -> Run | None:
         """The viewer's run, if one is going on or waiting."""

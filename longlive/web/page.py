@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
-from longlive.web.components import LivePlayer, LiveVideo, Timeline
+from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
@@ -40,10 +40,12 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     """
     endpoints = Endpoints(engine)
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(
-            "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
-            elem_id="header",
-        )
+        with gr.Row(elem_id="top", equal_height=False):
+            gr.HTML(
+                "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
+                elem_id="header",
+            )
+            HouseLine(engine.house)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
