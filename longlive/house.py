@@ -12,7 +12,7 @@ class House:
         waiting: viewers in the line.
         parked: stories whose viewer is away and may come back.
         room: stories that can be made in real time.
-        fps: pictures per second that the model was last measured to make; 0 before the first.
+        fps: pictures per second that were made for all together in the last seconds.
         carrier: where stories are made: thread, zerogpu or ray.
         model: its name.
         is_ready: whether the model is loaded and warm.

@@ -1,31 +1,29 @@
 """One line in the log for each start, switch, stop and failure of a story, with the reason.
 
-journal = Journal(token)
-journal.started(7, "a red ball stands", "thread")  # run 3fa2c1: started, seed 7, 17 characters, …
+journal = Journal(run.name)
+journal.started(7, "a red ball stands", "thread")  # run 3fa2c1d4: started, seed 7, 17 characters, …
 journal.ended("stopped", 12.75, "The story has ended.")
 
-A run is called by the beginning of its token's digest, which opens nothing; of prompts only the length is
-told. Whatever else was not written by this code stands shortened and in quotes, line breaks and escapes spelt
-out.
+A run is called by its short name, the beginning of its token's digest, which opens nothing; of prompts only
+the length is told. Whatever else was not written by this code stands shortened and in quotes, line breaks and
+escapes spelt out.
 """
 
-import hashlib
 import logging
 import sys
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
-NAME_LENGTH = 6
 SHOWN_CHARACTERS = 160
 
 
 class Journal:
     """The lines about one run."""
 
-    def __init__(self, token: str) -> None:
-        """About the run with this token."""
-        self.name = short_name(token)
+    def __init__(self, name: str) -> None:
+        """About the run of this short name."""
+        self.name = name
 
     def started(self, seed: int, prompt: str, carrier: str) -> None:
         """It has begun, or stands in line."""
@@ -39,13 +37,9 @@ class Journal:
         """A prompt was taken for a chunk."""
         self._tell("turns (%s) at chunk %d, %d characters", shown(switch), chunk, len(prompt))
 
-    def refused(self, why: str) -> None:
-        """A prompt was not taken."""
-        self._tell("a prompt was refused: %s", shown(why))
-
-    def parked(self, grace_s: float) -> None:
+    def rests(self, grace_s: float) -> None:
         """Its viewer is away."""
-        self._tell("viewer is away, kept for %.0f s", grace_s)
+        self._tell("rests, since its viewer is away; kept for %.0f s", grace_s)
 
     def resumed(self, way: str, chunk: int, why: str) -> None:
         """It goes on after a break."""
@@ -61,11 +55,6 @@ class Journal:
 
     def _tell(self, words: str, *values: object, level: int = logging.INFO) -> None:
         logger.log(level, "run %s: " + words, self.name, *values)
-
-
-def short_name(token: str) -> str:
-    """What a run is called in the log: nobody can find its token by it."""
-    return hashlib.sha256(token.encode(errors="replace")).hexdigest()[:NAME_LENGTH]
 
 
 def shown(text: object) -> str:

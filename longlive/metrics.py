@@ -31,11 +31,11 @@ from prometheus_client import (
 )
 
 from longlive.chunks import SWITCH_MODES, SwitchMode
+from longlive.orders import Failure
 
 logger = logging.getLogger(__name__)
 
 EndWord = Literal["stopped", "complete", "limit", "left", "failed"]
-FailureWord = Literal["model", "memory", "encoder", "disk", "worker lost"]
 Way = Literal["exact", "quick"]
 GaugeName = Literal["sessions", "queue", "parked", "room", "spool_bytes"]
 
@@ -45,6 +45,7 @@ FAILURES_IN_A_ROW = 5
 FAILING_S = 300.0
 BELIEVED_STALLS = 20
 BELIEVED_S = 600.0
+LATELY_S = 10.0
 
 _GAUGES: dict[str, str] = {
     "sessions": "Stories that are being made.",
@@ -71,7 +72,7 @@ class Metrics:
         self._started = Counter("longlive_runs_started", "Stories begun.", registry=registry)
         self._ended = _counter(registry, "runs_ended", "Stories ended, by why.", "reason", get_args(EndWord))
         self._failures = _counter(
-            registry, "failures", "Things that broke, by what.", "kind", get_args(FailureWord)
+            registry, "failures", "Things that broke, by what.", "kind", get_args(Failure)
         )
         self._resumes = _counter(
             registry, "resumes", "Stories that went on after a break.", "way", get_args(Way)
@@ -91,10 +92,10 @@ class Metrics:
             registry, "chunk_seconds", "Time from a chunk's turn to its video.", _CHUNK_S
         )
         self._first_s = _histogram(
-            registry, "first_picture_seconds", "Start to first picture, told by the players.", _WAITED_S
+            registry, "first_picture_seconds", "Seat to first picture on a screen.", _WAITED_S
         )
         self._prompt_s = _histogram(
-            registry, "prompt_to_picture_seconds", "Prompt to its first picture, by the players.", _WAITED_S
+            registry, "prompt_to_picture_seconds", "Prompt to its first picture on a screen.", _WAITED_S
         )
         ProcessCollector(registry=registry)
         threads = Gauge("longlive_threads", "Threads of the process, torch's among them.", registry=registry)
@@ -102,6 +103,7 @@ class Metrics:
         self._gauges: dict[str, Gauge] = {}
         self._lock = threading.Lock()
         self._last_ends: deque[tuple[bool, float]] = deque(maxlen=FAILURES_IN_A_ROW)
+        self._lately: deque[tuple[float, int]] = deque()
 
     def started(self) -> None:
         """A story has begun."""
@@ -113,9 +115,9 @@ class Metrics:
         with self._lock:
             self._last_ends.append((reason == "failed", time.monotonic()))
 
-    def failed(self, kind: FailureWord) -> None:
+    def failed(self, kind: Failure) -> None:
         """Something broke, whether the story went on or not."""
-        self._failures.labels(_known(kind, get_args(FailureWord))).inc()
+        self._failures.labels(_known(kind, get_args(Failure))).inc()
 
     def resumed(self, way: Way) -> None:
         """A story went on after a break."""
@@ -134,6 +136,9 @@ class Metrics:
         self._pictures.inc(pictures)
         if chunk_s is not None:
             self._chunk_s.observe(chunk_s)
+        with self._lock:
+            self._lately.append((time.monotonic(), pictures))
+            self._drop_old()
 
     def stalled(self, times: int = 1) -> None:
         """A player says that its picture stood still; of one word, so many times are believed."""
@@ -144,11 +149,11 @@ class Metrics:
         self._dropped.inc(messages)
 
     def shown_first(self, seconds: float) -> None:
-        """A player showed the first picture of a story so long after the start."""
+        """The first picture of a story was on the screen so long after it got its seat."""
         _believe(self._first_s, seconds)
 
     def shown_prompt(self, seconds: float) -> None:
-        """A player showed the first picture of a prompt so long after it was sent."""
+        """The first picture of a prompt was on the screen so long after it was sent."""
         _believe(self._prompt_s, seconds)
 
     def watch(self, name: GaugeName, ask: Callable[[], float]) -> None:
@@ -180,6 +185,13 @@ class Metrics:
         gauge.labels("free").set_function(lambda: torch.cuda.mem_get_info(device)[0])
 
     @property
+    def fps(self) -> float:
+        """Pictures per second that were made for all viewers together, in the last seconds."""
+        with self._lock:
+            self._drop_old()
+            return sum(pictures for _, pictures in self._lately) / LATELY_S
+
+    @property
     def keeps_failing(self) -> bool:
         """Whether the last stories all failed, the last of them a short while ago."""
         with self._lock:
@@ -190,6 +202,10 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format, of the type ``CONTENT_TYPE``."""
         return generate_latest(self.registry)
+
+    def _drop_old(self) -> None:
+        while self._lately and time.monotonic() - self._lately[0][0] > LATELY_S:
+            self._lately.popleft()
 
 
 def _believe(histogram: Histogram, seconds: float) -> None:

@@ -3,12 +3,11 @@
 import io
 import logging
 import re
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from longlive.journal import SHOWN_CHARACTERS, Journal, short_name, show_lines, shown
+from longlive.journal import SHOWN_CHARACTERS, Journal, show_lines, shown
 
 HOSTILE = [
     "a ball\nrun 000000: ended (stopped) after 1.00 s of video: 'forged'",
@@ -36,22 +35,19 @@ def log() -> Iterator[io.StringIO]:
 
 def test_each_event_is_one_line_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    journal = Journal("token")
+    journal = Journal("3fa2c1d4")
     journal.started(7, "a red ball stands", "thread")
     journal.seated(3.24)
     journal.turned("soft", 12, "the red ball jumps")
-    journal.refused("8 prompts wait already.")
-    journal.parked(60)
+    journal.rests(60)
     journal.resumed("exact", 13, "the worker was lost")
     journal.failed("memory", 14, "CUDA out of memory")
     journal.ended("stopped", 12.754, "The story has ended.")
-    name = short_name("token")
-    assert [record.getMessage().removeprefix(f"run {name}: ") for record in caplog.records] == [
+    assert [record.getMessage().removeprefix("run 3fa2c1d4: ") for record in caplog.records] == [
         "started, seed 7, 17 characters, thread carrier",
         "got a seat after 3.2 s",
         "turns (soft) at chunk 12, 18 characters",
-        "a prompt was refused: '8 prompts wait already.'",
-        "viewer is away, kept for 60 s",
+        "rests, since its viewer is away; kept for 60 s",
         "goes on from chunk 13 in the exact way: 'the worker was lost'",
         "memory failed at chunk 14: 'CUDA out of memory'",
         "ended (stopped) after 12.75 s of video: 'The story has ended.'",
@@ -61,7 +57,7 @@ def test_each_event_is_one_line_with_its_reason(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_text_cannot_forge_a_line_nor_reach_the_terminal(log: io.StringIO, text: str) -> None:
-    journal = Journal(text)
+    journal = Journal("3fa2c1d4")
     journal.started(7, text, "thread")
     journal.turned(text, 1, text)
     journal.failed(text, 2, text)
@@ -69,23 +65,16 @@ def test_foreign_text_cannot_forge_a_line_nor_reach_the_terminal(log: io.StringI
     lines = log.getvalue().splitlines()
     assert len(lines) == 4
     for line in lines:
-        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d run [0-9a-f]{6}: ", line)
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d run 3fa2c1d4: ", line)
         assert line.isprintable() and len(line) < 6 * SHOWN_CHARACTERS
 
 
 def test_prompts_are_counted_and_never_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    journal = Journal("token")
+    journal = Journal("3fa2c1d4")
     journal.started(7, "my secret wish", "thread")
     journal.turned("soft", 3, "my secret wish")
     assert "secret" not in caplog.text
-
-
-def test_the_name_of_a_run_says_nothing_of_its_token() -> None:
-    token = secrets.token_urlsafe(16)
-    name = short_name(token)
-    assert name == short_name(token) != short_name(token + "a")
-    assert re.fullmatch(r"[0-9a-f]{6}", name) and name not in token
 
 
 def test_only_plain_words_go_without_quotes() -> None:
