@@ -6,12 +6,14 @@ import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
+from longlive.carriers import ThreadCarrier
 from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
 from longlive.options import add_model_options, parse_with_environment, say
 from longlive.startup import Choices, start
+from longlive.studio import Studio
 from longlive.web.health import routes_of
 from longlive.web.page import build_page, page_options
 
@@ -41,7 +43,7 @@ def usual_address() -> tuple[str, int | str]:
 
 def warmed_engine(models: ModelBundle) -> Engine:
     """The owner of the model, once it has made a chunk."""
-    engine = Engine(models)
+    engine = Engine(ThreadCarrier(Studio(models)))
     engine.warm_up()
     return engine
 

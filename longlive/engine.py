@@ -142,7 +142,7 @@ class Engine:
     def claim(self, viewer: str, token: str) -> Run | None:
         """The run with this token, which is the viewer's from now on; None if there is none."""
         with self._changed:
-            run = next((run for run in self._runs if run.is_called(token)), None)
+            run = self.find(token)
             if run is None:
                 return None
             run.viewer, run.token = viewer, token
@@ -150,10 +150,18 @@ class Engine:
             self._wake(run)
             return run
 
+    def find(self, token: str) -> Run | None:
+        """The run with this token."""
+        return next((run for run in list(self._runs) if run.is_called(token)), None)
+
     @property
     def num_runs(self) -> int:
         """How many runs go on, wait or rest."""
         return sum(run.state != "ended" for run in self._runs)
+
+    def knows(self, run: Run) -> bool:
+        """Whether a run is still kept."""
+        return run in self._runs
 
     def count(self, state: str) -> int:
         """How many runs are in a state."""

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -349,6 +349,10 @@ class Run:
             self._end_frame = end
             self.say(shot)
 
+    def segments(self) -> Iterator[MediaSegment]:
+        """The segments that are kept, from the first."""
+        return self._spool.segments() if self._spool and self._num_chunks else iter(())
+
     def files(self) -> tuple[Path | None, Path | None, str]:
         """The film and the session file, as far as they can be written, and in words what cannot."""
         take = session_file = None
@@ -379,10 +383,9 @@ class Run:
         return self.seconds_until(self.start_of((carriage.begun if carriage else self._num_chunks - 1) + 1))
 
     def stalled(self, times: int) -> None:
-        """Take the player's word of how often its picture stood still so far."""
-        if times > self._num_stalls:
-            self.metrics.stalled(times - self._num_stalls)
-            self._num_stalls = times
+        """Take the player's word of how often its picture stood still so far; a new player begins at 0."""
+        self.metrics.stalled(max(0, times - self._num_stalls))
+        self._num_stalls = times
 
     def _note_seen(self, seconds: float) -> None:
         """Count how long the viewer waited for what is on the screen now."""

@@ -1,23 +1,14 @@
 """Going on from kept latents: the same as if nothing had happened, bit for bit, with few passes."""
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from longlive import ModelBundle, Session, load_models, resume
-from longlive.chunks import SWITCH_MODES, FrameChunk, LatentChunk
-from longlive.config import StreamConfig
-from longlive.errors import SessionFileError
-from longlive.resume import exact_way, quick_way
-from longlive.session_file import PromptEvent, SessionRecord
-from tests.conftest import write_tiny_model
+from longlive import ModelBundle, Session
+from longlive.chunks import LatentChunk
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 PROMPTS = (BLUE, STAR, "a red star", RED)

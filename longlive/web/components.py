@@ -18,15 +18,15 @@ _HERE = Path(__file__).parent
 class LivePlayer(gr.HTML):
     """Plays segments as they come, through MediaSource; its value is the newest message of the run.
 
-    A message is a dict: ``number`` of the run and ``serial`` of the message (older ones are ignored),
-    ``kind`` (begin, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
-    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
+    A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored),
+    ``kind`` (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with
+    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
-        """As gr.HTML, with the player's template and script; events: live, compatible, inject."""
+        """As gr.HTML, with the player's template and script; events: live, compatible, again, inject."""
         kwargs.setdefault("html_template", _read("player.html"))
         kwargs.setdefault("js_on_load", _read("player.js"))
         super().__init__(value, **kwargs)

@@ -89,7 +89,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shared_page() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.1)) as served:
+    with serve_page(FakeModels(chunk_s=0.1), away_s=2, grace_s=2) as served:
         yield served
 
 

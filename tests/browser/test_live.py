@@ -116,18 +116,61 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
     assert parts == [1, 0]
 
 
-@pytest.mark.parametrize("leave", ["reload", "close", "navigate"])
+@pytest.mark.parametrize("leave", ["close", "navigate"])
 def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
     viewer = visit()
     viewer.start(MEADOW)
     assert served.engine.num_runs == 1
-    if leave == "reload":
-        viewer.page.reload()
-    elif leave == "navigate":
+    if leave == "navigate":
         viewer.page.goto("about:blank")
     else:
         viewer.page.close()
     served.wait_until_empty()
+
+
+def test_after_a_reload_the_story_goes_on_where_it_was(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.prompt === '1' && data.frame > 40")
+    before = int(viewer.data["frame"])
+    viewer.page.reload()
+    viewer.wait("data.state === 'playing' && data.frame > 8")
+    first = int(viewer.data["frame"])
+    assert before - 12 <= first <= before + 40
+    viewer.wait(f"data.frame > {first + 48}")
+    frame, prompt = viewer.card()
+    assert prompt == 1 and abs(frame - int(viewer.data["frame"])) <= 3
+    assert viewer.page.evaluate(HOLES) == 0
+    assert viewer.text("#timeline .chapter >> nth=0").endswith(MEADOW), "the story so far is still told"
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
+    film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(film)) as video:
+        cards = [read_card(picture.to_ndarray(format="rgb24"))[0] for picture in video.decode(video=0)]
+    assert cards == list(range(len(cards))), "the film has all of it, from before the reload on"
+    assert served.engine.count("playing") == 0 and viewer.errors == []
+
+
+@pytest.mark.parametrize("seconds", [5, 9])
+def test_a_network_that_is_gone_for_a_while_costs_no_picture(visit, served, seconds) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 16")
+    viewer.page.context.set_offline(True)
+    viewer.page.wait_for_timeout(seconds * 1000)
+    seen = int(viewer.data["frame"])
+    viewer.page.context.set_offline(False)
+    viewer.wait(f"data.frame > {seen + 40}", timeout=20)
+    assert viewer.page.evaluate(HOLES) == 0
+    frame, _ = viewer.card()
+    assert abs(frame - int(viewer.data["frame"])) <= 3
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.prompt === '1'")
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
 
 
 def test_two_tabs_see_only_their_own_stories(visit) -> None:
