@@ -20,7 +20,7 @@ class LivePlayer(gr.HTML):
 
     A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored),
     ``kind`` (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with
-    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
+    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """

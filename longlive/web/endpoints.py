@@ -175,7 +175,7 @@ class Endpoints:
             run.close()
 
     def playhead(self, word: dict[str, Any]) -> bool:
-        """The player's word of what is on the screen: ``token`` of the run, ``seconds``, ``playing``, ``stalls``."""
+        """The player's word of what is on the screen: ``token``, ``seconds``, ``playing``, ``stalls``."""
         try:
             token, seconds = str(word["token"]), float(word["seconds"])
         except (KeyError, TypeError, ValueError):

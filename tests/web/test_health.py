@@ -13,9 +13,12 @@ from gradio_client import Client
 from longlive.engine import Engine
 from longlive.house import House
 from longlive.metrics import FAILURES_IN_A_ROW, Metrics
+from longlive.web.endpoints import Endpoints
 from longlive.web.health import report, routes_of
 from longlive.web.page import build_page, page_options
-from tests.fakes import FakeModels, FakeSession
+from tests.fakes import FakeModels, make_engine, serve_page
+from tests.test_metrics import figures
+from tests.web.test_endpoints import _call_component as call_component
 
 QUIET = House(sessions=0, waiting=0, room=4, carrier="thread", model="test cards", fps=61.0)
 
@@ -25,7 +28,7 @@ def served(
     ask: Callable[[], House] = lambda: QUIET, metrics: Metrics | None = None, patience_s: float = 5.0
 ) -> Iterator[tuple[str, Engine]]:
     """A page over test cards with the two routes; its address and its engine."""
-    engine = Engine(FakeModels(), open_session=FakeSession)
+    engine = make_engine()
     page = build_page(engine)
     routes = routes_of(ask, metrics or Metrics(), patience_s=patience_s)
     _, url, _ = page.launch(
@@ -137,21 +140,36 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 
-def test_neither_tells_anything_of_anybody_while_a_story_is_made() -> None:
-    with served() as (url, _):
-        client = Client(url, verbose=False)
+def test_both_follow_a_story_and_tell_nothing_of_anybody() -> None:
+    with serve_page(FakeModels(streams=1)) as page:
+        client = Client(page.url, verbose=False)
         job = client.submit("a secret wish of mine", 7, [], api_name="/start")
         token = next(iter(job))[0]["token"]
-        told = httpx.get(f"{url}health").text + httpx.get(f"{url}metrics").text
+        word = {"token": token, "seconds": 0.5, "playing": True, "stalls": 3}
+        assert call_component(page, client, "playhead", word)
+        health, metrics = httpx.get(f"{page.url}health"), httpx.get(f"{page.url}metrics").text
+        assert health.status_code == 200 and health.json()["sessions"] == health.json()["room"] == 1
+        for line in ("longlive_runs_started_total 1.0", "longlive_stalls_total 3.0", "longlive_sessions 1.0"):
+            assert f"\n{line}\n" in metrics
         client.predict(api_name="/stop")
         job.result()
         client.close()
+        assert '\nlonglive_runs_ended_total{reason="stopped"} 1.0\n' in httpx.get(f"{page.url}metrics").text
     for secret in ("secret", token, client.session_hash):
-        assert secret not in told
+        assert secret not in health.text + metrics
+
+
+@pytest.mark.parametrize("stalls", [None, "many", -4, float("nan"), [], 10**30, True])
+def test_a_player_s_stalls_may_be_anything(stalls: object) -> None:
+    engine = make_engine()
+    word = {"token": engine.start("ada", "a red ball", seed=0).token, "seconds": 0, "playing": True}
+    assert Endpoints(engine).playhead(word | {"stalls": stalls})
+    assert 0 <= figures(engine.metrics)["longlive_stalls_total"] <= 20
+    engine.close()
 
 
 def test_behind_a_path_of_a_proxy_the_routes_are_where_the_page_is() -> None:
-    engine = Engine(FakeModels(), open_session=FakeSession)
+    engine = make_engine()
     page = build_page(engine)
     options = page_options(routes_of(lambda: QUIET, Metrics()))
     _, url, _ = page.launch(
