@@ -1,15 +1,17 @@
 """The page: player first, then the prompt, then what is left of a story when it has ended."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
-from longlive.web.components import LivePlayer, LiveVideo, Timeline
+from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
@@ -39,10 +41,12 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     """
     endpoints = Endpoints(engine)
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(
-            "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
-            elem_id="header",
-        )
+        with gr.Row(elem_id="top", equal_height=False):
+            gr.HTML(
+                "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
+                elem_id="header",
+            )
+            HouseLine(engine.house)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -57,9 +61,15 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     return page
 
 
-def page_options() -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser."""
+def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
+    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser.
+
+    ``routes`` are served before the page's own. No Node server stands before this one, as Spaces would have
+    it: that would be one more process between the model and the viewer.
+    """
     return {
+        "app_kwargs": {"routes": list(routes)},
+        "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
         "run_history": False,
