@@ -58,7 +58,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class House:
+class Behind:
     """What stands behind the doors: Gradio's own app and its page."""
 
     app: Any
@@ -103,7 +103,7 @@ class Doors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        house = House(scope["app"])
+        house = Behind(scope["app"])
         answer = _Answer(send, _headers(house.blocks))
         try:
             await self._app(scope, await _admit(scope, receive, house), answer)
@@ -166,7 +166,7 @@ def _told(scope: Message, error: Exception) -> tuple[HTTPStatus, str]:
     return HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke here. The log of the server says where."
 
 
-async def _admit(scope: Message, receive: Receive, house: House) -> Receive:
+async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     """The body, checked, to be handed on.
 
     Raises:
@@ -201,7 +201,7 @@ def _path(scope: Message) -> str:
     return path[len(root) :] or "/" if root and path.startswith(root + "/") else path
 
 
-def _check_read(path: str, scope: Message, house: House) -> None:
+def _check_read(path: str, scope: Message, house: Behind) -> None:
     inside = ".." not in path.split("/") and "\0" not in path
     if inside and (file := _FILE.fullmatch(path)):
         inside = PurePath(file["folder"]) == PurePath(house.app.uploaded_file_dir)
@@ -214,7 +214,7 @@ def _check_read(path: str, scope: Message, house: House) -> None:
         _secret(dict(query), "session_hash")
 
 
-def _reader(path: str, house: House) -> Callable[[Body, House], Body]:
+def _reader(path: str, house: Behind) -> Callable[[Body, Behind], Body]:
     """What checks the body of a POST: it gives what may be handed on."""
     if path in _POSTS:
         return _POSTS[path]
@@ -225,10 +225,11 @@ def _reader(path: str, house: House) -> Callable[[Body, House], Body]:
         return lambda body, house: _read_call(body, house.named(call[1]))
     if (call := _RUN.fullmatch(path)) and not (function := house.named(call[1])).queue:
         return lambda body, _: _read_call(body, function) | {"session_hash": _secret(body, "session_hash")}
-    raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
+    status = HTTPStatus.METHOD_NOT_ALLOWED if _READ.fullmatch(path) else HTTPStatus.NOT_FOUND
+    raise Refusal(status, "This is only read." if status.value == 405 else "Not Found")
 
 
-def _read_join(body: Body, house: House) -> Body:
+def _read_join(body: Body, house: Behind) -> Body:
     function = house.function(body.get("fn_index"))
     trigger = body.get("trigger_id")
     if not function.queue:
@@ -248,16 +249,16 @@ def _read_call(body: Body, function: Any) -> Body:
     return read
 
 
-def _read_cancel(body: Body, house: House) -> Body:
+def _read_cancel(body: Body, house: Behind) -> Body:
     number = house.function(body.get("fn_index"))._id
     return {name: _secret(body, name) for name in ("session_hash", "event_id")} | {"fn_index": number}
 
 
-def _read_reset(body: Body, house: House) -> Body:
+def _read_reset(body: Body, house: Behind) -> Body:
     return {"event_id": _secret(body, "event_id")}
 
 
-def _read_component(body: Body, house: House) -> Body:
+def _read_component(body: Body, house: Behind) -> Body:
     number, name = body.get("component_id"), body.get("fn_name")
     block = house.blocks.blocks.get(number) if type(number) is int else None
     if not isinstance(name, str) or not getattr(getattr(block, name, None), "_is_server_fn", False):

@@ -182,13 +182,17 @@ class Endpoints:
             run.close()
 
     def playhead(self, word: dict[str, Any]) -> bool:
-        """The player's word of what is on the screen: ``token`` of the run, ``seconds``, ``playing``."""
+        """The player's word of what is on the screen: ``token``, ``seconds``, ``playing``, ``stalls``."""
         try:
             token, seconds = str(word["token"]), float(word["seconds"])
         except (KeyError, TypeError, ValueError):
             return False
+        stalls = word.get("stalls")
         return math.isfinite(seconds) and self.engine.playhead(
-            token, max(0.0, seconds), bool(word.get("playing"))
+            token,
+            max(0.0, seconds),
+            bool(word.get("playing")),
+            stalls=stalls if isinstance(stalls, int) else 0,
         )
 
     def known(self, word: dict[str, Any]) -> bool:

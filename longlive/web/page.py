@@ -1,16 +1,18 @@
 """The page: player first, then the prompt, then what is left of a story when it has ended."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
-from longlive.web.components import LivePlayer, LiveVideo, Timeline, Words
+from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline, Words
 from longlive.web.doors import Doors
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
@@ -45,10 +47,12 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     """
     endpoints = Endpoints(engine)
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(
-            "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
-            elem_id="header",
-        )
+        with gr.Row(elem_id="top", equal_height=False):
+            gr.HTML(
+                "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
+                elem_id="header",
+            )
+            HouseLine(engine.house)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -63,16 +67,21 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     return page
 
 
-def page_options() -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks, doors; and no story is kept in a viewer's browser."""
+def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
+    """What ``launch`` needs beside the page: looks, doors; and no story is kept in a viewer's browser.
+
+    ``routes`` are served before the page's own. No Node server stands before this one, as Spaces would have
+    it: that would be one more process between the model and the viewer.
+    """
     return {
+        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(Doors)]},
+        "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
         "run_history": False,
         "show_error": True,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "1mb",
-        "app_kwargs": {"middleware": [Middleware(Doors)]},
     }
 
 
