@@ -1,8 +1,8 @@
 """The live player without a screen: when it would have shown what, and where it would have stood still.
 
-It keeps player.js's rules: it starts once ``START_S`` lie ready, and when it has shown all that came, it stands
-still until more comes. It does not slow down while little lies ahead, as the browser does (by a tenth below
-0.25 s), and so stands still sooner.
+It keeps player.js's rules: it starts once ``START_S`` lie ready, and when it has shown all that came, it
+stands still until more comes. It does not slow down while little lies ahead, as the browser does (by a tenth
+below 0.25 s), and so stands still sooner.
 """
 
 import bisect
@@ -20,7 +20,7 @@ class Stall:
 
 
 class VirtualPlayer:
-    """One viewer's playhead; every time is told by the caller, in seconds of one clock that never goes back."""
+    """One viewer's playhead; the caller tells the time, in seconds of a clock that never goes back."""
 
     def __init__(self, start_s: float = START_S) -> None:
         """Nothing has come yet; ``start_s`` of video must lie ready before it plays."""
