@@ -40,6 +40,11 @@ class Role:
         action = ACTIONS[(self.number + turn) % len(ACTIONS)]
         return plain_caption(Scene(self.setting, self.shape, self.colour(turn), action))
 
+    @property
+    def num_prompts(self) -> int:
+        """After how many turns the prompts come again."""
+        return 2 * len(ACTIONS)
+
     def owns(self, setting: str, colour: str) -> bool:
         """Whether a picture of this setting and colour can be this viewer's."""
         return setting == self.setting and colour in self.colours
