@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from longlive.web.measure import figures
 from longlive.web.programs import Arrival, Log, Sent
 from longlive.web.roles import Look, Role, Verdict, judge, look_at
+from longlive.web.tabs import Tab
 from longlive.web.virtual_player import VirtualPlayer
 
 STALL_S = 0.25
@@ -26,7 +28,8 @@ class Watched:
         prompts, prompts_unseen, refusals: sent after the first; not seen before the end; refused, in words.
         prompt_to_screen_s: of each prompt, from sending to the first picture that was made of it.
         prompt_to_picture_s: of each prompt, to the first picture that shows the colour asked for.
-        segments, pictures, pictures_lost: that came; of the pictures, those that did not come.
+        segments, pictures, pictures_lost: that came (in a browser: were shown); of the pictures, those that
+            did not come (in a browser: holes in what it plays).
         asked_again: messages which came only when asked for.
         pictures_read, wrong_story_pictures, unlike_pictures: read; another viewer's; nobody's.
         told: in line: (seconds since Start, position, seconds it will take at most).
@@ -113,6 +116,31 @@ def figures_of(
         notices=tuple(log.notices),
         end=log.end,
         has_failed=log.has_failed,
+    )
+
+
+def figures_of_tab(viewer: str, tab: Tab, others: Sequence[tuple[Role, Log]]) -> Watched:
+    """The figures of a viewer in a browser, by what was on its screen."""
+    role, log, watching = tab.role, tab.log, tab.watching
+    if watching is None:
+        return Watched(viewer, str(role), end=log.end or "It never began.", has_failed=True)
+    seen = figures("live", watching, tab.fps)
+    verdict = sum((judge(look, role, [other for other, _ in others]) for look in tab.looks()), Verdict())
+    return Watched(
+        viewer=viewer,
+        asked=str(role),
+        first_picture_s=seen.first_picture_s,
+        seconds=seen.seconds,
+        stalls=seen.stalls,
+        longest_stall_s=seen.longest_gap_s,
+        prompts=len(watching.waits),
+        prompt_to_screen_s=tuple(round(wait, 3) for wait in watching.waits),
+        pictures=seen.pictures_shown,
+        pictures_lost=watching.holes,
+        pictures_read=verdict.read,
+        wrong_story_pictures=verdict.wrong,
+        unlike_pictures=verdict.unlike,
+        end=log.end,
     )
 
 

@@ -19,12 +19,17 @@ from typing import Any
 
 import httpx
 import torch
+from gradio_client import Client
 
 from longlive.errors import ConfigError, EndpointError
 from longlive.provenance import device_name, git_revision, processor_name, versions
-from longlive.web.load_figures import Watched, figures_of, percentile
+from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
+from longlive.web.measure import CHROMIUM
 from longlive.web.programs import Habits, Program
 from longlive.web.roles import MOST_ROLES, role
+from longlive.web.tabs import Tab
+
+Viewer = Program | Tab
 
 STEP_S = 0.01
 ANSWERS = 16
@@ -36,6 +41,7 @@ class Plan:
 
     Attributes:
         viewers: who come first, one each ``apart_s`` seconds.
+        browsers: how many of those are pages in a browser.
         seconds: that each of them watches, from its first picture on.
         waiting: more viewers, who come when all of the first have their pictures.
         waiting_s: seconds that each of those watches.
@@ -46,6 +52,7 @@ class Plan:
 
     viewers: int
     seconds: float = 60.0
+    browsers: int = 0
     waiting: int = 0
     waiting_s: float = 10.0
     switch_every: float = 10.0
@@ -59,6 +66,9 @@ class Plan:
                 f"there must be one, and with those who wait at most {MOST_ROLES}: so many colours there are"
             )
             raise ConfigError("viewers", self.viewers, rule, "Try --viewers 4.")
+        if not 0 <= self.browsers <= self.viewers:
+            rule = "there cannot be more than viewers in all, nor fewer than none"
+            raise ConfigError("browsers", self.browsers, rule, "Try --browsers 1.")
         for name in ("seconds", "waiting_s", "switch_every", "patience_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "it must be above 0", "Leave it out.")
@@ -135,63 +145,71 @@ class _Effort:
         return (time.process_time() - self.cpu) / max(time.monotonic() - self.begun, 1e-9)
 
 
-def load(url: str, plan: Plan) -> Result:
+def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
     """Put a load on the app at ``url`` and tell what its viewers got.
 
     Raises:
         EndpointError: if no such app answers there.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # gradio_client would tell its makers
+    url = url.rstrip("/") + "/"
     with ThreadPoolExecutor(ANSWERS, "answers") as pool, httpx.Client(timeout=30) as http:
-        programs = _open(url, plan, pool, http)
+        viewers = _open(url, plan, pool, http, chromium)
         try:
             effort = _Effort.begin()
-            _play(programs, plan, effort)
+            _play(viewers, plan, effort)
             cpu_share, seconds = effort.cpu_share, time.monotonic() - effort.begun
         finally:
-            list(pool.map(Program.close, programs))
-    watched = tuple(_figures(programs, number, plan) for number in range(len(programs)))
+            list(pool.map(lambda viewer: viewer.close(), viewers))
+    watched = tuple(_figures(viewers, number, plan) for number in range(len(viewers)))
     own = {"longest_step_s": round(effort.longest_step_s, 3), "load_cpu_share": round(cpu_share, 3)}
     return total(url, plan, watched, seconds=round(seconds, 1), **own)
 
 
-def _open(url: str, plan: Plan, pool: ThreadPoolExecutor, http: httpx.Client) -> list[Program]:
-    """All viewers with the page open, before the first presses Start."""
+def _open(url: str, plan: Plan, pool: ThreadPoolExecutor, http: httpx.Client, chromium: str) -> list[Viewer]:
+    """All viewers with the page open, before the first presses Start; browsers come first."""
+    tabs, programs = [], []
     try:
-        return [
-            Program(url, role(number), plan.habits(number), pool, http)
-            for number in range(plan.viewers + plan.waiting)
-        ]
+        for number in range(plan.viewers + plan.waiting):
+            own = role(number), plan.habits(number)
+            if number < plan.browsers:
+                tabs.append(Tab(url, *own, chromium=chromium, patience_s=plan.patience_s))
+            else:
+                client = Client(url, verbose=False, download_files=False)
+                programs.append(Program(client, *own, pool, http))
     except (httpx.HTTPError, ValueError, StopIteration) as error:
         raise EndpointError(
             f"no LongLive app answers at {url}: {type(error).__name__}: {error}. Start one: python app.py"
         ) from error
+    for tab in tabs:
+        tab.wait_until_open()
+    return [*tabs, *programs]
 
 
-def _play(programs: Sequence[Program], plan: Plan, effort: _Effort) -> None:
+def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort) -> None:
     """Look after all viewers until each has left."""
-    first, later = list(programs[: plan.viewers]), list(programs[plan.viewers :])
+    first, later = list(viewers[: plan.viewers]), list(viewers[plan.viewers :])
     last = now = next_start = effort.begun
-    while not all(one.is_over for one in programs):
+    while not all(one.is_over for one in viewers) and now - effort.begun < plan.patience_s:
         if now >= next_start:
             next_start = now + plan.apart_s
             if first:
                 first.pop(0).start(now)
-            elif later and all(one.log.first_at or one.is_over for one in programs[: plan.viewers]):
+            elif later and all(one.log.first_at or one.is_over for one in viewers[: plan.viewers]):
                 later.pop(0).start(now)
-        for one in programs:
+        for one in viewers:
             one.step(now)
-        if now - effort.begun > plan.patience_s:
-            return
         time.sleep(STEP_S)
         last, now = now, time.monotonic()
         effort.longest_step_s = max(effort.longest_step_s, now - last)
 
 
-def _figures(programs: Sequence[Program], number: int, plan: Plan) -> Watched:
-    one = programs[number]
+def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> Watched:
+    one = viewers[number]
+    others = [(other.role, other.log) for other in viewers if other is not one]
+    if isinstance(one, Tab):
+        return figures_of_tab(f"browser {number + 1}", one, others)
     name = f"viewer {number + 1}" if number < plan.viewers else f"later {number + 1 - plan.viewers}"
-    others = [(other.role, other.log) for other in programs if other is not one]
     return figures_of(name, one.role, one.log, one.player, others)
 
 
@@ -312,6 +330,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=usual.seconds, help="that each watches (default: 60)"
     )
     parser.add_argument(
+        "--browsers", type=int, default=0, help="how many of them are pages in Chromium (default: 0)"
+    )
+    parser.add_argument("--chromium", default=CHROMIUM, help=f"the browser (default: {CHROMIUM})")
+    parser.add_argument(
         "--waiting", type=int, default=0, help="more viewers, who come when the others have their pictures"
     )
     parser.add_argument(
@@ -337,6 +359,7 @@ def run_loadtest(args: argparse.Namespace) -> int:
     """Do what the options say."""
     plan = Plan(
         viewers=args.viewers,
+        browsers=args.browsers,
         seconds=args.seconds,
         waiting=args.waiting,
         waiting_s=args.waiting_seconds,
@@ -344,6 +367,6 @@ def run_loadtest(args: argparse.Namespace) -> int:
         patience_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan)
+    result = load(args.url, plan, chromium=args.chromium)
     sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
     return 0

@@ -116,12 +116,14 @@ class Habits:
 class Program:
     """One viewer; whoever looks after it calls ``step`` some ten times a second at least."""
 
-    def __init__(self, url: str, role: Role, habits: Habits, pool: Executor, http: httpx.Client) -> None:
-        """Open the page at ``url``; ``pool`` and ``http`` are for what waits for the server."""
+    def __init__(
+        self, client: Client, role: Role, habits: Habits, pool: Executor, http: httpx.Client
+    ) -> None:
+        """Come with a ``client`` of its own; ``pool`` and ``http`` are for what waits for the server."""
         self.role, self.log, self.player = role, Log(), VirtualPlayer()
         self._habits, self._next_switch = habits, habits.first_switch
-        self._client = Client(url, verbose=False, download_files=False)
-        self._server = _ServerFunctions(self._client, pool, http)
+        self._client = client
+        self._server = _ServerFunctions(client, pool, http)
         self._job: Any = None
         self._taken, self._serial, self._token = 0, 0, ""
         self._inbox: deque[Future[list[dict[str, Any]]] | tuple[dict[str, Any], str]] = deque()
