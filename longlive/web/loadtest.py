@@ -202,6 +202,9 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort) -> None:
         time.sleep(STEP_S)
         last, now = now, time.monotonic()
         effort.longest_step_s = max(effort.longest_step_s, now - last)
+    for one in viewers:
+        if not one.is_over:
+            one.give_up(now)
 
 
 def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> Watched:

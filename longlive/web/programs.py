@@ -6,6 +6,7 @@ does so in a pool. What came is kept as it came, and is read when the load is ov
 
 import base64
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ class Program:
         self._job: Any = None
         self._taken, self._serial, self._token = 0, 0, ""
         self._inbox: deque[Future[list[dict[str, Any]]] | tuple[dict[str, Any], str]] = deque()
-        self._told_at, self._told_playing = 0.0, False
+        self._told_at, self._told_playing = -math.inf, False
         self._asked: list[Any] = []
 
     @property
@@ -158,6 +159,10 @@ class Program:
         """Press Stop."""
         self.log.left_at = now
         self._client.submit(api_name="/stop")
+
+    def give_up(self, now: float) -> None:
+        """The load is over: leave, wherever the story stands."""
+        self._end(now, "The load was over before it ended.", failed=True)
 
     def close(self) -> None:
         """Close the page."""

@@ -57,6 +57,9 @@ class Tab:
     def step(self, now: float) -> None:
         """Nothing: the page looks after itself."""
 
+    def give_up(self, now: float) -> None:
+        """Nothing: the page gives up by itself, by the same patience."""
+
     def close(self) -> None:
         """Close the page."""
         self._go.set()
