@@ -61,7 +61,8 @@ _KEEP = """([width, height, every, length]) => {
   const video = document.querySelector('#player video');
   const keep = (now, meta) => {
     video.requestVideoFrameCallback(keep);
-    if (meta.mediaTime % every > length) return;
+    const hasShape = video.videoWidth * height === video.videoHeight * width;
+    if (!hasShape || meta.mediaTime % every > length) return;
     context.drawImage(video, 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
     const rgb = data.filter((_, at) => at % 4 < 3);
@@ -86,7 +87,7 @@ class Watch:
         fps: of the video.
         chromium: the browser's program.
         patience_s: how long the first picture may take.
-        pictures: width and height of the pictures to keep; None for none.
+        pictures: width and height of the pictures to keep, if the video has that shape; None for none.
         ready, began: called when the page is open, and when the first picture is there.
     """
 
