@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -23,6 +23,7 @@ from gradio_client import Client
 
 from longlive.errors import ConfigError, EndpointError
 from longlive.provenance import device_name, git_revision, processor_name, versions
+from longlive.web.drops import Dropper
 from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
 from longlive.web.measure import CHROMIUM
 from longlive.web.programs import Habits, Program
@@ -46,6 +47,7 @@ class Plan:
         waiting: more viewers, who come when all of the first have their pictures.
         waiting_s: seconds that each of those watches.
         switch_every: seconds between the prompts of a viewer.
+        drops: visitors beside them, who start a story and are gone, evenly over the time.
         patience_s: after so long the load is over, wherever it stands.
         read_every: of so many segments of a viewer, one is read; 0 for none.
     """
@@ -56,6 +58,7 @@ class Plan:
     waiting: int = 0
     waiting_s: float = 10.0
     switch_every: float = 10.0
+    drops: int = 0
     apart_s: float = 0.5
     patience_s: float = 900.0
     read_every: int = 1
@@ -69,6 +72,9 @@ class Plan:
         if not 0 <= self.browsers <= self.viewers:
             rule = "there cannot be more than viewers in all, nor fewer than none"
             raise ConfigError("browsers", self.browsers, rule, "Try --browsers 1.")
+        if self.drops and self.waiting:
+            rule = "nobody knows who is before whom in line while visitors come and go"
+            raise ConfigError("drops", self.drops, rule, "Leave out --drops or --waiting.")
         for name in ("seconds", "waiting_s", "switch_every", "patience_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "it must be above 0", "Leave it out.")
@@ -94,6 +100,7 @@ class Result:
         waited, got_in: viewers who were told a position in line; of all who came, who got pictures.
         false_positions: told to those who waited.
         failed: stories that ended otherwise than asked.
+        drops, drops_refused: visitors who started a story and were gone; those who were not let in.
         seconds: that it took.
         longest_step_s: the longest time in which nobody looked after the viewers: the load test's own delay.
         load_cpu_share: processors that the load test itself kept busy, browsers left out.
@@ -122,6 +129,8 @@ class Result:
     got_in: int
     false_positions: int
     failed: int
+    drops: int
+    drops_refused: int
     seconds: float
     longest_step_s: float
     load_cpu_share: float
@@ -155,15 +164,24 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
     url = url.rstrip("/") + "/"
     with ThreadPoolExecutor(ANSWERS, "answers") as pool, httpx.Client(timeout=30) as http:
         viewers = _open(url, plan, pool, http, chromium)
+        dropper = Dropper(url, http)
         try:
             effort = _Effort.begin()
-            _play(viewers, plan, effort)
+            _play(viewers, plan, effort, lambda: pool.submit(dropper.send, role(0).prompt(0)))
             cpu_share, seconds = effort.cpu_share, time.monotonic() - effort.begun
         finally:
             list(pool.map(lambda viewer: viewer.close(), viewers))
     watched = tuple(_figures(viewers, number, plan) for number in range(len(viewers)))
-    own = {"longest_step_s": round(effort.longest_step_s, 3), "load_cpu_share": round(cpu_share, 3)}
-    return total(url, plan, watched, seconds=round(seconds, 1), **own)
+    return total(
+        url,
+        plan,
+        watched,
+        drops=dropper.sent,
+        drops_refused=dropper.refused,
+        seconds=round(seconds, 1),
+        longest_step_s=round(effort.longest_step_s, 3),
+        load_cpu_share=round(cpu_share, 3),
+    )
 
 
 def _open(url: str, plan: Plan, pool: ThreadPoolExecutor, http: httpx.Client, chromium: str) -> list[Viewer]:
@@ -186,10 +204,11 @@ def _open(url: str, plan: Plan, pool: ThreadPoolExecutor, http: httpx.Client, ch
     return [*tabs, *programs]
 
 
-def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort) -> None:
-    """Look after all viewers until each has left."""
+def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, drop: Callable[[], Any]) -> None:
+    """Look after all viewers until each has left; ``drop`` sends a visitor who does not behave."""
     first, later = list(viewers[: plan.viewers]), list(viewers[plan.viewers :])
     last = now = next_start = effort.begun
+    drops = [effort.begun + plan.seconds * (number + 0.5) / plan.drops for number in range(plan.drops)]
     while not all(one.is_over for one in viewers) and now - effort.begun < plan.patience_s:
         if now >= next_start:
             next_start = now + plan.apart_s
@@ -197,6 +216,9 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort) -> None:
                 first.pop(0).start(now)
             elif later and all(one.log.first_at or one.is_over for one in viewers[: plan.viewers]):
                 later.pop(0).start(now)
+        if drops and now >= drops[0]:
+            drops.pop(0)
+            drop()
         for one in viewers:
             one.step(now)
         time.sleep(STEP_S)
@@ -216,16 +238,8 @@ def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> Watched:
     return figures_of(name, one.role, one.log, one.player, others)
 
 
-def total(
-    url: str,
-    plan: Plan,
-    watched: Sequence[Watched],
-    *,
-    seconds: float,
-    longest_step_s: float,
-    load_cpu_share: float,
-) -> Result:
-    """The figures of all viewers as one."""
+def total(url: str, plan: Plan, watched: Sequence[Watched], **facts: Any) -> Result:
+    """The figures of all viewers as one, with the ``facts`` of Result that no viewer knows."""
     firsts = [one.first_picture_s for one in watched if one.first_picture_s is not None and not one.told]
     screens = [delay for one in watched for delay in one.prompt_to_screen_s]
     pictures = [delay for one in watched for delay in one.prompt_to_picture_s]
@@ -254,10 +268,8 @@ def total(
         got_in=sum(one.first_picture_s is not None for one in watched),
         false_positions=sum(one.false_positions for one in watched),
         failed=sum(one.has_failed for one in watched),
-        seconds=seconds,
-        longest_step_s=longest_step_s,
-        load_cpu_share=load_cpu_share,
         watched=tuple(watched),
+        **facts,
     )
 
 
@@ -346,6 +358,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="that each of those watches (default: 10)",
     )
     parser.add_argument(
+        "--drops",
+        type=int,
+        default=0,
+        help="visitors beside them who start a story and are gone (default: 0)",
+    )
+    parser.add_argument(
         "--switch-every", type=float, default=usual.switch_every, help="seconds between prompts (default: 10)"
     )
     parser.add_argument(
@@ -367,6 +385,7 @@ def run_loadtest(args: argparse.Namespace) -> int:
         waiting=args.waiting,
         waiting_s=args.waiting_seconds,
         switch_every=args.switch_every,
+        drops=args.drops,
         patience_s=args.patience,
         read_every=args.read_every,
     )

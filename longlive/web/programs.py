@@ -195,7 +195,7 @@ class Program:
         serial, self._token = int(message["serial"]), message["token"]
         if serial <= self._serial:
             return
-        if self._serial + 1 < serial:
+        if self._serial + 1 < serial and message["kind"] != "begin":
             word = {"token": self._token, "after": self._serial, "before": serial}
             self._inbox.append(self._server.call("missed", word))
         self._serial = serial
@@ -226,8 +226,14 @@ class Program:
             case "notice":
                 self.log.notices.append(words)
             case "end":
-                self.player.complete(now)
-                self._end(now, words, failed=bool(message.get("failed")) or self.log.left_at is None)
+                if self.log.left_at is None:
+                    self.player.complete(now)
+                self._end(now, words, failed=bool(message.get("failed")) or self._is_early(now))
+
+    def _is_early(self, now: float) -> bool:
+        """Whether the viewer wanted more; a host who ends it just before its time is no failure."""
+        watched = 0.0 if self.log.first_at is None else now - self.log.first_at
+        return self.log.left_at is None and watched < 0.95 * self._habits.seconds
 
     def _take_segment(self, message: dict[str, Any], now: float) -> None:
         log, number = self.log, len(self.log.arrivals)

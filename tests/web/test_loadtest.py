@@ -60,6 +60,14 @@ def test_no_viewer_outstays_the_patience_of_the_load() -> None:
     assert result.seconds < 3 and result.failed == 1 and result.watched[0].pictures > 0
 
 
+def test_visitors_who_come_and_go_do_not_touch_the_viewers() -> None:
+    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0) as page:
+        result = load(page.url, Plan(viewers=1, seconds=4, drops=4))
+        page.wait_until_empty()
+    assert (result.drops, result.drops_refused) == (4, 0)
+    assert (result.got_in, result.failed, result.pictures_lost, result.stalls) == (1, 0, 0, 0)
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -68,6 +76,7 @@ def test_no_viewer_outstays_the_patience_of_the_load() -> None:
         {"viewers": 2, "browsers": 3},
         {"viewers": 2, "waiting": -1},
         {"viewers": 2, "seconds": 0},
+        {"viewers": 2, "waiting": 1, "drops": 3},
     ],
 )
 def test_an_impossible_load_is_refused_in_words(plan) -> None:
@@ -109,6 +118,8 @@ def test_the_figures_of_all_are_those_of_each_together() -> None:
         Plan(viewers=1, waiting=2),
         [first, later, out],
         seconds=30.0,
+        drops=0,
+        drops_refused=0,
         longest_step_s=0.02,
         load_cpu_share=0.1,
     )
