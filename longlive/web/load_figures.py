@@ -24,7 +24,8 @@ class Watched:
         first_picture_s: from Start to the first picture, the time in line included; None if none came.
         seconds: watched, from the first picture on.
         stalls, longest_stall_s: pauses of more than 0.25 s, and the longest of all pauses.
-        delay_p50_s, delay_p95_s, least_delay_s: from a segment's coming to its place on the screen.
+        delay_p50_s, delay_p95_s, least_delay_s: from a segment's coming, once it plays, to its place on the
+            screen; 0: it came too late.
         prompts, prompts_unseen, refusals: sent after the first; not seen before the end; refused, in words.
         prompt_to_screen_s: of each prompt, from sending to the first picture that was made of it.
         prompt_to_picture_s: of each prompt, to the first picture that shows the colour asked for.
@@ -82,8 +83,9 @@ def figures_of(
         return Watched(viewer, str(role), end="It never began.", has_failed=True)
     until = log.ended_at if log.left_at is None else log.left_at
     stalls = [stall.seconds for stall in player.stalls(until)]
+    begun = player.shown_at(0.0)
     shown = [(one.at, _shown(player, one.start_s, until)) for one in log.arrivals]
-    delays = [at - came for came, at in shown if at is not None]
+    delays = [at - came for came, at in shown if at is not None and begun is not None and came > begun]
     looks = [look_at(one.data) if one.data else None for one in log.arrivals]
     verdict = read_story(role, log.arrivals, looks, [other for other, _ in others])
     made, seen = prompt_delays(role, log, player, looks, until)

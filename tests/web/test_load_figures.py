@@ -43,6 +43,7 @@ def test_delays_and_stalls_are_counted_on_the_playhead_s_clock() -> None:
     assert (one.stalls, one.longest_stall_s) == (1, 0.5)
     assert (one.delay_p50_s, one.least_delay_s) == (0.0, 0.0)
     assert (one.segments, one.pictures, one.pictures_lost) == (4, 64, 0)
+    assert watched(segments(10.0, 10.0, 10.5), left_at=14.0).least_delay_s == 1.5, "before, nothing plays"
     assert watched(segments(10.0, 10.5), left_at=12.5).stalls == 1
     assert watched(segments(10.0, 10.5), left_at=12.1).stalls == 0
 
