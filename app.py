@@ -41,6 +41,12 @@ def usual_address() -> tuple[str, int | str]:
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
+def trust_the_host() -> None:
+    """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
+    if os.environ.get("SYSTEM") == "spaces":
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+
+
 def warmed_engine(models: ModelBundle) -> Engine:
     """The owner of the model, once it has made a chunk."""
     engine = Engine(ThreadCarrier(Studio(models)))
@@ -52,6 +58,7 @@ def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
     show_lines()
+    trust_the_host()
     try:
         engine = start(options.model, Choices.of(vars(options)), say, prepare=warmed_engine)
     except LongLiveError as error:
