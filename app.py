@@ -11,7 +11,9 @@ from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
-from longlive.options import add_model_options, parse_with_environment, say
+from longlive.options import add_model_options, add_viewer_options, parse_with_environment, say
+from longlive.orders import Limits
+from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web.health import routes_of
@@ -30,6 +32,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--share", action="store_true", help="also open a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
+    add_viewer_options(parser)
     add_model_options(parser, decoder="auto")
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
 
@@ -47,10 +50,22 @@ def trust_the_host() -> None:
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
 
 
-def warmed_engine(models: ModelBundle) -> Engine:
-    """The owner of the model, once it has made a chunk."""
-    engine = Engine(ThreadCarrier(Studio(models)))
-    engine.warm_up()
+def warmed_carrier(models: ModelBundle) -> ThreadCarrier:
+    """Who makes the videos, once it has made some chunks."""
+    carrier = ThreadCarrier(Studio(models))
+    carrier.warm_up()
+    return carrier
+
+
+def open_engine(options: argparse.Namespace) -> Engine:
+    """The owner of all stories, over a carrier that is ready."""
+    limits = Limits.of(vars(options))
+    carrier = start(options.model, Choices.of(vars(options)), say, prepare=warmed_carrier)
+    folder = stories_folder(options.stories, options.port)
+    engine = Engine(
+        carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
+    )
+    engine.metrics.watch_gpu(carrier.studio.models.device)
     return engine
 
 
@@ -60,7 +75,7 @@ def main() -> int:
     show_lines()
     trust_the_host()
     try:
-        engine = start(options.model, Choices.of(vars(options)), say, prepare=warmed_engine)
+        engine = open_engine(options)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

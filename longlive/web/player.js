@@ -214,10 +214,10 @@ const tellServer = () => {
   server
     .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
     .then((isKnown) => {
-      mine.unknown = isKnown ? 0 : mine.unknown + 1;
+      mine.unknown = isKnown === false ? mine.unknown + 1 : 0; // undefined: Gradio's word for a lost connection
       if (mine === run && mine.unknown > GONE_TICKS && !mine.isComplete) lose();
     })
-    .catch(() => (mine.unknown = 0));
+    .catch(() => {});
 };
 
 const lose = () => {
@@ -243,7 +243,7 @@ const pull = async (now) => {
   mine.pulledAt = now;
   const asked = { token: mine.token, after: mine.serial, before: Number.MAX_SAFE_INTEGER };
   const messages = await server.missed(asked).catch(() => []);
-  if (mine !== run || !messages.length) return;
+  if (mine !== run || !messages?.length) return;
   mine.isCut = true;
   messages.forEach(receive);
 };
@@ -289,7 +289,7 @@ const receive = (message) => {
   mine.serial = message.serial;
   const missed = between.after + 1 < between.before ? server.missed(between).catch(() => []) : [];
   mine.inbox = mine.inbox.then(async () => {
-    for (const one of [...(await missed), message]) if (mine === run) take(one);
+    for (const one of [...((await missed) ?? []), message]) if (mine === run) take(one);
   });
   mine.inbox = mine.inbox.catch(reportError);
 };
@@ -303,10 +303,11 @@ watch("value", () => {
 const goBack = async () => {
   const place = readPlace();
   if (!place.token) return;
-  if (await server.known({ token: place.token }).catch(() => false)) {
-    setState("starting");
-    trigger(place.mode === "compatible" ? "again_compatible" : "again");
-  } else sessionStorage.removeItem(PLACE);
+  const isKnown = await server.known({ token: place.token }).catch(() => undefined);
+  if (isKnown === false) sessionStorage.removeItem(PLACE);
+  if (!isKnown || run) return;
+  setState("starting");
+  trigger(place.mode === "compatible" ? "again_compatible" : "again");
 };
 
 const readPlace = () => {
