@@ -44,6 +44,12 @@ def usual_address() -> tuple[str, int | str]:
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
+def trust_the_host() -> None:
+    """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
+    if os.environ.get("SYSTEM") == "spaces":
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+
+
 def warmed_carrier(models: ModelBundle) -> ThreadCarrier:
     """Who makes the videos, once it has made some chunks."""
     carrier = ThreadCarrier(Studio(models))
@@ -56,15 +62,18 @@ def open_engine(options: argparse.Namespace) -> Engine:
     limits = Limits.of(vars(options))
     carrier = start(options.model, Choices.of(vars(options)), say, prepare=warmed_carrier)
     folder = stories_folder(options.stories, options.port)
-    return Engine(
+    engine = Engine(
         carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
     )
+    engine.metrics.watch_gpu(carrier.studio.models.device)
+    return engine
 
 
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
     show_lines()
+    trust_the_host()
     try:
         engine = open_engine(options)
     except LongLiveError as error:
