@@ -71,11 +71,11 @@ class Mailbox(Protocol):
 class MemoryMailbox:
     """The mailbox between threads of one process."""
 
-    def __init__(self) -> None:
-        """Start empty, with no chunk begun."""
+    def __init__(self, begun: int = -1) -> None:
+        """Start empty; ``begun`` is the chunk that has begun last."""
         self._changed = threading.Condition()
         self._messages: list[Message] = []
-        self._begun = -1
+        self._begun = begun
 
     @property
     def begun(self) -> int:
@@ -114,8 +114,12 @@ class FileMailbox:
     last. It is locked while either file changes. Nothing but JSON is read from the disk.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """The mailbox in ``folder``, whoever else has it open; what is not there is made.
+    def __init__(self, folder: Path, begun: int = -1) -> None:
+        """The mailbox in ``folder``, whoever else has it open.
+
+        Args:
+            folder: made if it is not there.
+            begun: in a mailbox that was not there, the chunk that has begun last.
 
         Raises:
             MailboxError: if it cannot be made. Every method may raise it too (a full disk, say).
@@ -127,7 +131,7 @@ class FileMailbox:
             self._place.touch(mode=0o600)
             with self._locked() as place:
                 if not os.fstat(place).st_size:
-                    _write_numbers(place, -1, -1)
+                    _write_numbers(place, begun, -1)
 
     @property
     def begun(self) -> int:

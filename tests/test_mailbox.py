@@ -81,6 +81,12 @@ def test_it_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun(mailbox: Mai
     assert mailbox.poll(0.01) == []
 
 
+def test_it_can_begin_in_the_middle_of_a_story(tmp_path: Path) -> None:
+    for mailbox in (MemoryMailbox(begun=6), FileMailbox(tmp_path, begun=6), FileMailbox(tmp_path, begun=2)):
+        assert mailbox.begun == 6
+        assert mailbox.post(Prompt("a")) == Prompt("a", chunk=7)
+
+
 def test_of_playheads_that_nobody_read_the_newest_stays(mailbox: Mailbox) -> None:
     for second in range(200):
         mailbox.post(Playhead(second, playing=second % 2 == 0))
