@@ -1,5 +1,6 @@
 """Messages to a run, and the one way by which they reach it."""
 
+import fcntl
 import json
 import os
 import struct
@@ -203,8 +204,6 @@ class FileMailbox:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The open file of the place, which nobody else changes; opened anew, to lock out threads as well."""
-        import fcntl  # Windows has none: it can do without this mailbox, but not without this module
-
         place = os.open(self._place, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(place, fcntl.LOCK_EX)
