@@ -1,8 +1,8 @@
 """ZeroGPU as a carrier: a story is made in a worker that has a GPU for less than a minute at a time.
 
-``spaces`` forks the worker from this process, or uses one again, and it belongs to nobody: what it needs comes
-with each lease, what it made comes back chunk by chunk, and prompts, playhead and stop reach it through a
-mailbox on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
+``spaces`` forks the worker from this process, or uses one again. It belongs to nobody: what it needs comes with
+each lease, what it made comes back chunk by chunk, and prompts, playhead and stop reach it through a mailbox
+on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
 """
 
 import os
@@ -57,7 +57,7 @@ class Lease:
     since: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it arrives in the worker: ``spaces`` pickles what it sends there when it has been lent the GPU."""
+        """As it arrives in the worker: ``spaces`` pickles what it sends there once the GPU is lent."""
         return Lease, (self.seconds, time.monotonic())
 
     def left_s(self) -> float:
