@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -9,6 +10,9 @@ from longlive.chunks import MediaSegment
 from longlive.mailbox import Playhead, Prompt
 from longlive.segments import Container
 from longlive.session_file import PromptEvent, SessionRecord
+
+Failure = Literal["model", "memory", "encoder", "disk", "worker lost"]
+"""What can break."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,18 +130,31 @@ class Shot:
 
 @dataclass(frozen=True)
 class Notice:
-    """A report: something that the viewer should know, in words; the run goes on."""
+    """A report: something that the viewer should know, in words; the run goes on.
+
+    Attributes:
+        words: for people.
+        failure: what had broken, if anything.
+    """
 
     words: str
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A report, the last of a carriage: the story is over, and why; ``keep`` what was made, or drop it."""
+    """A report, the last of a carriage: the story is over.
+
+    Attributes:
+        reason: why, for people.
+        keep: what was made; else it is dropped.
+        failed: it was not meant to end, since ``failure`` broke.
+    """
 
     reason: str
     keep: bool = True
     failed: bool = False
+    failure: Failure = "model"
 
 
 @dataclass(frozen=True)

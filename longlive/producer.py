@@ -17,10 +17,10 @@ import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import FitError, LongLiveError
+from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
 from longlive.memory import release
-from longlive.orders import Ended, Kept, Notice, Order, Report, Shot, Yielded
+from longlive.orders import Ended, Failure, Kept, Notice, Order, Report, Shot, Yielded
 from longlive.overlap import HandOver, Pipeline
 from longlive.segments import SegmentEncoder
 from longlive.session_file import SessionRecord, latents_digest
@@ -147,7 +147,7 @@ class Producer:
             stop = self._stop
             last = Ended(stop.reason, stop.keep) if stop else Yielded("The lease is over.")
         except LongLiveError as error:
-            last = Ended(str(error), failed=True)
+            last = Ended(str(error), failed=True, failure=_failure_of(error))
         except Exception as error:
             logger.exception("run %s broke at chunk %d", self._order.name, self._next_chunk)
             what = f"{type(error).__name__}: {error}"
@@ -242,7 +242,7 @@ class Producer:
                 break
             release()
             words = "The model goes on in a way that takes less, and your story with it."
-            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}"))
+            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}", "memory"))
         raise FitError(
             f"The memory ran out at chunk {self._next_chunk}, and the model cannot be run in a smaller way. "
             "What this story held is free again: press Start for another."
@@ -311,3 +311,9 @@ class Producer:
         return sum(pictures for _, pictures in self._costs) / max(
             1e-9, sum(seconds for seconds, _ in self._costs)
         )
+
+
+def _failure_of(error: LongLiveError) -> Failure:
+    if isinstance(error, FitError):
+        return "memory"
+    return "encoder" if isinstance(error, MediaError) else "model"

@@ -241,12 +241,14 @@ def serve_page(
     models: FakeModels | None = None, *, player: str = "live", **limits: float
 ) -> Iterator[Served]:
     """The page over a model of test cards, on a free port."""
+    from longlive.web.health import routes_of
     from longlive.web.page import build_page, page_options
 
     models = models or FakeModels()
     engine = make_engine(models, **limits)
+    options = page_options(routes_of(engine.house, engine.metrics))
     page = build_page(engine, player=player)
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options())
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Served(url, engine, models)
     finally:
