@@ -1,8 +1,8 @@
 """ZeroGPU as a carrier: a story is made in a worker that has a GPU for less than a minute at a time.
 
-``spaces`` forks the worker from this process, or uses one again. It belongs to nobody: what it needs comes with
-each lease, what it made comes back chunk by chunk, and prompts, playhead and stop reach it through a mailbox
-on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
+``spaces`` forks the worker from this process, or uses one again. It belongs to nobody: what it needs comes
+with each lease, what it made comes back chunk by chunk, and prompts, playhead and stop reach it through a
+mailbox on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
 """
 
 import os
@@ -126,16 +126,16 @@ class ZeroGpuCarrier:
         """
         self._studio = studio = self._studio or self._make_studio(self._models)
         lease = lease if lease.since else Lease(lease.seconds, time.monotonic())
-        chunk_s = [0.0]
+        chunk_s: list[float] = []  # the first took the way there too
         producer = Producer(
             pickle.loads(order),
             FileMailbox(folder),
             studio,
-            until=lambda: lease.left_s() < TRANSFER_S + 2 * chunk_s[0],
+            until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
         )
         for report in producer.reports():
-            if isinstance(report, Shot):
-                chunk_s[0] = report.chunk_ms / 1000
+            if isinstance(report, Shot) and report.kept:
+                chunk_s.append(report.chunk_ms / 1000)
             yield pickle.dumps(report)
 
 

@@ -173,6 +173,9 @@ def program(device: FakeDevice, *command: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+        for lease in device.leases:  # nobody ends a worker but the platform
+            if lease.pid is not None:
+                device.kill(lease)
 
 
 def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
