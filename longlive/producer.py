@@ -91,7 +91,7 @@ class Workplace(Protocol):
     overlap: bool
 
     def open(self, order: Order) -> Source:
-        """A session that makes what was ordered, or goes on with its past."""
+        """A session that makes what was ordered, or goes on with its past, at turns of its own."""
 
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
@@ -251,8 +251,8 @@ class Producer:
     @contextmanager
     def _begun(self) -> Iterator[Source]:
         """The session on its turn, told the prompt of the chunk that begins now."""
+        self._session = session = self._session or self._patiently(self._open)
         with self._workplace.turn(time.monotonic() + self._ahead()):
-            self._session = session = self._session or self._patiently(self._open)
             self._absorb(self._mailbox.begin(self._next_chunk))
             if prompt := self._due():
                 session.set_prompt(prompt.text, prompt.switch)

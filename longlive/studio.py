@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from longlive.config import ModelConfig
@@ -18,17 +18,20 @@ from longlive.session import Session
 
 WARM_CHUNKS = 4
 MEASURED_TURNS = 16
+PATIENT_S = 1.0
+"""Somebody who goes on after an interruption lets those first who would run dry within so long."""
 BUSY_SHARE = 0.85
 """Of the time, that turns at the model may take together: a late turn must find room to catch up."""
 
-Opener = Callable[[Any, Order], Source]
+Turn = Callable[[], AbstractContextManager[None]]
+Opener = Callable[[Any, Order, Turn], Source]
 
 
-def open_session(models: Any, order: Order) -> Session:
-    """The session that makes an order, or goes on with its past."""
+def open_session(models: Any, order: Order, turn: Turn) -> Session:
+    """The session that makes an order, or goes on with its past in turns."""
     past = order.past
     if past is not None and past.latents:
-        return Session.resume(models, past.record, past.latents, exact=past.exact)
+        return Session.resume(models, past.record, past.latents, exact=past.exact, turn=turn)
     return Session(models, order.prompts[0].text, seed=order.seed)
 
 
@@ -84,7 +87,7 @@ class Studio:
 
     def open(self, order: Order) -> Source:
         """As in Workplace."""
-        return self._open_session(self.models, order)
+        return self._open_session(self.models, order, lambda: self._turns.turn(time.monotonic() + PATIENT_S))
 
     @contextmanager
     def turn(self, deadline: float) -> Iterator[None]:
@@ -109,8 +112,8 @@ class Studio:
     def warm_up(self, order: Order) -> None:
         """Make and encode chunks that nobody sees: one-off work is done then, and the speed is known."""
         encoder = SegmentEncoder(scale=self.config.display_scale, encoder=self.encoder)
+        session = self.open(order)
         with self.turn(time.monotonic()):
-            session = self.open(order)
             encoder.encode(session.next_chunk())
         self._turn_s.clear()
         whole = []
