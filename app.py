@@ -11,7 +11,9 @@ from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
-from longlive.options import add_model_options, parse_with_environment, say
+from longlive.options import add_model_options, add_viewer_options, parse_with_environment, say
+from longlive.orders import Limits
+from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web.health import routes_of
@@ -30,6 +32,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--share", action="store_true", help="also open a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
+    add_viewer_options(parser)
     add_model_options(parser, decoder="auto")
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
 
@@ -41,11 +44,21 @@ def usual_address() -> tuple[str, int | str]:
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
-def warmed_engine(models: ModelBundle) -> Engine:
-    """The owner of the model, once it has made a chunk."""
-    engine = Engine(ThreadCarrier(Studio(models)))
-    engine.warm_up()
-    return engine
+def warmed_carrier(models: ModelBundle) -> ThreadCarrier:
+    """Who makes the videos, once it has made some chunks."""
+    carrier = ThreadCarrier(Studio(models))
+    carrier.warm_up()
+    return carrier
+
+
+def open_engine(options: argparse.Namespace) -> Engine:
+    """The owner of all stories, over a carrier that is ready."""
+    limits = Limits.of(vars(options))
+    carrier = start(options.model, Choices.of(vars(options)), say, prepare=warmed_carrier)
+    folder = stories_folder(options.stories, options.port)
+    return Engine(
+        carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
+    )
 
 
 def main() -> int:
@@ -53,7 +66,7 @@ def main() -> int:
     options = read_options()
     show_lines()
     try:
-        engine = start(options.model, Choices.of(vars(options)), say, prepare=warmed_engine)
+        engine = open_engine(options)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
