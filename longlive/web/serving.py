@@ -1,4 +1,4 @@
-"""From the app's options to an engine that is ready: who carries the stories, where they lie, their limits."""
+"""From the app's options to an engine that is ready: who carries the stories, where they lie, what limits."""
 
 import argparse
 import os
