@@ -6,16 +6,13 @@ import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
-from longlive.carriers import ThreadCarrier
-from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
-from longlive.options import add_model_options, add_viewer_options, parse_with_environment, say
+from longlive.options import add_model_options, add_viewer_options, parse_with_environment
 from longlive.orders import Limits
 from longlive.spool import stories_folder
-from longlive.startup import Choices, start
-from longlive.studio import Studio
+from longlive.web.carrying import add_carrier_options, open_carrier
 from longlive.web.health import routes_of
 from longlive.web.page import build_page, page_options
 
@@ -32,6 +29,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--share", action="store_true", help="also open a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
+    add_carrier_options(parser)
     add_viewer_options(parser)
     add_model_options(parser, decoder="auto")
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
@@ -44,17 +42,10 @@ def usual_address() -> tuple[str, int | str]:
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
-def warmed_carrier(models: ModelBundle) -> ThreadCarrier:
-    """Who makes the videos, once it has made some chunks."""
-    carrier = ThreadCarrier(Studio(models))
-    carrier.warm_up()
-    return carrier
-
-
 def open_engine(options: argparse.Namespace) -> Engine:
     """The owner of all stories, over a carrier that is ready."""
     limits = Limits.of(vars(options))
-    carrier = start(options.model, Choices.of(vars(options)), say, prepare=warmed_carrier)
+    carrier = open_carrier(options)
     folder = stories_folder(options.stories, options.port)
     return Engine(
         carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
