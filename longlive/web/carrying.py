@@ -1,4 +1,4 @@
-"""Which carrier makes the videos: a thread of this process or, on a ZeroGPU Space, workers that are lent a GPU."""
+"""Which carrier makes the videos: a thread of this process or, on ZeroGPU, workers that are lent a GPU."""
 
 import argparse
 
