@@ -6,13 +6,10 @@ import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
-from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
 from longlive.options import add_model_options, add_viewer_options, parse_with_environment
-from longlive.orders import Limits
-from longlive.spool import stories_folder
-from longlive.web.carrying import add_carrier_options, open_carrier
+from longlive.web.carrying import add_carrier_options, open_engine
 from longlive.web.health import routes_of
 from longlive.web.page import build_page, page_options
 
@@ -42,20 +39,17 @@ def usual_address() -> tuple[str, int | str]:
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
-def open_engine(options: argparse.Namespace) -> Engine:
-    """The owner of all stories, over a carrier that is ready."""
-    limits = Limits.of(vars(options))
-    carrier = open_carrier(options)
-    folder = stories_folder(options.stories, options.port)
-    return Engine(
-        carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
-    )
+def trust_the_host() -> None:
+    """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
+    if os.environ.get("SYSTEM") == "spaces":
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
 
 
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
     show_lines()
+    trust_the_host()
     try:
         engine = open_engine(options)
     except LongLiveError as error:

@@ -1,11 +1,14 @@
-"""Which carrier makes the videos: a thread of this process or, on ZeroGPU, workers that are lent a GPU."""
+"""The engine that the options ask for: its carrier is a thread here or, on ZeroGPU, a worker with a lent GPU."""
 
 import argparse
 
 from longlive.carriers import Carrier, ThreadCarrier
 from longlive.checkpoints import ModelBundle
+from longlive.engine import Engine
 from longlive.errors import ConfigError
 from longlive.options import say
+from longlive.orders import Limits
+from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web import zerogpu
@@ -31,6 +34,19 @@ def add_carrier_options(parser: argparse.ArgumentParser) -> None:
         default="large",
         help="ZeroGPU: half a GPU, or a whole one that counts double (default: large)",
     )
+
+
+def open_engine(options: argparse.Namespace) -> Engine:
+    """The owner of all stories, over a carrier that is ready; errors as for ``open_carrier``."""
+    limits = Limits.of(vars(options))
+    carrier = open_carrier(options)
+    folder = stories_folder(options.stories, options.port)
+    engine = Engine(
+        carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
+    )
+    if isinstance(carrier, ThreadCarrier):  # elsewhere, this process has no GPU to watch
+        engine.metrics.watch_gpu(carrier.studio.models.device)
+    return engine
 
 
 def open_carrier(options: argparse.Namespace) -> Carrier:
