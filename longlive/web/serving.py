@@ -3,8 +3,6 @@
 import argparse
 import os
 
-import spaces
-
 from longlive.carriers import Carrier, ThreadCarrier
 from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
@@ -14,6 +12,7 @@ from longlive.orders import Limits
 from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
+from longlive.web import zerogpu
 
 CARRIERS = ("thread", "zerogpu", "ray")
 
@@ -75,7 +74,7 @@ def open_engine(options: argparse.Namespace) -> Engine:
 
 def usual_carrier() -> str:
     """Who carries where nobody says."""
-    if spaces.config.Config.zero_gpu:
+    if zerogpu.is_here():
         return "zerogpu"
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
@@ -85,13 +84,11 @@ def open_carrier(options: argparse.Namespace) -> Carrier:
     name = usual_carrier() if options.carrier == "auto" else options.carrier
     choices = Choices.of(vars(options))
     if name == "zerogpu":
-        if not spaces.config.Config.zero_gpu:
+        if not zerogpu.is_here():
             rule = "this is no Space with ZeroGPU hardware"
             raise ConfigError(
                 "carrier", name, rule, "Use --carrier thread, or choose ZeroGPU in its settings."
             )
-        from longlive.web import zerogpu  # asks spaces, at once, what this Space may have
-
         return zerogpu.open_carrier(
             options.model, choices, say, lease_s=options.lease_s, size=options.gpu_size
         )
