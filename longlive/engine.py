@@ -451,10 +451,12 @@ class Engine:
                 run.is_to_rest = False
                 self._set(run, "resting")
             return
+        if isinstance(last, Yielded) and run.stopping is not None:
+            last = Ended(run.stopping.reason, run.stopping.keep)
         if isinstance(last, Yielded):
             run.tries += 1
             run.break_words = last.reason
-            if run.tries <= TRIES and run.stopping is None:
+            if run.tries <= TRIES:
                 with self._changed:
                     self._set(run, "waiting")
                 return

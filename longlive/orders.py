@@ -1,12 +1,15 @@
 """What a carrier is asked to make, and what it reports: values that cross threads, processes, machines."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from longlive.chunks import MediaSegment
+from longlive.errors import ConfigError
 from longlive.mailbox import Playhead, Prompt
 from longlive.segments import Container
 from longlive.session_file import PromptEvent, SessionRecord
@@ -48,6 +51,19 @@ class Limits:
     prompts_per_minute: int = 30
     line: int = 16
     per_address: int = 8
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Limits":
+        """From the options of a command, others among them; what is not among them is as usual.
+
+        Raises:
+            ConfigError: if one is not above 0.
+        """
+        names = [field.name for field in dataclasses.fields(cls) if field.name in values]
+        for name in names:
+            if not values[name] > 0:
+                raise ConfigError(name, values[name], "it must be above 0", "Leave it out for the usual.")
+        return cls(**{name: values[name] for name in names})
 
     def words(self) -> str:
         """What a viewer should know before it bites."""

@@ -18,7 +18,7 @@ from longlive.model_card import ModelCard, Story
 from longlive.orders import Limits, Order
 from longlive.overlap import HandOver
 from longlive.session_file import PromptEvent, SessionRecord
-from longlive.studio import Opener, Studio
+from longlive.studio import Opener, Studio, Turn
 
 CELL = 16
 FRAME_BITS, PROMPT_BITS = 12, 6
@@ -96,7 +96,7 @@ class FakeModels:
 class FakeSession:
     """What a run needs of a Session."""
 
-    def __init__(self, models: FakeModels, order: Order) -> None:
+    def __init__(self, models: FakeModels, order: Order, turn: Turn) -> None:
         self.models, self.opened_with, self.seed = models, models, order.seed
         models.work("open", 0)
         self.unremembered: LatentChunk | None = None
