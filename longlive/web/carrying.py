@@ -1,4 +1,4 @@
-"""The engine that the options ask for: its carrier is a thread here or, on ZeroGPU, a worker with a lent GPU."""
+"""The engine that the options ask for: its carrier is a thread here or, on ZeroGPU, workers on lent GPUs."""
 
 import argparse
 
