@@ -86,7 +86,7 @@ def figures_of(
     shown = [(one.at, _shown(player, one.start_s, until)) for one in log.arrivals]
     delays = [at - came for came, at in shown if at is not None and begun is not None and came > begun]
     looks = [look_at(one.data) if one.data else None for one in log.arrivals]
-    verdict = read_story(role, log.arrivals, looks, [other for other, _ in others])
+    verdict = read_story(role, log.arrivals, looks, others)
     made, seen = prompt_delays(role, log, player, looks, until)
     return Watched(
         viewer=viewer,
@@ -146,16 +146,26 @@ def figures_of_tab(viewer: str, tab: Tab, others: Sequence[tuple[Role, Log]]) ->
 
 
 def read_story(
-    role: Role, arrivals: Sequence[Arrival], looks: Sequence[Look | None], others: Sequence[Role]
+    role: Role,
+    arrivals: Sequence[Arrival],
+    looks: Sequence[Look | None],
+    others: Sequence[tuple[Role, Log]],
 ) -> Verdict:
-    """Whose story the pictures show; those of a segment made of a prompt that is not one's own are wrong."""
+    """Whose story the pictures show: of those who had begun theirs by then.
+
+    The pictures of a segment that was made of a prompt which is not one's own are all wrong.
+    """
     verdict, own = Verdict(), {role.prompt(turn) for turn in range(role.num_prompts)}
     for arrival, look in zip(arrivals, looks, strict=True):
         if arrival.prompt not in own:
             verdict += Verdict(arrival.num_frames, wrong=arrival.num_frames)
         elif look is not None:
-            verdict += judge(look, role, others)
+            verdict += judge(look, role, [one for one, log in others if _has_begun(log, arrival.at)])
     return verdict
+
+
+def _has_begun(log: Log, at: float) -> bool:
+    return log.started_at is not None and log.started_at <= at
 
 
 def prompt_delays(

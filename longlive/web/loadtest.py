@@ -27,7 +27,7 @@ from longlive.provenance import device_name, git_revision, processor_name, versi
 from longlive.web.drops import Dropper
 from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
 from longlive.web.measure import CHROMIUM
-from longlive.web.programs import Habits, Program
+from longlive.web.programs import Habits, Log, Program
 from longlive.web.roles import MOST_ROLES, role
 from longlive.web.tabs import Tab
 
@@ -46,7 +46,7 @@ class Plan:
         viewers: who come first, one each ``apart_s`` seconds.
         browsers: how many of those are pages in a browser.
         seconds: that each of them watches, from its first picture on.
-        waiting: more viewers, who come when all of the first have their pictures.
+        waiting: more viewers, who come when each of the first has its pictures or its place in line.
         waiting_s: seconds that each of those watches.
         switch_every: seconds between the prompts of a viewer.
         drops: visitors beside them, who start a story and are gone, evenly over the time.
@@ -253,7 +253,7 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, errands: "_Err
             next_start = now + plan.apart_s
             if first:
                 first.pop(0).start(now)
-            elif later and all(one.log.first_at or one.is_over for one in viewers[: plan.viewers]):
+            elif later and all(_is_placed(one.log) for one in viewers[: plan.viewers]):
                 later.pop(0).start(now)
         errands.run(now - effort.begun)
         for one in viewers:
@@ -264,6 +264,11 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, errands: "_Err
     for one in viewers:
         if not one.is_over:
             one.give_up(now)
+
+
+def _is_placed(log: Log) -> bool:
+    """Whether a viewer has pictures, a place in line, or nothing more to hope for."""
+    return bool(log.first_at or log.told or log.ended_at)
 
 
 class _Errands:
