@@ -1,8 +1,8 @@
 """Who asks for what in a load test, and whose story the pictures show that came back.
 
 Each viewer has a setting and two colours that nobody else has together; those who share a setting differ in
-shape, too. The two colours lie side by side on the colour wheel, so that a subject which fades from one to the
-other hardly ever shows a stranger's on its way.
+shape, too. The two colours lie side by side on the colour wheel, so that a subject that fades from one to
+the other hardly ever shows a stranger's on its way.
 """
 
 import io
