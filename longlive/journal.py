@@ -76,3 +76,4 @@ def show_lines(stream: TextIO | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("longlive").setLevel(logging.INFO)
+    logging.getLogger("longlive.session").setLevel(logging.WARNING)  # its lines tell prompts

@@ -189,7 +189,10 @@ class Metrics:
         """Pictures per second that were made for all viewers together, in the last seconds."""
         with self._lock:
             self._drop_old()
-            return sum(pictures for _, pictures in self._lately) / LATELY_S
+            if not self._lately:
+                return 0.0
+            passed = time.monotonic() - self._lately[0][0]
+            return sum(pictures for _, pictures in self._lately) / max(1.0, passed)
 
     @property
     def keeps_failing(self) -> bool:

