@@ -33,7 +33,7 @@ class Watched:
         asked_again: messages which came only when asked for.
         pictures_read, wrong_story_pictures, unlike_pictures: read; another viewer's; nobody's.
         told: in line: (seconds since Start, position, seconds it will take at most).
-        false_positions: of those told, how many were not so.
+        false_positions, broken_waits: of those told, positions that were not so, waits that took longer.
         playhead_p95_s, unheard: how long the server took to take a word; words it did not take.
         notices, end, has_failed: words that came, the last of them, and whether it ended unasked.
     """
@@ -61,6 +61,7 @@ class Watched:
     unlike_pictures: int = 0
     told: tuple[tuple[float, int, float | None], ...] = ()
     false_positions: int = 0
+    broken_waits: int = 0
     playhead_p95_s: float | None = None
     unheard: int = 0
     notices: tuple[str, ...] = ()
@@ -112,6 +113,7 @@ def figures_of(
         unlike_pictures=verdict.unlike,
         told=tuple((round(one.at - log.started_at, 1), one.position, one.wait_s) for one in log.told),
         false_positions=false_positions(log, [other for _, other in others]),
+        broken_waits=broken_waits(log, until),
         playhead_p95_s=percentile(log.answers_s, 95),
         unheard=log.unheard,
         notices=tuple(log.notices),
@@ -208,6 +210,13 @@ def false_positions(log: Log, others: Sequence[Log]) -> int:
         not position(told.at + GETTING_IN_S) <= told.position <= position(told.at - GETTING_IN_S)
         for told in log.told
     )
+
+
+def broken_waits(log: Log, until: float) -> int:
+    """How many of the waits told in line were shorter than what was left to wait (here up to ``until``)."""
+    came = until if log.first_at is None else log.first_at
+    waits = [(came - told.at, told.wait_s) for told in log.told if told.wait_s is not None]
+    return sum(left > wait_s + GETTING_IN_S for left, wait_s in waits)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

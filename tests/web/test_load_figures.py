@@ -121,6 +121,9 @@ def test_what_was_told_in_line_stands_beside_what_came() -> None:
     assert one.told == ((0.2, 2, 30.0), (10.0, 1, 15.0))
     assert (one.first_picture_s, one.seconds) == (21.0, 9.0)
     assert one.false_positions == 1, "nobody was before it"
+    assert one.broken_waits == 0
+    log.told = [Told(10.0, 1, 17.0), Told(20.0, 1, 9.0), Told(25.0, 1, None)]
+    assert figures_of("later 1", OWN, log, VirtualPlayer(), []).broken_waits == 1
 
 
 def test_who_never_got_a_picture_has_figures_too() -> None:
