@@ -28,7 +28,7 @@ from longlive.house import House
 from longlive.mailbox import Stop
 from longlive.metrics import EndWord, Metrics
 from longlive.orders import Ended, Failure, Limits, Notice, Report, Shot, Yielded
-from longlive.run import Finished, InLine, Run
+from longlive.run import Finished, InLine, Run, key_of
 from longlive.segments import Container
 from longlive.spool import stored_in
 from longlive.storyboard import Scene
@@ -152,7 +152,8 @@ class Engine:
 
     def find(self, token: str) -> Run | None:
         """The run with this token."""
-        return next((run for run in list(self._runs) if run.is_called(token)), None)
+        key = key_of(token)
+        return next((run for run in list(self._runs) if run.has_key(key)), None)
 
     @property
     def num_runs(self) -> int:
@@ -193,8 +194,8 @@ class Engine:
         ``stalls`` is how often its picture stood still so far.
         """
         with self._changed:
-            run = next((run for run in self._runs if run.is_called(token) and run.state != "ended"), None)
-            if run is None:
+            run = self.find(token)
+            if run is None or run.state == "ended":
                 return False
             self._wake(run)
         run.playhead(seconds, playing)
@@ -450,10 +451,12 @@ class Engine:
                 run.is_to_rest = False
                 self._set(run, "resting")
             return
+        if isinstance(last, Yielded) and run.stopping is not None:
+            last = Ended(run.stopping.reason, run.stopping.keep)
         if isinstance(last, Yielded):
             run.tries += 1
             run.break_words = last.reason
-            if run.tries <= TRIES and run.stopping is None:
+            if run.tries <= TRIES:
                 with self._changed:
                     self._set(run, "waiting")
                 return

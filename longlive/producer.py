@@ -96,6 +96,9 @@ class Workplace(Protocol):
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
 
+    def spent(self, seconds: float) -> None:
+        """Learn what drawing and encoding a chunk took, beside its turn."""
+
     def relieve(self, session: Source | None) -> bool:
         """Let a session, or the next one, go on with less memory; False if that was tried, or cannot be."""
 
@@ -163,17 +166,22 @@ class Producer:
         yield last
 
     def _make_chunk(self) -> Iterator[Report]:
-        begun, spent, latents = time.monotonic(), 0.0, []
+        begun, spent, drawing, latents = time.monotonic(), 0.0, 0.0, []
         for part in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+            drawn_at = time.monotonic()
             chunk = self._decode(part)
             segment = self._encoder.encode(chunk)
+            drawing += time.monotonic() - drawn_at
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
             took = time.monotonic() - begun
             self._costs.append((took, segment.num_frames))
             self._clock.assume_playing()
             spent += took
-            kept = self._kept(segment, latents) if segment.ends_chunk else None
+            kept = None
+            if segment.ends_chunk:
+                self._workplace.spent(drawing)
+                kept = self._kept(segment, latents)
             yield Shot(segment, self._fps(), spent * 1000, kept)
             while self._news:
                 yield self._news.popleft()

@@ -1,8 +1,8 @@
 """One viewer's story: what was asked, what was made, where the viewer is; one carrier at a time makes it."""
 
+import bisect
 import contextvars
 import hashlib
-import itertools
 import secrets
 import shutil
 import threading
@@ -29,6 +29,7 @@ from longlive.text import check_prompt
 
 KEPT_REPORTS = 64
 MINUTE_S = 60.0
+_CHUNKS = range(1, 2**20)  # of a story that nobody sees the end of
 
 State = Literal["waiting", "playing", "resting", "ended"]
 
@@ -109,7 +110,7 @@ class Run:
         self.viewer, self.limits, self.seed = viewer, limits, seed
         self.metrics = metrics or Metrics()
         self.token = secrets.token_urlsafe(16)
-        self.key = _key(self.token)
+        self.key = key_of(self.token)
         self.container: Container = "mp4"
         self.address = ""
         self.folder = folder
@@ -208,7 +209,11 @@ class Run:
 
     def is_called(self, token: str) -> bool:
         """Whether this is the token of the run, whatever a stranger may have sent."""
-        return secrets.compare_digest(self.key, _key(token))
+        return self.has_key(key_of(token))
+
+    def has_key(self, key: str) -> bool:
+        """Whether this is the key of the run's token."""
+        return secrets.compare_digest(self.key, key)
 
     def ask(self, prompt: str, script: Sequence[Scene], container: Container) -> None:
         """What it is to tell; it is on disk from here on.
@@ -220,7 +225,7 @@ class Run:
         self.container = container
         self._plan = [Prompt(check_prompt(prompt))]
         for scene in script:
-            chunk = next(chunk for chunk in itertools.count(1) if self.start_of(chunk) >= scene.at)
+            chunk = bisect.bisect_left(_CHUNKS, scene.at, key=self.start_of) + 1
             scripted = Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True)
             self._plan = add_prompt(self._plan, scripted)
         self._spool = Spool(self.folder, {"key": self.key, "seed": self.seed, "container": container})
@@ -439,6 +444,6 @@ class Run:
             self.say(Notice(f"The story goes on, but its film cannot be kept: {error}."))
 
 
-def _key(token: str) -> str:
-    """What of a token may lie on disk."""
+def key_of(token: str) -> str:
+    """What of a token may lie on disk, and is compared: its digest."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()

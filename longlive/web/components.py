@@ -137,6 +137,28 @@ class LiveVideo(gr.Video):
         )
 
 
+class Words(gr.JSON):
+    """JSON as it came, for our own checks; gr.JSON's would raise before they can say what is wrong.
+
+    gr.JSON also gives programs a schema that is none, with which no tool of MCP can be called.
+    """
+
+    data_model = None  # type: ignore[assignment]
+
+    def __init__(self, value: Any = None, *, schema: dict[str, Any], **kwargs: Any) -> None:
+        """As gr.JSON; ``schema`` is what programs see of the value."""
+        self.schema = schema
+        super().__init__(value, **kwargs)
+
+    def get_block_name(self) -> str:
+        """The frontend's component to use."""
+        return "json"
+
+    def api_info(self) -> dict[str, Any]:
+        """What programs see of the value."""
+        return self.schema
+
+
 @cache
 def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")

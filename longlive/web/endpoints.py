@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,13 +19,16 @@ from longlive.noise import check_seed
 from longlive.orders import Notice, Shot
 from longlive.run import Finished, InLine, Run, Word
 from longlive.segments import Container
-from longlive.storyboard import read_scenes
+from longlive.storyboard import Scene, read_scenes
+from longlive.text import check_prompt
+from longlive.web.address import address_of
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
 
 POLL_S = 0.02
 STOP_S = 20
 LONGEST_CLIP_S = 60
+LONGEST_WORDS = 500
 _GONE = "This story is no longer kept. Press Start for a new one."
 
 
@@ -34,9 +38,10 @@ class Endpoints:
     A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Serve from ``engine``."""
+    def __init__(self, engine: Engine, *, behind_proxy: bool = False) -> None:
+        """Serve from ``engine``; ``behind_proxy`` as for ``address_of``."""
         self.engine = engine
+        self._address = partial(address_of, behind_proxy=behind_proxy)
         self._visits: dict[str, Visit] = {}
         self._viewers: dict[str, Visit] = {}
 
@@ -140,9 +145,11 @@ class Endpoints:
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
+        Each prompt may also have a "switch": "soft" (turns smoothly, as without one), "hard" (cuts) or "keep"
+        (changes the words only).
+
         Args:
-            storyboard: {"prompts": [{"at": 0, "text": "a red ball on a meadow"}, {"at": 4, "text": "the red
-                ball jumps", "switch": "soft"}]}; "switch" is "soft" (default), "hard" or "keep".
+            storyboard: {"prompts": [{"at": 0, "text": "a red ball"}, {"at": 4, "text": "it jumps"}]}
             seconds: Length of the video, up to 60.
             seed: Of the noise, a whole number; none for a random one.
 
@@ -205,7 +212,8 @@ class Endpoints:
             token, after, before = str(word["token"]), int(word["after"]), int(word["before"])
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
-        visit = next((one for one in list(self._visits.values()) if one.run.is_called(token)), None)
+        run = self.engine.find(token)
+        visit = self._visits.get(run.name) if run else None
         if visit is None:
             return []
         visit.advance()
@@ -222,14 +230,14 @@ class Endpoints:
         viewer = _viewer(request)
         with _errors_in_words():
             number = _read_seed(seed)
-            _, *script = read_scenes([{"at": 0, "text": prompt}, *(later or [])])
+            script = _read_later(prompt, later)
             run = self.engine.start(
                 viewer,
                 prompt,
                 seed=number,
                 script=script,
                 container=_CONTAINERS[mode],
-                address=request.client.host if request.client else "",
+                address=self._address(request),
             )
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
@@ -302,7 +310,9 @@ def _errors_in_words() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        words = str(error)
+        words = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+        raise gr.Error(words, print_exception=False) from error
 
 
 def _viewer(request: gr.Request) -> str:
@@ -319,6 +329,13 @@ def _read_seed(seed: float | None) -> int:
     if seed is None:
         return secrets.randbelow(1_000_000)
     return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
+
+
+def _read_later(prompt: str, later: Any) -> list[Scene]:
+    if later is not None and not isinstance(later, list):
+        raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
+    check_prompt(prompt)
+    return read_scenes([{"at": 0, "text": prompt}, *(later or [])])[1:]
 
 
 def _read_switch(switch: str) -> SwitchMode:

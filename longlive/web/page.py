@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
-from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline
+from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline, Words
+from longlive.web.doors import Doors
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
@@ -20,7 +22,11 @@ _SWITCH_HELP = (
     "Smoothly: what was is remembered under the new words. Cut: a new scene. Drift: only the words change."
 )
 _SEED_HELP = "Same seed, same film. Empty: random."
+_SCENE = {"type": "object", "description": 'such as {"at": 4, "text": "the ball jumps", "switch": "soft"}'}
+_LATER = {"type": "array", "items": _SCENE}
+_STORYBOARD = {"type": "object", "properties": {"prompts": _LATER}, "required": ["prompts"]}
 _WELCOME = "Type what you want to see and press Start, or pick a story."
+_AS_IT_CAME: dict[str, Any] = {"preprocess": False}  # our checks answer in words, Gradio's with a traceback
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _PLACE = "() => window.longlivePlace()"
@@ -62,13 +68,13 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
 
 
 def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser.
+    """What ``launch`` needs beside the page: looks, doors; and no story is kept in a viewer's browser.
 
     ``routes`` are served before the page's own. No Node server stands before this one, as Spaces would have
     it: that would be one more process between the model and the viewer.
     """
     return {
-        "app_kwargs": {"routes": list(routes)},
+        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(Doors)]},
         "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
@@ -105,7 +111,7 @@ def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
     parts["switch"] = gr.Radio(
         _SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch"
     )
-    parts["later"] = gr.JSON([], label="later", visible=False)
+    parts["later"] = Words([], schema=_LATER, label="later", visible=False)
     parts["stories"] = list(zip(_draw_stories(card.stories), card.stories, strict=True))
     if card.about:
         gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
@@ -162,7 +168,8 @@ def _draw_keepsakes() -> dict[str, Any]:
 def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visibility: Any) -> None:
     """What each click, key and message of the player does."""
     player, status, timeline = parts["player"], parts["status"], parts["timeline"]
-    story = {"inputs": [parts["prompt"], parts["seed"], parts["later"]], "show_progress": "hidden"}
+    told = [parts["prompt"], parts["seed"], parts["later"]]
+    story = {"inputs": told, "show_progress": "hidden", **_AS_IT_CAME}
     outputs = [player, timeline, status, parts["take"], parts["session_file"]]
     promise = gr.JSON(label="promise", visible=False)
     player.live(
@@ -183,6 +190,7 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     _connect_return(parts, endpoints, outputs, visibility)
     player.inject(
         endpoints.prompt,
+        **_AS_IT_CAME,
         inputs=[parts["prompt"], parts["switch"]],
         outputs=[promise, status, timeline],
         trigger_mode="multiple",
@@ -200,6 +208,7 @@ def _connect_return(parts: dict[str, Any], endpoints: Endpoints, outputs: list[A
     """How a story goes on after a reload or a lost connection; the player knows where it was."""
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     again = {"inputs": place, "js": _PLACE, "show_progress": "hidden", "trigger_mode": "multiple"}
+    again |= _AS_IT_CAME
     parts["player"].again(
         endpoints.resume, **again, outputs=outputs, api_name="resume", api_visibility=visibility
     )
@@ -233,12 +242,13 @@ def _fill(story: Story) -> str:
 
 def _add_generate(endpoints: Endpoints) -> None:
     """The endpoint for programs that want a whole video; nothing of it is on the page."""
-    storyboard = gr.JSON(label="storyboard", visible=False)
+    storyboard = Words(schema=_STORYBOARD, label="storyboard", visible=False)
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     words = gr.Textbox(label="words", visible=False)
     gr.Button(visible=False).click(
         endpoints.generate,
+        **_AS_IT_CAME,
         inputs=[storyboard, seconds, seed],
         outputs=[video, session_file, words],
         concurrency_limit=2,

@@ -82,7 +82,7 @@ def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Se
         assert missed(word) == []
 
 
-@pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "half a pair: \ud800", "", 7, None])
+@pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "", 7, None])
 def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Client, token: Any) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
@@ -202,7 +202,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
     said = [next(outputs)[2] for _ in range(6)]
     assert all("has not learnt “dragon”" in words for words in said)
     assert said[0].startswith("Preparing") and not said[-1].startswith("Preparing")
-    with pytest.raises(AppError, match="not in the list of choices"):
+    with pytest.raises(AppError, match="must be one of soft, hard, keep"):
         client.predict(MEADOW, "slow", api_name="/prompt")
     client.predict(api_name="/stop")
 
