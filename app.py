@@ -1,72 +1,24 @@
 """LongLive: type a prompt, watch the video, change it while it plays."""
 
 import argparse
-import os
 import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
-from longlive.carriers import ThreadCarrier
-from longlive.checkpoints import ModelBundle
-from longlive.engine import Engine
 from longlive.errors import LongLiveError
 from longlive.journal import show_lines
-from longlive.options import add_model_options, add_viewer_options, parse_with_environment, say
-from longlive.orders import Limits
-from longlive.spool import stories_folder
-from longlive.startup import Choices, start
-from longlive.studio import Studio
+from longlive.options import parse_with_environment
 from longlive.web.health import routes_of
 from longlive.web.page import build_page, page_options
+from longlive.web.serving import add_serving_options, open_engine, trust_the_host
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options: those of the command line, before them those of ``LONGLIVE_*`` in the environment."""
     about = f"{__doc__} Every option can also stand in the environment, as LONGLIVE_MODEL and so on."
     parser = argparse.ArgumentParser(description=about)
-    host, port = usual_address()
-    parser.add_argument("--host", default=host, help=f"address to listen on; 0.0.0.0: any (default: {host})")
-    parser.add_argument("--port", default=port, type=int, help=f"port to listen on (default: {port})")
-    parser.add_argument(
-        "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"
-    )
-    parser.add_argument("--share", action="store_true", help="also open a public link")
-    parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
-    add_viewer_options(parser)
-    add_model_options(parser, decoder="auto")
+    add_serving_options(parser)
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
-
-
-def usual_address() -> tuple[str, int | str]:
-    """Host and port to listen on where nobody says: Gradio's variables, then what Spaces needs, then here."""
-    is_space = os.environ.get("SYSTEM") == "spaces"
-    host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if is_space else "127.0.0.1")
-    return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
-
-
-def trust_the_host() -> None:
-    """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
-    if os.environ.get("SYSTEM") == "spaces":
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
-
-
-def warmed_carrier(models: ModelBundle) -> ThreadCarrier:
-    """Who makes the videos, once it has made some chunks."""
-    carrier = ThreadCarrier(Studio(models))
-    carrier.warm_up()
-    return carrier
-
-
-def open_engine(options: argparse.Namespace) -> Engine:
-    """The owner of all stories, over a carrier that is ready."""
-    limits = Limits.of(vars(options))
-    carrier = start(options.model, Choices.of(vars(options)), say, prepare=warmed_carrier)
-    folder = stories_folder(options.stories, options.port)
-    engine = Engine(
-        carrier, limits=limits, folder=folder, stories_bytes=options.stories_gb * 1e9, resume=options.resume
-    )
-    engine.metrics.watch_gpu(carrier.studio.models.device)
-    return engine
 
 
 def main() -> int:

@@ -151,16 +151,18 @@ class Session:
         """Go on with another prompt; return the index of the first chunk that it will make.
 
         Before the first chunk it replaces the first prompt. The newest word wins: prompts that no chunk has
-        used yet are dropped, unless ``queue`` is set; then each gets at least one chunk, in turn.
+        used yet are dropped, unless ``queue`` is set; then each gets at least one chunk, in turn. Right after
+        a quick resume, ``keep`` waits for a chunk: there is no memory to keep before.
 
         Raises:
             PromptError, ConfigError: in words for people; the stream goes on unharmed.
             SessionClosedError: after ``close``.
         """
-        self._opened()
+        cache = self._opened()
         text, mode = check_prompt(text), _check_switch(switch or self.switch)
         if not queue:
-            del self._events[self._num_served :]
+            must_stay = mode == "keep" and cache.is_hollow
+            del self._events[self._num_served + must_stay :]
         if not self._events:
             self._events.append(PromptEvent(0, text, None))
         else:
@@ -292,7 +294,8 @@ class Session:
             latents: (1, F, C, H, W) of each chunk, on the CPU, from the first.
             exact: go on as if nothing had happened, bit for bit on the same device; all clean passes since
                 the last cut or soft switch are run again. Otherwise a few are: where more would be needed,
-                the prompt is said once more, softly, at the next chunk. Either record gives the same again.
+                the prompt is said once more, softly, at the next chunk, unless ``set_prompt`` gives another.
+                Either record gives the same again.
             turn: held during each pass; between them, others may use the model.
 
         Raises:
@@ -344,9 +347,6 @@ class Session:
             else:
                 self._pass_by(cache)
             self._advance(clean, digest)
-        if way.ahead:
-            with turn():
-                self._serve_prompt(cache)
         if latents:
             since_cut = latents[len(latents) - self._start // self.stream.chunk :]
             with self._aside.after(None, clean):

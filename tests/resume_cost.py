@@ -51,7 +51,11 @@ def main() -> None:
                 median(cpu_ms(work) for _ in range(args.rounds)) for work in (resume, catch_up)
             )
             way = "exact" if exact else "quick"
-            print(f"{way} after {end} chunks: {whole:.0f} ms, {pictures:.0f} of them for the pictures")
+            with resume() as session:
+                session.next_latents()
+                switch = session.making_ms.get("switch", 0)
+            print(f"{way} after {end} chunks: {whole:.0f} ms, {pictures:.0f} of them for the pictures;")
+            print(f"the next chunk's switch takes {switch:.0f} ms more")
 
 
 if __name__ == "__main__":

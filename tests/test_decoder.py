@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +162,7 @@ def test_the_quick_kernels_compute_what_the_plain_ones_compute(
 
 WAN = {"base_dim": 4, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
 STORYBOOK = {"num_res_blocks": 1, "dim_mult": [1, 2, 4], "temperal_downsample": [True, True]}
-DECODERS = {
+DECODERS: dict[str, tuple[int, Callable[[], Any]]] = {
     "wan": (38, lambda: AutoencoderKLWan(**WAN)),
     "wan, one block": (30, lambda: AutoencoderKLWan(**WAN, num_res_blocks=1)),
     "storybook": (28, lambda: AutoencoderKLWan(**WAN | STORYBOOK)),

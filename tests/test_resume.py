@@ -16,7 +16,8 @@ from longlive.chunks import SWITCH_MODES, LatentChunk
 from longlive.cli import main
 from longlive.config import StreamConfig
 from longlive.errors import SessionFileError
-from longlive.resume import exact_way, quick_way
+from longlive.recording import PassRecorder, plain_tape
+from longlive.resume import Way, exact_way, quick_way
 from longlive.session_file import PromptEvent, SessionRecord
 from longlive.tiny_vae import TinyVae
 from tests.conftest import write_tiny_model
@@ -88,7 +89,8 @@ def check_breaks(models: ModelBundle, breaks: Iterable[int], switches: Switches,
             session.set_prompt(PROMPTS[at % len(PROMPTS)], switches[at])
         following = session.next_latents()
         assert torch.equal(following.latents, whole.chunks[at].latents), f"after {at} chunks"
-        assert replace(following, latents=0, ready=None) == replace(whole.chunks[at], latents=0, ready=None)
+        for name in ("index", "prompt_index", "prompt", "first_latent"):
+            assert getattr(following, name) == getattr(whole.chunks[at], name)
 
 
 STORIES: dict[str, Switches] = {
@@ -169,6 +171,12 @@ def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: t
     check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
 
 
+def test_recorded_passes_leave_the_same(tiny_folder: Path) -> None:
+    models = load_models(tiny_folder)
+    models.transformer.recorder = PassRecorder(plain_tape)
+    check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
+
+
 def test_a_queue_of_prompts_to_come_goes_on(tiny_models: ModelBundle) -> None:
     stories = [told(tiny_models, 6), told(tiny_models, 6)]
     for story in stories:
@@ -222,7 +230,7 @@ def lively_vae() -> TinyVae:
             weight.copy_(
                 torch.randn_like(weight) * (1.2 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.1)
             )
-        vae.decoder[-1].bias.fill_(0.5)  # type: ignore[union-attr]
+        vae.decoder[-1].bias.fill_(0.5)  # type: ignore[union-attr, operator]
     return vae
 
 
@@ -259,8 +267,11 @@ def test_passes_that_leave_nothing_are_not_made(tiny_models: ModelBundle) -> Non
 
 
 def test_a_quick_resume_costs_no_more_after_a_longer_story(tiny_models: ModelBundle) -> None:
-    assert passes(told(tiny_models, 8), exact=False) == [3, 9]
-    assert passes(told(tiny_models, 30), exact=False) == [3, 9]
+    """The recache comes with the next chunk, as at any soft switch."""
+    assert passes(told(tiny_models, 8), exact=False) == [3]
+    assert passes(told(tiny_models, 30), exact=False) == [3]
+    assert passes(told(tiny_models, 30, {3: "soft", 9: "keep"}), exact=False) == [9, 3]
+    assert passes(told(tiny_models, 30), exact=True) == [3] * 30
 
 
 @pytest.mark.parametrize("switches", [{}, {3: "soft", 6: "keep"}, {6: "hard"}], ids=str)
@@ -314,11 +325,27 @@ def test_a_quick_resume_puts_a_kept_memory_off_by_a_chunk(tiny_models: ModelBund
     assert [session.next_latents().prompt for _ in range(3)] == [RED, BLUE, STAR]
 
 
-@pytest.mark.parametrize("mode", SWITCH_MODES)
-def test_a_prompt_right_after_a_quick_resume_comes_a_chunk_later(tiny_models: ModelBundle, mode: Any) -> None:
+@pytest.mark.parametrize("before", [None, "soft", "hard"])
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+def test_a_prompt_right_after_a_quick_resume_takes_the_place_of_the_repeated_one(
+    tiny_models: ModelBundle, before: Any, mode: Any
+) -> None:
+    broken, whole = told(tiny_models, 9), told(tiny_models, 9)
+    if before:
+        broken.session.set_prompt(STAR, before)
+    session = again(broken, exact=False)
+    session.set_prompt(RED, "keep")
+    assert [one.set_prompt(BLUE, mode) for one in (session, whole.session)] == [9, 9]
+    for _ in range(2):
+        assert torch.equal(session.next_latents().latents, whole.session.next_latents().latents)
+    assert_same(session, whole.session)
+
+
+def test_a_prompt_that_keeps_the_memory_waits_for_one_after_a_quick_resume(tiny_models: ModelBundle) -> None:
     session = again(told(tiny_models, 9), exact=False)
-    assert session.set_prompt(BLUE, mode) == 10
+    assert [session.set_prompt(text, "keep") for text in (STAR, BLUE)] == [10, 10]
     assert [session.next_latents().prompt for _ in range(2)] == [RED, BLUE]
+    assert session.set_prompt(STAR, "keep") == 11
 
 
 def test_a_story_resumed_again_and_again_replays_from_its_file(
@@ -391,7 +418,7 @@ def test_a_way_is_known_without_a_model() -> None:
     assert quick_way(events(), 400, stream).passes == {0}
     assert quick_way(events((3, "soft"), (50, "keep")), 400, stream).passes == {3}
     assert quick_way(events((3, "soft"), (50, "hard")), 400, stream).passes == {50}
-    assert quick_way(events((400, "hard")), 400, stream).passes == set()
+    assert quick_way(events((400, "hard")), 400, stream) == Way(events((400, "hard")), frozenset({0}))
     assert quick_way(events(), 400, StreamConfig(window=-1)) == exact_way(
         events(), 400, StreamConfig(window=-1)
     )

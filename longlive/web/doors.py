@@ -223,7 +223,7 @@ def _reader(path: str, house: Behind) -> Callable[[Body, Behind], Body]:
         return lambda body, _: body
     if call := _CALL.fullmatch(path):
         return lambda body, house: _read_call(body, house.named(call[1]))
-    if (call := _RUN.fullmatch(path)) and not (function := house.named(call[1])).queue:
+    if (ran := _RUN.fullmatch(path)) and not (function := house.named(ran[1])).queue:
         return lambda body, _: _read_call(body, function) | {"session_hash": _secret(body, "session_hash")}
     status = HTTPStatus.METHOD_NOT_ALLOWED if _READ.fullmatch(path) else HTTPStatus.NOT_FOUND
     raise Refusal(status, "This is only read." if status.value == 405 else "Not Found")

@@ -9,9 +9,8 @@ from longlive.web.measure import figures
 from longlive.web.programs import Arrival, Log, Sent
 from longlive.web.roles import Look, Role, Verdict, judge, look_at
 from longlive.web.tabs import Tab
-from longlive.web.virtual_player import VirtualPlayer
+from longlive.web.virtual_player import STALL_S, VirtualPlayer
 
-STALL_S = 0.25
 GETTING_IN_S = 3.0
 
 

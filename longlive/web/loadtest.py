@@ -6,6 +6,7 @@ pictures are read when the load is over, so that reading them is no load.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -34,6 +35,7 @@ Viewer = Program | Tab
 
 STEP_S = 0.01
 ANSWERS = 16
+HEALTH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Result:
         waited, got_in: viewers who were told a position in line; of all who came, who got pictures.
         false_positions: told to those who waited.
         failed: stories that ended otherwise than asked.
+        model, carrier, health: as the app tells of itself; each status that it had.
+        least_room, most_room: viewers that it said it could feed.
         drops, drops_refused: visitors who started a story and were gone; those who were not let in.
         seconds: that it took.
         longest_step_s: the longest time in which nobody looked after the viewers: the load test's own delay.
@@ -129,12 +133,44 @@ class Result:
     got_in: int
     false_positions: int
     failed: int
+    model: str | None
+    carrier: str | None
+    health: tuple[str, ...]
+    least_room: int | None
+    most_room: int | None
     drops: int
     drops_refused: int
     seconds: float
     longest_step_s: float
     load_cpu_share: float
     watched: tuple[Watched, ...]
+
+
+class House:
+    """What the app tells of itself while the load lasts."""
+
+    def __init__(self, url: str, http: httpx.Client) -> None:
+        """Ask the app at ``url``."""
+        self._url, self._http = url, http
+        self._answers: list[dict[str, Any]] = []
+
+    def ask(self) -> None:
+        """Ask once; an app that does not answer so has no more to tell."""
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            answer = self._http.get(f"{self._url}health").json()
+            self._answers.append(answer if isinstance(answer, dict) else {})
+
+    def facts(self) -> dict[str, Any]:
+        """What was told, as Result has it."""
+        rooms = [answer["room"] for answer in self._answers if "room" in answer]
+        last = self._answers[-1] if self._answers else {}
+        return {
+            "model": last.get("model"),
+            "carrier": last.get("carrier"),
+            "health": tuple(dict.fromkeys(str(answer.get("status")) for answer in self._answers)),
+            "least_room": min(rooms, default=None),
+            "most_room": max(rooms, default=None),
+        }
 
 
 @dataclass
@@ -164,10 +200,13 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
     url = url.rstrip("/") + "/"
     with ThreadPoolExecutor(ANSWERS, "answers") as pool, httpx.Client(timeout=30) as http:
         viewers = _open(url, plan, pool, http, chromium)
-        dropper = Dropper(url, http)
+        dropper, house = Dropper(url, http), House(url, http)
+        errands = _Errands(
+            lambda: pool.submit(house.ask), lambda: pool.submit(dropper.send, role(0).prompt(0)), plan
+        )
         try:
             effort = _Effort.begin()
-            _play(viewers, plan, effort, lambda: pool.submit(dropper.send, role(0).prompt(0)))
+            _play(viewers, plan, effort, errands)
             cpu_share, seconds = effort.cpu_share, time.monotonic() - effort.begun
         finally:
             list(pool.map(lambda viewer: viewer.close(), viewers))
@@ -176,6 +215,7 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
         url,
         plan,
         watched,
+        **house.facts(),
         drops=dropper.sent,
         drops_refused=dropper.refused,
         seconds=round(seconds, 1),
@@ -204,11 +244,10 @@ def _open(url: str, plan: Plan, pool: ThreadPoolExecutor, http: httpx.Client, ch
     return [*tabs, *programs]
 
 
-def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, drop: Callable[[], Any]) -> None:
-    """Look after all viewers until each has left; ``drop`` sends a visitor who does not behave."""
+def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, errands: "_Errands") -> None:
+    """Look after all viewers until each has left."""
     first, later = list(viewers[: plan.viewers]), list(viewers[plan.viewers :])
     last = now = next_start = effort.begun
-    drops = [effort.begun + plan.seconds * (number + 0.5) / plan.drops for number in range(plan.drops)]
     while not all(one.is_over for one in viewers) and now - effort.begun < plan.patience_s:
         if now >= next_start:
             next_start = now + plan.apart_s
@@ -216,9 +255,7 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, drop: Callable
                 first.pop(0).start(now)
             elif later and all(one.log.first_at or one.is_over for one in viewers[: plan.viewers]):
                 later.pop(0).start(now)
-        if drops and now >= drops[0]:
-            drops.pop(0)
-            drop()
+        errands.run(now - effort.begun)
         for one in viewers:
             one.step(now)
         time.sleep(STEP_S)
@@ -227,6 +264,24 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, drop: Callable
     for one in viewers:
         if not one.is_over:
             one.give_up(now)
+
+
+class _Errands:
+    """What is done beside the viewers, each at its time; none of it may take long."""
+
+    def __init__(self, ask: Callable[[], Any], drop: Callable[[], Any], plan: Plan) -> None:
+        self._ask, self._drop = ask, drop
+        self._drops = [plan.seconds * (number + 0.5) / plan.drops for number in range(plan.drops)]
+        self._next_ask = 0.0
+
+    def run(self, passed: float) -> None:
+        """What is due ``passed`` seconds after the beginning."""
+        if passed >= self._next_ask:
+            self._next_ask = passed + HEALTH_S
+            self._ask()
+        if self._drops and passed >= self._drops[0]:
+            self._drops.pop(0)
+            self._drop()
 
 
 def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> Watched:

@@ -18,7 +18,7 @@ import httpx
 from gradio_client import Client
 
 from longlive.web.roles import Role
-from longlive.web.virtual_player import VirtualPlayer
+from longlive.web.virtual_player import STALL_S, VirtualPlayer
 
 TICK_S = 0.25
 SETTLE_S = 5.0
@@ -259,12 +259,14 @@ class Program:
         if not self._token or (now - self._told_at < TICK_S and is_playing == self._told_playing):
             return
         self._told_at, self._told_playing = now, is_playing
+        stalls = sum(stall.seconds > STALL_S for stall in self.player.stalls(now))
         word = {"token": self._token, "seconds": self.player.seconds(now), "playing": is_playing}
-        self._server.call("playhead", word).add_done_callback(lambda answer: self._note_answer(answer, now))
+        answer = self._server.call("playhead", word | {"stalls": stalls})
+        answer.add_done_callback(lambda answer: self._note_answer(answer, now))
 
     def _note_answer(self, answer: "Future[Any]", asked_at: float) -> None:
         self.log.answers_s.append(time.monotonic() - asked_at)
-        if not self.is_over and (answer.exception() or answer.result() is not True):
+        if self.log.left_at is None and (answer.exception() or answer.result() is not True):
             self.log.unheard += 1
 
     def _send_when_due(self, now: float, watched: float) -> None:

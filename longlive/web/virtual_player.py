@@ -9,6 +9,7 @@ import bisect
 from dataclasses import dataclass
 
 START_S = 0.9
+STALL_S = 0.25
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,23 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import spaces
+from spaces.config import Config
 
 from longlive.config import ModelConfig
+from longlive.encoders import AUTO
 from longlive.errors import ConfigError, LostError, MailboxError
 from longlive.mailbox import FileMailbox, Message, Stop
 from longlive.memory import GB
 from longlive.model_card import ModelCard
 from longlive.orders import Ended, Order, Report, Shot, Yielded
 from longlive.producer import Producer
+from longlive.startup import Choices, Tell, ready_models
 from longlive.studio import Studio
 
 LEASE_S = 40.0
@@ -63,6 +66,33 @@ class Lease:
     def left_s(self) -> float:
         """Seconds that are left of it."""
         return self.seconds - (time.monotonic() - self.since if self.since else 0.0)
+
+
+def is_here() -> bool:
+    """Whether this is a Space on ZeroGPU."""
+    return Config.zero_gpu
+
+
+def open_carrier(
+    name: str, choices: Choices, tell: Tell, *, lease_s: float = LEASE_S, size: str = "large"
+) -> "ZeroGpuCarrier":
+    """Load a model where no GPU is, for one that will be lent; in the thread that imported ``spaces``.
+
+    Args:
+        name, choices, tell: as for ``startup.start``.
+        lease_s, size: as for ZeroGpuCarrier.
+
+    Raises:
+        CheckpointError, ConfigError, FitError: as ``startup.start``.
+    """
+    _check(lease_s, size)
+    if choices.compile != "off":
+        rule = "a worker on ZeroGPU has no time to compile"
+        raise ConfigError("compile", choices.compile, rule, "Use 'off'.")
+    if choices.encoder == AUTO:
+        choices = replace(choices, encoder="x264")  # to look for NVENC would touch CUDA
+    models = ready_models(name, choices, tell, free=MEMORY_BYTES[size])
+    return ZeroGpuCarrier(models, lease_s=lease_s, size=size)
 
 
 class ZeroGpuCarrier:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from longlive.journal import show_lines
 from tests.fakes import FakeModels, serve_page
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMITS = {"unwatched_s": 20.0, "longest_s": 7200.0, "shared_s": 7200.0, "away_s": 2.0, "grace_s": 1.0}
 
 
 @dataclass
@@ -52,7 +54,8 @@ def serve_apart(log: Path) -> Iterator[Apart]:
 
 def main() -> None:
     """Serve until a line comes in."""
-    with serve_page(FakeModels(chunk_s=0.05), unwatched_s=20, longest_s=3600.0) as served:
+    show_lines()
+    with serve_page(FakeModels(chunk_s=0.05, streams=2), **LIMITS) as served:
         print(json.dumps({"url": served.url, "folder": str(served.engine.folder)}), flush=True)
         sys.stdin.readline()
         served.wait_until_empty()

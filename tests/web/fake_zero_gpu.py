@@ -201,9 +201,16 @@ def simulate() -> None:
     torch.cuda._is_in_bad_fork = bool  # the CPU build's cannot be pickled
 
     import spaces.zero.torch as zero
+    from spaces.zero.torch.patching import cuda_aliases
+
+    def move(callback: object = None) -> None:
+        """What lay on the emulated GPU lies, in the worker, where the CPU can compute with it."""
+        for tensor, content in list(cuda_aliases.items()):
+            if content is not None:
+                tensor.data = content
 
     zero.init = lambda nvidia_uuid: None
-    zero.move = lambda callback=None: None
+    zero.move = move
     zero.pack = lambda: 0
 
 

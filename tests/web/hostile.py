@@ -101,10 +101,13 @@ seconds = st.one_of(numbers, st.integers(0, 70), words)
 given = {
     "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk),
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
+    "resume": st.tuples(words | junk, numbers | junk),
+    "stop": st.just(()),
     "generate": st.tuples(
         st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers
     ),
 }
+given["start_compatible"], given["resume_compatible"] = given["start"], given["resume"]
 data = st.one_of(*given.values(), junk, st.lists(junk, max_size=4), st.just(()))
 
 
@@ -178,40 +181,25 @@ raw = st.one_of(
 )
 
 
-def posts(functions: int, player: int) -> st.SearchStrategy[Request]:
+def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
     """Calls with something wrong in them, or with nothing wrong but their words."""
-    numbers_of_functions = st.integers(-2, functions + 2)
+    numbers_of_functions = st.integers(-2, max(functions.values()) + 2)
     body = st.fixed_dictionaries
     join = body(
         {"fn_index": numbers_of_functions | junk, "data": data, "session_hash": hashes},
         optional={
+            **dict.fromkeys(("event_data", "batched", "simple_format", "request", "extra"), junk),
+            **dict.fromkeys(("event_id", "oauth_token"), words),
             "trigger_id": numbers,
-            "event_data": junk,
-            "event_id": words,
-            "batched": junk,
-            "simple_format": junk,
-            "request": junk,
-            "oauth_token": words,
-            "extra": junk,
         },
     )
     good = st.one_of(
         *(
-            st.builds(
-                lambda given, session, number=number: {
-                    "fn_index": number,
-                    "data": given,
-                    "session_hash": session,
-                },
-                values,
-                st.sampled_from(STRANGERS),
+            body(
+                {"fn_index": st.just(number), "data": given[name], "session_hash": st.sampled_from(STRANGERS)}
             )
-            for number, values in (
-                (0, given["start"]),
-                (2, given["prompt"]),
-                (3, st.just(())),
-                (functions - 2, given["generate"]),
-            )
+            for name, number in functions.items()
+            if name in given
         )
     )
     word = st.fixed_dictionaries(
@@ -227,7 +215,8 @@ def posts(functions: int, player: int) -> st.SearchStrategy[Request]:
     component = body(
         {
             "component_id": st.just(player) | numbers | junk,
-            "fn_name": st.sampled_from(["playhead", "missed", "resume", "__init__", "preprocess"]) | words,
+            "fn_name": st.sampled_from(["playhead", "missed", "known", "house", "__init__", "preprocess"])
+            | words,
             "data": word | junk,
             "session_hash": hashes,
         }
@@ -437,11 +426,11 @@ lines = st.builds(
 )
 
 
-def requests(functions: int, player: int) -> st.SearchStrategy[Request]:
+def requests(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
     """Anything that may come over the wire.
 
     Args:
-        functions: how many functions the page has.
+        functions: their numbers by their names.
         player: number of the component with functions for the browser.
     """
     return st.one_of(*[posts(functions, player)] * 5, *[gets] * 4, lines)

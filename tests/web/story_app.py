@@ -10,19 +10,17 @@ from typing import Any
 
 import gradio as gr
 import spaces  # noqa: F401  (first, as in app.py)
-import torch
 
-from longlive import load_models
 from longlive.engine import Engine
 from longlive.orders import Limits, Notice, Shot
 from longlive.run import Finished, Run
+from longlive.startup import Choices
 from longlive.web import zerogpu
 
 LEASE_S = 6.0
 
-torch.set_num_threads(1)
 zerogpu.LEAST_S = 3.0  # the tests have no time for leases of the usual length
-carrier = zerogpu.ZeroGpuCarrier(load_models("storybook"), lease_s=LEASE_S)
+carrier = zerogpu.open_carrier("storybook", Choices(device="cuda", dtype="float32"), print, lease_s=LEASE_S)
 engine = Engine(carrier, limits=Limits(away_s=1.0), resume="exact")
 
 

@@ -25,7 +25,7 @@ from tests.web.hostile import API, MARKUP, SCRIPT, STRANGERS, Answer, Request, S
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 ROOT = Path(__file__).resolve().parents[2]
 TOGETHER = 6
-LATE_S = 2.5
+LATE_S = 5.0  # of a busy machine; one request that stops the others does worse
 
 
 class Watcher:
@@ -35,6 +35,7 @@ class Watcher:
         self.client = Client(served.url, verbose=False)
         self.cards: list[tuple[int, int]] = []
         self.late: list[float] = []
+        self.slow: list[float] = []
         self.token, self.outputs = "", []
         self._served = served
         parts = self.client.config["components"]
@@ -70,7 +71,9 @@ class Watcher:
                     "playing": True,
                 }
                 asked = {"data": word, "component_id": self.player, "fn_name": "playhead"}
+                asking = time.monotonic()
                 http.post(f"{API}/component_server/", json=asked | {"session_hash": self.client.session_hash})
+                self.slow.append(time.monotonic() - asking)
 
     def wait(self, chunks: int) -> None:
         """Until so many more chunks are seen; AssertionError if they do not come."""
@@ -204,24 +207,25 @@ def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
         watcher.wait(2)
         secrets = [watcher.token, watcher.client.session_hash]
         hidden = [*secrets, *canaries, "Traceback", sys.prefix, served.folder]
-        config = httpx.get(f"{served.url}config").json()
-        strategy = requests(len(config["dependencies"]), watcher.player)
+        functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
+        strategy = requests(functions, watcher.player)
         begun = time.monotonic()
         seen = attack(served.url, strategy | with_canaries(tmp_path), number, hidden)
         took = time.monotonic() - begun
         promise, *_ = watcher.client.predict(JUMP, "soft", api_name="/prompt")
         watcher.wait(6)
-        late = max(watcher.late)
+        late, slow = max(watcher.late), max(watcher.slow)
         watcher.close()
         close_pages(served)
     told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.items()))
     with capfd.disabled():
+        print(f"\n{sum(seen.values())} answers in {took:.0f} s: {told}")
         print(
-            f"\n{sum(seen.values())} answers in {took:.0f} s: {told}; the story was {late:.2f} s late at most"
+            f"the story was late by {late:.2f} s, a word of its player answered after {slow:.2f} s, at most"
         )
     turn = round(promise["at_seconds"] * 16)
     assert watcher.cards == [(frame % 4096, int(frame >= turn)) for frame in range(len(watcher.cards))]
-    assert len(watcher.cards) > turn and late < LATE_S
+    assert len(watcher.cards) > turn and max(late, slow) < LATE_S
     assert watcher.outputs[2] == "The story has ended. Its film is below."
     log = "".join(served.log)
     assert not [secret for secret in [*hidden, *STRANGERS] if secret in log], log[:5000]

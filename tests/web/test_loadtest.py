@@ -10,9 +10,13 @@ from longlive.web.load_figures import Watched
 from longlive.web.loadtest import Plan, load, table, total
 from tests.fakes import FakeModels, serve_page
 
+FACTS = {"model": None, "carrier": None, "health": (), "least_room": None, "most_room": None}
+FACTS |= {"drops": 0, "drops_refused": 0, "longest_step_s": 0.02, "load_cpu_share": 0.1}
+SHORT = {"away_s": 0.5, "grace_s": 0.5}
+
 
 def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    with serve_page(FakeModels(chunk_s=0.02)) as page:
+    with serve_page(FakeModels(chunk_s=0.02, streams=2), **SHORT) as page:
         options = [
             "--viewers",
             "2",
@@ -38,6 +42,10 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
     assert all(
         one["end"].startswith("The story has ended") and not one["refusals"] for one in result["watched"]
     )
+    later = result["watched"][2]
+    assert later["told"][0][1] == 1 and later["told"][0][2] > 3 and result["false_positions"] == 0
+    assert later["first_picture_s"] > 1, "the house was full until the others left"
+    assert (result["model"], result["carrier"], result["health"]) == ("test cards", "thread", ["ok"])
     assert result["pictures_read"] == 0, "test cards are no picture book"
     assert (
         {"gradio_client", "torch"} <= set(result["versions"])
@@ -61,7 +69,7 @@ def test_no_viewer_outstays_the_patience_of_the_load() -> None:
 
 
 def test_visitors_who_come_and_go_do_not_touch_the_viewers() -> None:
-    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0) as page:
+    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0, **SHORT) as page:
         result = load(page.url, Plan(viewers=1, seconds=4, drops=4))
         page.wait_until_empty()
     assert (result.drops, result.drops_refused) == (4, 0)
@@ -118,10 +126,7 @@ def test_the_figures_of_all_are_those_of_each_together() -> None:
         Plan(viewers=1, waiting=2),
         [first, later, out],
         seconds=30.0,
-        drops=0,
-        drops_refused=0,
-        longest_step_s=0.02,
-        load_cpu_share=0.1,
+        **FACTS,
     )
     assert (result.stalls, result.longest_stall_s, result.least_delay_s) == (1, 0.75, 0.0)
     assert (result.first_picture_p50_s, result.first_picture_p95_s) == (0.5, 0.5), "waiting is no part of it"

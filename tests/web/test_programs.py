@@ -125,13 +125,13 @@ def test_the_playhead_is_told_each_quarter_of_a_second_and_at_each_change(app: A
     program.step(0.5)
     program.step(1.5)
     assert app.words[2:] == [
-        {"fn_name": "playhead", "token": "token", "seconds": 0.0, "playing": True},
-        {"fn_name": "playhead", "token": "token", "seconds": 1.0, "playing": False},
+        {"fn_name": "playhead", "token": "token", "seconds": 0.0, "playing": True, "stalls": 0},
+        {"fn_name": "playhead", "token": "token", "seconds": 1.0, "playing": False, "stalls": 0},
     ]
     assert len(program.log.answers_s) == 4 and program.log.unheard == 0
     app.heeds = False
     program.step(2.0)
-    assert program.log.unheard == 1
+    assert program.log.unheard == 1 and app.words[-1]["stalls"] == 1
 
 
 def test_prompts_are_sent_when_due_and_refusals_are_kept(app: App, program: Program) -> None:
@@ -182,6 +182,9 @@ def test_it_stops_when_it_has_seen_enough_and_is_over_when_that_is_answered(
     program.step(1.0)
     program.step(7.0)
     assert app.asked[-1] == ("/stop", ()) and not program.is_over
+    app.heeds = False
+    program.step(7.4)
+    assert app.words[-1]["seconds"] == 1.0 and program.log.unheard == 0, "after Stop there may be no story"
     app.say(2, "segment", **segment(1))
     app.say(3, "end", "The story has ended.", failed=False)
     program.step(7.5)

@@ -173,6 +173,7 @@ def assert_whole(storybook: ModelBundle, end: dict[str, Any], num_chunks: int) -
     """The thread carrier, given the same prompts for the same chunks, makes the same latents."""
     record = SessionRecord.read(end["session"])
     assert len(record.chunks) == num_chunks
+    assert record.model_digest == storybook.digest
     prompts = tuple(Prompt(event.text, event.switch or "soft", event.chunk) for event in record.prompts)
     seconds = storybook.config.num_frames(num_chunks * storybook.config.chunk) / storybook.config.fps
     limits = Limits(ahead_s=math.inf, video_s=seconds)
@@ -221,16 +222,16 @@ def test_a_killed_worker_costs_a_story_nothing(
     viewer.is_told(3)
     viewer.send(SCENES[1])
     viewer.is_told(6)
-    device.kill(device.leases[-1])
+    device.kill(killed := device.leases[-1])
     viewer.is_told(12)
     viewer.stop()
     end = viewer.end()
     assert not end["failed"]
-    assert viewer.num_resumed == 1
+    assert viewer.num_resumed >= 1
     record = assert_whole(storybook, end, viewer.num_chunks)
     assert [event.text for event in record.prompts] == list(SCENES[:2])
-    assert device.leases[-2].has_failed
-    assert device.leases[-1].pid != device.leases[-2].pid
+    assert killed.has_failed
+    assert device.leases[-1].pid != killed.pid
 
 
 @pytest.mark.slow
