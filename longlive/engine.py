@@ -1,248 +1,87 @@
-"""Who may use the model, and when: one producer at a time, one run per viewer, nothing left behind.
+"""Who may use the model, and when: it seats the viewers, keeps their stories, and lets none be lost.
 
-engine = Engine(models)
+engine = Engine(ThreadCarrier(Studio(models)))
 run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
 run.prompt("the red ball jumps")        # from another thread, while reports are read
 run.next_report()                       # a Shot, a Notice, at last Finished; None if there is none yet
+
+A run waits in line, plays while a carrier makes it, rests while its viewer is away, and ends. What was made
+lies on disk, so a run goes on after its worker, its connection or this process was lost.
 """
 
-import contextlib
+import contextvars
+import fcntl
 import heapq
-import itertools
-import queue
+import logging
 import secrets
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from longlive.chunks import SwitchMode
-from longlive.errors import BusyError, PromptError
-from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop, add_prompt
-from longlive.producer import Clock, Limits, Producer, Report, Shot, Source
+from longlive.carriers import Carrier
+from longlive.errors import BusyError, ConfigError, LongLiveError, LostError
+from longlive.mailbox import Stop
+from longlive.orders import Ended, Limits, Notice, Report, Shot, Yielded
+from longlive.run import Finished, InLine, Run
 from longlive.segments import Container
-from longlive.session import Session
+from longlive.spool import stored_in
 from longlive.storyboard import Scene
 from longlive.text import check_prompt
 
-OUTPUT_REPORTS = 8
-LONGEST_LINE = 16
+logger = logging.getLogger(__name__)
 
+TICK_S = 0.1
+LINE_WORD_S = 5.0
+TRIES = 3
+EXACT_CHUNKS = 160
+"""A longer story is taken up in the quick way, unless it is told otherwise."""
 
-@dataclass(frozen=True)
-class Promise:
-    """When a prompt will be seen: from which chunk on, at which second of the take, in how many seconds."""
-
-    chunk: int
-    at_seconds: float
-    in_seconds: float
-
-
-class Turns:
-    """The model's turnstile: one at a time, whoever would run dry first goes first."""
-
-    def __init__(self) -> None:
-        """Nobody waits."""
-        self._changed = threading.Condition()
-        self._waiting: list[tuple[float, int]] = []
-        self._numbers = itertools.count()
-        self._busy = False
-
-    @contextmanager
-    def turn(self, deadline: float) -> Iterator[None]:
-        """Wait for the model and hold it; ``deadline`` is in seconds of ``time.monotonic``."""
-        ticket = (deadline, next(self._numbers))
-        with self._changed:
-            heapq.heappush(self._waiting, ticket)
-            self._changed.wait_for(lambda: not self._busy and self._waiting[0] == ticket)
-            heapq.heappop(self._waiting)
-            self._busy = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
-
-
-class Run:
-    """One viewer's run, as the page sees it: prompts and the playhead go in, reports come out."""
-
-    def __init__(self, engine: "Engine", viewer: str, folder: Path) -> None:
-        """Made by ``Engine.start``."""
-        self.viewer = viewer
-        self.token = secrets.token_urlsafe(16)
-        self.folder = folder
-        self.mailbox = MemoryMailbox()
-        self.waiting: list[Prompt] = []
-        self.is_leaving = False
-        self._engine = engine
-        self._clock = Clock()
-        self._num_chunks, self._end_s = 0, 0.0
-        self._output: queue.Queue[Report] = queue.Queue(OUTPUT_REPORTS)
-        self._is_read, self._has_ended = True, False
-        self._lock = threading.Lock()
-
-    def is_called(self, token: str) -> bool:
-        """Whether this is the token of the run, whatever a stranger may have sent."""
-        return secrets.compare_digest(self.token.encode(), token.encode(errors="replace"))
-
-    def next_report(self) -> Report | None:
-        """The next report in order, or None if there is none yet."""
-        try:
-            return self._output.get_nowait()
-        except queue.Empty:
-            return None
-
-    def prompt(self, text: str, switch: SwitchMode = "soft") -> Promise:
-        """Go on with another prompt, each in its turn.
-
-        Raises:
-            PromptError: if it cannot be used, or too many wait already.
-        """
-        text = check_prompt(text)
-        with self._lock:
-            own = [prompt for prompt in self.waiting if not prompt.scripted]
-            if len(own) >= self._engine.limits.queue:
-                raise PromptError(
-                    f"{len(own)} prompts wait already. Please let the story reach the next one first."
-                )
-            return self._post(Prompt(text, switch, own[-1].chunk + 1 if own else 0))
-
-    def script(self, scenes: Sequence[Scene]) -> None:
-        """Plan prompts for given seconds of the take; they give way to the viewer's own."""
-        with self._lock:
-            for scene in scenes:
-                chunk = next(chunk for chunk in itertools.count() if self.start_of(chunk) >= scene.at)
-                self._post(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
-
-    def playhead(self, seconds: float, playing: bool) -> None:
-        """Take the player's word of what is on the screen."""
-        self._clock.hear(playhead := Playhead(seconds, playing))
-        self.mailbox.post(playhead)
-
-    def stop(self, reason: str, *, keep: bool = True) -> None:
-        """Ask the run to end at the next chunk; ``keep`` what was made, or drop it."""
-        self.is_leaving = True
-        self.mailbox.post(Stop(reason, keep))
-
-    def close(self) -> None:
-        """Nobody reads any more: end, and remove the files."""
-        self._is_read = False
-        self.stop("The page was closed.", keep=False)
-        while self.next_report():
-            pass
-        if self._has_ended:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start_of(self, chunk: int) -> float:
-        """The second of the take at which a chunk will begin, as far as is known: a hard cut shortens one."""
-        model = self._engine.models.config
-        if not self._num_chunks:
-            return model.num_frames(chunk * model.chunk) / model.fps
-        return self._end_s + (chunk - self._num_chunks) * model.chunk_seconds()
-
-    def seconds_until(self, second: float) -> float:
-        """How long the viewer waits for a second of the take."""
-        return max(0.0, second - self._clock.seconds(self._end_s))
-
-    def delay(self) -> float:
-        """How long a viewer who sends a prompt now waits to see it."""
-        return self.seconds_until(self.start_of(self.mailbox.begun + 1))
-
-    def produce(self, producer: Producer) -> None:
-        """What the run's thread does: hand on every report, then leave."""
-        for report in producer.reports():
-            if isinstance(report, Shot):
-                self._note(report)
-            self._deliver(report)
-        self._has_ended = True
-        if not self._is_read:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _note(self, shot: Shot) -> None:
-        segment = shot.segment
-        self._clock.assume_playing()
-        with self._lock:
-            if segment.ends_chunk:
-                self._num_chunks = segment.index + 1
-                self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
-            self.waiting = [prompt for prompt in self.waiting if prompt.chunk > segment.index]
-
-    def _deliver(self, report: Report) -> None:
-        while self._is_read:
-            with contextlib.suppress(queue.Full):
-                self._output.put(report, timeout=0.25)
-                return
-
-    def _post(self, prompt: Prompt) -> Promise:
-        posted = self.mailbox.post(prompt)
-        assert isinstance(posted, Prompt), posted
-        self.waiting = add_prompt(self.waiting, posted)
-        at = self.start_of(posted.chunk)
-        return Promise(posted.chunk, at, self.seconds_until(at))
-
-
-class _Seat:
-    """A run's place in the engine's line, and its turns."""
-
-    def __init__(self, engine: "Engine", run: Run) -> None:
-        self._engine, self._run = engine, run
-
-    def place(self) -> int:
-        return self._engine.place_of(self._run)
-
-    def turn(self, deadline: float) -> AbstractContextManager[None]:
-        return self._engine.turn(deadline)
-
-    def relieve(self, session: Source | None) -> bool:
-        used = self._engine.models if session is None else session.models
-        smaller = self._engine.smaller_than(used)
-        if smaller is not None and session is not None:
-            session.models = smaller
-        return smaller is not None
+Resume = Literal["auto", "exact", "quick"]
 
 
 class Engine:
-    """The owner of the model: it seats the viewers, gives them turns, and forgets those who left."""
+    """The owner of all runs: it admits them, watches their limits, and forgets those whose time is over."""
 
     def __init__(
         self,
-        models: Any,
+        carrier: Carrier,
         *,
-        open_session: Callable[..., Source] = Session,
         limits: Limits | None = None,
-        overlap: bool | None = None,
+        folder: Path | None = None,
+        stories_bytes: float = 20e9,
+        resume: Resume = "auto",
     ) -> None:
-        """Serve ``models``.
+        """Serve what ``carrier`` makes; the runs that lie in ``folder`` can be taken up again.
 
         Args:
-            models: a ModelBundle.
-            open_session: called with the models, a prompt and ``seed=`` for each run.
+            carrier: makes the videos.
             limits: how far and how long runs may go.
-            overlap: decode and encode while the next chunk is made; None: on a GPU.
+            folder: where stories are kept; None: in a temporary one, until the engine is closed.
+            stories_bytes: of the stories that rest or have ended, the oldest go when all take more.
+            resume: how stories go on after an interruption; ``auto``: exactly, unless they are long.
+
+        Raises:
+            ConfigError: if another engine works in the folder.
         """
-        self.models = models
-        self._overlap = models.device.type == "cuda" if overlap is None else overlap
-        self.limits = limits or Limits()
-        self._open_session = open_session
-        self._turns = Turns()
-        self._lock, self._shrinking = threading.Lock(), threading.Lock()
-        self._line: list[Run] = []
-        self._chunk_s: float | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="longlive-"))
+        self.carrier, self.limits = carrier, limits or Limits()
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
+        self._is_temporary = folder is None
+        self._stories_bytes, self._resume = stories_bytes, resume
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_file = _claim(self.folder)
+        self._changed = threading.Condition()
+        self._runs: list[Run] = self._found()
+        self._is_closed = False
+        self._watch = threading.Thread(target=self._keep_watch, name="longlive-watch", daemon=True)
+        self._watch.start()
 
     def warm_up(self) -> None:
-        """Make a chunk that nobody sees, so that the first viewer does not wait for one-off work."""
-        with self.turn(time.monotonic()):
-            session = self._open_session(self.models, "a warm-up", seed=0)
-            session.next_chunk()
-            session.close()
+        """Let the carrier do one-off work, so that the first viewer does not wait for it."""
+        self.carrier.warm_up()
 
     def start(
         self,
@@ -253,6 +92,7 @@ class Engine:
         script: Sequence[Scene] = (),
         container: Container = "mp4",
         limits: Limits | None = None,
+        address: str = "",
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, unkept.
 
@@ -263,108 +103,324 @@ class Engine:
             script: the scenes to come.
             container: form of the segments.
             limits: instead of the engine's.
+            address: where the viewer is; only so many runs of one address are let in.
 
         Raises:
             PromptError: if a prompt cannot be used.
-            BusyError: if the line is full.
+            BusyError: if the line is full, or the address has enough runs.
+            MediaError: if the disk is full.
         """
-        text, *_ = [check_prompt(text) for text in (prompt, *(scene.text for scene in script))]
-        run = self._line_up(viewer, script)
-        producer = Producer(
-            lambda: self._open_session(self.models, text, seed=seed),
-            self.models.config,
-            run.mailbox,
-            _Seat(self, run),
-            folder=run.folder,
-            container=container,
-            encoder=self.models.encoder,
-            limits=limits or self.limits,
-            overlap=self._overlap,
-        )
-        threading.Thread(target=self._work, args=(run, producer), name="longlive-run", daemon=True).start()
-        return run
-
-    def _line_up(self, viewer: str, script: Sequence[Scene]) -> Run:
-        """A run at the end of the line, in the place of the viewer's old one."""
-        with self._lock:
-            before = [run for run in self._line if run.viewer == viewer and not run.is_leaving]
-            if len(self._line) - len(before) >= LONGEST_LINE:
-                raise BusyError(f"{len(self._line)} stories wait already. Please come back in a few minutes.")
-            run = Run(self, viewer, Path(tempfile.mkdtemp(dir=self.folder)))
-            run.script(script)
+        for text in (prompt, *(scene.text for scene in script)):
+            check_prompt(text)
+        with self._changed:
+            before = [run for run in self._runs if run.viewer == viewer and not run.is_leaving]
+            self._check_room(address, before)
+            folder = self.folder / secrets.token_hex(16)
+            folder.mkdir(mode=0o700)
+            run = Run(viewer, folder, self.carrier.config, limits or self.limits, seed=seed)
+            run.address = address
+            try:
+                run.ask(prompt, script, container)
+            except LongLiveError:
+                run.forget()
+                raise
             for old in before:
                 old.stop("A new story was started.", keep=False)
-            self._line.append(run)
+            self._runs.append(run)
+            logger.info("run %s: started, seed %d, %d characters", run.name, seed, len(prompt))
+            self._changed.notify_all()
         return run
+
+    def claim(self, viewer: str, token: str) -> Run | None:
+        """The run with this token, which is the viewer's from now on; None if there is none."""
+        with self._changed:
+            run = next((run for run in self._runs if run.is_called(token)), None)
+            if run is None:
+                return None
+            run.viewer, run.token = viewer, token
+            run.context = contextvars.copy_context()
+            self._wake(run)
+            return run
 
     @property
     def num_runs(self) -> int:
-        """How many runs go on or wait."""
-        return len(self._line)
+        """How many runs go on, wait or rest."""
+        return sum(run.state != "ended" for run in self._runs)
+
+    def count(self, state: str) -> int:
+        """How many runs are in a state."""
+        return sum(run.state == state for run in self._runs)
 
     def run_of(self, viewer: str) -> Run | None:
-        """The viewer's run, if one is going on or waiting."""
-        with self._lock:
-            return next((run for run in self._line if run.viewer == viewer and not run.is_leaving), None)
+        """The viewer's run, if one is going on, waiting or resting."""
+        with self._changed:
+            return next((run for run in self._runs if run.viewer == viewer and not run.is_leaving), None)
 
     def playhead(self, token: str, seconds: float, playing: bool) -> bool:
-        """Pass a player's word to the run whose token it knows; whether there is one."""
-        with self._lock:
-            run = next((run for run in self._line if run.is_called(token)), None)
-        if run is not None:
-            run.playhead(seconds, playing)
-        return run is not None
+        """Pass a player's word to the run whose token it knows; whether there is one that goes on."""
+        with self._changed:
+            run = next((run for run in self._runs if run.is_called(token) and run.state != "ended"), None)
+            if run is None:
+                return False
+            self._wake(run)
+        run.playhead(seconds, playing)
+        return True
 
     def close(self) -> None:
-        """End every run and remove all files."""
-        with self._lock:
-            runs = list(self._line)
-        for run in runs:
-            run.close()
+        """End every run; in a folder of its own the engine leaves them to the next one, else all files go."""
+        with self._changed:
+            self._is_closed = True
+            for run in self._runs:
+                if run.state == "playing":
+                    run.rest()
         deadline = time.monotonic() + 10
-        while self._line and time.monotonic() < deadline:
+        while self.count("playing") and time.monotonic() < deadline:
             time.sleep(0.02)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with self._changed:
+            self._changed.notify_all()
+        self._watch.join(5)
+        self.carrier.close()
+        self._lock_file.close()
+        if self._is_temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def place_of(self, run: Run) -> int:
-        """How many runs must end before this one may begin."""
-        with self._lock:
-            line = [other for other in self._line if not other.is_leaving or other is run]
-            return max(0, line.index(run) + 1 - self._room())
+        """The run's place in line, 1 for the next one; 0 if it does not wait."""
+        line = self._line()
+        return line.index(run) + 1 if run in line else 0
 
-    @contextmanager
-    def turn(self, deadline: float) -> Iterator[None]:
-        """The model, for one chunk."""
-        with self._turns.turn(deadline):
-            begun = time.monotonic()
-            yield
-            took = time.monotonic() - begun
-        self._chunk_s = took if self._chunk_s is None else 0.8 * self._chunk_s + 0.2 * took
+    def wait_of(self, place: int) -> float:
+        """Seconds until whoever has this place in line gets in, at most."""
+        now = time.monotonic()
+        left = [self._left_s(run, now, is_shared=True) for run in self._runs if run.state == "playing"]
+        ends = [0.0] * max(0, self.carrier.room() - len(left)) + left
+        heapq.heapify(ends)
+        wait = 0.0
+        for _ in range(place if ends else 0):
+            wait = heapq.heappop(ends)
+            heapq.heappush(ends, wait + self.limits.shared_s)
+        return wait
 
-    def smaller_than(self, models: Any) -> Any:
-        """The model in a smaller way than ``models``, with which the memory ran out; None if there is none.
+    def _found(self) -> list[Run]:
+        """The runs that another engine left in the folder."""
+        found = []
+        for spool in stored_in(self.folder):
+            try:
+                found.append(Run.found(spool, self.carrier.config, self.limits))
+            except (KeyError, TypeError, ValueError):
+                logger.warning("%s holds no run that can be understood", spool.folder.name)
+        if found:
+            logger.info("%d stories lie here from before; they rest", len(found))
+        return found
 
-        The first who asks brings it about. New runs begin with it; others go on as they were.
-        """
-        with self._shrinking:
-            if self.models is models and models.smaller is not None:
-                self.models = models.smaller(models)
-            return None if self.models is models else self.models
-
-    def _room(self) -> int:
-        """How many runs the model can feed in real time, with a fifth to spare, and has memory for."""
-        if self._chunk_s is None:
-            return 1
-        return int(
-            min(
-                self.models.streams,
-                max(1.0, 0.8 * self.models.config.chunk_seconds() / max(self._chunk_s, 1e-3)),
+    def _check_room(self, address: str, before: Sequence[Run]) -> None:
+        waiting = [run for run in self._line() if run not in before]
+        if len(waiting) >= self.limits.line:
+            raise BusyError(f"{len(waiting)} stories wait already. Please come back in a few minutes.")
+        others = [run for run in self._runs if run.state in ("waiting", "playing") and not run.is_leaving]
+        same = [run for run in others if address and run.address == address and run not in before]
+        if len(same) >= self.limits.per_address:
+            raise BusyError(
+                f"{len(same)} stories are told to your address already, and no more are let in. "
+                "Please end one of them first."
             )
-        )
 
-    def _work(self, run: Run, producer: Producer) -> None:
+    def _line(self) -> list[Run]:
+        waiting = [run for run in self._runs if run.state == "waiting" and not run.is_leaving]
+        return sorted(waiting, key=lambda run: run.arrived)
+
+    def _wake(self, run: Run) -> None:
+        """Somebody is back: a run that rests goes to its place in line, which is that of its arrival."""
+        if run.state == "resting":
+            self._set(run, "waiting")
+            run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
+
+    def _set(self, run: Run, state: str) -> None:
+        run.state, run.changed = state, time.monotonic()  # type: ignore[assignment]
+        self._changed.notify_all()
+
+    def _keep_watch(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(TICK_S)
+                if self._is_closed:
+                    return
+                try:
+                    self._tick(time.monotonic())
+                except Exception:
+                    logger.exception("the watch stumbled")
+
+    def _tick(self, now: float) -> None:
+        for run in list(self._runs):
+            if run.state == "playing":
+                self._check_limits(run, now)
+            elif run.state == "ended" or (run.state == "resting" and not run.stopping):
+                over = now - run.changed > run.limits.grace_s or (run.stopping and not run.stopping.keep)
+                if over:
+                    self._forget(run)
+            elif run.state == "waiting" and run.alone_s > run.limits.idle_s:
+                self._set(run, "resting")
+        self._make_way(now)
+        self._admit()
+        self._tell_line(now)
+        self._tidy()
+
+    def _check_limits(self, run: Run, now: float) -> None:
+        limits = run.limits
+        began = run.began or now
+        if run.stopping or run.is_to_rest:
+            return
+        if run.alone_s > limits.away_s:
+            run.rest()
+        elif run.has_player and run.silent_s > limits.idle_s:
+            run.say(Notice("Your player has been silent, so the story rests; it goes on when you are back."))
+            run.rest()
+        elif not run.has_player and now - began > limits.unwatched_s:
+            run.stop(f"No player has spoken for {limits.unwatched_s:.0f} s.")
+        elif (left := self._left_s(run, now, is_shared=False)) <= 0:
+            run.stop(f"This take has reached the longest time, {limits.longest_s / 60:.0f} minutes.")
+        elif left < limits.warning_s < limits.longest_s and not run.is_warned:
+            run.is_warned = True
+            run.say(
+                Notice(f"Your story reaches its longest time in {left:.0f} s. Press Stop to keep it now.")
+            )
+
+    def _left_s(self, run: Run, now: float, *, is_shared: bool) -> float:
+        """Seconds that a playing run may go on, alone or while others wait."""
+        played = run.played_s + (now - run.changed if run.state == "playing" else 0.0)
+        longest = run.limits.longest_s
+        return (min(longest, run.limits.shared_s) if is_shared else longest) - played
+
+    def _make_way(self, now: float) -> None:
+        """While others wait, those who have had their time are warned, then make way, the longest first."""
+        playing = [run for run in self._runs if run.state == "playing"]
+        leaving = sum(run.is_leaving or run.is_to_rest for run in playing)
+        needed = len(self._line()) - leaving - max(0, self.carrier.room() - len(playing))
+        staying = [run for run in playing if not run.is_leaving and not run.is_to_rest]
+        staying.sort(key=lambda run: self._left_s(run, now, is_shared=True))
+        for run in staying[: max(0, needed)]:
+            left = self._left_s(run, now, is_shared=True)
+            if left <= 0:
+                run.stop("Others wait, and your story has had its time. Its film is below.")
+            elif left < run.limits.warning_s and not run.is_warned:
+                run.is_warned = True
+                run.say(Notice(f"Others wait: your story ends in {left:.0f} s, and its film will be yours."))
+
+    def _admit(self) -> None:
+        """Let runs in while there is room; those that are to end need none."""
+        free = self.carrier.room() - self.count("playing")
+        line = self._line()
+        leaving = [run for run in self._runs if run.stopping and run.state in ("waiting", "resting")]
+        for run in [*leaving, *line[: max(0, free)]]:
+            run.is_to_rest = False
+            self._set(run, "playing")
+            work = threading.Thread(
+                target=run.context.copy().run, args=(self._work, run), name="longlive-run", daemon=True
+            )
+            work.start()
+
+    def _tell_line(self, now: float) -> None:
+        for place, run in enumerate(self._line(), 1):
+            if place != run.told[0] or now - run.told[1] > LINE_WORD_S:
+                run.told = place, now
+                run.say(InLine(place, self.wait_of(place)))
+
+    def _tidy(self) -> None:
+        """Keep to the bytes that stories may take."""
+        idle = sorted(
+            (run for run in self._runs if run.state in ("ended", "resting")), key=lambda run: run.changed
+        )
+        over = sum(run.num_bytes for run in self._runs) - self._stories_bytes
+        for run in idle:
+            if over <= 0:
+                return
+            over -= run.num_bytes
+            self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        self._runs.remove(run)
+        run.forget()
+
+    def _work(self, run: Run) -> None:
+        """What a run's thread does: have it carried, and see what comes next."""
         try:
-            run.produce(producer)
+            last = self._carry(run) if run.stopping is None else Ended(run.stopping.reason, run.stopping.keep)
+        except LostError as error:
+            last = Yielded(str(error))
+            logger.warning("run %s: its worker was lost at chunk %d: %s", run.name, run.num_chunks, error)
+        except LongLiveError as error:
+            last = Ended(str(error), failed=True)
+        except Exception as error:
+            logger.exception("run %s broke at chunk %d", run.name, run.num_chunks)
+            last = Ended(f"The story broke: {type(error).__name__}. Press Start again.", failed=True)
         finally:
-            with self._lock:
-                self._line.remove(run)
+            run.carried_by(None)
+        run.played_s += time.monotonic() - run.changed
+        self._go_on(run, last)
+
+    def _carry(self, run: Run) -> Report:
+        run.began = run.began or time.monotonic()
+        before = run.num_chunks
+        exact = self._resume == "exact" or (self._resume == "auto" and before <= EXACT_CHUNKS)
+        order = run.board(exact=exact)
+        if order.past is not None:
+            way = "exactly where it was" if exact else "from a quick memory of its last seconds"
+            run.say(Notice(f"Your story goes on, {way}."))
+            logger.info("run %s: goes on at chunk %d (%s)", run.name, before, "exact" if exact else "quick")
+        carriage = self.carrier.start(order)
+        run.carried_by(carriage)
+        for report in carriage.reports():
+            if isinstance(report, Shot):
+                run.take(report)
+                run.tries = 0
+            elif isinstance(report, Notice):
+                run.say(report)
+            else:
+                return report
+        raise LostError("it said no last word")
+
+    def _go_on(self, run: Run, last: Report) -> None:
+        """After a carriage: rest, go on with another, or end."""
+        is_resting = run.is_to_rest and run.stopping is None and not (isinstance(last, Ended) and last.failed)
+        if is_resting:
+            with self._changed:
+                run.is_to_rest = False
+                self._set(run, "resting")
+            return
+        if isinstance(last, Yielded):
+            run.tries += 1
+            if run.tries <= TRIES and run.stopping is None:
+                with self._changed:
+                    self._set(run, "waiting")
+                return
+            last = Ended(
+                f"{last.reason} It was tried {run.tries} times; please press Start again.", failed=True
+            )
+        assert isinstance(last, Ended)
+        self._end(run, last)
+
+    def _end(self, run: Run, last: Ended) -> None:
+        take = session_file = None
+        reason = last.reason
+        if last.keep:
+            take, session_file, trouble = run.files()
+            reason = f"{reason} {trouble}".strip()
+        run.say(Finished(reason, take, session_file, last.failed))
+        level = logging.WARNING if last.failed else logging.INFO
+        logger.log(level, "run %s: ended after %d chunks: %s", run.name, run.num_chunks, reason)
+        with self._changed:
+            run.stopping = run.stopping or Stop(reason, last.keep)
+            self._set(run, "ended")
+
+
+def _claim(folder: Path):  # type: ignore[no-untyped-def]
+    """Hold a folder for this engine alone, as long as the process lives."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            "stories", str(folder), "another LongLive works there", "Choose another."
+        ) from error
+    return file

@@ -10,6 +10,7 @@
   * EndpointError      a language model behind an address cannot be reached, or refuses
   * FitError           a model does not fit into the memory that is free
   * BusyError          too many viewers wait for the model
+  * LostError          the worker that carried a run is gone
   * TrainingError      a loss or gradient in training is no number
 
 Each message says what came, what was expected, and what to do about it.
@@ -59,6 +60,10 @@ class FitError(LongLiveError):
 
 class BusyError(LongLiveError):
     """Too many viewers wait for the model."""
+
+
+class LostError(LongLiveError):
+    """The worker that carried a run is gone; the run can go on elsewhere."""
 
 
 class TrainingError(LongLiveError):

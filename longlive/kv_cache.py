@@ -130,6 +130,18 @@ class KVCache:
     def reset(self) -> None:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
         self._origin = self._end = 0
+        self._skipped = range(0)
+
+    def skip(self, start: int, num_latents: int) -> None:
+        """Count a call's latents as placed, without keys and values: a recache or a reset must follow.
+
+        What comes before the skipped latents, as the sink does, is still remembered.
+        """
+        end = start + num_latents
+        self._origin = start if self._end == self._origin else self._origin
+        self._skipped = range(self._skipped.start if self._skipped else start, end)
+        self._end = end
+        self._grow(end - self._origin)
 
     def keep_in(self, storage: torch.dtype) -> None:
         """Keep all keys and values in this dtype from now on; they go over to it layer by layer."""
@@ -148,13 +160,14 @@ class KVCache:
 
         Raises:
             ConfigError: if the positions exceed the transformer's table.
-            ValueError: if the call leaves a gap, or holds latents that have been forgotten.
+            ValueError: if the call leaves a gap, holds latents that were forgotten, or sees skipped ones.
         """
         end = start + num_latents
         origin = start if self._end == self._origin else self._origin
         check_call(start, end, origin, self._end if self._end > origin else start, self.stream)
         check_positions(self.stream, self.is_relative, end, end - origin, self._num_positions)
         self._origin, self._end = origin, end
+        self._skipped = self._unseen(start)
         self._grow(end - origin)
         slots = [self._slot(latent) for latent in range(start, end)]
         visible = self._visible()
@@ -212,6 +225,14 @@ class KVCache:
                 stored = layer[0, :, : len(visible) * self._tokens]
                 stored.copy_(rotate(stored.to(self._dtype), back))
         self.is_relative = True
+
+    def _unseen(self, start: int) -> range:
+        """What stays skipped when the latents from ``start`` on are placed."""
+        skipped = range(self._skipped.start, min(self._skipped.stop, start))
+        seen = [latent for latent in self._visible() if latent in skipped]
+        if seen:
+            raise ValueError(f"latents {seen[0]} to {seen[-1]} were skipped: a recache must come first")
+        return skipped
 
     def _slot(self, latent: int) -> int:
         slot, sink, window = latent - self._origin, self.stream.sink, self.stream.window

@@ -56,11 +56,11 @@ class Mailbox(Protocol):
 class MemoryMailbox:
     """The mailbox between threads of one process."""
 
-    def __init__(self) -> None:
-        """Start empty, with no chunk begun."""
+    def __init__(self, begun: int = -1) -> None:
+        """Start empty; ``begun`` is the chunk that has begun last."""
         self._changed = threading.Condition()
         self._messages: list[Message] = []
-        self._begun = -1
+        self._begun = begun
 
     @property
     def begun(self) -> int:

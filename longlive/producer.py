@@ -1,91 +1,35 @@
 """One viewer's video while it is made: messages come in by a mailbox, reports go out, paced by the playhead.
 
-``Producer.reports`` is a plain generator that knows nothing of threads and pages: it can run in a thread
-beside the page, or in the process that owns the GPU.
+``Producer.reports`` is a plain generator that knows nothing of threads, pages and disks: it can run in a
+thread beside the page, in the process that owns the GPU, or on another machine.
 """
 
 import contextlib
+import dataclasses
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import FitError, LongLiveError, MediaError
+from longlive.errors import FitError, LongLiveError
 from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
 from longlive.memory import release
+from longlive.orders import Ended, Kept, Notice, Order, Report, Shot, Yielded
 from longlive.overlap import HandOver, Pipeline
-from longlive.segments import Container, SegmentEncoder, TakeFile
+from longlive.segments import SegmentEncoder
+from longlive.session_file import SessionRecord, latents_digest
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 RECENT_CHUNKS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How far and how long a run may go.
-
-    Attributes:
-        ahead_s: seconds of video that may lie ready beyond the playhead.
-        idle_s: a run ends when its player has been silent for so long.
-        unwatched_s: a run whose player never spoke (a program, say) goes by the clock and ends after so long.
-        longest_s: every run ends after so long.
-        video_s: a run ends when it has made so much video.
-        queue: prompts that may wait for their chunk.
-    """
-
-    ahead_s: float = 1.5
-    idle_s: float = 15.0
-    unwatched_s: float = 120.0
-    longest_s: float = 1800.0
-    video_s: float = math.inf
-    queue: int = 8
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A report: one more segment.
-
-    Attributes:
-        segment: what to play.
-        fps: pictures per second that the model and the encoder reach together, over the last chunks.
-        chunk_ms: what this chunk took up to now, waiting for the model included.
-    """
-
-    segment: MediaSegment
-    fps: float
-    chunk_ms: float
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A report: something that the viewer should know, in words; the run goes on."""
-
-    words: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A report, the last one: why it ended, and the files that it left, if any."""
-
-    reason: str
-    take: Path | None = None
-    session_file: Path | None = None
-    failed: bool = False
-
-
-Report = Shot | Notice | Finished
 
 
 class Clock:
@@ -132,18 +76,22 @@ class Source(Protocol):
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
         """Go on with another prompt; the chunk where it takes effect."""
 
-    def save(self, path: Path) -> None:
-        """Write the session file."""
+    def record(self) -> SessionRecord:
+        """What belongs into the session file."""
 
     def close(self) -> None:
         """Free what it holds."""
 
 
-class Seat(Protocol):
-    """A run's place at the model."""
+class Workplace(Protocol):
+    """Where a producer works: the model, and turns at it. See ``longlive.studio``."""
 
-    def place(self) -> int:
-        """How many runs must end before this one may begin; 0 when it may."""
+    config: ModelConfig
+    encoder: str
+    overlap: bool
+
+    def open(self, order: Order) -> Source:
+        """A session that makes what was ordered, or goes on with its past."""
 
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
@@ -157,110 +105,108 @@ class Producer:
 
     def __init__(
         self,
-        open_session: Callable[[], Source],
-        model: ModelConfig,
+        order: Order,
         mailbox: Mailbox,
-        seat: Seat,
+        workplace: Workplace,
         *,
-        folder: Path,
-        container: Container = "mp4",
-        encoder: str = "x264",
-        limits: Limits,
-        overlap: bool = False,
+        until: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Nothing happens before ``reports``; the take and the session file are written into ``folder``.
+        """Nothing happens before ``reports``.
 
-        ``encoder`` is as for SegmentEncoder. With ``overlap``, the next chunk is made in a thread while one
-        is decoded and encoded.
+        Once ``until`` holds, no more chunks are begun, and the last report is Yielded: a lease is over.
+        Where the workplace overlaps, the next chunk is made in a thread while one is decoded and encoded.
         """
-        self._open_session = open_session
+        self._order, self._mailbox, self._workplace = order, mailbox, workplace
+        self._until = until
         self._session: Source | None = None
-        self._model, self._mailbox, self._seat, self._limits = model, mailbox, seat, limits
-        self._folder = folder
-        self._encoder = SegmentEncoder(scale=model.display_scale, container=container, encoder=encoder)
-        self._take: TakeFile | None = TakeFile(folder / "longlive.mp4")
+        self._model = workplace.config
+        self._encoder = SegmentEncoder(
+            scale=self._model.display_scale, container=order.container, encoder=workplace.encoder
+        )
         self._clock = Clock()
-        self._prompts: list[Prompt] = []
+        if order.playhead is not None:
+            self._clock.hear(order.playhead)
+        past = order.past
+        self._prompts = list(order.prompts if past else order.prompts[1:])
         self._stop: Stop | None = None
-        self._next_chunk, self._end_s, self._begun_at = 0, 0.0, 0.0
+        self._next_chunk, self._end_s = 0, 0.0
+        if past is not None:
+            self._next_chunk, self._end_s = len(past.latents), past.num_frames / self._model.fps
         self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
         self._news: deque[Notice] = deque()
         self._has_run_short = False
-        self._pipeline = Pipeline(self._make_latents) if overlap else None
+        self._pipeline = Pipeline(self._make_latents) if workplace.overlap else None
 
     def reports(self) -> Iterator[Report]:
-        """Run until stopped; the last report is Finished, whatever happened."""
-        finished = Finished("The page was closed.")
+        """Run until stopped; the last report is Ended or Yielded, whatever happened."""
+        last: Report = Ended("The page was closed.", keep=False)
         try:
-            yield from self._wait_in_line()
-            self._begun_at = time.monotonic()
             while (self._pipeline and self._pipeline.is_begun) or self._wait_until_wanted():
                 yield from self._make_chunk()
             self._rest()
-            finished = self._finish()
+            stop = self._stop
+            last = Ended(stop.reason, stop.keep) if stop else Yielded("The lease is over.")
         except LongLiveError as error:
-            finished = Finished(str(error), failed=True)
+            last = Ended(str(error), failed=True)
         except Exception as error:
-            logger.exception("a run broke at chunk %d", self._next_chunk)
+            logger.exception("run %s broke at chunk %d", self._order.name, self._next_chunk)
             what = f"{type(error).__name__}: {error}"
-            finished = Finished(
+            last = Ended(
                 f"The model broke at chunk {self._next_chunk}: {what}. Press Start again.", failed=True
             )
         finally:
             self._rest()
-            if self._take is not None:
-                self._take.discard()
             if self._session is not None:
                 self._session.close()
         if self._has_run_short:
             release()
-        yield finished
-
-    def _wait_in_line(self) -> Iterator[Notice]:
-        told = 0
-        while self._stop is None and (place := self._seat.place()):
-            if place != told:
-                others = "Someone else's story is" if place == 1 else f"{place} other stories are"
-                yield Notice(f"{others} before yours; it starts by itself as soon as there is room.")
-            told = place
-            self._absorb(self._mailbox.poll(0.25))
+        yield last
 
     def _make_chunk(self) -> Iterator[Report]:
-        begun, spent = time.monotonic(), 0.0
-        for chunk in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+        begun, spent, latents = time.monotonic(), 0.0, []
+        for part in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+            chunk = self._decode(part)
             segment = self._encoder.encode(chunk)
+            latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
             took = time.monotonic() - begun
             self._costs.append((took, segment.num_frames))
             self._clock.assume_playing()
             spent += took
-            yield Shot(segment, self._fps(), spent * 1000)
-            yield from self._keep(segment)
+            kept = self._kept(segment, latents) if segment.ends_chunk else None
+            yield Shot(segment, self._fps(), spent * 1000, kept)
             while self._news:
                 yield self._news.popleft()
             begun = time.monotonic()
 
-    def _in_turn(self) -> Iterator[FrameChunk]:
-        """The next pictures, part by part; the model is not held while one is being read."""
-        with self._begun() as session:
-            first, *rest = self._parts(self._patiently(session.next_latents))
-            pictures = self._decode(first)
-        yield pictures
-        yield from map(self._decode, rest)
+    def _kept(self, segment: MediaSegment, parts: list[torch.Tensor]) -> Kept:
+        """What of a chunk lets the story go on after it."""
+        assert self._session is not None
+        record = self._session.record()
+        event = next((event for event in record.prompts if event.chunk == segment.index), None)
+        latents = torch.cat([part.cpu() for part in parts], dim=1)
+        header = dataclasses.replace(record, prompts=(), chunks=())
+        return Kept(header, event, latents_digest(latents), latents)
 
-    def _overlapped(self, pipeline: Pipeline) -> Iterator[FrameChunk]:
-        """The next pictures, part by part; before the last is decoded, the next chunk is begun if wanted.
+    def _in_turn(self) -> Iterator[LatentChunk]:
+        """The next latents, part by part; others may have the model while they are decoded."""
+        with self._begun() as session:
+            parts = self._parts(self._patiently(session.next_latents))
+        yield from parts
+
+    def _overlapped(self, pipeline: Pipeline) -> Iterator[LatentChunk]:
+        """The next latents, part by part; before the last is decoded, the next chunk is begun if wanted.
 
         While a chunk is being begun, nobody but the pipeline's thread looks into the mailbox.
         """
         if not pipeline.is_begun:
             pipeline.begin()
         *ahead, last = self._parts(pipeline.take())
-        yield from map(self._decode, ahead)
+        yield from ahead
         self._next_chunk = last.index + 1
         if self._is_another_wanted():
             pipeline.begin()
-        yield self._decode(last)
+        yield last
 
     def _parts(self, latents: LatentChunk) -> list[LatentChunk]:
         """What becomes a segment each.
@@ -273,8 +219,8 @@ class Producer:
     def _is_another_wanted(self) -> bool:
         """Whether to begin a chunk while there is one to be decoded still."""
         chunk_s = self._model.chunk_seconds()
-        is_last = self._end_s + chunk_s >= self._limits.video_s
-        is_over = self._stop or is_last or self._overdue(time.monotonic())
+        is_last = self._end_s + chunk_s >= self._order.limits.video_s
+        is_over = self._stop or is_last or self._until()
         return not is_over and self._ahead() + chunk_s <= self._room()
 
     def _make_latents(self, hand_over: HandOver) -> None:
@@ -292,7 +238,7 @@ class Producer:
             with contextlib.suppress(torch.OutOfMemoryError):  # the error holds what is to be freed
                 return attempt()
             self._has_run_short = True
-            if not is_first or not self._seat.relieve(self._session):
+            if not is_first or not self._workplace.relieve(self._session):
                 break
             release()
             words = "The model goes on in a way that takes less, and your story with it."
@@ -305,8 +251,8 @@ class Producer:
     @contextmanager
     def _begun(self) -> Iterator[Source]:
         """The session on its turn, told the prompt of the chunk that begins now."""
-        with self._seat.turn(time.monotonic() + self._ahead()):
-            self._session = session = self._session or self._patiently(self._open_session)
+        with self._workplace.turn(time.monotonic() + self._ahead()):
+            self._session = session = self._session or self._patiently(self._open)
             self._absorb(self._mailbox.begin(self._next_chunk))
             if prompt := self._due():
                 session.set_prompt(prompt.text, prompt.switch)
@@ -317,12 +263,16 @@ class Producer:
         if self._pipeline is not None:
             self._pipeline.close()
 
+    def _open(self) -> Source:
+        return self._workplace.open(self._order)
+
     def _wait_until_wanted(self) -> bool:
-        """Wait until the viewer will soon need the next chunk; False when the run is to end."""
-        while self._stop is None:
-            self._stop = self._overdue(time.monotonic())
+        """Wait until the viewer will soon need the next chunk; False when this carriage is to end."""
+        if self._end_s >= self._order.limits.video_s:
+            self._stop = self._stop or Stop(f"The story is complete: {self._end_s:.1f} s.")
+        while self._stop is None and not self._until():
             surplus = self._ahead() - self._room()
-            if self._stop is None and surplus <= 0:
+            if surplus <= 0:
                 return True
             self._absorb(self._mailbox.poll(min(max(surplus, 0.01), 0.1)))
         return False
@@ -330,22 +280,10 @@ class Producer:
     def _room(self) -> float:
         """Seconds that may lie ready when a chunk is begun, for it to be ready just inside the limit."""
         chunk_s = self._model.chunk_seconds()
-        return self._limits.ahead_s - chunk_s + min(self._cost_s(), chunk_s)
+        return self._order.limits.ahead_s - chunk_s + min(self._cost_s(), chunk_s)
 
     def _ahead(self) -> float:
         return self._end_s - self._clock.seconds(self._end_s)
-
-    def _overdue(self, now: float) -> Stop | None:
-        """Why the run should end by itself, if it should."""
-        if self._end_s >= self._limits.video_s:
-            return Stop(f"The story is complete: {self._end_s:.1f} s.")
-        if now - self._begun_at > self._limits.longest_s:
-            return Stop(f"This take has reached the longest time, {self._limits.longest_s / 60:.0f} minutes.")
-        if self._clock.heard_at is None and now - self._begun_at > self._limits.unwatched_s:
-            return Stop(f"No player has spoken for {self._limits.unwatched_s:.0f} s.")
-        if self._clock.heard_at is not None and now - self._clock.heard_at > self._limits.idle_s:
-            return Stop(f"The player has been silent for {self._limits.idle_s:.0f} s.")
-        return None
 
     def _absorb(self, messages: list[Message]) -> None:
         for message in messages:
@@ -373,26 +311,3 @@ class Producer:
         return sum(pictures for _, pictures in self._costs) / max(
             1e-9, sum(seconds for seconds, _ in self._costs)
         )
-
-    def _keep(self, segment: MediaSegment) -> Iterator[Notice]:
-        """Add a segment to the take; if that fails, say so and go on without one."""
-        if self._take is None:
-            return
-        try:
-            self._take.append(segment)
-        except MediaError as error:
-            self._take = None
-            yield Notice(f"The story goes on, but its video cannot be kept: {error}")
-
-    def _finish(self) -> Finished:
-        stop = self._stop or Stop("The page was closed.", keep=False)
-        if self._session is None or self._next_chunk == 0 or not stop.keep:
-            return Finished(stop.reason)
-        reason, take, session_file = stop.reason, None, None
-        try:
-            self._session.save(self._folder / "longlive.json")
-            session_file = self._folder / "longlive.json"
-            take = self._take.close() if self._take is not None else None
-        except LongLiveError as error:
-            reason = f"{reason} But not all can be kept: {error}"
-        return Finished(reason, take, session_file)

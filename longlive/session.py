@@ -7,6 +7,7 @@ session.set_prompt("the red ball jumps on a green meadow", switch="soft")
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from longlive.flow_matching import Timetable
 from longlive.kv_cache import KVCache
 from longlive.noise import check_seed, draw_noise
 from longlive.overlap import Aside, HandOver
+from longlive.resume import Way, check_models, chunks_in_window, exact_way, kept_latents, quick_way
 from longlive.session_file import PromptEvent, SessionRecord, latents_digest
 from longlive.stopwatch import Stopwatch
 from longlive.text import check_prompt
@@ -89,7 +91,7 @@ class Session:
         self._digests: list[str] = []
         self._num_frames = 0
         self._start = 0
-        self._recent: deque[Tensor] = deque(maxlen=_chunks_to_keep(self.stream))
+        self._recent: deque[Tensor] = deque(maxlen=chunks_in_window(self.stream))
         self._prompt: PromptMemory | None = None
         self._unremembered: LatentChunk | None = None
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
@@ -189,15 +191,8 @@ class Session:
         chunk = self._unremembered
         assert self._prompt is not None
         with self._watch.stage("remember"):
-            remember_chunk(
-                self.models.transformer,
-                chunk.latents,
-                self._prompt,
-                cache,
-                start=self._start,
-                context_noise=self.stream.context_noise,
-            )
-        self._advance(chunk.latents)
+            self._remember(chunk.latents, self._prompt, cache)
+        self._advance(chunk.latents, latents_digest(chunk.latents))
         self._unremembered = None
         return chunk
 
@@ -251,15 +246,7 @@ class Session:
         Raises:
             SessionFileError: if the record belongs to another model, dtype, quantisation or cache.
         """
-        _check_same(
-            "model", record.model_digest, models.digest, f"Load the model {record.model!r} as it was then."
-        )
-        _check_same(
-            "dtype", record.dtype, str(models.dtype).removeprefix("torch."), "Load the model in that dtype."
-        )
-        for name, option in (("quantization", "--quantize"), ("cache", "--cache")):
-            recorded = getattr(record, name)
-            _check_same(name, recorded, getattr(models, name), f"Load the model with {option} {recorded}.")
+        check_models(models, record)
         session = cls(
             models, record.prompts[0].text, seed=record.seed, take=record.take, **vars(record.stream)
         )
@@ -286,6 +273,30 @@ class Session:
                 )
         return session
 
+    @classmethod
+    def resume(
+        cls, models: ModelBundle, record: SessionRecord, latents: Sequence[Tensor], *, exact: bool
+    ) -> "Session":
+        """A session that goes on after chunks whose clean latents were kept; none is denoised again.
+
+        Args:
+            models: as for ``of_record``.
+            record: of the session, with the digests of these chunks; its further prompts are still to come.
+            latents: (1, F, C, H, W) of each chunk, on the CPU, from the first.
+            exact: go on as if nothing had happened, bit for bit on the same device; all clean passes since
+                the last cut or soft switch are run again. Otherwise a few are: where more would be needed,
+                the prompt is said once more, softly, at the next chunk. Either record gives the same again.
+
+        Raises:
+            SessionFileError: if the record belongs to another model, dtype, quantisation or cache, or the
+                latents are not those of its chunks.
+        """
+        session = cls.of_record(models, record)
+        clean = kept_latents(record, latents, models.config, models.dtype)
+        find_way = exact_way if exact else quick_way
+        session._follow(find_way(record.prompts, len(clean), session.stream), clean, record.chunks)
+        return session
+
     def close(self) -> None:
         """Free what the session holds; nothing more can be made."""
         self._cache = self._prompt = self._unremembered = None
@@ -306,18 +317,53 @@ class Session:
             raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
         return self._cache
 
+    @torch.no_grad()
+    def _follow(self, way: Way, latents: Sequence[Tensor], digests: Sequence[str]) -> None:
+        cache, self._events = self._opened(), list(way.prompts)
+        for clean, digest in zip(latents, digests, strict=True):
+            clean = clean.to(self.models.device)
+            if self.num_chunks in way.passes:
+                prompt = self._serve_prompt(cache)
+                self._keep_positions(cache)
+                self._remember(clean, prompt, cache)
+            else:
+                self._pass_by(cache)
+            self._advance(clean, digest)
+        if way.ahead:
+            self._serve_prompt(cache)
+        if latents:
+            since_cut = latents[len(latents) - self._start // self.stream.chunk :]
+            with self._aside.after(None, clean):
+                self._decoder.catch_up(since_cut, self._num_frames)
+        logger.info("session goes on after %d chunks: %d clean passes", len(latents), len(way.passes))
+
+    def _pass_by(self, cache: KVCache) -> None:
+        """Let the next chunk leave nothing in the memory; a cut or a recache must follow."""
+        if event := self._due():
+            self._num_served += 1
+            if event.switch == "hard":
+                self._cut(cache)
+        self._keep_positions(cache)
+        cache.skip(self._start, self.stream.chunk)
+
+    def _due(self) -> PromptEvent | None:
+        """The prompt that begins with the next chunk, if any."""
+        due = self._events[self._num_served :][:1]
+        return due[0] if due and due[0].chunk <= self.num_chunks else None
+
     def _serve_prompt(self, cache: KVCache) -> PromptMemory:
         """The prompt of the chunk that begins now; a switch that is due happens here."""
-        due = self._events[self._num_served :][:1]
-        if self._prompt is not None and (not due or due[0].chunk > self.num_chunks):
+        event = self._due()
+        if event is None:
+            assert self._prompt is not None
             return self._prompt
         with self._watch.stage("text"), torch.no_grad():
-            embedding = self.models.text_encoder.encode(due[0].text)
+            embedding = self.models.text_encoder.encode(event.text)
             prompt = self.models.transformer.read_prompt(
                 embedding.tokens.to(self.models.device, self.models.dtype)
             )
         with self._watch.stage("switch"):
-            self._switch(due[0], prompt, cache)
+            self._switch(event, prompt, cache)
         self._prompt, self._num_served = prompt, self._num_served + 1
         return prompt
 
@@ -326,11 +372,18 @@ class Session:
             window, note = torch.cat(tuple(self._recent), dim=1), self.stream.context_noise
             recache(self.models.transformer, window, prompt, cache, start=self._start, context_noise=note)
         elif event.switch == "hard":
-            cache.reset()
-            cache.is_relative = self.stream.positions == "relative"
-            self._recent.clear()
-            self._start = 0
+            self._cut(cache)
         logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, event.switch or "first")
+
+    def _cut(self, cache: KVCache) -> None:
+        cache.reset()
+        cache.is_relative = self.stream.positions == "relative"
+        self._recent.clear()
+        self._start = 0
+
+    def _remember(self, clean: Tensor, prompt: PromptMemory, cache: KVCache) -> None:
+        note = self.stream.context_noise
+        remember_chunk(self.models.transformer, clean, prompt, cache, start=self._start, context_noise=note)
 
     def _keep_positions(self, cache: KVCache) -> None:
         """Go over to relative positions before the table ends."""
@@ -347,17 +400,12 @@ class Session:
             noise = noise.pin_memory()  # else the host would wait for the copy, at each step
         return noise.to(self.models.device, non_blocking=True).to(self.models.dtype)
 
-    def _advance(self, latents: Tensor) -> None:
+    def _advance(self, latents: Tensor, digest: str) -> None:
         start, facts = self._start, self.models.config
         self._start += latents.shape[1]
         self._num_frames += facts.num_frames(self._start) - facts.num_frames(start)
         self._recent.append(latents)
-        self._digests.append(latents_digest(latents))
-
-
-def _chunks_to_keep(stream: StreamConfig) -> int | None:
-    """How many chunks hold the latents that a recache may need; None for all."""
-    return None if stream.window == -1 else -(-stream.window // stream.chunk)
+        self._digests.append(digest)
 
 
 def _check_switch(switch: SwitchMode) -> SwitchMode:
@@ -366,10 +414,3 @@ def _check_switch(switch: SwitchMode) -> SwitchMode:
             "switch", switch, f"it must be one of {SWITCH_MODES}", "Use 'soft' to go on smoothly."
         )
     return switch
-
-
-def _check_same(what: str, recorded: str, here: str, cure: str) -> None:
-    if recorded != here:
-        raise SessionFileError(
-            f"The session file was made with another {what}: {recorded[:16]}; here it is {here[:16]}. {cure}"
-        )

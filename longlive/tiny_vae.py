@@ -102,6 +102,7 @@ class GrowTime(nn.Module):
         """``width`` channels in and out."""
         super().__init__()
         self.width = width
+        self.scale = scale
         self.conv = nn.Conv2d(width, scale * width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

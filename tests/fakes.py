@@ -1,21 +1,24 @@
 """A model that draws test cards: the number of the picture and of the prompt, as black and white cells."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from longlive.carriers import ThreadCarrier
 from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
-from longlive.config import ModelConfig, TransformerConfig
-from longlive.engine import Engine
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.engine import Engine, Resume
 from longlive.model_card import ModelCard, Story
+from longlive.orders import Limits, Order
 from longlive.overlap import HandOver
-from longlive.producer import Limits
+from longlive.session_file import PromptEvent, SessionRecord
+from longlive.studio import Opener, Studio
 
 CELL = 16
 FRAME_BITS, PROMPT_BITS = 12, 6
@@ -93,17 +96,22 @@ class FakeModels:
 class FakeSession:
     """What a run needs of a Session."""
 
-    def __init__(self, models: FakeModels, prompt: str, *, seed: int) -> None:
-        self.models, self.opened_with, self.seed = models, models, seed
+    def __init__(self, models: FakeModels, order: Order) -> None:
+        self.models, self.opened_with, self.seed = models, models, order.seed
         models.work("open", 0)
         self.unremembered: LatentChunk | None = None
-        self.prompts: list[tuple[int, str, str]] = [(0, prompt, "")]
+        self.prompts = [PromptEvent(0, order.prompts[0].text, None)] if order.past is None else []
         self.index, self.is_closed = 0, False
+        if order.past is not None:
+            self.prompts = list(order.past.record.prompts)
+            self.index = len(order.past.latents)
+            if not order.past.exact:
+                self.prompts.append(PromptEvent(self.index, self.prompts[-1].text, "soft"))
         models.open_now += 1
         time.sleep(models.open_s)
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
-        self.prompts.append((self.index, text, switch))
+        self.prompts.append(PromptEvent(self.index, text, switch))
         return self.index
 
     def next_chunk(self) -> FrameChunk:
@@ -128,8 +136,8 @@ class FakeSession:
         if models.break_at == self.index:
             raise RuntimeError("the weights fell over")
         models.work("denoise", self.index)
-        place = self.index, len(self.prompts) - 1, self.prompts[-1][1], 3 * self.index
-        return LatentChunk(*place, torch.zeros(1, 3, 1, 1, 1))
+        place = self.index, len(self.prompts) - 1, self.prompts[-1].text, 3 * self.index
+        return LatentChunk(*place, torch.full((1, 3, 1, 1, 1), float(self.index)))
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """Test cards: 1 for the first latent, 4 for each later one."""
@@ -143,13 +151,43 @@ class FakeSession:
         place = chunk.index, chunk.prompt_index, chunk.prompt, first
         return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
 
-    def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps({"seed": self.seed, "prompts": self.prompts, "chunks": self.index}))
+    def record(self) -> SessionRecord:
+        config = self.models.config
+        return SessionRecord(
+            model="test cards",
+            model_digest="none",
+            code_version="none",
+            dtype="float32",
+            device="cpu",
+            threads=1,
+            attention="none",
+            height=config.height,
+            width=config.width,
+            seed=self.seed,
+            take=0,
+            stream=StreamConfig.of(config),
+            prompts=tuple(self.prompts),
+            chunks=(),
+        )
 
     def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True
         self.opened_with.open_now -= 1
+
+
+def make_engine(
+    models: Any = None,
+    *,
+    overlap: bool | None = None,
+    opener: Opener = FakeSession,
+    folder: Path | None = None,
+    resume: Resume = "auto",
+    **limits: float,
+) -> Engine:
+    """An engine over one carrier in this process, of test cards unless it is told otherwise."""
+    studio = Studio(models or FakeModels(), open_session=opener, overlap=overlap)
+    return Engine(ThreadCarrier(studio), limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
 
 
 def draw_card(frame: int, prompt: int) -> np.ndarray:
@@ -186,17 +224,16 @@ class Served:
         """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if (
-                not self.engine.num_runs
-                and not self.models.open_now
-                and not list(self.engine.folder.iterdir())
-            ):
+            if not self.engine.num_runs and not self.models.open_now and not self.files():
                 return
             time.sleep(0.02)
-        files = list(self.engine.folder.iterdir())
         raise AssertionError(
-            f"{self.engine.num_runs} runs, {self.models.open_now} sessions, files {files} are left"
+            f"{self.engine.num_runs} runs, {self.models.open_now} sessions, files {self.files()} are left"
         )
+
+    def files(self) -> list[Path]:
+        """The folders of runs."""
+        return [path for path in self.engine.folder.iterdir() if path.is_dir()]
 
 
 @contextmanager
@@ -206,11 +243,12 @@ def serve_page(
     """The page over a model of test cards, on a free port."""
     from longlive.web.page import build_page, page_options
 
-    engine = Engine(models or FakeModels(), open_session=FakeSession, limits=Limits(**limits))
+    models = models or FakeModels()
+    engine = make_engine(models, **limits)
     page = build_page(engine, player=player)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options())
     try:
-        yield Served(url, engine, engine.models)
+        yield Served(url, engine, models)
     finally:
         page.close()
         engine.close()

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 import av
 import pytest
 
-from longlive.engine import Engine, Run, Turns
-from longlive.errors import BusyError, PromptError
+from longlive.carriers import ThreadCarrier
+from longlive.engine import Engine
+from longlive.errors import BusyError, ConfigError, LostError, PromptError
 from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop
-from longlive.producer import Finished, Limits, Notice, Report, Shot
+from longlive.orders import Limits, Notice, Shot
+from longlive.run import Finished, InLine, Run, Word
 from longlive.storyboard import Scene
-from tests.fakes import FakeModels, FakeSession, read_card
+from longlive.studio import Studio, Turns, open_session
+from tests import fakes
+from tests.fakes import FakeModels, read_card
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
@@ -25,19 +29,22 @@ def make_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine
     engines: list[Engine] = []
 
     def make(models: FakeModels | None = None, **limits: float) -> Engine:
-        choices = {"limits": Limits(**limits), "overlap": request.param}
-        engines.append(Engine(models or FakeModels(), open_session=FakeSession, **choices))
+        engines.append(fakes.make_engine(models, overlap=request.param, **limits))
         return engines[-1]
 
     yield make
     for engine in engines:
         engine.close()
-        assert engine.models.open_now == 0, "a session was left open"
+        assert models_of(engine).open_now == 0, "a session was left open"
 
 
-def read(run: Run, until: Callable[[Report], bool], timeout: float = 10.0) -> list[Report]:
+def models_of(engine: Engine) -> FakeModels:
+    return engine.carrier.studio.models
+
+
+def read(run: Run, until: Callable[[Word], bool], timeout: float = 10.0) -> list[Word]:
     """All reports up to the first that ``until`` accepts."""
-    reports: list[Report] = []
+    reports: list[Word] = []
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         report = run.next_report()
@@ -50,11 +57,11 @@ def read(run: Run, until: Callable[[Report], bool], timeout: float = 10.0) -> li
     raise AssertionError(f"not seen in {timeout} s; came: {[type(report).__name__ for report in reports]}")
 
 
-def is_shot(index: int) -> Callable[[Report], bool]:
+def is_shot(index: int) -> Callable[[Word], bool]:
     return lambda report: isinstance(report, Shot) and report.segment.index == index
 
 
-def is_finished(report: Report) -> bool:
+def is_finished(report: Word) -> bool:
     return isinstance(report, Finished)
 
 
@@ -103,9 +110,8 @@ def test_no_more_runs_go_on_at_once_than_there_is_memory_for(make_engine) -> Non
     engine = make_engine(FakeModels(chunk_s=0.001, streams=1))
     read(engine.start("ada", MEADOW, seed=0), is_shot(2), timeout=60)
     waiting = engine.start("bob", MEADOW, seed=0)
-    notice = read(waiting, lambda report: isinstance(report, Notice), timeout=60)[-1]
-    assert "before yours" in notice.words
-    assert engine.place_of(waiting) == 1
+    told = read(waiting, lambda report: isinstance(report, InLine), timeout=60)[-1]
+    assert told.position == engine.place_of(waiting) == 1 and "You are next" in told.words
 
 
 def test_a_promise_names_the_chunk_and_second_where_the_prompt_is_seen(make_engine) -> None:
@@ -161,7 +167,7 @@ def test_a_second_viewer_waits_in_words_then_starts_by_itself(make_engine) -> No
     first = engine.start("ada", MEADOW, seed=0)
     second = engine.start("bob", JUMP, seed=0)
     notice = read(second, lambda report: True)[0]
-    assert isinstance(notice, Notice) and "story is before yours" in notice.words
+    assert isinstance(notice, InLine) and notice.position == 1 and 290 < notice.wait_s <= 300
     first.stop("Stopped.")
     assert read(second, is_shot(0))[-1].segment.prompt == JUMP
 
@@ -173,16 +179,26 @@ def test_two_viewers_play_at_once_when_the_model_is_fast_enough(make_engine) -> 
     second = engine.start("bob", JUMP, seed=0)
     read(second, is_shot(2))
     read(first, is_shot(2))
-    assert engine.models.most_busy == 1
+    assert models_of(engine).most_busy == 1
 
 
-def test_a_full_line_is_told_in_words(make_engine, monkeypatch) -> None:
-    monkeypatch.setattr("longlive.engine.LONGEST_LINE", 1)
-    engine = make_engine()
-    engine.start("ada", MEADOW, seed=0)
-    with pytest.raises(BusyError, match="wait already"):
-        engine.start("bob", MEADOW, seed=0)
-    engine.start("ada", JUMP, seed=0)
+def test_a_full_line_is_told_in_words(make_engine) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.5), line=1)
+    read(engine.start("ada", MEADOW, seed=0), is_shot(0))
+    engine.start("bob", MEADOW, seed=0)
+    with pytest.raises(BusyError, match="1 stories wait already"):
+        engine.start("eve", MEADOW, seed=0)
+    engine.start("bob", JUMP, seed=0)
+
+
+def test_one_address_has_only_so_many_runs(make_engine) -> None:
+    engine = make_engine(per_address=2)
+    for name in ("ada", "bob"):
+        engine.start(name, MEADOW, seed=0, address="10.0.0.1")
+    with pytest.raises(BusyError, match="your address"):
+        engine.start("eve", MEADOW, seed=0, address="10.0.0.1")
+    engine.start("eve", MEADOW, seed=0, address="10.0.0.2")
+    engine.start("ada", JUMP, seed=0, address="10.0.0.1")
 
 
 def test_stop_during_the_first_chunk_ends_after_it(make_engine) -> None:
@@ -203,7 +219,7 @@ def test_a_closed_run_leaves_no_thread_no_session_and_no_file(make_engine) -> No
     while time.monotonic() < deadline and "longlive-run" in [thread.name for thread in threading.enumerate()]:
         time.sleep(0.01)
     assert "longlive-run" not in [thread.name for thread in threading.enumerate()]
-    assert not run.folder.exists() and engine.run_of("ada") is None and engine.models.open_now == 0
+    assert not run.folder.exists() and engine.run_of("ada") is None and models_of(engine).open_now == 0
 
 
 @pytest.mark.parametrize(
@@ -214,11 +230,136 @@ def test_a_run_that_nobody_watches_or_that_is_too_long_ends_by_itself(make_engin
     assert reason in finished.reason and finished.take is not None
 
 
-def test_a_player_that_falls_silent_ends_the_run(make_engine) -> None:
-    run = make_engine(idle_s=0.3).start("ada", MEADOW, seed=0)
+def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.005)
+
+
+def test_a_player_that_falls_silent_lets_the_story_rest_and_its_word_wakes_it(make_engine) -> None:
+    engine = make_engine(idle_s=0.3)
+    run = engine.start("ada", MEADOW, seed=0)
     read(run, is_shot(0))
     run.playhead(0.1, playing=True)
-    assert "silent" in read(run, is_finished)[-1].reason
+    notice = read(run, lambda word: isinstance(word, Notice))[-1]
+    assert "silent" in notice.words
+    wait_for(lambda: run.state == "resting")
+    assert models_of(engine).open_now == 0, "it holds no session while it rests"
+    made = run.num_chunks
+    assert engine.playhead(run.token, run.end_s, True)
+    words = read(run, is_shot(made))
+    assert any("exactly where it was" in word.words for word in words if isinstance(word, Notice))
+    assert [word.segment.index for word in words if isinstance(word, Shot)][-1:] == [made]
+
+
+def test_a_run_that_nobody_follows_rests_and_is_taken_up_by_its_token(make_engine) -> None:
+    engine = make_engine(away_s=0.2, ahead_s=99)
+    run = engine.start("ada", MEADOW, seed=0)
+    seen = read(run, is_shot(3))
+    wait_for(lambda: run.state == "resting")
+    assert engine.claim("bob", "guess") is None
+    assert engine.claim("ada again", run.token) is run and engine.run_of("ada again") is run
+    made = run.num_chunks
+    seen += read(run, is_shot(made + 2))
+    frames = [(shot.segment.first_frame, shot.segment.num_frames) for shot in seen if isinstance(shot, Shot)]
+    ends = [first + count for first, count in frames]
+    assert [first for first, _ in frames] == [0, *ends[:-1]], "no picture is lost, and none comes twice"
+
+
+def test_a_run_that_nobody_takes_up_is_forgotten(make_engine) -> None:
+    engine = make_engine(away_s=0.1, grace_s=0.1)
+    run = engine.start("ada", MEADOW, seed=0)
+    read(run, is_shot(1))
+    wait_for(lambda: engine.num_runs == 0 and not run.folder.exists())
+    assert engine.claim("ada", run.token) is None
+
+
+def test_while_others_wait_the_longest_makes_way_after_a_warning(make_engine) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.4), shared_s=1.5, warning_s=1.0)
+    first = engine.start("ada", MEADOW, seed=0)
+    read(first, is_shot(0))
+    second = engine.start("bob", JUMP, seed=0)
+    words = read(first, is_finished)
+    assert [word.words[:12] for word in words if isinstance(word, Notice)] == ["Others wait:"]
+    assert "had its time" in words[-1].reason and words[-1].take is not None
+    assert read(second, is_shot(0))[-1].segment.prompt == JUMP
+
+
+def test_a_restarted_app_finds_the_runs(tmp_path) -> None:
+    engine = fakes.make_engine(folder=tmp_path)
+    run = engine.start("ada", MEADOW, seed=3, script=[Scene(1.0, "snow"), Scene(60.0, JUMP)])
+    read(run, is_shot(4))
+    with pytest.raises(ConfigError, match="another LongLive works there"):
+        fakes.make_engine(folder=tmp_path)
+    engine.close()
+    assert not any(run.token in path.read_text() for path in tmp_path.rglob("*.jsonl")), "no secret on disk"
+    again = fakes.make_engine(folder=tmp_path)
+    found = again.claim("ada", run.token)
+    assert found is not None and found.seed == 3 and [one.text for one in found.waiting] == [JUMP]
+    made = found.num_chunks
+    shots = [word.segment for word in read(found, is_shot(made)) if isinstance(word, Shot)]
+    assert shots[-1].prompt == "snow" and made >= 5
+    found.stop("Stopped.")
+    finished = read(found, is_finished)[-1]
+    with av.open(str(finished.take)) as take:
+        cards = [read_card(picture.to_ndarray(format="rgb24"))[0] for picture in take.decode(video=0)]
+    assert cards == list(range(len(cards))) and len(cards) >= 9 + 12 * made
+    assert len(json.loads(finished.session_file.read_text())["chunks"]) == found.num_chunks
+    again.close()
+
+
+class LosingCarrier(ThreadCarrier):
+    """Its workers die before the chunks that are listed, as often as they are."""
+
+    def __init__(self, studio: Studio, losses: list[int]) -> None:
+        super().__init__(studio)
+        self.losses = losses
+
+    def start(self, order):
+        carriage = super().start(order)
+        plain = carriage.reports
+
+        def reports():
+            for report in plain():
+                if isinstance(report, Shot) and report.segment.index in self.losses:
+                    self.losses.remove(report.segment.index)
+                    raise LostError("killed")
+                yield report
+
+        carriage.reports = reports
+        return carriage
+
+
+@pytest.mark.parametrize("losses", [[0], [3], [3, 3, 4]])
+def test_a_lost_worker_s_story_goes_on_elsewhere(losses) -> None:
+    models = FakeModels()
+    engine = Engine(
+        LosingCarrier(Studio(models, open_session=fakes.FakeSession), losses),
+        limits=Limits(video_s=4, ahead_s=99),
+    )
+    run = engine.start("ada", MEADOW, seed=0, script=[Scene(2.0, JUMP)])
+    *words, finished = read(run, is_finished)
+    frames = [(word.segment.first_frame, word.segment.prompt) for word in words if isinstance(word, Shot)]
+    assert frames == [(0, MEADOW), (1, MEADOW), (9, MEADOW), (21, MEADOW), (33, JUMP), (45, JUMP), (57, JUMP)]
+    assert not finished.failed and finished.take is not None and models.open_now == 0
+    engine.close()
+
+
+def test_a_worker_that_is_lost_again_and_again_ends_the_run_in_words() -> None:
+    studio = Studio(FakeModels(), open_session=fakes.FakeSession)
+    engine = Engine(LosingCarrier(studio, [2] * 9), limits=Limits(ahead_s=99))
+    finished = read(engine.start("ada", MEADOW, seed=0), is_finished)[-1]
+    assert finished.failed and "killed" in finished.reason and "tried 4 times" in finished.reason
+    assert finished.take is not None, "what was made is kept"
+    engine.close()
+
+
+def test_prompts_come_at_a_humane_pace(make_engine) -> None:
+    run = make_engine(prompts_per_minute=2, queue=99).start("ada", MEADOW, seed=0)
+    run.prompt("snow"), run.prompt("rain")
+    with pytest.raises(PromptError, match="within a minute"):
+        run.prompt("hail")
 
 
 def test_a_broken_model_is_told_in_words_and_the_next_run_works(make_engine) -> None:
@@ -242,7 +383,7 @@ def test_when_the_memory_runs_out_the_story_goes_on_in_a_smaller_way(make_engine
     *reports, finished = read(engine.start("ada", MEADOW, seed=7), is_finished, timeout=60)
     notices = [report.words for report in reports if isinstance(report, Notice)]
     assert len(notices) == 1 and "memory ran out" in notices[0] and "your story with it" in notices[0]
-    assert not finished.failed and engine.models.smaller is None and models.open_now == 0
+    assert not finished.failed and models_of(engine).smaller is None and models.open_now == 0
     with av.open(str(finished.take)) as take:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
     assert cards == [(number, 0) for number in range(57)], "no picture is lost, and none comes twice"
@@ -255,7 +396,7 @@ def test_when_nothing_smaller_helps_the_run_ends_in_words_and_the_next_works(mak
     finished = read(engine.start("ada", MEADOW, seed=0), is_finished, timeout=60)[-1]
     assert finished.failed and "memory ran out at chunk 2" in finished.reason
     assert "press Start for another" in finished.reason
-    assert models.open_now == engine.models.open_now == 0
+    assert models.open_now == models_of(engine).open_now == 0
     read(engine.start("ada", MEADOW, seed=0), is_shot(3))
 
 
@@ -289,7 +430,7 @@ def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
     assert notice.words.startswith("The story goes on, but")
     assert len([report for report in reports if isinstance(report, Shot)]) == 12
     assert reports[-1].take is None
-    assert [file.name for file in run.folder.iterdir()] == ["longlive.json"]
+    assert "longlive.json" in [file.name for file in run.folder.iterdir()]
 
 
 def test_only_the_token_moves_a_runs_playhead(make_engine) -> None:
@@ -331,7 +472,7 @@ def test_the_mailbox_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun() -
 
 def test_the_real_session_fits_the_engine(tiny_models) -> None:
     """The doubles of this file keep the contract of ``longlive.session``; this is the proof."""
-    engine = Engine(tiny_models, limits=Limits(ahead_s=99, video_s=2))
+    engine = fakes.make_engine(tiny_models, opener=open_session, ahead_s=99, video_s=2)
     engine.warm_up()
     run = engine.start("ada", "a red ball", seed=7, script=[Scene(1.0, "a blue cube", "hard")])
     *shots, finished = read(run, is_finished, timeout=60)
@@ -345,4 +486,4 @@ def test_a_story_with_an_unusable_prompt_is_refused_and_leaves_nothing(make_engi
     engine = make_engine()
     with pytest.raises(PromptError, match="empty"):
         engine.start("ada", MEADOW, seed=0, script=[Scene(2.0, " ")])
-    assert engine.num_runs == 0 and not list(engine.folder.iterdir())
+    assert engine.num_runs == 0 and not [path for path in engine.folder.iterdir() if path.is_dir()]

@@ -1,0 +1,390 @@
+"""One viewer's story: what was asked, what was made, where the viewer is; one carrier at a time makes it."""
+
+import contextvars
+import hashlib
+import itertools
+import logging
+import secrets
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from longlive.carriers import Carriage
+from longlive.chunks import MediaSegment, SwitchMode
+from longlive.config import ModelConfig
+from longlive.errors import LongLiveError, MediaError, PromptError
+from longlive.mailbox import Playhead, Prompt, Stop, add_prompt
+from longlive.orders import Limits, Notice, Order, Shot
+from longlive.producer import Clock
+from longlive.segments import Container
+from longlive.spool import Spool
+from longlive.storyboard import Scene
+from longlive.text import check_prompt
+
+logger = logging.getLogger(__name__)
+
+KEPT_REPORTS = 64
+MINUTE_S = 60.0
+
+State = Literal["waiting", "playing", "resting", "ended"]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """When a prompt will be seen: from which chunk on, at which second of the take, in how many seconds."""
+
+    chunk: int
+    at_seconds: float
+    in_seconds: float
+
+
+@dataclass(frozen=True)
+class InLine:
+    """A word to the viewer: how many places from the model, and how many seconds it takes at most."""
+
+    position: int
+    wait_s: float
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        others = "You are next" if self.position == 1 else f"You are number {self.position} in line"
+        wait = f"{self.wait_s:.0f} s" if self.wait_s < 90 else f"{self.wait_s / 60:.0f} minutes"
+        return f"{others}: your story starts by itself, in {wait} at most. Please keep this page open."
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A word to the viewer, the last one: why it ended, and the files that it left, if any."""
+
+    reason: str
+    take: Path | None = None
+    session_file: Path | None = None
+    failed: bool = False
+
+
+Word = Shot | Notice | InLine | Finished
+"""What a viewer is told."""
+
+
+class Run:
+    """A story that one viewer follows: prompts and the playhead go in, words and pictures come out.
+
+    Attributes:
+        viewer: who may have only one.
+        token: the secret by which its player speaks, and by which it is taken up again; empty for a run that
+            was found on disk, until somebody names it.
+        name: short, and safe to show and log.
+        state: ``waiting`` in line, ``playing``, ``resting`` until its viewer comes back, or ``ended``.
+        arrived, began, changed: when it came, first played, and took its state, in seconds of
+            ``time.monotonic``.
+        played_s: that it was carried before ``changed``.
+        stopping: the stop that was asked for.
+        is_to_rest: it is to let go of the model, until its viewer is back.
+        is_warned: its viewer knows that it is to end soon.
+        told: the place in line that the viewer knows, and since when.
+        tries: carriages that were lost since it made its last chunk.
+        context: what belongs to the viewer's request; ZeroGPU's quota goes by it.
+        num_dropped: words that the viewer did not fetch in time.
+    """
+
+    def __init__(self, viewer: str, folder: Path, model: ModelConfig, limits: Limits, *, seed: int) -> None:
+        """Made by the engine, which calls ``ask`` next."""
+        self.viewer, self.limits, self.seed = viewer, limits, seed
+        self.token = secrets.token_urlsafe(16)
+        self.key = _key(self.token)
+        self.container: Container = "mp4"
+        self.address = ""
+        self.folder = folder
+        self.state: State = "waiting"
+        self.arrived = self.changed = time.monotonic()
+        self.began: float | None = None
+        self.played_s = 0.0
+        self.stopping: Stop | None = None
+        self.is_to_rest = False
+        self.is_warned = False
+        self.told: tuple[int, float] = (0, 0.0)
+        self.tries = 0
+        self.context = contextvars.copy_context()
+        self._model = model
+        self._clock = Clock()
+        self._carriage: Carriage | None = None
+        self._spool: Spool | None = None
+        self._plan: list[Prompt] = []
+        self._segments: list[MediaSegment] = []
+        self._num_chunks, self._end_s, self._end_frame = 0, 0.0, 0
+        self._words: deque[Word] = deque()
+        self.num_dropped = 0
+        self._seen = time.monotonic()
+        self._sent: deque[float] = deque()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def found(cls, spool: Spool, model: ModelConfig, limits: Limits) -> "Run":
+        """A run that lies on disk, as another process left it; it rests.
+
+        Raises:
+            KeyError, TypeError, ValueError: if its facts are not those of a run.
+        """
+        run = cls("", spool.folder, model, limits, seed=int(spool.facts["seed"]))
+        run.token, run.key = "", str(spool.facts["key"])
+        run.container = "ts" if spool.facts["container"] == "ts" else "mp4"
+        run._plan = [prompt for prompt in spool.planned if prompt.chunk >= spool.num_chunks]
+        run.state, run._spool, run._num_chunks = "resting", spool, spool.num_chunks
+        run._end_frame = spool.num_frames
+        run._end_s = run._end_frame / model.fps
+        return run
+
+    @property
+    def name(self) -> str:
+        """Short, and safe to show and log."""
+        return self.key[:8]
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks made."""
+        return self._num_chunks
+
+    @property
+    def waiting(self) -> list[Prompt]:
+        """The prompts to come; the one that a story begins with is not among them."""
+        return [prompt for prompt in self._plan if not self._begins(prompt)]
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes on disk."""
+        return self._spool.num_bytes if self._spool else 0
+
+    @property
+    def end_s(self) -> float:
+        """Seconds of video made."""
+        return self._end_s
+
+    @property
+    def has_player(self) -> bool:
+        """Whether a player has spoken for it."""
+        return self._clock.heard_at is not None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its player spoke; before that, since it was there."""
+        return time.monotonic() - (self._clock.heard_at or self.arrived)
+
+    @property
+    def alone_s(self) -> float:
+        """Seconds since anybody asked for its words, or its player spoke."""
+        return time.monotonic() - max(self._seen, self._clock.heard_at or 0.0)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has been told to end, or has."""
+        return self.stopping is not None or self.state == "ended"
+
+    def is_called(self, token: str) -> bool:
+        """Whether this is the token of the run, whatever a stranger may have sent."""
+        return secrets.compare_digest(self.key, _key(token))
+
+    def ask(self, prompt: str, script: Sequence[Scene], container: Container) -> None:
+        """What it is to tell; it is on disk from here on.
+
+        Raises:
+            PromptError: if a prompt cannot be used.
+            MediaError: if the disk is full.
+        """
+        self.container = container
+        self._plan = [Prompt(check_prompt(prompt))]
+        for scene in script:
+            chunk = next(chunk for chunk in itertools.count(1) if self.start_of(chunk) >= scene.at)
+            scripted = Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True)
+            self._plan = add_prompt(self._plan, scripted)
+        self._spool = Spool(self.folder, {"key": self.key, "seed": self.seed, "container": container})
+        self._spool.plan(self._plan)
+
+    def next_report(self) -> Word | None:
+        """The next word in order, or None if there is none yet; whoever asks follows the run."""
+        self._seen = time.monotonic()
+        try:
+            return self._words.popleft()
+        except IndexError:
+            return None
+
+    def say(self, word: Word) -> None:
+        """Tell the viewer; of a viewer who does not listen, the oldest pictures are dropped."""
+        with self._lock:
+            self._words.append(word)
+            if len(self._words) > KEPT_REPORTS and not isinstance(word, Finished):
+                self._words.popleft()
+                self.num_dropped += 1
+
+    def prompt(self, text: str, switch: SwitchMode = "soft") -> Promise:
+        """Go on with another prompt, each in its turn.
+
+        Raises:
+            PromptError: if it cannot be used, or too many wait already, or came in the last minute.
+        """
+        text = check_prompt(text)
+        with self._lock:
+            self._check_pace()
+            own = [prompt for prompt in self.waiting if not prompt.scripted]
+            if len(own) >= self.limits.queue:
+                raise PromptError(
+                    f"{len(own)} prompts wait already. Please let the story reach the next one first."
+                )
+            self._sent.append(time.monotonic())
+            soonest = own[-1].chunk + 1 if own else max(1, self._num_chunks)
+            prompt = self._post(Prompt(text, switch, soonest))
+            at = self.start_of(prompt.chunk)
+            return Promise(prompt.chunk, at, self.seconds_until(at))
+
+    def playhead(self, seconds: float, playing: bool) -> None:
+        """Take the player's word of what is on the screen."""
+        self._clock.hear(playhead := Playhead(seconds, playing))
+        with self._lock:
+            if self._carriage is not None:
+                self._carriage.post(playhead)
+
+    def stop(self, reason: str, *, keep: bool = True) -> None:
+        """Ask the run to end at the next chunk; ``keep`` what was made, or drop it."""
+        with self._lock:
+            self.stopping = Stop(reason, keep)
+            if self._carriage is not None:
+                self._carriage.post(self.stopping)
+
+    def rest(self) -> None:
+        """Let go of the model at the next chunk, until the viewer is back."""
+        with self._lock:
+            self.is_to_rest = True
+            if self._carriage is not None:
+                self._carriage.post(Stop("The story rests."))
+
+    def close(self) -> None:
+        """Nobody wants it any more: end, and keep nothing."""
+        self.stop("The page was closed.", keep=False)
+        while self.next_report():
+            pass
+
+    def forget(self) -> None:
+        """Remove its files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def board(self, *, exact: bool) -> Order:
+        """What a carrier is to make next; SessionFileError if what was made cannot be read."""
+        assert self._spool is not None
+        with self._lock:
+            past = self._spool.past(exact=exact)
+            self._segments.clear()
+            playhead = Playhead(self._clock.seconds(self._end_s), True) if past else None
+            return Order(
+                name=self.name,
+                seed=self.seed,
+                prompts=tuple(self._plan),
+                limits=self.limits,
+                container=self.container,
+                past=past,
+                playhead=playhead,
+            )
+
+    def carried_by(self, carriage: Carriage | None) -> None:
+        """Who makes it from now on; what was asked meanwhile is passed on."""
+        with self._lock:
+            self._carriage = carriage
+            if carriage is None:
+                return
+            for message in (self.stopping, Stop("The story rests.") if self.is_to_rest else None):
+                if message is not None:
+                    carriage.post(message)
+
+    def take(self, shot: Shot) -> None:
+        """Keep one more segment, and show it; one that was shown before is not shown again."""
+        segment = shot.segment
+        end = segment.first_frame + segment.num_frames
+        self._clock.assume_playing()
+        with self._lock:
+            self._segments.append(segment)
+            if segment.ends_chunk:
+                self._num_chunks = segment.index + 1
+                self._end_s = end / segment.fps
+                self._plan = [prompt for prompt in self._plan if prompt.chunk > segment.index]
+                self._keep(shot)
+        if end > self._end_frame:
+            self._end_frame = end
+            self.say(shot)
+
+    def files(self) -> tuple[Path | None, Path | None, str]:
+        """The film and the session file, as far as they can be written, and in words what cannot."""
+        take = session_file = None
+        trouble = ""
+        if self._spool is None or not self._num_chunks:
+            return take, session_file, trouble
+        try:
+            session_file = self._spool.write_session(self.folder / "longlive.json")
+            if self._spool.is_whole:
+                take = self._spool.write_take(self.folder / "longlive.mp4")
+        except LongLiveError as error:
+            trouble = f"But not all can be kept: {error}"
+        return take, session_file, trouble
+
+    def start_of(self, chunk: int) -> float:
+        """The second of the take at which a chunk will begin, as far as is known: a hard cut shortens one."""
+        if not self._num_chunks:
+            return self._model.num_frames(chunk * self._model.chunk) / self._model.fps
+        return self._end_s + (chunk - self._num_chunks) * self._model.chunk_seconds()
+
+    def seconds_until(self, second: float) -> float:
+        """How long the viewer waits for a second of the take."""
+        return max(0.0, second - self._clock.seconds(self._end_s))
+
+    def delay(self) -> float:
+        """How long a viewer who sends a prompt now waits to see it."""
+        carriage = self._carriage
+        return self.seconds_until(self.start_of((carriage.begun if carriage else self._num_chunks - 1) + 1))
+
+    def _check_pace(self) -> None:
+        now = time.monotonic()
+        while self._sent and now - self._sent[0] > MINUTE_S:
+            self._sent.popleft()
+        if len(self._sent) >= self.limits.prompts_per_minute:
+            wait = MINUTE_S - (now - self._sent[0])
+            raise PromptError(
+                f"{len(self._sent)} prompts came within a minute, and no more are taken. "
+                f"Please try again in {wait:.0f} s."
+            )
+
+    def _begins(self, prompt: Prompt) -> bool:
+        """Whether a story that has not begun begins with this prompt."""
+        return not self._num_chunks and prompt.chunk == 0
+
+    def _post(self, prompt: Prompt) -> Prompt:
+        if self._carriage is not None:
+            posted = self._carriage.post(prompt)
+            assert isinstance(posted, Prompt), posted
+            prompt = posted
+        begins = [one for one in self._plan if self._begins(one)]
+        self._plan = [*begins, *add_prompt(self.waiting, prompt)]
+        if self._spool is not None:
+            self._spooled(lambda spool: spool.plan(self._plan))
+        return prompt
+
+    def _keep(self, shot: Shot) -> None:
+        segments, self._segments = self._segments, []
+        kept = shot.kept
+        if kept is not None:
+            self._spooled(lambda spool: spool.add(segments, kept))
+
+    def _spooled(self, write: Callable[[Spool], None]) -> None:
+        assert self._spool is not None
+        try:
+            write(self._spool)
+        except MediaError as error:
+            logger.warning("run %s: its story cannot be kept: %s", self.name, error)
+            self.say(Notice(f"The story goes on, but its film cannot be kept: {error}."))
+
+
+def _key(token: str) -> str:
+    """What of a token may lie on disk."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

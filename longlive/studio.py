@@ -1,0 +1,134 @@
+"""Where stories are made: the model, turns at it by the nearest deadline, and how many it can feed."""
+
+import heapq
+import itertools
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from longlive.config import ModelConfig
+from longlive.orders import Order
+from longlive.producer import Source
+from longlive.segments import SegmentEncoder
+from longlive.session import Session
+
+WARM_CHUNKS = 4
+MEASURED_TURNS = 16
+BUSY_SHARE = 0.85
+"""Of the time, that turns at the model may take together: a late turn must find room to catch up."""
+
+Opener = Callable[[Any, Order], Source]
+
+
+def open_session(models: Any, order: Order) -> Session:
+    """The session that makes an order, or goes on with its past."""
+    past = order.past
+    if past is not None and past.latents:
+        return Session.resume(models, past.record, past.latents, exact=past.exact)
+    return Session(models, order.prompts[0].text, seed=order.seed)
+
+
+class Turns:
+    """The model's turnstile: one at a time, whoever would run dry first goes first."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, int]] = []
+        self._numbers = itertools.count()
+        self._busy = False
+
+    @contextmanager
+    def turn(self, deadline: float) -> Iterator[None]:
+        """Wait for the model and hold it; ``deadline`` is in seconds of ``time.monotonic``."""
+        ticket = (deadline, next(self._numbers))
+        with self._changed:
+            heapq.heappush(self._waiting, ticket)
+            self._changed.wait_for(lambda: not self._busy and self._waiting[0] == ticket)
+            heapq.heappop(self._waiting)
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+
+class Studio:
+    """The owner of a loaded model: it opens sessions, gives turns, measures them, and shrinks if it must."""
+
+    def __init__(
+        self, models: Any, *, open_session: Opener = open_session, overlap: bool | None = None
+    ) -> None:
+        """Work with ``models``.
+
+        Args:
+            models: a ModelBundle.
+            open_session: makes the session of an order.
+            overlap: decode and encode while the next chunk is made; None: on a GPU.
+        """
+        self.models = models
+        self.config: ModelConfig = models.config
+        self.encoder: str = models.encoder
+        self.overlap = models.device.type == "cuda" if overlap is None else overlap
+        self._open_session = open_session
+        self._turns = Turns()
+        self._shrinking = threading.Lock()
+        self._turn_s: deque[float] = deque(maxlen=MEASURED_TURNS)
+        self._whole_s: float | None = None
+
+    def open(self, order: Order) -> Source:
+        """As in Workplace."""
+        return self._open_session(self.models, order)
+
+    @contextmanager
+    def turn(self, deadline: float) -> Iterator[None]:
+        """As in Workplace."""
+        with self._turns.turn(deadline):
+            begun = time.monotonic()
+            yield
+            self._turn_s.append(time.monotonic() - begun)
+
+    def relieve(self, session: Source | None) -> bool:
+        """As in Workplace; the first who asks brings the smaller way about, new sessions begin with it."""
+        used = self.models if session is None else session.models
+        with self._shrinking:
+            if self.models is used and used.smaller is not None:
+                self.models = used.smaller(used)
+            if self.models is used:
+                return False
+        if session is not None:
+            session.models = self.models
+        return True
+
+    def warm_up(self, order: Order) -> None:
+        """Make and encode chunks that nobody sees: one-off work is done then, and the speed is known."""
+        encoder = SegmentEncoder(scale=self.config.display_scale, encoder=self.encoder)
+        with self.turn(time.monotonic()):
+            session = self.open(order)
+            encoder.encode(session.next_chunk())
+        self._turn_s.clear()
+        whole = []
+        for _ in range(WARM_CHUNKS):
+            begun = time.monotonic()
+            with self.turn(begun):
+                latents = session.next_latents()
+            encoder.encode(session.decode(latents))
+            whole.append(time.monotonic() - begun)
+        session.close()
+        self._whole_s = statistics.median(whole)
+
+    def room(self) -> int:
+        """How many viewers it can feed in real time at its measured speed, and has memory for; at least 1."""
+        turns = tuple(self._turn_s)
+        if not turns:
+            return 1
+        chunk_s = self.config.chunk_seconds()
+        by_turns = BUSY_SHARE * chunk_s / max(statistics.median(turns), 1e-3)
+        by_speed = chunk_s / max(self._whole_s or 0.0, 1e-3)
+        return max(1, int(min(self.models.streams, by_turns, by_speed)))
