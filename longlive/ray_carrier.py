@@ -270,17 +270,23 @@ def thread_carrier(model: str, choices: Choices, tell: Tell) -> ThreadCarrier:
 
 
 class Cluster:
-    """Ray itself: a cluster that was joined, or one of our own on this machine."""
+    """Ray itself: a cluster that was joined, or one of our own on this machine.
+
+    Attributes:
+        ray: the package.
+        folder: of our own Ray, else None.
+        num_actors: how many are wanted.
+    """
 
     def __init__(self, choices: Choices, actors: int | None, address: str | None) -> None:
         """Join the cluster at ``address`` or start one, for so many actors; errors as for RayCarrier."""
         if (choices.device or "").startswith("cuda:"):
             cure = "Ray deals out the GPUs: write cuda."
             raise ConfigError("device", choices.device, "a worker takes the GPU that it is given", cure)
-        self._folder: Path | None = None
+        self.folder: Path | None = None
         self._is_ours = True
         self._threads = choices.threads or 1
-        self.ray = _imported()
+        self.ray = _imported(is_ours=address is None)
         self._begin(address, actors)
         try:
             total = self.ray.cluster_resources()
@@ -301,8 +307,8 @@ class Cluster:
         """Leave the cluster, unless this process had joined it before; end Ray if it is our own."""
         if self._is_ours:
             self.ray.shutdown()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _begin(self, address: str | None, actors: int | None) -> None:
         """Connect this process."""
@@ -313,9 +319,9 @@ class Cluster:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="longlive-ray-"))
+                self.folder = Path(tempfile.mkdtemp(prefix="longlive-ray-"))
                 own = {"num_cpus": self._threads * (actors or max(1, _num_gpus()))}
-                own |= {"object_store_memory": STORE_BYTES, "_temp_dir": str(self._folder)}
+                own |= {"object_store_memory": STORE_BYTES, "_temp_dir": str(self.folder)}
                 own["include_dashboard"] = False
                 self.ray.init("local", **own, **quiet)
             else:
@@ -338,7 +344,7 @@ class Cluster:
 
     def _check(self, total: dict[str, float]) -> None:
         """Whether all actors find a place: Ray would wait for ever."""
-        needed = {"CPU": self.num_actors * self._threads, "GPU": self.num_actors * self._on_gpu}
+        needed = {"GPU": self.num_actors * self._on_gpu, "CPU": self.num_actors * self._threads}
         for what, number in needed.items():
             if number > total.get(what, 0):
                 raise LostError(
@@ -452,9 +458,11 @@ class _Actor:
             raise self._error from error
 
 
-def _imported() -> Any:
-    """Ray, told to keep the door of a cluster of our own closed, and to tell nobody of its use."""
+def _imported(*, is_ours: bool) -> Any:
+    """Ray, which is to tell nobody of its use and, if it is our own, to let nobody in without a token."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_ours:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
