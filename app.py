@@ -5,48 +5,37 @@ import sys
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
-from longlive.checkpoints import ModelBundle
-from longlive.engine import Engine
 from longlive.errors import LongLiveError
-from longlive.options import add_model_options, parse_with_environment, say
-from longlive.startup import Choices, start
+from longlive.journal import show_lines
+from longlive.options import parse_with_environment
+from longlive.web.health import routes_of
 from longlive.web.page import build_page, page_options
+from longlive.web.serving import add_serving_options, open_engine, trust_the_host
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options: those of the command line, before them those of ``LONGLIVE_*`` in the environment."""
     about = f"{__doc__} Every option can also stand in the environment, as LONGLIVE_MODEL and so on."
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
-    parser.add_argument("--port", default=7860, type=int, help="port to listen on (default: 7860)")
-    parser.add_argument(
-        "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"
-    )
-    parser.add_argument("--share", action="store_true", help="also open a public link")
-    parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
-    add_model_options(parser, decoder="auto")
+    add_serving_options(parser)
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
-
-
-def warmed_engine(models: ModelBundle) -> Engine:
-    """The owner of the model, once it has made a chunk."""
-    engine = Engine(models)
-    engine.warm_up()
-    return engine
 
 
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
+    show_lines()
+    trust_the_host()
     try:
-        engine = start(options.model, Choices.of(vars(options)), say, prepare=warmed_engine)
+        engine = open_engine(options)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     page = build_page(engine, player=options.player, with_mcp=options.mcp)
+    routes = routes_of(engine.house, engine.metrics)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     try:
-        page.launch(**where, mcp_server=options.mcp or None, **page_options())
+        page.launch(**where, mcp_server=options.mcp or None, **page_options(routes))
     except KeyboardInterrupt:  # while it was still starting; later, launch itself ends quietly
         pass
     finally:

@@ -44,6 +44,7 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score what a model draws")
     merge = commands.add_parser("merge-lora", help="put a LoRA into a model's weights")
     prompts = commands.add_parser("prompts", help="write, make and check prompts for training")
+    loadtest = commands.add_parser("loadtest", help="put many viewers before a running app")
     if command[1:] == ["storybook"]:
         from longlive.storybook import cli
 
@@ -73,6 +74,10 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
         from longlive.training import prompt_cli
 
         prompt_cli.add_arguments(prompts)
+    elif command[:1] == ["loadtest"]:
+        from longlive.web import loadtest as load
+
+        load.add_arguments(loadtest)
     return parser
 
 

@@ -4,7 +4,7 @@ The Wan VAE's own order (B, C, F, H, W), its normalisation and its feature cache
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
     WanRMS_norm,
     unpatchify,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from longlive.chunks import FrameChunk, LatentChunk
 from longlive.tiny_vae import GrowTime, Memory, MemoryBlock, TinyVae
@@ -50,33 +50,45 @@ class StreamingDecoder:
         residual block instead of two, 28 for the storybook's, 8 for the tiny VAE. After so many, pictures are
         the same bit for bit; after 24, those of a Wan VAE still differ by up to 0.02 (of 2).
         """
-        frames = 0
-        for name, layer in reversed(list(self.vae.decoder.named_modules())):
-            if isinstance(layer, GrowTime):
-                frames = -(-frames // layer.scale)
-            elif isinstance(layer, MemoryBlock):
-                frames += 1
-            elif isinstance(layer, WanCausalConv3d):
-                frames = -(-frames // 2) if name.endswith("time_conv") else frames
-                frames += layer.kernel_size[0] - 1
-        return frames
+        return max(_memory_of_layers(self.vae).values())
 
     @torch.no_grad()
     def catch_up(self, parts: Sequence[Tensor], next_frame: int) -> None:
-        """Be where a stream has led; of the pictures on the way, which are thrown away, few are decoded.
+        """Be where a stream has led, for the pictures that come next.
+
+        Only as many of the last parts are looked at as those depend on, and the older of them by the first
+        layers alone: the later a layer, the shorter its memory in latents.
 
         Args:
             parts: (1, F, C, H, W) of each chunk since the stream's start or its last cut.
             next_frame: number of the picture that comes next.
         """
         self.reset()
-        first, missing = len(parts), self.reach
-        while first and missing > 0:
-            first -= 1
-            missing -= parts[first].shape[1]
-        for part in parts[first:]:
-            self.decode_latents(part.to(next(self.vae.parameters()).device))
+        memory, device = _memory_of_layers(self.vae), next(self.vae.parameters()).device
+        later = sum(part.shape[1] for part in parts)
+        for part in parts:
+            later -= part.shape[1]
+            if later < max(memory.values()):
+                self._see(part.to(device), _num_blocks(memory, later))
         self._next_frame = next_frame
+
+    def _see(self, latents: Tensor, num_blocks: int) -> None:
+        """Remember latents, by a Wan decoder's first upsampling blocks alone."""
+        if (
+            isinstance(self.vae, TinyVae)
+            or self.vae.config["is_residual"]
+            or num_blocks == len(self.vae.decoder.up_blocks)
+        ):
+            self.decode_latents(latents)
+            return
+        if self._features is None:
+            self._features = [None] * self.vae._cached_conv_counts["decoder"]
+        features: Any = self._features
+        decoder = _first_blocks(self.vae.decoder, num_blocks)
+        for latent in _wan_hidden(self.vae, latents).split(1, dim=2):
+            used = [0]
+            decoder(latent, feat_cache=features, feat_idx=used)
+            features[used[0] - 1] = None
 
     def branch(self) -> "StreamingDecoder":
         """Another decoder that goes on from here by itself; what was seen so far is shared, never written."""
@@ -132,8 +144,7 @@ def _wan_pictures(vae: AutoencoderKLWan, latents: Tensor, features: Any, *, is_f
 
     ``decode`` itself cannot be used, since it clears its cache at the start and at the end.
     """
-    mean, std = latent_statistics(vae, latents)
-    hidden = vae.post_quant_conv((latents * std + mean).transpose(1, 2))
+    hidden = _wan_hidden(vae, latents)
     pictures = []
     for index in range(hidden.shape[2]):
         latent = hidden[:, :, index : index + 1]
@@ -141,6 +152,50 @@ def _wan_pictures(vae: AutoencoderKLWan, latents: Tensor, features: Any, *, is_f
         pictures.append(vae.decoder(latent, feat_cache=features, feat_idx=[0], **flag))
     patch = vae.config["patch_size"]
     return unpatchify(torch.cat(pictures, 2), patch or 1).clamp(-1, 1).transpose(1, 2)
+
+
+def _wan_hidden(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """(B, F, C, H, W), normalised -> (B, C, F, H, W), as the decoder reads it."""
+    mean, std = latent_statistics(vae, latents)
+    hidden: Tensor = vae.post_quant_conv((latents * std + mean).transpose(1, 2))
+    return hidden
+
+
+def _memory_of_layers(vae: Vae) -> dict[str, int]:
+    """Of how many latents before a latent its pictures need each layer's output or memory, by its name."""
+    is_tiny, frames, memory = isinstance(vae, TinyVae), 0, {}
+    rate = vae.time_scale if is_tiny else 2 ** sum(vae.config["temperal_downsample"])
+    for name, layer in reversed(list(vae.decoder.named_modules())):
+        slower = layer.scale if isinstance(layer, GrowTime) else 1 + name.endswith("time_conv")
+        frames, rate = -(-frames // slower), rate // slower
+        if isinstance(layer, MemoryBlock):
+            frames += 1
+        elif isinstance(layer, WanCausalConv3d):
+            frames += layer.kernel_size[0] - 1
+        memory[name] = -(-frames // rate)
+    return memory
+
+
+def _num_blocks(memory: Mapping[str, int], later: int) -> int:
+    """How many of a Wan decoder's upsampling blocks must see what ``later`` latents follow."""
+    blocks = (name.split(".")[1] for name in memory if name.startswith("up_blocks.") and memory[name] > later)
+    return len(set(blocks))
+
+
+def _first_blocks(decoder: Any, number: int) -> Any:
+    """A Wan decoder of the same weights that ends before its upsampling block ``number``."""
+    short = copy.copy(decoder)
+    end = {"norm_out": nn.Identity(), "nonlinearity": nn.Identity(), "conv_out": _End()}
+    short._modules = decoder._modules | {"up_blocks": decoder.up_blocks[:number]} | end
+    return short
+
+
+class _End(nn.Module):
+    """Stands for a causal convolution where no more is wanted."""
+
+    def forward(self, x: Tensor, _: Tensor | None = None) -> Tensor:
+        """Any tensor -> the same."""
+        return x
 
 
 @torch.no_grad()

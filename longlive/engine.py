@@ -24,9 +24,11 @@ from typing import Literal
 
 from longlive.carriers import Carrier
 from longlive.errors import BusyError, ConfigError, LongLiveError, LostError
+from longlive.house import House
 from longlive.mailbox import Stop
-from longlive.orders import Ended, Limits, Notice, Report, Shot, Yielded
-from longlive.run import Finished, InLine, Run
+from longlive.metrics import EndWord, Metrics
+from longlive.orders import Ended, Failure, Limits, Notice, Report, Shot, Yielded
+from longlive.run import Finished, InLine, Run, key_of
 from longlive.segments import Container
 from longlive.spool import stored_in
 from longlive.storyboard import Scene
@@ -73,15 +75,19 @@ class Engine:
         self._stories_bytes, self._resume = stories_bytes, resume
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _claim(self.folder)
+        self.metrics = Metrics()
         self._changed = threading.Condition()
         self._runs: list[Run] = self._found()
-        self._is_closed = False
+        self._is_closed = self._is_warming = False
+        self._watch_figures()
         self._watch = threading.Thread(target=self._keep_watch, name="longlive-watch", daemon=True)
         self._watch.start()
 
     def warm_up(self) -> None:
         """Let the carrier do one-off work, so that the first viewer does not wait for it."""
+        self._is_warming = True
         self.carrier.warm_up()
+        self._is_warming = False
 
     def start(
         self,
@@ -117,7 +123,8 @@ class Engine:
             self._check_room(address, before)
             folder = self.folder / secrets.token_hex(16)
             folder.mkdir(mode=0o700)
-            run = Run(viewer, folder, self.carrier.config, limits or self.limits, seed=seed)
+            facts = self.carrier.config
+            run = Run(viewer, folder, facts, limits or self.limits, seed=seed, metrics=self.metrics)
             run.address = address
             try:
                 run.ask(prompt, script, container)
@@ -127,14 +134,15 @@ class Engine:
             for old in before:
                 old.stop("A new story was started.", keep=False)
             self._runs.append(run)
-            logger.info("run %s: started, seed %d, %d characters", run.name, seed, len(prompt))
+            self.metrics.started()
+            run.journal.started(seed, prompt, self.carrier.name)
             self._changed.notify_all()
         return run
 
     def claim(self, viewer: str, token: str) -> Run | None:
         """The run with this token, which is the viewer's from now on; None if there is none."""
         with self._changed:
-            run = next((run for run in self._runs if run.is_called(token)), None)
+            run = self.find(token)
             if run is None:
                 return None
             run.viewer, run.token = viewer, token
@@ -142,28 +150,56 @@ class Engine:
             self._wake(run)
             return run
 
+    def find(self, token: str) -> Run | None:
+        """The run with this token."""
+        key = key_of(token)
+        return next((run for run in list(self._runs) if run.has_key(key)), None)
+
     @property
     def num_runs(self) -> int:
         """How many runs go on, wait or rest."""
         return sum(run.state != "ended" for run in self._runs)
 
+    def knows(self, run: Run) -> bool:
+        """Whether a run is still kept."""
+        return run in self._runs
+
     def count(self, state: str) -> int:
         """How many runs are in a state."""
         return sum(run.state == state for run in self._runs)
+
+    def house(self) -> House:
+        """How the house stands; whoever asks waits for nobody."""
+        room = self.carrier.room()
+        return House(
+            sessions=self.count("playing"),
+            waiting=len(self._line()),
+            parked=self.count("resting"),
+            room=room,
+            fps=self.metrics.fps,
+            carrier=self.carrier.name,
+            model=self.carrier.config.name,
+            is_ready=not self._is_warming,
+            is_alive=self._watch.is_alive() and (room > 0 or self._is_warming),
+        )
 
     def run_of(self, viewer: str) -> Run | None:
         """The viewer's run, if one is going on, waiting or resting."""
         with self._changed:
             return next((run for run in self._runs if run.viewer == viewer and not run.is_leaving), None)
 
-    def playhead(self, token: str, seconds: float, playing: bool) -> bool:
-        """Pass a player's word to the run whose token it knows; whether there is one that goes on."""
+    def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
+        """Pass a player's word to the run whose token it knows; whether there is one that goes on.
+
+        ``stalls`` is how often its picture stood still so far.
+        """
         with self._changed:
-            run = next((run for run in self._runs if run.is_called(token) and run.state != "ended"), None)
-            if run is None:
+            run = self.find(token)
+            if run is None or run.state == "ended":
                 return False
             self._wake(run)
         run.playhead(seconds, playing)
+        run.stalled(stalls)
         return True
 
     def close(self) -> None:
@@ -206,12 +242,19 @@ class Engine:
         found = []
         for spool in stored_in(self.folder):
             try:
-                found.append(Run.found(spool, self.carrier.config, self.limits))
+                found.append(Run.found(spool, self.carrier.config, self.limits, self.metrics))
             except (KeyError, TypeError, ValueError):
                 logger.warning("%s holds no run that can be understood", spool.folder.name)
         if found:
             logger.info("%d stories lie here from before; they rest", len(found))
         return found
+
+    def _watch_figures(self) -> None:
+        self.metrics.watch("sessions", lambda: self.count("playing"))
+        self.metrics.watch("queue", lambda: len(self._line()))
+        self.metrics.watch("parked", lambda: self.count("resting"))
+        self.metrics.watch("room", self.carrier.room)
+        self.metrics.watch("spool_bytes", lambda: sum(run.num_bytes for run in self._runs))
 
     def _check_room(self, address: str, before: Sequence[Run]) -> None:
         waiting = [run for run in self._line() if run not in before]
@@ -236,6 +279,12 @@ class Engine:
             run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
 
     def _set(self, run: Run, state: str) -> None:
+        if state == "resting":
+            run.break_words = "its viewer was away"
+            run.journal.rests(run.limits.grace_s)
+        elif state == "playing" and run.told[0]:
+            run.journal.seated(time.monotonic() - run.changed)
+            run.told = 0, 0.0
         run.state, run.changed = state, time.monotonic()  # type: ignore[assignment]
         self._changed.notify_all()
 
@@ -276,14 +325,19 @@ class Engine:
             run.say(Notice("Your player has been silent, so the story rests; it goes on when you are back."))
             run.rest()
         elif not run.has_player and now - began > limits.unwatched_s:
-            run.stop(f"No player has spoken for {limits.unwatched_s:.0f} s.")
+            self._stop_at_limit(run, f"No player has spoken for {limits.unwatched_s:.0f} s.")
         elif (left := self._left_s(run, now, is_shared=False)) <= 0:
-            run.stop(f"This take has reached the longest time, {limits.longest_s / 60:.0f} minutes.")
+            words = f"This take has reached the longest time, {limits.longest_s / 60:.0f} minutes."
+            self._stop_at_limit(run, words)
         elif left < limits.warning_s < limits.longest_s and not run.is_warned:
             run.is_warned = True
             run.say(
                 Notice(f"Your story reaches its longest time in {left:.0f} s. Press Stop to keep it now.")
             )
+
+    def _stop_at_limit(self, run: Run, reason: str) -> None:
+        run.is_over_limit = True
+        run.stop(reason)
 
     def _left_s(self, run: Run, now: float, *, is_shared: bool) -> float:
         """Seconds that a playing run may go on, alone or while others wait."""
@@ -301,7 +355,7 @@ class Engine:
         for run in staying[: max(0, needed)]:
             left = self._left_s(run, now, is_shared=True)
             if left <= 0:
-                run.stop("Others wait, and your story has had its time. Its film is below.")
+                self._stop_at_limit(run, "Others wait, and your story has had its time. Its film is below.")
             elif left < run.limits.warning_s and not run.is_warned:
                 run.is_warned = True
                 run.say(Notice(f"Others wait: your story ends in {left:.0f} s, and its film will be yours."))
@@ -339,6 +393,9 @@ class Engine:
 
     def _forget(self, run: Run) -> None:
         self._runs.remove(run)
+        if run.state != "ended":
+            self.metrics.ended("left")
+            run.journal.ended("left", run.end_s, "nobody came back for it")
         run.forget()
 
     def _work(self, run: Run) -> None:
@@ -347,7 +404,7 @@ class Engine:
             last = self._carry(run) if run.stopping is None else Ended(run.stopping.reason, run.stopping.keep)
         except LostError as error:
             last = Yielded(str(error))
-            logger.warning("run %s: its worker was lost at chunk %d: %s", run.name, run.num_chunks, error)
+            self._note_failure(run, "worker lost", str(error))
         except LongLiveError as error:
             last = Ended(str(error), failed=True)
         except Exception as error:
@@ -366,7 +423,8 @@ class Engine:
         if order.past is not None:
             way = "exactly where it was" if exact else "from a quick memory of its last seconds"
             run.say(Notice(f"Your story goes on, {way}."))
-            logger.info("run %s: goes on at chunk %d (%s)", run.name, before, "exact" if exact else "quick")
+            self.metrics.resumed("exact" if exact else "quick")
+            run.journal.resumed("exact" if exact else "quick", before, run.break_words)
         carriage = self.carrier.start(order)
         run.carried_by(carriage)
         for report in carriage.reports():
@@ -374,10 +432,16 @@ class Engine:
                 run.take(report)
                 run.tries = 0
             elif isinstance(report, Notice):
+                if report.failure:
+                    self._note_failure(run, report.failure, report.words)
                 run.say(report)
             else:
                 return report
         raise LostError("it said no last word")
+
+    def _note_failure(self, run: Run, what: Failure, why: str) -> None:
+        self.metrics.failed(what)
+        run.journal.failed(what, run.num_chunks, why)
 
     def _go_on(self, run: Run, last: Report) -> None:
         """After a carriage: rest, go on with another, or end."""
@@ -387,9 +451,12 @@ class Engine:
                 run.is_to_rest = False
                 self._set(run, "resting")
             return
+        if isinstance(last, Yielded) and run.stopping is not None:
+            last = Ended(run.stopping.reason, run.stopping.keep)
         if isinstance(last, Yielded):
             run.tries += 1
-            if run.tries <= TRIES and run.stopping is None:
+            run.break_words = last.reason
+            if run.tries <= TRIES:
                 with self._changed:
                     self._set(run, "waiting")
                 return
@@ -405,12 +472,28 @@ class Engine:
         if last.keep:
             take, session_file, trouble = run.files()
             reason = f"{reason} {trouble}".strip()
+            if trouble:
+                self._note_failure(run, "disk", trouble)
         run.say(Finished(reason, take, session_file, last.failed))
-        level = logging.WARNING if last.failed else logging.INFO
-        logger.log(level, "run %s: ended after %d chunks: %s", run.name, run.num_chunks, reason)
+        if last.failed:
+            self._note_failure(run, last.failure, last.reason)
+        word = _end_word(run, last)
+        self.metrics.ended(word)
+        run.journal.ended(word, run.end_s, reason)
         with self._changed:
             run.stopping = run.stopping or Stop(reason, last.keep)
             self._set(run, "ended")
+
+
+def _end_word(run: Run, last: Ended) -> EndWord:
+    """Why a story ended, in one of the words that are counted."""
+    if last.failed:
+        return "failed"
+    if not last.keep:
+        return "left"
+    if run.stopping is None:
+        return "complete"
+    return "limit" if run.is_over_limit else "stopped"
 
 
 def _claim(folder: Path):  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@
   * FitError           a model does not fit into the memory that is free
   * BusyError          too many viewers wait for the model
   * LostError          the worker that carried a run is gone
+  * MailboxError       a message cannot be left for a run (a full disk, say)
   * TrainingError      a loss or gradient in training is no number
 
 Each message says what came, what was expected, and what to do about it.
@@ -64,6 +65,10 @@ class BusyError(LongLiveError):
 
 class LostError(LongLiveError):
     """The worker that carried a run is gone; the run can go on elsewhere."""
+
+
+class MailboxError(LongLiveError):
+    """A message cannot be left for a run, or not be read."""
 
 
 class TrainingError(LongLiveError):

@@ -127,6 +127,11 @@ class KVCache:
         placed = self._end - self._origin
         return placed if self.stream.window == -1 else min(placed, self.stream.window)
 
+    @property
+    def is_hollow(self) -> bool:
+        """Whether latents that should be visible were skipped."""
+        return any(latent in self._skipped for latent in self._visible())
+
     def reset(self) -> None:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
         self._origin = self._end = 0

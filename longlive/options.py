@@ -62,6 +62,40 @@ def add_model_options(
     )
 
 
+# Option, its default, what it is; a limit as in ``orders.Limits``.
+LIMITS = (
+    ("longest_s", 1800.0, "seconds that a story may be told"),
+    ("shared_s", 300.0, "seconds after which it makes way if others wait"),
+    ("idle_s", 15.0, "seconds of silence of a player after which its story rests"),
+    ("away_s", 5.0, "seconds without a viewer after which a story rests"),
+    ("grace_s", 600.0, "seconds that a story is kept for a viewer who is away, or after its end"),
+    ("unwatched_s", 120.0, "seconds for programs that do not play"),
+    ("queue", 8, "prompts that may wait"),
+    ("prompts_per_minute", 30, "prompts that a viewer may send"),
+    ("line", 16, "stories that may wait for room"),
+    ("per_address", 8, "stories of one address at once"),
+)
+
+
+def add_viewer_options(parser: argparse.ArgumentParser) -> None:
+    """The options of who may watch, for how long, and what becomes of their stories."""
+    group = parser.add_argument_group("viewers")
+    group.add_argument(
+        "--stories",
+        help="folder where stories are kept, to be taken up after a restart (default: a temporary one)",
+    )
+    group.add_argument("--stories-gb", type=float, default=20.0, help="that stories may take (default: 20)")
+    group.add_argument(
+        "--resume",
+        choices=("auto", "exact", "quick"),
+        default="auto",
+        help="how a story goes on after an interruption; auto: exactly, unless it is long (default: auto)",
+    )
+    for name, usual, about in LIMITS:
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(option, type=type(usual), default=usual, help=f"{about} (default: {usual:g})")
+
+
 def parse_with_environment(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None, *, prefix: str
 ) -> argparse.Namespace:

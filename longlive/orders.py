@@ -1,14 +1,21 @@
 """What a carrier is asked to make, and what it reports: values that cross threads, processes, machines."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
 from longlive.chunks import MediaSegment
+from longlive.errors import ConfigError
 from longlive.mailbox import Playhead, Prompt
 from longlive.segments import Container
 from longlive.session_file import PromptEvent, SessionRecord
+
+Failure = Literal["model", "memory", "encoder", "disk", "worker lost"]
+"""What can break."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,19 @@ class Limits:
     prompts_per_minute: int = 30
     line: int = 16
     per_address: int = 8
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Limits":
+        """From the options of a command, others among them; what is not among them is as usual.
+
+        Raises:
+            ConfigError: if one is not above 0.
+        """
+        names = [field.name for field in dataclasses.fields(cls) if field.name in values]
+        for name in names:
+            if not values[name] > 0:
+                raise ConfigError(name, values[name], "it must be above 0", "Leave it out for the usual.")
+        return cls(**{name: values[name] for name in names})
 
     def words(self) -> str:
         """What a viewer should know before it bites."""
@@ -126,18 +146,31 @@ class Shot:
 
 @dataclass(frozen=True)
 class Notice:
-    """A report: something that the viewer should know, in words; the run goes on."""
+    """A report: something that the viewer should know, in words; the run goes on.
+
+    Attributes:
+        words: for people.
+        failure: what had broken, if anything.
+    """
 
     words: str
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A report, the last of a carriage: the story is over, and why; ``keep`` what was made, or drop it."""
+    """A report, the last of a carriage: the story is over.
+
+    Attributes:
+        reason: why, for people.
+        keep: what was made; else it is dropped.
+        failed: it was not meant to end, since ``failure`` broke.
+    """
 
     reason: str
     keep: bool = True
     failed: bool = False
+    failure: Failure = "model"
 
 
 @dataclass(frozen=True)

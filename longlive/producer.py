@@ -17,10 +17,10 @@ import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import FitError, LongLiveError
+from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.mailbox import Mailbox, Message, Playhead, Prompt, Stop, add_prompt
 from longlive.memory import release
-from longlive.orders import Ended, Kept, Notice, Order, Report, Shot, Yielded
+from longlive.orders import Ended, Failure, Kept, Notice, Order, Report, Shot, Yielded
 from longlive.overlap import HandOver, Pipeline
 from longlive.segments import SegmentEncoder
 from longlive.session_file import SessionRecord, latents_digest
@@ -91,10 +91,13 @@ class Workplace(Protocol):
     overlap: bool
 
     def open(self, order: Order) -> Source:
-        """A session that makes what was ordered, or goes on with its past."""
+        """A session that makes what was ordered, or goes on with its past, at turns of its own."""
 
     def turn(self, deadline: float) -> AbstractContextManager[None]:
         """The model for one chunk; whoever has the earliest deadline (``time.monotonic``) gets it first."""
+
+    def spent(self, seconds: float) -> None:
+        """Learn what drawing and encoding a chunk took, beside its turn."""
 
     def relieve(self, session: Source | None) -> bool:
         """Let a session, or the next one, go on with less memory; False if that was tried, or cannot be."""
@@ -147,7 +150,7 @@ class Producer:
             stop = self._stop
             last = Ended(stop.reason, stop.keep) if stop else Yielded("The lease is over.")
         except LongLiveError as error:
-            last = Ended(str(error), failed=True)
+            last = Ended(str(error), failed=True, failure=_failure_of(error))
         except Exception as error:
             logger.exception("run %s broke at chunk %d", self._order.name, self._next_chunk)
             what = f"{type(error).__name__}: {error}"
@@ -163,17 +166,22 @@ class Producer:
         yield last
 
     def _make_chunk(self) -> Iterator[Report]:
-        begun, spent, latents = time.monotonic(), 0.0, []
+        begun, spent, drawing, latents = time.monotonic(), 0.0, 0.0, []
         for part in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
+            drawn_at = time.monotonic()
             chunk = self._decode(part)
             segment = self._encoder.encode(chunk)
+            drawing += time.monotonic() - drawn_at
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
             took = time.monotonic() - begun
             self._costs.append((took, segment.num_frames))
             self._clock.assume_playing()
             spent += took
-            kept = self._kept(segment, latents) if segment.ends_chunk else None
+            kept = None
+            if segment.ends_chunk:
+                self._workplace.spent(drawing)
+                kept = self._kept(segment, latents)
             yield Shot(segment, self._fps(), spent * 1000, kept)
             while self._news:
                 yield self._news.popleft()
@@ -242,7 +250,7 @@ class Producer:
                 break
             release()
             words = "The model goes on in a way that takes less, and your story with it."
-            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}"))
+            self._news.append(Notice(f"The memory ran out at chunk {self._next_chunk}. {words}", "memory"))
         raise FitError(
             f"The memory ran out at chunk {self._next_chunk}, and the model cannot be run in a smaller way. "
             "What this story held is free again: press Start for another."
@@ -251,8 +259,8 @@ class Producer:
     @contextmanager
     def _begun(self) -> Iterator[Source]:
         """The session on its turn, told the prompt of the chunk that begins now."""
+        self._session = session = self._session or self._patiently(self._open)
         with self._workplace.turn(time.monotonic() + self._ahead()):
-            self._session = session = self._session or self._patiently(self._open)
             self._absorb(self._mailbox.begin(self._next_chunk))
             if prompt := self._due():
                 session.set_prompt(prompt.text, prompt.switch)
@@ -311,3 +319,9 @@ class Producer:
         return sum(pictures for _, pictures in self._costs) / max(
             1e-9, sum(seconds for seconds, _ in self._costs)
         )
+
+
+def _failure_of(error: LongLiveError) -> Failure:
+    if isinstance(error, FitError):
+        return "memory"
+    return "encoder" if isinstance(error, MediaError) else "model"

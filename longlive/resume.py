@@ -23,12 +23,11 @@ class Way:
     Attributes:
         prompts: of the story, each at the chunk that serves it, those still to come included.
         passes: the chunks whose prompt is served and whose clean pass is run again; the others leave nothing.
-        ahead: whether the prompt of the next chunk is served too: it makes good what was left out.
+            Where the last is missing, the prompt of the next chunk makes the memory anew.
     """
 
     prompts: tuple[PromptEvent, ...]
     passes: frozenset[int]
-    ahead: bool = False
 
 
 def exact_way(prompts: Sequence[PromptEvent], num_chunks: int, stream: StreamConfig) -> Way:
@@ -49,11 +48,10 @@ def quick_way(prompts: Sequence[PromptEvent], num_chunks: int, stream: StreamCon
         return exact
     served = [event for event in exact.prompts if event.chunk < num_chunks]
     coming = exact.prompts[len(served) :]
+    softly = PromptEvent(num_chunks, served[-1].text, "soft")
     if not any(event.chunk == num_chunks and event.switch in ("soft", "hard") for event in coming):
-        coming = (PromptEvent(num_chunks, served[-1].text, "soft"), *coming)
-    events = tuple(_in_turn((*served, *coming)))
-    passes = _passes(events[: len(served) + 1], num_chunks, stream)
-    return Way(events, passes, ahead=True)
+        coming = (softly, *coming)
+    return Way(tuple(_in_turn((*served, *coming))), _passes([*served, softly], num_chunks, stream))
 
 
 def chunks_in_window(stream: StreamConfig) -> int | None:

@@ -1,15 +1,14 @@
 """One viewer's story: what was asked, what was made, where the viewer is; one carrier at a time makes it."""
 
+import bisect
 import contextvars
 import hashlib
-import itertools
-import logging
 import secrets
 import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,9 @@ from longlive.carriers import Carriage
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import LongLiveError, MediaError, PromptError
+from longlive.journal import Journal
 from longlive.mailbox import Playhead, Prompt, Stop, add_prompt
+from longlive.metrics import Metrics
 from longlive.orders import Limits, Notice, Order, Shot
 from longlive.producer import Clock
 from longlive.segments import Container
@@ -26,10 +27,9 @@ from longlive.spool import Spool
 from longlive.storyboard import Scene
 from longlive.text import check_prompt
 
-logger = logging.getLogger(__name__)
-
 KEPT_REPORTS = 64
 MINUTE_S = 60.0
+_CHUNKS = range(1, 2**20)  # of a story that nobody sees the end of
 
 State = Literal["waiting", "playing", "resting", "ended"]
 
@@ -91,13 +91,26 @@ class Run:
         tries: carriages that were lost since it made its last chunk.
         context: what belongs to the viewer's request; ZeroGPU's quota goes by it.
         num_dropped: words that the viewer did not fetch in time.
+        is_over_limit: it was stopped by a limit.
+        break_words: why it does not go on without a break, in words.
+        metrics: where what happens to it is counted.
     """
 
-    def __init__(self, viewer: str, folder: Path, model: ModelConfig, limits: Limits, *, seed: int) -> None:
+    def __init__(
+        self,
+        viewer: str,
+        folder: Path,
+        model: ModelConfig,
+        limits: Limits,
+        *,
+        seed: int,
+        metrics: Metrics | None = None,
+    ) -> None:
         """Made by the engine, which calls ``ask`` next."""
         self.viewer, self.limits, self.seed = viewer, limits, seed
+        self.metrics = metrics or Metrics()
         self.token = secrets.token_urlsafe(16)
-        self.key = _key(self.token)
+        self.key = key_of(self.token)
         self.container: Container = "mp4"
         self.address = ""
         self.folder = folder
@@ -107,7 +120,8 @@ class Run:
         self.played_s = 0.0
         self.stopping: Stop | None = None
         self.is_to_rest = False
-        self.is_warned = False
+        self.is_warned = self.is_over_limit = False
+        self.break_words = ""
         self.told: tuple[int, float] = (0, 0.0)
         self.tries = 0
         self.context = contextvars.copy_context()
@@ -122,16 +136,19 @@ class Run:
         self.num_dropped = 0
         self._seen = time.monotonic()
         self._sent: deque[float] = deque()
+        self._unseen: deque[tuple[float, float]] = deque(maxlen=limits.queue)
+        self._is_unseen, self._num_stalls = True, 0
         self._lock = threading.RLock()
 
     @classmethod
-    def found(cls, spool: Spool, model: ModelConfig, limits: Limits) -> "Run":
+    def found(cls, spool: Spool, model: ModelConfig, limits: Limits, metrics: Metrics) -> "Run":
         """A run that lies on disk, as another process left it; it rests.
 
         Raises:
             KeyError, TypeError, ValueError: if its facts are not those of a run.
         """
-        run = cls("", spool.folder, model, limits, seed=int(spool.facts["seed"]))
+        run = cls("", spool.folder, model, limits, seed=int(spool.facts["seed"]), metrics=metrics)
+        run.break_words = "it lay here from before"
         run.token, run.key = "", str(spool.facts["key"])
         run.container = "ts" if spool.facts["container"] == "ts" else "mp4"
         run._plan = [prompt for prompt in spool.planned if prompt.chunk >= spool.num_chunks]
@@ -144,6 +161,11 @@ class Run:
     def name(self) -> str:
         """Short, and safe to show and log."""
         return self.key[:8]
+
+    @property
+    def journal(self) -> Journal:
+        """Its lines in the log."""
+        return Journal(self.name)
 
     @property
     def num_chunks(self) -> int:
@@ -187,7 +209,11 @@ class Run:
 
     def is_called(self, token: str) -> bool:
         """Whether this is the token of the run, whatever a stranger may have sent."""
-        return secrets.compare_digest(self.key, _key(token))
+        return self.has_key(key_of(token))
+
+    def has_key(self, key: str) -> bool:
+        """Whether this is the key of the run's token."""
+        return secrets.compare_digest(self.key, key)
 
     def ask(self, prompt: str, script: Sequence[Scene], container: Container) -> None:
         """What it is to tell; it is on disk from here on.
@@ -199,7 +225,7 @@ class Run:
         self.container = container
         self._plan = [Prompt(check_prompt(prompt))]
         for scene in script:
-            chunk = next(chunk for chunk in itertools.count(1) if self.start_of(chunk) >= scene.at)
+            chunk = bisect.bisect_left(_CHUNKS, scene.at, key=self.start_of) + 1
             scripted = Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True)
             self._plan = add_prompt(self._plan, scripted)
         self._spool = Spool(self.folder, {"key": self.key, "seed": self.seed, "container": container})
@@ -220,6 +246,7 @@ class Run:
             if len(self._words) > KEPT_REPORTS and not isinstance(word, Finished):
                 self._words.popleft()
                 self.num_dropped += 1
+                self.metrics.dropped()
 
     def prompt(self, text: str, switch: SwitchMode = "soft") -> Promise:
         """Go on with another prompt, each in its turn.
@@ -227,7 +254,16 @@ class Run:
         Raises:
             PromptError: if it cannot be used, or too many wait already, or came in the last minute.
         """
-        text = check_prompt(text)
+        try:
+            promise = self._promise(check_prompt(text), switch)
+        except PromptError:
+            self.metrics.refused()
+            raise
+        self.metrics.prompted(switch)
+        self.journal.turned(switch, promise.chunk, text)
+        return promise
+
+    def _promise(self, text: str, switch: SwitchMode) -> Promise:
         with self._lock:
             self._check_pace()
             own = [prompt for prompt in self.waiting if not prompt.scripted]
@@ -239,11 +275,13 @@ class Run:
             soonest = own[-1].chunk + 1 if own else max(1, self._num_chunks)
             prompt = self._post(Prompt(text, switch, soonest))
             at = self.start_of(prompt.chunk)
+            self._unseen.append((at, time.monotonic()))
             return Promise(prompt.chunk, at, self.seconds_until(at))
 
     def playhead(self, seconds: float, playing: bool) -> None:
         """Take the player's word of what is on the screen."""
         self._clock.hear(playhead := Playhead(seconds, playing))
+        self._note_seen(seconds)
         with self._lock:
             if self._carriage is not None:
                 self._carriage.post(playhead)
@@ -304,6 +342,7 @@ class Run:
         segment = shot.segment
         end = segment.first_frame + segment.num_frames
         self._clock.assume_playing()
+        self.metrics.made(segment.num_frames, shot.chunk_ms / 1000 if segment.ends_chunk else None)
         with self._lock:
             self._segments.append(segment)
             if segment.ends_chunk:
@@ -314,6 +353,10 @@ class Run:
         if end > self._end_frame:
             self._end_frame = end
             self.say(shot)
+
+    def segments(self) -> Iterator[MediaSegment]:
+        """The segments that are kept, from the first."""
+        return self._spool.segments() if self._spool and self._num_chunks else iter(())
 
     def files(self) -> tuple[Path | None, Path | None, str]:
         """The film and the session file, as far as they can be written, and in words what cannot."""
@@ -343,6 +386,21 @@ class Run:
         """How long a viewer who sends a prompt now waits to see it."""
         carriage = self._carriage
         return self.seconds_until(self.start_of((carriage.begun if carriage else self._num_chunks - 1) + 1))
+
+    def stalled(self, times: int) -> None:
+        """Take the player's word of how often its picture stood still so far; a new player begins at 0."""
+        self.metrics.stalled(max(0, times - self._num_stalls))
+        self._num_stalls = times
+
+    def _note_seen(self, seconds: float) -> None:
+        """Count how long the viewer waited for what is on the screen now."""
+        now = time.monotonic()
+        with self._lock:
+            if seconds > 0 and self._is_unseen and self.began is not None:
+                self.metrics.shown_first(now - self.began)
+            self._is_unseen = self._is_unseen and seconds <= 0
+            while self._unseen and self._unseen[0][0] <= seconds:
+                self.metrics.shown_prompt(now - self._unseen.popleft()[1])
 
     def _check_pace(self) -> None:
         now = time.monotonic()
@@ -381,10 +439,11 @@ class Run:
         try:
             write(self._spool)
         except MediaError as error:
-            logger.warning("run %s: its story cannot be kept: %s", self.name, error)
+            self.metrics.failed("disk")
+            self.journal.failed("disk", self._num_chunks, str(error))
             self.say(Notice(f"The story goes on, but its film cannot be kept: {error}."))
 
 
-def _key(token: str) -> str:
-    """What of a token may lie on disk."""
+def key_of(token: str) -> str:
+    """What of a token may lie on disk, and is compared: its digest."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()

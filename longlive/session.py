@@ -7,7 +7,8 @@ session.set_prompt("the red ball jumps on a green meadow", switch="soft")
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -150,16 +151,18 @@ class Session:
         """Go on with another prompt; return the index of the first chunk that it will make.
 
         Before the first chunk it replaces the first prompt. The newest word wins: prompts that no chunk has
-        used yet are dropped, unless ``queue`` is set; then each gets at least one chunk, in turn.
+        used yet are dropped, unless ``queue`` is set; then each gets at least one chunk, in turn. Right after
+        a quick resume, ``keep`` waits for a chunk: there is no memory to keep before.
 
         Raises:
             PromptError, ConfigError: in words for people; the stream goes on unharmed.
             SessionClosedError: after ``close``.
         """
-        self._opened()
+        cache = self._opened()
         text, mode = check_prompt(text), _check_switch(switch or self.switch)
         if not queue:
-            del self._events[self._num_served :]
+            must_stay = mode == "keep" and cache.is_hollow
+            del self._events[self._num_served + must_stay :]
         if not self._events:
             self._events.append(PromptEvent(0, text, None))
         else:
@@ -275,7 +278,13 @@ class Session:
 
     @classmethod
     def resume(
-        cls, models: ModelBundle, record: SessionRecord, latents: Sequence[Tensor], *, exact: bool
+        cls,
+        models: ModelBundle,
+        record: SessionRecord,
+        latents: Sequence[Tensor],
+        *,
+        exact: bool,
+        turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> "Session":
         """A session that goes on after chunks whose clean latents were kept; none is denoised again.
 
@@ -285,7 +294,9 @@ class Session:
             latents: (1, F, C, H, W) of each chunk, on the CPU, from the first.
             exact: go on as if nothing had happened, bit for bit on the same device; all clean passes since
                 the last cut or soft switch are run again. Otherwise a few are: where more would be needed,
-                the prompt is said once more, softly, at the next chunk. Either record gives the same again.
+                the prompt is said once more, softly, at the next chunk, unless ``set_prompt`` gives another.
+                Either record gives the same again.
+            turn: held during each pass; between them, others may use the model.
 
         Raises:
             SessionFileError: if the record belongs to another model, dtype, quantisation or cache, or the
@@ -294,7 +305,7 @@ class Session:
         session = cls.of_record(models, record)
         clean = kept_latents(record, latents, models.config, models.dtype)
         find_way = exact_way if exact else quick_way
-        session._follow(find_way(record.prompts, len(clean), session.stream), clean, record.chunks)
+        session._follow(find_way(record.prompts, len(clean), session.stream), clean, record.chunks, turn)
         return session
 
     def close(self) -> None:
@@ -318,19 +329,24 @@ class Session:
         return self._cache
 
     @torch.no_grad()
-    def _follow(self, way: Way, latents: Sequence[Tensor], digests: Sequence[str]) -> None:
+    def _follow(
+        self,
+        way: Way,
+        latents: Sequence[Tensor],
+        digests: Sequence[str],
+        turn: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
         cache, self._events = self._opened(), list(way.prompts)
         for clean, digest in zip(latents, digests, strict=True):
             clean = clean.to(self.models.device)
             if self.num_chunks in way.passes:
-                prompt = self._serve_prompt(cache)
-                self._keep_positions(cache)
-                self._remember(clean, prompt, cache)
+                with turn():
+                    prompt = self._serve_prompt(cache)
+                    self._keep_positions(cache)
+                    self._remember(clean, prompt, cache)
             else:
                 self._pass_by(cache)
             self._advance(clean, digest)
-        if way.ahead:
-            self._serve_prompt(cache)
         if latents:
             since_cut = latents[len(latents) - self._start // self.stream.chunk :]
             with self._aside.after(None, clean):

@@ -8,6 +8,8 @@ At full size a second of video takes 0.8 MB of latents.
 
 import dataclasses
 import json
+import os
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from longlive.chunks import MediaSegment
 from longlive.config import StreamConfig
-from longlive.errors import LongLiveError, MediaError, SessionFileError
+from longlive.errors import ConfigError, LongLiveError, MediaError, SessionFileError
 from longlive.mailbox import Prompt
 from longlive.orders import Kept, Past
 from longlive.segments import TakeFile
@@ -260,6 +262,23 @@ def stored_in(folder: Path) -> Iterator[Spool]:
                 yield Spool.read(one)
             except LongLiveError:
                 continue
+
+
+def stories_folder(name: str | None, port: int) -> Path:
+    """Where the stories of the app on a port are kept: in the folder of this name, or in a temporary one.
+
+    Raises:
+        ConfigError: if the folder cannot be made, or belongs to somebody else.
+    """
+    folder = Path(name) if name else Path(tempfile.gettempdir()) / f"longlive-{os.getuid()}-{port}"
+    cure = "Choose another with --stories."
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError("stories", str(folder), f"it cannot be made: {error.strerror}", cure) from error
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError("stories", str(folder), "it belongs to somebody else", cure)
+    return folder
 
 
 def _latents(data: bytes, piece: _Piece) -> Tensor:

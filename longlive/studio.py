@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from longlive.config import ModelConfig
@@ -16,19 +16,22 @@ from longlive.producer import Source
 from longlive.segments import SegmentEncoder
 from longlive.session import Session
 
-WARM_CHUNKS = 4
-MEASURED_TURNS = 16
+WARM_CHUNKS = 6
+MEASURED_CHUNKS = 32
+PATIENT_S = 1.0
+"""Somebody who goes on after an interruption lets those first who would run dry within so long."""
 BUSY_SHARE = 0.85
 """Of the time, that turns at the model may take together: a late turn must find room to catch up."""
 
-Opener = Callable[[Any, Order], Source]
+Turn = Callable[[], AbstractContextManager[None]]
+Opener = Callable[[Any, Order, Turn], Source]
 
 
-def open_session(models: Any, order: Order) -> Session:
-    """The session that makes an order, or goes on with its past."""
+def open_session(models: Any, order: Order, turn: Turn) -> Session:
+    """The session that makes an order, or goes on with its past in turns."""
     past = order.past
     if past is not None and past.latents:
-        return Session.resume(models, past.record, past.latents, exact=past.exact)
+        return Session.resume(models, past.record, past.latents, exact=past.exact, turn=turn)
     return Session(models, order.prompts[0].text, seed=order.seed)
 
 
@@ -79,12 +82,12 @@ class Studio:
         self._open_session = open_session
         self._turns = Turns()
         self._shrinking = threading.Lock()
-        self._turn_s: deque[float] = deque(maxlen=MEASURED_TURNS)
-        self._whole_s: float | None = None
+        self._turn_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
+        self._rest_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
 
     def open(self, order: Order) -> Source:
         """As in Workplace."""
-        return self._open_session(self.models, order)
+        return self._open_session(self.models, order, lambda: self._turns.turn(time.monotonic() + PATIENT_S))
 
     @contextmanager
     def turn(self, deadline: float) -> Iterator[None]:
@@ -93,6 +96,10 @@ class Studio:
             begun = time.monotonic()
             yield
             self._turn_s.append(time.monotonic() - begun)
+
+    def spent(self, seconds: float) -> None:
+        """As in Workplace."""
+        self._rest_s.append(seconds)
 
     def relieve(self, session: Source | None) -> bool:
         """As in Workplace; the first who asks brings the smaller way about, new sessions begin with it."""
@@ -109,26 +116,33 @@ class Studio:
     def warm_up(self, order: Order) -> None:
         """Make and encode chunks that nobody sees: one-off work is done then, and the speed is known."""
         encoder = SegmentEncoder(scale=self.config.display_scale, encoder=self.encoder)
+        session = self.open(order)
         with self.turn(time.monotonic()):
-            session = self.open(order)
             encoder.encode(session.next_chunk())
         self._turn_s.clear()
-        whole = []
         for _ in range(WARM_CHUNKS):
-            begun = time.monotonic()
-            with self.turn(begun):
+            with self.turn(time.monotonic()):
                 latents = session.next_latents()
+            begun = time.monotonic()
             encoder.encode(session.decode(latents))
-            whole.append(time.monotonic() - begun)
+            self.spent(time.monotonic() - begun)
         session.close()
-        self._whole_s = statistics.median(whole)
 
     def room(self) -> int:
-        """How many viewers it can feed in real time at its measured speed, and has memory for; at least 1."""
-        turns = tuple(self._turn_s)
-        if not turns:
+        """How many viewers it can feed in real time at its measured speed, and has memory for; at least 1.
+
+        No more than a single stream's speed, end to end, is worth, as it is where it is not disturbed; and
+        turns at the model, as they are under the present load, must not fill the time.
+        """
+        turns, rests = tuple(self._turn_s), tuple(self._rest_s)
+        if not turns or not rests:
             return 1
         chunk_s = self.config.chunk_seconds()
-        by_turns = BUSY_SHARE * chunk_s / max(statistics.median(turns), 1e-3)
-        by_speed = chunk_s / max(self._whole_s or 0.0, 1e-3)
-        return max(1, int(min(self.models.streams, by_turns, by_speed)))
+        by_speed = chunk_s / (_undisturbed(turns) + _undisturbed(rests))
+        by_turns = BUSY_SHARE * chunk_s / statistics.median(turns)
+        return max(1, int(min(self.models.streams, by_speed, by_turns)))
+
+
+def _undisturbed(seconds: tuple[float, ...]) -> float:
+    """What is taken where nothing else goes on: the lower quarter."""
+    return max(sorted(seconds)[len(seconds) // 4], 1e-4)

@@ -20,6 +20,7 @@ from longlive.errors import PromptError
 
 MAX_CHARACTERS = 2000
 RECENT_PROMPTS = 32
+OVERRIDES = "\u202d\u202e"  # they would show the words in another order than they are read
 
 Placement = Literal["resident", "streamed", "cpu"]
 """Of the weights: on the device; on the CPU, brought to the device block by block; on the CPU."""
@@ -39,18 +40,23 @@ def check_prompt(text: str) -> str:
         raise PromptError(
             f"This prompt has {len(text):,} characters; at most {MAX_CHARACTERS:,} fit. Please shorten it."
         )
-    for char in text:
-        if unicodedata.category(char) in ("Cc", "Cs") and not char.isspace():
-            raise PromptError(
-                f"This prompt holds the control character U+{ord(char):04X}, which cannot be read. "
-                "Please remove it, or type the prompt again."
-            )
+    _refuse_controls(text)
     cleaned = clean_prompt(text)
+    _refuse_controls(cleaned)  # HTML's spelling of one has become one
     if not any(char.isprintable() and not char.isspace() for char in cleaned):
         raise PromptError(
             "The prompt is empty. Type what you want to see, for example: a red ball on a meadow."
         )
     return cleaned
+
+
+def _refuse_controls(text: str) -> None:
+    for char in text:
+        if (unicodedata.category(char) in ("Cc", "Cs") and not char.isspace()) or char in OVERRIDES:
+            raise PromptError(
+                f"This prompt holds the control character U+{ord(char):04X}, which cannot be read. "
+                "Please remove it, or type the prompt again."
+            )
 
 
 def clean_prompt(text: str) -> str:

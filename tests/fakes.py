@@ -18,7 +18,7 @@ from longlive.model_card import ModelCard, Story
 from longlive.orders import Limits, Order
 from longlive.overlap import HandOver
 from longlive.session_file import PromptEvent, SessionRecord
-from longlive.studio import Opener, Studio
+from longlive.studio import Opener, Studio, Turn
 
 CELL = 16
 FRAME_BITS, PROMPT_BITS = 12, 6
@@ -96,7 +96,7 @@ class FakeModels:
 class FakeSession:
     """What a run needs of a Session."""
 
-    def __init__(self, models: FakeModels, order: Order) -> None:
+    def __init__(self, models: FakeModels, order: Order, turn: Turn) -> None:
         self.models, self.opened_with, self.seed = models, models, order.seed
         models.work("open", 0)
         self.unremembered: LatentChunk | None = None
@@ -241,12 +241,14 @@ def serve_page(
     models: FakeModels | None = None, *, player: str = "live", **limits: float
 ) -> Iterator[Served]:
     """The page over a model of test cards, on a free port."""
+    from longlive.web.health import routes_of
     from longlive.web.page import build_page, page_options
 
     models = models or FakeModels()
     engine = make_engine(models, **limits)
+    options = page_options(routes_of(engine.house, engine.metrics))
     page = build_page(engine, player=player)
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options())
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Served(url, engine, models)
     finally:

@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from longlive.chunks import LatentChunk
 from longlive.decoder import StreamingDecoder, encode_pictures, latent_statistics, quicken, to_uint8
+from longlive.tiny_vae import TinyVae
 from tests.conftest import tiny_vae
 
 
@@ -155,3 +158,60 @@ def test_the_quick_kernels_compute_what_the_plain_ones_compute(
         encode_pictures(quick_vae, pictures), encode_pictures(vae, pictures), atol=2e-5, rtol=0
     )
     assert quick_vae.state_dict().keys() == vae.state_dict().keys()
+
+
+WAN = {"base_dim": 4, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+STORYBOOK = {"num_res_blocks": 1, "dim_mult": [1, 2, 4], "temperal_downsample": [True, True]}
+DECODERS: dict[str, tuple[int, Callable[[], Any]]] = {
+    "wan": (38, lambda: AutoencoderKLWan(**WAN)),
+    "wan, one block": (30, lambda: AutoencoderKLWan(**WAN, num_res_blocks=1)),
+    "storybook": (28, lambda: AutoencoderKLWan(**WAN | STORYBOOK)),
+    "tiny": (8, lambda: TinyVae(4, (4, 4, 4, 4))),
+    "tiny, early in time": (6, lambda: TinyVae(4, (4, 4, 4, 4), (2, 2, 1))),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_reach_of_a_decoder_is_how_far_a_latent_of_nans_spreads(name: str) -> None:
+    expected, build = DECODERS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = StreamingDecoder(build().eval().requires_grad_(False), 16)
+    clip = torch.zeros(1, expected + 4, 4, 2, 2)
+    clip[:, 0] = torch.nan
+    spoilt = [decoder.decode_latents(latent).isnan().any().item() for latent in clip.split(1, 1)]
+    assert spoilt == [True] * (expected + 1) + [False] * 3
+    assert decoder.reach == expected
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize(
+    ("number", "size"), [(1, 3), (2, 3), (6, 3), (8, 3), (15, 3), (9, 1), (31, 1), (20, 2)]
+)
+def test_a_decoder_catches_up_with_all_that_the_next_pictures_depend_on(
+    name: str, number: int, size: int
+) -> None:
+    reach, build = DECODERS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = build().eval().requires_grad_(False)
+    parts = latents(size * number)[..., :2, :2].split(size, 1)
+    whole, late = StreamingDecoder(vae, 16), StreamingDecoder(vae, 16)
+    for part in parts:
+        whole.decode_latents(part)
+    unneeded = max(0, number - -(-reach // size))
+    late.catch_up([torch.full_like(parts[0], torch.nan)] * unneeded + list(parts[unneeded:]), 9)
+    assert len(late.remembered) == len(whole.remembered) > 0
+    assert all(map(torch.equal, late.remembered, whole.remembered))
+    following = [decoder.decode(chunk(parts[0], 15, 45)) for decoder in (late, whole)]
+    assert np.array_equal(following[0].frames, following[1].frames)
+    assert following[0].first_frame == 9
+
+
+def test_catching_up_costs_the_late_layers_little(vae: AutoencoderKLWan) -> None:
+    seen: list[int] = []
+    last = vae.decoder.up_blocks[-1]
+    hook = last.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[2]))
+    StreamingDecoder(vae, 16).catch_up(latents(45).split(3, 1), 177)
+    hook.remove()
+    assert seen == [4, 4, 4]

@@ -253,3 +253,28 @@ def test_a_restored_twin_goes_on_as_the_first() -> None:
             for cache, placement in zip((whole, resumed), placements, strict=True)
         ]
         assert torch.equal(seen[0][0], seen[1][0]) and torch.equal(seen[0][1], seen[1][1])
+
+
+def test_skipped_latents_are_counted_and_cannot_be_seen_before_a_recache() -> None:
+    whole, skipping = (KVCache(CONFIG, StreamConfig(window=9), TOKENS) for _ in range(2))
+    for start in range(0, 24, 3):
+        fill(whole, start, 3)
+    fill(skipping, 0, 3)
+    for start in range(3, 24, 3):
+        skipping.skip(start, 3)
+    assert (skipping.num_remembered, skipping.has_rolled) == (9, True)
+    with pytest.raises(ValueError, match="latents 18 to 20 were skipped: a recache must come first"):
+        skipping.place(21, 3)
+    for cache in (whole, skipping):
+        fill(cache, 18, 6)
+        fill(cache, 24, 3)
+    assert skipping.place(24, 3) == whole.place(24, 3)
+    for latent, pairs in whole.contents(1).items():
+        assert all(map(torch.equal, skipping.contents(1)[latent], pairs))
+
+
+def test_a_reset_forgets_that_latents_were_skipped() -> None:
+    cache = KVCache(CONFIG, StreamConfig(window=9), TOKENS)
+    cache.skip(0, 30)
+    cache.reset()
+    assert cache.place(21, 9).visible == tuple(range(21, 30))

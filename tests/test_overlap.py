@@ -9,10 +9,9 @@ import torch
 
 from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
-from longlive.engine import Engine
 from longlive.overlap import Aside, HandOver, Pipeline
-from longlive.producer import Finished, Limits
-from tests.fakes import FakeModels, FakeSession
+from longlive.run import Finished
+from tests.fakes import FakeModels, make_engine
 from tests.test_engine import is_finished, read
 
 
@@ -97,9 +96,7 @@ def test_a_chunk_is_drawn_while_the_one_before_is_decoded() -> None:
     seen = {}
     for overlap in (False, True):
         models = FakeModels(chunk_s=0.03, decode_s=0.03)
-        engine = Engine(
-            models, open_session=FakeSession, limits=Limits(video_s=4.0, ahead_s=99), overlap=overlap
-        )
+        engine = make_engine(models, overlap=overlap, video_s=4.0, ahead_s=99)
         finished = read(engine.start("ada", "a ball", seed=0), is_finished)[-1]
         assert isinstance(finished, Finished) and finished.take is not None
         engine.close()

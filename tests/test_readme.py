@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import longlive
+from longlive.carriers import ThreadCarrier
 from longlive.engine import Engine
+from longlive.studio import Studio
 from longlive.web.page import build_page, page_options
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +20,7 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTAL
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    engine = Engine(longlive.load_models("storybook"))
+    engine = Engine(ThreadCarrier(Studio(longlive.load_models("storybook"))))
     page = build_page(engine)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **page_options())
     yield address

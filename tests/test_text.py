@@ -18,10 +18,16 @@ def test_a_prompt_without_anything_to_read_is_refused(text: str) -> None:
         check_prompt(text)
 
 
-@pytest.mark.parametrize("char", ["\x00", "\x1b", "\x7f", "\x9b", "\ud800"])
+@pytest.mark.parametrize("char", ["\x00", "\x1b", "\x7f", "\x9b", "\ud800", "\u202d", "\u202e"])
 def test_control_characters_are_refused_by_name(char: str) -> None:
     with pytest.raises(PromptError, match=rf"U\+{ord(char):04X}.*remove"):
         check_prompt(f"a red {char} ball")
+
+
+@pytest.mark.parametrize("text", ["a &#x202e;ball", "a &amp;#8238; ball"])
+def test_control_characters_in_html_s_spelling_are_refused_too(text: str) -> None:
+    with pytest.raises(PromptError, match=r"U\+202E"):
+        check_prompt(text)
 
 
 def test_the_longest_prompt_fits_and_one_character_more_is_refused_with_both_numbers() -> None:

@@ -162,8 +162,25 @@ def _turns(values: Tensor, x: Tensor, y: Tensor, area: Tensor) -> np.ndarray:
     return torch.atan2((weight * u).sum((1, 2)) / total, -(weight * v).sum((1, 2)) / total).numpy()
 
 
+def read_colours(pictures: Tensor) -> list[str]:
+    """The subject's colour in each of some pictures, at least 8; "" where none can be made out.
+
+    Args:
+        pictures: as for ``read``.
+    """
+    values = pictures.float() / 255
+    masks, _ = find_subjects((values - read_setting(values)[2]).abs().sum(1) > SUBJECT_CONTRAST)
+    return [_colour_of(picture.permute(1, 2, 0)[mask]) for picture, mask in zip(values, masks, strict=True)]
+
+
 def _read_colour(values: Tensor, track: Track) -> str:
-    pixels = values.permute(0, 2, 3, 1)[track.masks]
+    return _colour_of(values.permute(0, 2, 3, 1)[track.masks])
+
+
+def _colour_of(pixels: Tensor) -> str:
+    """The colour of most of the vivid pixels (N, 3); "" if there are hardly any."""
+    if not len(pixels):
+        return ""
     bright, dark = pixels.amax(1), pixels.amin(1)
     vivid = pixels[(bright - dark > 0.35 * bright) & (bright > 0.3)]
     if len(vivid) < 10:

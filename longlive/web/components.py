@@ -1,5 +1,6 @@
-"""The page's own Gradio components: the live player, its compatible twin and the timeline."""
+"""The page's own Gradio components: live player, compatible twin, timeline, and the line on the house."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,24 @@ import gradio as gr
 from gradio.data_classes import FileData, FileDataDict, MediaStreamChunk
 from gradio.processing_utils import save_bytes_to_cache
 
+from longlive.house import House
+from longlive.web.words import house_words
+
 _HERE = Path(__file__).parent
 
 
 class LivePlayer(gr.HTML):
     """Plays segments as they come, through MediaSource; its value is the newest message of the run.
 
-    A message is a dict: ``number`` of the run and ``serial`` of the message (older ones are ignored),
-    ``kind`` (begin, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
-    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps`` and ``figures``.
+    A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored),
+    ``kind`` (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with
+    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
-        """As gr.HTML, with the player's template and script; events: live, compatible, inject."""
+        """As gr.HTML, with the player's template and script; events: live, compatible, again, inject."""
         kwargs.setdefault("html_template", _read("player.html"))
         kwargs.setdefault("js_on_load", _read("player.js"))
         super().__init__(value, **kwargs)
@@ -72,6 +76,22 @@ class Timeline(gr.HTML):
         return None
 
 
+class HouseLine(gr.HTML):
+    """One line on how the house stands; those tabs that are seen ask for it every few seconds."""
+
+    def __init__(self, ask: Callable[[], House] | None = None, **kwargs: Any) -> None:
+        """As gr.HTML, with the line's template and script; ``ask`` tells how the house stands."""
+
+        def house(_: Any = None) -> str:
+            return house_words(ask()) if ask else ""
+
+        kwargs = {"elem_id": "house", "label": "house"} | kwargs
+        kwargs.setdefault("html_template", "<p></p>")
+        kwargs.setdefault("js_on_load", _read("house.js"))
+        kwargs.setdefault("server_functions", [house])
+        super().__init__(None, **kwargs)
+
+
 class LiveVideo(gr.Video):
     """gr.Video that streams ready-made MPEG-TS segments (HLS), without any ffmpeg program.
 
@@ -115,6 +135,28 @@ class LiveVideo(gr.Video):
         return FileData(
             path=save_bytes_to_cache(b"".join(stream), "longlive.ts", cache_dir=self.GRADIO_CACHE)
         )
+
+
+class Words(gr.JSON):
+    """JSON as it came, for our own checks; gr.JSON's would raise before they can say what is wrong.
+
+    gr.JSON also gives programs a schema that is none, with which no tool of MCP can be called.
+    """
+
+    data_model = None  # type: ignore[assignment]
+
+    def __init__(self, value: Any = None, *, schema: dict[str, Any], **kwargs: Any) -> None:
+        """As gr.JSON; ``schema`` is what programs see of the value."""
+        self.schema = schema
+        super().__init__(value, **kwargs)
+
+    def get_block_name(self) -> str:
+        """The frontend's component to use."""
+        return "json"
+
+    def api_info(self) -> dict[str, Any]:
+        """What programs see of the value."""
+        return self.schema
 
 
 @cache

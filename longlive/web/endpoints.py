@@ -1,114 +1,49 @@
-"""What the page's events and programs call: start, prompt, stop, generate, and the player's playhead."""
+"""What the page's events and programs call: start, resume, prompt, stop, generate, and the player's words."""
 
 import asyncio
-import base64
-import itertools
 import math
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
-from longlive.engine import Engine, Run
+from longlive.engine import Engine
 from longlive.errors import ConfigError, LongLiveError
 from longlive.noise import check_seed
-from longlive.producer import Finished, Notice, Report, Shot
+from longlive.orders import Notice, Shot
+from longlive.run import Finished, InLine, Run, Word
 from longlive.segments import Container
-from longlive.storyboard import read_scenes
+from longlive.storyboard import Scene, read_scenes
+from longlive.text import check_prompt
+from longlive.web.address import address_of
+from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
 
 POLL_S = 0.02
-SHOWN_SPANS = 20
-SHOWN_CHARACTERS = 200
-KEPT_MESSAGES = 60
-KEPT_S = 30
 STOP_S = 20
 LONGEST_CLIP_S = 60
-PLAYING = "Playing. Send another prompt whenever you like."
-
-
-@dataclass
-class Visit:
-    """A viewer's run with what the page says of it.
-
-    Attributes:
-        number: of the run; the page ignores messages of older ones.
-        words: for the status line.
-        until: the second of the take at which ``words`` have come true.
-        advice: what to say from then on, if anything.
-        spans: what each prompt made so far.
-        serial: number of the last message.
-        sent: the last messages, for a player that missed some.
-    """
-
-    run: Run
-    number: int
-    mode: str
-    words: str
-    until: float | None = None
-    advice: str = ""
-    spans: list[dict[str, Any]] = field(default_factory=list)
-    serial: int = 0
-    sent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the last message is out."""
-        return bool(self.sent) and self.sent[-1]["kind"] == "end"
-
-    def message(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The next message to the player."""
-        self.serial += 1
-        place = {"number": self.number, "serial": self.serial, "mode": self.mode, "token": self.run.token}
-        self.sent.append({"kind": kind} | place | fields)
-        return self.sent[-1]
-
-    def shot(self, shot: Shot) -> dict[str, Any]:
-        """The message of a segment; its prompt's span grows. Only a whole chunk tells the speed."""
-        segment = shot.segment
-        end = (segment.first_frame + segment.num_frames) / segment.fps
-        if not self.spans or self.spans[-1]["prompt_index"] != segment.prompt_index:
-            text, start = segment.prompt[:SHOWN_CHARACTERS], segment.first_frame / segment.fps
-            self.spans.append({"prompt_index": segment.prompt_index, "text": text, "start": start})
-        self.spans[-1] = self.spans[-1] | {"end": end}
-        if self.until is not None and self.run.seconds_until(self.until) <= 0:
-            self.words, self.until = self.advice or PLAYING, None
-        speed = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
-        figures = speed if segment.ends_chunk else None
-        return self.message(
-            "segment", figures=figures, **_segment_fields(segment, with_data=self.mode == "live")
-        )
-
-    def timeline(self) -> dict[str, Any]:
-        """The value of the timeline."""
-        waiting = [
-            {
-                "text": prompt.text[:SHOWN_CHARACTERS],
-                "switch": prompt.switch,
-                "at": self.run.start_of(prompt.chunk),
-            }
-            for prompt in self.run.waiting
-        ]
-        return {"spans": self.spans[-SHOWN_SPANS:], "waiting": waiting}
+LONGEST_WORDS = 500
+_GONE = "This story is no longer kept. Press Start for a new one."
 
 
 class Endpoints:
-    """The page's way to the engine; it keeps one visit per viewer, and none for those who left.
+    """The page's way to the engine; it keeps a visit of each run for as long as the engine knows the run.
 
-    A visit outlives its run by ``KEPT_S``, so that the player may still ask for what it missed.
+    A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Serve from ``engine``."""
+    def __init__(self, engine: Engine, *, behind_proxy: bool = False) -> None:
+        """Serve from ``engine``; ``behind_proxy`` as for ``address_of``."""
         self.engine = engine
+        self._address = partial(address_of, behind_proxy=behind_proxy)
         self._visits: dict[str, Visit] = {}
-        self._numbers = itertools.count(1)
+        self._viewers: dict[str, Visit] = {}
 
     async def start(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
@@ -125,16 +60,43 @@ class Endpoints:
             seed: Of the noise, a whole number; none for a random one.
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
         """
-        async for report, visit in self._follow(prompt, seed, later, "live", request):
-            yield self._outputs(report, visit)
+        visit = self._begin(prompt, seed, later, "live", request)
+        async for message, _ in self._follow(visit, 0, _viewer(request)):
+            yield _outputs(message, visit)
 
     async def start_compatible(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
         """As start, with the pictures as a HLS stream for gr.Video."""
-        async for report, visit in self._follow(prompt, seed, later, "compatible", request):
-            chunk = (report.segment.data, report.segment.seconds) if isinstance(report, Shot) else gr.skip()
-            yield (chunk, *self._outputs(report, visit))
+        visit = self._begin(prompt, seed, later, "compatible", request)
+        async for message, segment in self._follow(visit, 0, _viewer(request)):
+            yield (_chunk(segment), *_outputs(message, visit))
+
+    async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """Go on with a story after a lost connection, a reload or a restart of the app, from where you were.
+
+        Outputs are as those of start. It is possible for a while after you left (10 minutes, if the hosts
+        have not chosen otherwise), also for the film of a story that has ended.
+
+        Args:
+            token: Of the story; each message to the player has it.
+            seconds: The second of the story that you saw last.
+        """
+        visit, seconds = self._return(token, seconds, request)
+        serial = visit.before(seconds)
+        yield _outputs(visit.greeting(serial, seconds), visit)
+        async for message, _ in self._follow(visit, serial, _viewer(request)):
+            yield _outputs(message, visit)
+
+    async def resume_compatible(
+        self, token: str, seconds: float, request: gr.Request
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """As resume, with the pictures as a HLS stream for gr.Video."""
+        visit, seconds = self._return(token, seconds, request)
+        serial = visit.before(seconds)
+        yield (gr.skip(), *_outputs(visit.greeting(serial, seconds), visit))
+        async for message, segment in self._follow(visit, serial, _viewer(request)):
+            yield (_chunk(segment), *_outputs(message, visit))
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Turn your running story with another prompt, from its next chunk on.
@@ -146,8 +108,8 @@ class Endpoints:
         Returns:
             when it will be seen (chunk, at_seconds, in_seconds), a line of words, and the timeline.
         """
-        visit = self._visits.get(_viewer(request))
-        if visit is None or self.engine.run_of(visit.run.viewer) is not visit.run:
+        visit = self._viewers.get(_viewer(request))
+        if visit is None or visit.run.is_leaving:
             raise gr.Error("No story is playing. Press Start first.", print_exception=False)
         with _errors_in_words():
             promise = visit.run.prompt(prompt, _read_switch(switch))
@@ -166,26 +128,28 @@ class Endpoints:
 
         It answers when the story has ended: a word sent sooner could come to the page later than the end.
         """
-        viewer = _viewer(request)
-        run, visit = self.engine.run_of(viewer), self._visits.get(viewer)
-        if run is None or visit is None:
+        visit = self._viewers.get(_viewer(request))
+        if visit is None or visit.run.state == "ended":
             return "No story is playing."
-        run.stop("The story has ended. Its film is below.")
+        visit.run.stop("The story has ended. Its film is below.")
         patience = time.monotonic() + STOP_S
-        while not visit.has_ended and self._visits.get(viewer) is visit:
+        while visit.finished is None:
             if time.monotonic() > patience:
                 return "Stopping after this chunk…"
             await asyncio.sleep(POLL_S)
-        return self._visits.get(viewer, visit).words
+            visit.advance()
+        return visit.words
 
     async def generate(
         self, storyboard: dict[str, Any], seconds: float, seed: float | None
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
+        Each prompt may also have a "switch": "soft" (turns smoothly, as without one), "hard" (cuts) or "keep"
+        (changes the words only).
+
         Args:
-            storyboard: {"prompts": [{"at": 0, "text": "a red ball on a meadow"}, {"at": 4, "text": "the red
-                ball jumps", "switch": "soft"}]}; "switch" is "soft" (default), "hard" or "keep".
+            storyboard: {"prompts": [{"at": 0, "text": "a red ball"}, {"at": 4, "text": "it jumps"}]}
             seconds: Length of the video, up to 60.
             seed: Of the noise, a whole number; none for a random one.
 
@@ -203,11 +167,13 @@ class Endpoints:
         try:
             async for report in _reports(run):
                 match report:
-                    case Shot(segment):
+                    case Shot(segment=segment):
                         made = (segment.first_frame + segment.num_frames) / segment.fps
                         yield None, None, f"{made:.1f} of {seconds:.1f} s are made."
                     case Notice(words):
                         yield None, None, words
+                    case InLine():
+                        yield None, None, report.words
                     case Finished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
@@ -216,14 +182,23 @@ class Endpoints:
             run.close()
 
     def playhead(self, word: dict[str, Any]) -> bool:
-        """The player's word of what is on the screen: ``token`` of the run, ``seconds``, ``playing``."""
+        """The player's word of what is on the screen: ``token``, ``seconds``, ``playing``, ``stalls``."""
         try:
             token, seconds = str(word["token"]), float(word["seconds"])
         except (KeyError, TypeError, ValueError):
             return False
+        stalls = word.get("stalls")
         return math.isfinite(seconds) and self.engine.playhead(
-            token, max(0.0, seconds), bool(word.get("playing"))
+            token,
+            max(0.0, seconds),
+            bool(word.get("playing")),
+            stalls=stalls if isinstance(stalls, int) else 0,
         )
+
+    def known(self, word: dict[str, Any]) -> bool:
+        """Whether the story with this ``token`` is still kept."""
+        token = word.get("token") if isinstance(word, dict) else None
+        return isinstance(token, str) and self.engine.find(token) is not None
 
     def missed(self, word: dict[str, Any]) -> list[dict[str, Any]]:
         """Messages that the page did not pass on to the player, in order, as far as they are still kept.
@@ -237,65 +212,88 @@ class Endpoints:
             token, after, before = str(word["token"]), int(word["after"]), int(word["before"])
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
-        for visit in list(self._visits.values()):
-            if visit.run.is_called(token):
-                return [message for message in list(visit.sent) if after < message["serial"] < before]
-        return []
+        run = self.engine.find(token)
+        visit = self._visits.get(run.name) if run else None
+        if visit is None:
+            return []
+        visit.advance()
+        return list(messages_between(visit, after, before))
 
     def leave(self, request: gr.Request) -> None:
-        """The viewer's page was closed: nothing of the visit stays."""
-        if visit := self._visits.pop(_viewer(request), None):
-            visit.run.close()
+        """The viewer's page was closed; its story rests soon, and is kept for a while."""
+        self._viewers.pop(_viewer(request), None)
 
-    async def _follow(
+    def _begin(
         self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
-    ) -> AsyncIterator[tuple[Report | None, Visit]]:
-        """The reports of a new run; None at its beginning. The run ends when nobody follows any more."""
-        viewer, container = _viewer(request), _CONTAINERS[mode]
+    ) -> Visit:
+        """The visit of a new run."""
+        viewer = _viewer(request)
         with _errors_in_words():
             number = _read_seed(seed)
-            _, *script = read_scenes([{"at": 0, "text": prompt}, *(later or [])])
-            run = self.engine.start(viewer, prompt, seed=number, script=script, container=container)
+            script = _read_later(prompt, later)
+            run = self.engine.start(
+                viewer,
+                prompt,
+                seed=number,
+                script=script,
+                container=_CONTAINERS[mode],
+                address=self._address(request),
+            )
         advice = self._advice(prompt)
-        words = f"Preparing the first pictures, with seed {number}. {advice}".strip()
-        visit = self._visits[viewer] = Visit(run, next(self._numbers), mode, words, 0.3, advice)
-        try:
-            yield None, visit
-            async for report in _reports(run):
-                if self._visits.get(viewer) is not visit:
+        words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
+        return self._keep(viewer, Visit(run, mode, words.strip(), advice))
+
+    def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[Visit, float]:
+        """The visit of a run that was begun before, for whoever knows its token."""
+        seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+        run = self.engine.claim(_viewer(request), str(token))
+        if run is None:
+            raise gr.Error(_GONE, print_exception=False)
+        visit = self._visits.get(run.name) or Visit.found(run, seconds)
+        return self._keep(_viewer(request), visit), max(0.0, seconds)
+
+    def _keep(self, viewer: str, visit: Visit) -> Visit:
+        """Remember a visit, and forget those of runs that are gone."""
+        self._visits = {name: one for name, one in self._visits.items() if self.engine.knows(one.run)}
+        self._viewers = {name: one for name, one in self._viewers.items() if one is not visit}
+        self._visits[visit.run.name] = self._viewers[viewer] = visit
+        return visit
+
+    async def _follow(
+        self, visit: Visit, serial: int, viewer: str
+    ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
+        """The messages after a number, as they come; until the last, or somebody follows anew."""
+        ticket = visit.follower = object()
+        while self._viewers.get(viewer) is visit and visit.follower is ticket:
+            visit.advance()
+            for message, segment in visit.after(serial):
+                serial = message["serial"]
+                yield message, segment
+                if message["kind"] == "end":
                     return
-                yield report, visit
-        finally:
-            run.close()
-            asyncio.get_running_loop().call_later(KEPT_S, self._forget, viewer, visit)
-
-    def _forget(self, viewer: str, visit: Visit) -> None:
-        if self._visits.get(viewer) is visit:
-            del self._visits[viewer]
-
-    def _outputs(self, report: Report | None, visit: Visit) -> tuple[Any, ...]:
-        """Player, timeline, words, take and session file."""
-        take = session_file = None
-        match report:
-            case None:
-                message = visit.message("begin")
-            case Shot():
-                message = visit.shot(report)
-            case Notice(words):
-                message, visit.words, visit.until = visit.message("notice"), words, None
-            case Finished():
-                take, session_file, visit.words = report.take, report.session_file, report.reason
-                message = visit.message("end", has_take=take is not None, failed=report.failed)
-        return message, visit.timeline(), visit.words, take and str(take), session_file and str(session_file)
+            await asyncio.sleep(POLL_S)
 
     def _advice(self, prompt: str) -> str:
-        return gentle_answer(prompt, self.engine.models.config.name, self.engine.models.card)
+        return gentle_answer(prompt, self.engine.carrier.config.name, self.engine.carrier.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
-async def _reports(run: Run) -> AsyncIterator[Report]:
+def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
+    """Player, timeline, words, take and session file."""
+    left = visit.finished if message["kind"] == "end" else None
+    take = str(left.take) if left and left.take else None
+    session_file = str(left.session_file) if left and left.session_file else None
+    return message, visit.timeline(), visit.words, take, session_file
+
+
+def _chunk(segment: MediaSegment | None) -> Any:
+    """What the HLS player is given."""
+    return (segment.data, segment.seconds) if segment else gr.skip()
+
+
+async def _reports(run: Run) -> AsyncIterator[Word]:
     """The reports of a run as they come, the last included."""
     while True:
         report = run.next_report()
@@ -312,24 +310,13 @@ def _errors_in_words() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        words = str(error)
+        words = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+        raise gr.Error(words, print_exception=False) from error
 
 
 def _viewer(request: gr.Request) -> str:
     return request.session_hash or "nobody"
-
-
-def _segment_fields(segment: MediaSegment, *, with_data: bool) -> dict[str, Any]:
-    return {
-        "chunk": segment.index,
-        "prompt_index": segment.prompt_index,
-        "prompt": segment.prompt,
-        "first_frame": segment.first_frame,
-        "num_frames": segment.num_frames,
-        "fps": segment.fps,
-        "mime": segment.mime,
-        "data": base64.b64encode(segment.data).decode() if with_data else "",
-    }
 
 
 def _read_length(seconds: Any) -> float:
@@ -342,6 +329,13 @@ def _read_seed(seed: float | None) -> int:
     if seed is None:
         return secrets.randbelow(1_000_000)
     return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
+
+
+def _read_later(prompt: str, later: Any) -> list[Scene]:
+    if later is not None and not isinstance(later, list):
+        raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
+    check_prompt(prompt)
+    return read_scenes([{"at": 0, "text": prompt}, *(later or [])])[1:]
 
 
 def _read_switch(switch: str) -> SwitchMode:

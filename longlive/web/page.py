@@ -1,15 +1,19 @@
 """The page: player first, then the prompt, then what is left of a story when it has ended."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from longlive.engine import Engine
 from longlive.model_card import Story
-from longlive.web.components import LivePlayer, LiveVideo, Timeline
+from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline, Words
+from longlive.web.doors import Doors
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
@@ -18,9 +22,14 @@ _SWITCH_HELP = (
     "Smoothly: what was is remembered under the new words. Cut: a new scene. Drift: only the words change."
 )
 _SEED_HELP = "Same seed, same film. Empty: random."
+_SCENE = {"type": "object", "description": 'such as {"at": 4, "text": "the ball jumps", "switch": "soft"}'}
+_LATER = {"type": "array", "items": _SCENE}
+_STORYBOARD = {"type": "object", "properties": {"prompts": _LATER}, "required": ["prompts"]}
 _WELCOME = "Type what you want to see and press Start, or pick a story."
+_AS_IT_CAME: dict[str, Any] = {"preprocess": False}  # our checks answer in words, Gradio's with a traceback
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
+_PLACE = "() => window.longlivePlace()"
 _MODE_OF_BROWSER = """(mode) => {
   const asked = new URLSearchParams(location.search).get('player');
   if (asked) return asked === 'hls' || asked === 'compatible' ? 'compatible' : 'live';
@@ -38,10 +47,12 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     """
     endpoints = Endpoints(engine)
     with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(
-            "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
-            elem_id="header",
-        )
+        with gr.Row(elem_id="top", equal_height=False):
+            gr.HTML(
+                "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
+                elem_id="header",
+            )
+            HouseLine(engine.house)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -56,9 +67,15 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
     return page
 
 
-def page_options() -> dict[str, Any]:
-    """What ``launch`` needs beside the page: looks; and no story is kept in a viewer's browser."""
+def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
+    """What ``launch`` needs beside the page: looks, doors; and no story is kept in a viewer's browser.
+
+    ``routes`` are served before the page's own. No Node server stands before this one, as Spaces would have
+    it: that would be one more process between the model and the viewer.
+    """
     return {
+        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(Doors)]},
+        "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
         "run_history": False,
@@ -75,7 +92,10 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
     def missed(word: dict[str, Any]) -> list[dict[str, Any]]:
         return endpoints.missed(word)
 
-    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, missed])
+    def known(word: dict[str, Any]) -> bool:
+        return endpoints.known(word)
+
+    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, missed, known])
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {
@@ -86,12 +106,12 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.models.card
+    card = engine.carrier.card
     parts = _draw_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
     parts["switch"] = gr.Radio(
         _SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch"
     )
-    parts["later"] = gr.JSON([], label="later", visible=False)
+    parts["later"] = Words([], schema=_LATER, label="later", visible=False)
     parts["stories"] = list(zip(_draw_stories(card.stories), card.stories, strict=True))
     if card.about:
         gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
@@ -148,7 +168,8 @@ def _draw_keepsakes() -> dict[str, Any]:
 def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visibility: Any) -> None:
     """What each click, key and message of the player does."""
     player, status, timeline = parts["player"], parts["status"], parts["timeline"]
-    story = {"inputs": [parts["prompt"], parts["seed"], parts["later"]], "show_progress": "hidden"}
+    told = [parts["prompt"], parts["seed"], parts["later"]]
+    story = {"inputs": told, "show_progress": "hidden", **_AS_IT_CAME}
     outputs = [player, timeline, status, parts["take"], parts["session_file"]]
     promise = gr.JSON(label="promise", visible=False)
     player.live(
@@ -166,8 +187,10 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
         trigger_mode="multiple",
         api_visibility="private",
     )
+    _connect_return(parts, endpoints, outputs, visibility)
     player.inject(
         endpoints.prompt,
+        **_AS_IT_CAME,
         inputs=[parts["prompt"], parts["switch"]],
         outputs=[promise, status, timeline],
         trigger_mode="multiple",
@@ -179,6 +202,22 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
         endpoints.stop, outputs=status, show_progress="hidden", api_name="stop", api_visibility=visibility
     )
     _connect_browser(page, parts)
+
+
+def _connect_return(parts: dict[str, Any], endpoints: Endpoints, outputs: list[Any], visibility: Any) -> None:
+    """How a story goes on after a reload or a lost connection; the player knows where it was."""
+    place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
+    again = {"inputs": place, "js": _PLACE, "show_progress": "hidden", "trigger_mode": "multiple"}
+    again |= _AS_IT_CAME
+    parts["player"].again(
+        endpoints.resume, **again, outputs=outputs, api_name="resume", api_visibility=visibility
+    )
+    parts["player"].again_compatible(
+        endpoints.resume_compatible,
+        **again,
+        outputs=[parts["compatible"], *outputs],
+        api_visibility="private",
+    )
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
@@ -203,12 +242,13 @@ def _fill(story: Story) -> str:
 
 def _add_generate(endpoints: Endpoints) -> None:
     """The endpoint for programs that want a whole video; nothing of it is on the page."""
-    storyboard = gr.JSON(label="storyboard", visible=False)
+    storyboard = Words(schema=_STORYBOARD, label="storyboard", visible=False)
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     words = gr.Textbox(label="words", visible=False)
     gr.Button(visible=False).click(
         endpoints.generate,
+        **_AS_IT_CAME,
         inputs=[storyboard, seconds, seed],
         outputs=[video, session_file, words],
         concurrency_limit=2,

@@ -6,11 +6,16 @@ const START_S = 0.9; // video that must lie ready before it starts to play
 const KEEP_S = 20; // played video that stays in the buffer
 const STALL_MS = 250;
 const TICK_MS = 250;
+const SILENT_MS = 2000; // without a message, then the player asks by itself
+const CUT_MS = 6000; // then it takes the story up again, no sooner than so long after the last time
+const GONE_TICKS = 20; // told so often that there is no such story, it believes it
+const PLACE = "longlive:place"; // where this tab was, across reloads
 
 const host = element.closest("#player") ?? element;
 const part = (name) => element.querySelector(name);
 const screen = part("video");
 const watched = new WeakSet();
+const past = new Set();
 let run = null;
 let mode = "live";
 
@@ -31,8 +36,11 @@ const video = () => (run?.mode === "compatible" ? document.querySelector("#compa
 
 const open = (message) => {
   if (run) close();
-  run = { ...message, serial: 0, inbox: Promise.resolve(), segments: [], queue: [], stalls: 0 };
-  run.isPlaying = run.isComplete = false;
+  run = { from_s: 0, offset_s: 0, ...message, inbox: Promise.resolve(), segments: [], queue: [], stalls: 0 };
+  run.serial = message.kind === "begin" ? message.serial : 0;
+  run.isPlaying = run.isComplete = run.isCut = false;
+  run.askedAt = run.pulledAt = performance.now();
+  run.unknown = 0;
   host.dataset.frame = host.dataset.prompt = "-1";
   host.dataset.stalls = "0";
   host.dataset.mode = run.mode;
@@ -45,6 +53,7 @@ const open = (message) => {
 };
 
 const close = () => {
+  past.add(run.token);
   clearInterval(run.timer);
   screen.pause();
   screen.removeAttribute("src");
@@ -123,12 +132,25 @@ const ahead = () => {
 
 // Both players are started here: gr.Video does not play by itself what it got while it was not shown.
 const playWhenReady = () => {
+  if (run.mode === "live" && !run.isPlaying) seek();
   if (run.isPlaying || !run.segments.length || (ahead() < START_S && !run.isComplete)) return;
   run.isPlaying = true;
   video().muted = true;
   video()
     .play()
     .catch(() => setState("paused"));
+};
+
+// A story that is taken up begins where it was left.
+const seek = () => {
+  const { buffered, currentTime } = screen;
+  if (buffered.length && currentTime < buffered.start(0)) screen.currentTime = Math.max(run.from_s, buffered.start(0) + 0.001);
+};
+
+// The second of the story on the screen.
+const position = () => {
+  const seconds = (video()?.currentTime ?? 0) + (run.isPlaying ? run.offset_s : 0);
+  return run.isPlaying ? seconds : Math.max(seconds, run.from_s);
 };
 
 // Past a hole in the buffer; slower while the model is slower than the video.
@@ -142,13 +164,14 @@ const steady = () => {
 
 const onFrame = (source, now, seconds) => {
   if (!run || source !== video() || !run.fps) return;
+  seconds += run.offset_s;
   const frame = Math.round(seconds * run.fps);
   if (host.dataset.state === "playing" && !document.hidden && run.seenAt && now - run.seenAt > STALL_MS) run.stalls++;
   run.seenAt = document.hidden || source.paused ? null : now;
   const segment = run.segments.find((one) => one.frame <= frame && frame < one.end);
   host.dataset.frame = frame;
   host.dataset.stalls = run.stalls;
-  if (host.dataset.state === "starting") {
+  if (["starting", "waiting"].includes(host.dataset.state)) {
     part(".cover").hidden = true;
     if (!source.paused) setState("playing"); // gr.Video may have begun before it was watched
   }
@@ -160,7 +183,7 @@ const onFrame = (source, now, seconds) => {
 };
 
 const tellPlayhead = (seconds) =>
-  window.dispatchEvent(new CustomEvent("longlive:playhead", { detail: { seconds, number: run.number } }));
+  window.dispatchEvent(new CustomEvent("longlive:playhead", { detail: { seconds } }));
 
 const watchVideo = (one) => {
   if (!one || watched.has(one)) return;
@@ -186,7 +209,43 @@ const tellServer = () => {
   const one = video();
   const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
   if (run.isComplete) return;
-  server.playhead({ token: run.token, seconds: one?.currentTime ?? 0, playing: isPlaying }).catch(() => {});
+  const mine = run;
+  sessionStorage.setItem(PLACE, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
+  server
+    .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
+    .then((isKnown) => {
+      mine.unknown = isKnown === false ? mine.unknown + 1 : 0; // undefined: Gradio's word for a lost connection
+      if (mine === run && mine.unknown > GONE_TICKS && !mine.isComplete) lose();
+    })
+    .catch(() => {});
+};
+
+const lose = () => {
+  clearInterval(run.timer);
+  run.isComplete = true;
+  sessionStorage.removeItem(PLACE);
+  fail("This story is over and no longer kept. Press Start for another.");
+};
+
+// What the connection does not bring is asked for; if that brings something, the connection is cut and the story is
+// taken up by a new one, which also brings what is said beside the pictures.
+const mend = () => {
+  const now = performance.now();
+  const isDry = !ahead() && host.dataset.state !== "paused";
+  if (now - run.heardAt > SILENT_MS && now - run.pulledAt > TICK_MS * 3) pull(now);
+  if ((!run.isCut && !(isDry && now - run.heardAt > CUT_MS)) || now - run.askedAt < CUT_MS) return;
+  run.askedAt = now;
+  trigger(run.mode === "compatible" ? "again_compatible" : "again");
+};
+
+const pull = async (now) => {
+  const mine = run;
+  mine.pulledAt = now;
+  const asked = { token: mine.token, after: mine.serial, before: Number.MAX_SAFE_INTEGER };
+  const messages = await server.missed(asked).catch(() => []);
+  if (mine !== run || !messages?.length) return;
+  mine.isCut = true;
+  messages.forEach(receive);
 };
 
 const tick = () => {
@@ -195,6 +254,7 @@ const tick = () => {
   if (run.mode === "live") steady();
   if (one) playWhenReady();
   tellServer();
+  if (!run.isComplete) mend();
   if (run.isComplete && (!one || one.ended || !run.segments.length)) clearInterval(run.timer);
 };
 
@@ -214,24 +274,54 @@ const finish = (message) => {
 
 const take = (message) => {
   if (message.kind === "segment") addSegment(message);
+  if (message.kind === "line" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
 };
 
 // Of values that come in one burst Gradio shows only the newest, so what lies between is asked for, and taken first.
-watch("value", () => {
-  const message = props.value;
-  if (!message?.number || message.number < (run?.number ?? 0)) return;
-  if (message.number !== run?.number) open(message);
+const receive = (message) => {
+  if (!message?.token || past.has(message.token)) return;
+  if (message.token !== run?.token) open(message);
+  run.heardAt = performance.now();
   if (message.serial <= run.serial) return;
   const mine = run;
   const between = { token: mine.token, after: mine.serial, before: message.serial };
   mine.serial = message.serial;
   const missed = between.after + 1 < between.before ? server.missed(between).catch(() => []) : [];
   mine.inbox = mine.inbox.then(async () => {
-    for (const one of [...(await missed), message]) if (mine === run) take(one);
+    for (const one of [...((await missed) ?? []), message]) if (mine === run) take(one);
   });
   mine.inbox = mine.inbox.catch(reportError);
+};
+
+watch("value", () => {
+  receive(props.value);
+  if (run) run.isCut = false;
 });
+
+// After a reload: go on where this tab was, if the story is still there.
+const goBack = async () => {
+  const place = readPlace();
+  if (!place.token) return;
+  const isKnown = await server.known({ token: place.token }).catch(() => undefined);
+  if (isKnown === false) sessionStorage.removeItem(PLACE);
+  if (!isKnown || run) return;
+  setState("starting");
+  trigger(place.mode === "compatible" ? "again_compatible" : "again");
+};
+
+const readPlace = () => {
+  try {
+    return JSON.parse(sessionStorage.getItem(PLACE)) ?? {};
+  } catch {
+    return {};
+  }
+};
+
+window.longlivePlace = () => {
+  const { token = "", seconds = 0 } = run && !run.isComplete ? { token: run.token, seconds: position() } : readPlace();
+  return [token, seconds];
+};
 
 const start = () => trigger(mode === "compatible" ? "compatible" : "live");
 window.addEventListener("longlive:start", start);
@@ -251,3 +341,4 @@ part(".full").addEventListener("click", () => {
 Object.assign(host.dataset, { frame: "-1", prompt: "-1", stalls: "0", mode: "live" });
 setState("idle");
 watchVideo(screen);
+setTimeout(goBack, TICK_MS);

@@ -1,7 +1,8 @@
-"""A gentle answer to words that the model has not learnt."""
+"""A gentle answer to words that the model has not learnt, and a line on how the house stands."""
 
 import re
 
+from longlive.house import House
 from longlive.model_card import ModelCard
 
 NAMED_WORDS = 12
@@ -22,3 +23,16 @@ def gentle_answer(prompt: str, name: str, card: ModelCard) -> str:
     named = ", ".join(f"“{word}”" for word in unknown[:4])
     knows = card.about or f"It knows {', '.join(card.words[:NAMED_WORDS])}."
     return f"The {name} model has not learnt {named}. {knows}"
+
+
+def house_words(house: House) -> str:
+    """One line on how the house stands, for everybody on the page."""
+    if not house.is_alive:
+        return "The model does not answer just now; new stories must wait"
+    if not house.is_ready:
+        return "The model is being loaded"
+    seats = max(house.room, house.sessions)
+    taken = f"{house.sessions} of {seats} {'seat' if seats == 1 else 'seats'} taken"
+    line = {0: "nobody waits", 1: "1 waits"}.get(house.waiting, f"{house.waiting} wait")
+    speed = [f"{house.fps:.0f} pictures/s"] if house.fps > 0 else []
+    return " · ".join([taken, line, *speed])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from tests.cable import Cable
 from tests.fakes import FakeModels, Served, serve_page
 
 READ_CARD = """(video) => {
@@ -53,7 +54,8 @@ class Viewer:
     def wait(self, condition: str, timeout: float = 60) -> float:
         """Wait until a condition on the player's ``data`` holds; the seconds it took."""
         begun = time.monotonic()
-        script = f"() => {{ const data = document.querySelector('#player').dataset; return {condition}; }}"
+        data = "const data = document.querySelector('#player')?.dataset ?? {};"
+        script = f"() => {{ {data} return {condition}; }}"
         self.page.wait_for_function(script, timeout=timeout * 1000, polling=30)
         return time.monotonic() - begun
 
@@ -89,7 +91,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shared_page() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.1)) as served:
+    with serve_page(FakeModels(chunk_s=0.1), away_s=2, grace_s=2) as served:
         yield served
 
 
@@ -102,11 +104,26 @@ def served(shared_page: Served) -> Iterator[Served]:
 
 
 @pytest.fixture
+def patient_page() -> Iterator[Served]:
+    """A page whose stories may be taken up for a minute."""
+    with serve_page(FakeModels(chunk_s=0.1), away_s=2, grace_s=60) as served:
+        yield served
+
+
+@pytest.fixture
+def cable(patient_page: Served) -> Iterator[Cable]:
+    """What leads to the patient page, and can be pulled out."""
+    cable = Cable(patient_page.url)
+    yield cable
+    cable.close()
+
+
+@pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Callable[..., Viewer]]:
     """Open the page in a new tab of a new visitor; options are those of a Playwright context."""
     contexts = []
 
-    def open_tab(query: str = "", **options: Any) -> Viewer:
+    def open_tab(query: str = "", served: Served = served, **options: Any) -> Viewer:
         contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
         return Viewer(contexts[-1].new_page(), served, query)
 

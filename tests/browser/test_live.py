@@ -1,5 +1,6 @@
 """The page in a real browser: what is on the screen is what was asked for."""
 
+import dataclasses
 import io
 import re
 
@@ -116,18 +117,63 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
     assert parts == [1, 0]
 
 
-@pytest.mark.parametrize("leave", ["reload", "close", "navigate"])
+@pytest.mark.parametrize("leave", ["close", "navigate"])
 def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
     viewer = visit()
     viewer.start(MEADOW)
     assert served.engine.num_runs == 1
-    if leave == "reload":
-        viewer.page.reload()
-    elif leave == "navigate":
+    if leave == "navigate":
         viewer.page.goto("about:blank")
     else:
         viewer.page.close()
     served.wait_until_empty()
+
+
+def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> None:
+    viewer = visit(served=patient_page)
+    viewer.start(MEADOW)
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.prompt === '1' && data.frame > 40")
+    before = int(viewer.data["frame"])
+    viewer.page.reload()
+    viewer.wait("data.state === 'playing' && data.frame > 8")
+    first = int(viewer.data["frame"])
+    assert before - 12 <= first <= before + 40
+    viewer.wait(f"data.frame > {first + 48}")
+    frame, prompt = viewer.card()
+    assert prompt == 1 and abs(frame - int(viewer.data["frame"])) <= 3
+    assert viewer.page.evaluate(HOLES) == 0
+    assert viewer.text("#timeline .chapter >> nth=0").endswith(MEADOW), "the story so far is still told"
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
+    film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(film)) as video:
+        cards = [read_card(picture.to_ndarray(format="rgb24"))[0] for picture in video.decode(video=0)]
+    assert cards == list(range(len(cards))), "the film has all of it, from before the reload on"
+    assert patient_page.engine.count("playing") == 0 and viewer.errors == []
+
+
+@pytest.mark.parametrize("seconds", [5, 9])
+def test_a_cable_that_is_out_for_a_while_costs_no_picture(visit, patient_page, cable, seconds) -> None:
+    """5 s are a halt; after 9 s the story rested meanwhile, and goes on exactly where it was."""
+    viewer = visit(served=dataclasses.replace(patient_page, url=cable.url))
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 16")
+    cable.unplug()
+    viewer.page.wait_for_timeout(seconds * 1000)
+    seen = int(viewer.data["frame"])
+    cable.plug()
+    viewer.wait(f"data.frame > {seen + 40}", timeout=20)
+    assert viewer.page.evaluate(HOLES) == 0
+    before, (frame, _), after = int(viewer.data["frame"]), viewer.card(), int(viewer.data["frame"])
+    assert before - 1 <= frame <= after + 1
+    viewer.write(JUMP)
+    viewer.page.press("#prompt textarea", "Enter")
+    viewer.wait("data.prompt === '1'")
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
+    assert "ended" in viewer.text("#status")
 
 
 def test_two_tabs_see_only_their_own_stories(visit) -> None:

@@ -1,12 +1,15 @@
 """The page fits, can be used by keyboard, and asks nobody else for anything."""
 
+import re
+
 import pytest
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
 MEADOW = "a red ball stands on a green meadow"
 IDS = ["prompt", "send", "switch", "seed", "start", "stop", "player", "timeline", "status", "take"]
-IDS += ["session-file", "examples"]
+IDS += ["session-file", "examples", "house"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -45,6 +48,45 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     assert [name for name, _ in reached[:4]] == ["start", "send", "stop", "switch"]
     assert "examples" in [name for name, _ in reached]
     assert all(style != "none" for name, style in reached if name in ("start", "send", "stop", "examples"))
+
+
+def test_the_line_on_the_house_follows_what_goes_on_in_it(visit) -> None:
+    viewer = visit()
+    line = viewer.page.locator("#house p")
+    expect(line).to_contain_text("taken · nobody waits", timeout=20_000)
+    assert line.inner_text().startswith("0 of ")
+    viewer.start(MEADOW)
+    expect(line).to_have_text(
+        re.compile(r"1 of \d+ seats? taken · nobody waits · \d+ pictures/s"), timeout=20_000
+    )
+    viewer.page.click("#stop")
+    expect(line).to_contain_text("0 of ", timeout=20_000)
+    assert not viewer.errors
+
+
+def test_a_tab_that_nobody_sees_asks_for_nothing_and_a_lost_server_is_told_of(visit) -> None:
+    viewer = visit()
+    line = viewer.page.locator("#house p")
+    expect(line).to_contain_text("taken", timeout=20_000)
+    asked = []
+    viewer.page.on("request", lambda one: asked.append("house" in (one.post_data or "")))
+    _hide(viewer.page, True)
+    viewer.page.wait_for_timeout(6000)
+    assert not any(asked)
+    viewer.page.context.set_offline(True)
+    _hide(viewer.page, False)
+    expect(line).to_contain_text("does not answer", timeout=20_000)
+    assert any(asked)
+    viewer.page.context.set_offline(False)
+    expect(line).to_contain_text("taken", timeout=20_000)
+
+
+def _hide(page: Page, is_hidden: bool) -> None:
+    page.evaluate(
+        "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        is_hidden,
+    )
 
 
 def test_the_status_line_is_read_aloud_and_the_player_has_names(visit) -> None:

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.storybook.oracle import read
-from longlive.storybook.world import ACTIONS, COLOURS, SETTINGS, SHAPES, Scene, draw_story, random_scene
+from longlive.storybook.oracle import read, read_colours
+from longlive.storybook.world import (
+    ACTIONS,
+    COLOURS,
+    SETTINGS,
+    SHAPES,
+    Scene,
+    backdrop_of,
+    draw_story,
+    random_scene,
+)
 
 
 def draw(scene: Scene, num_frames: int = 40, x: float = 48.0) -> torch.Tensor:
@@ -53,3 +62,11 @@ def test_it_sees_no_subject_in_an_empty_setting():
     empty[:] = empty[:, :, :, :1]
     reading = read(empty)
     assert not reading.has_one_subject or reading.shape == ""
+
+
+def test_it_reads_the_colour_of_each_picture_also_where_it_changes():
+    scenes = [(Scene("beach", "cube", "yellow", "stand"), 12), (Scene("beach", "cube", "blue", "jump"), 24)]
+    colours = read_colours(draw_story(scenes, np.random.default_rng(0)))
+    assert colours[:12] == ["yellow"] * 12 and colours[24:] == ["blue"] * 12
+    empty = (backdrop_of(scenes[0][0]) * 255).expand(12, -1, -1, -1)
+    assert read_colours(empty) == [""] * 12

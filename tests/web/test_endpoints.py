@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.fakes import FakeModels, Served, read_card, serve_page
+from tests.fakes import FakeModels, Served, make_engine, read_card, serve_page
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 AS_JSON = {"Content-Type": "application/json"}
@@ -23,7 +24,7 @@ AS_JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.05), unwatched_s=20) as page:
+    with serve_page(FakeModels(chunk_s=0.05), unwatched_s=20, away_s=0.5, grace_s=1) as page:
         yield page
 
 
@@ -81,7 +82,7 @@ def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Se
         assert missed(word) == []
 
 
-@pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "half a pair: \ud800", "", 7, None])
+@pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "", 7, None])
 def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Client, token: Any) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
@@ -105,12 +106,53 @@ def _call_component(served: Served, client: Client, name: str, word: dict[str, A
     return answer.json()
 
 
+def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, client: Client) -> None:
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    got = [player for player, *_ in itertools.islice(iter(job), 12)]
+    job.cancel()
+    other = Client(served.url, verbose=False)
+    last = next(one for one in got if one["kind"] == "segment" and one["chunk"] == 3)
+    again = other.submit(got[0]["token"], last["first_frame"] / 16, api_name="/resume")
+    shots, kinds = [], []
+    for output in again:
+        player = output[0]
+        kinds.append(player["kind"])
+        if player["kind"] == "segment":
+            shots.append(player)
+        if player["kind"] == "segment" and len(shots) == 12:
+            other.predict(JUMP, "soft", api_name="/prompt")
+            other.predict(api_name="/stop")
+    _, timeline, _, take, _ = output
+    assert kinds[0] == "begin" and kinds[-1] == "end" and got[0]["token"] == player["token"]
+    ends = [one["first_frame"] + one["num_frames"] for one in shots]
+    assert [one["first_frame"] for one in shots] == [last["first_frame"], *ends[:-1]], "no gap, nothing twice"
+    assert timeline["spans"][0]["start"] == 0
+    film = cards_of(take["video"] if isinstance(take, dict) else take)
+    assert [frame for frame, _ in film] == list(range(ends[-1]))
+    other.close()
+
+
+def test_a_stranger_takes_up_nothing(served: Served, client: Client) -> None:
+    job = client.submit(MEADOW, 7, [], api_name="/start")
+    next(iter(job))
+    other = Client(served.url, verbose=False)
+    for token in ("", "guess", client.session_hash):
+        with pytest.raises(AppError, match="no longer kept"):
+            other.predict(token, 0, api_name="/resume")
+    with pytest.raises(AppError, match="Press Start first"):
+        other.predict(JUMP, "soft", api_name="/prompt")
+    assert other.predict(api_name="/stop") == "No story is playing."
+    client.predict(api_name="/stop")
+    other.close()
+
+
 def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client: Client) -> None:
     storyboard = {"prompts": [{"at": 0, "text": MEADOW}, {"at": 1, "text": JUMP, "switch": "hard"}]}
     video, session_file, words = client.predict(storyboard, 2, 5, api_name="/generate")
     cards = cards_of(video["video"] if isinstance(video, dict) else video)
     assert cards == [(number, int(number >= 21)) for number in range(33)]
-    assert json.loads(Path(session_file).read_text())["prompts"][1][1:] == [JUMP, "hard"]
+    second = json.loads(Path(session_file).read_text())["prompts"][1]
+    assert (second["text"], second["switch"]) == (JUMP, "hard")
     assert words.startswith("The story is complete")
 
 
@@ -160,7 +202,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
     said = [next(outputs)[2] for _ in range(6)]
     assert all("has not learnt “dragon”" in words for words in said)
     assert said[0].startswith("Preparing") and not said[-1].startswith("Preparing")
-    with pytest.raises(AppError, match="not in the list of choices"):
+    with pytest.raises(AppError, match="must be one of soft, hard, keep"):
         client.predict(MEADOW, "slow", api_name="/prompt")
     client.predict(api_name="/stop")
 
@@ -203,7 +245,8 @@ def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
 
 def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(api) == ["/generate", "/prompt", "/start", "/stop"]
+    assert sorted(api) == ["/generate", "/prompt", "/resume", "/start", "/stop"]
+    assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
     assert names["/start"] == ["prompt", "seed", "later"]
     assert names["/prompt"] == ["prompt", "switch"]
@@ -213,11 +256,9 @@ def test_the_endpoints_read_well(client: Client) -> None:
 
 
 def test_with_mcp_only_the_bounded_endpoint_is_public() -> None:
-    from longlive.engine import Engine
     from longlive.web.page import build_page
-    from tests.fakes import FakeSession
 
-    engine = Engine(FakeModels(), open_session=FakeSession)
+    engine = make_engine()
     page = build_page(engine, with_mcp=True)
     assert list(page.get_api_info()["named_endpoints"]) == ["/generate"]
     engine.close()

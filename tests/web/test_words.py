@@ -1,7 +1,12 @@
 """What people write that the model does not know is answered gently."""
 
+import dataclasses
+
+import pytest
+
+from longlive.house import House
 from longlive.model_card import ModelCard
-from longlive.web.words import gentle_answer, unknown_words
+from longlive.web.words import gentle_answer, house_words, unknown_words
 
 CARD = ModelCard(words=("the", "red", "ball", "jumps", "meadow"))
 
@@ -17,3 +22,22 @@ def test_the_gentle_answer_names_what_is_unknown_and_what_is_known() -> None:
     card = ModelCard(about="It draws balls.", words=CARD.words)
     assert gentle_answer("a dragon", "storybook", card).endswith("learnt “a”, “dragon”. It draws balls.")
     assert gentle_answer("the red ball", "storybook", CARD) == ""
+
+
+HOUSE = House(sessions=3, waiting=0, room=4, carrier="thread", model="test cards", fps=61.4)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({}, "3 of 4 seats taken · nobody waits · 61 pictures/s"),
+        ({"waiting": 1}, "3 of 4 seats taken · 1 waits · 61 pictures/s"),
+        ({"waiting": 12, "fps": 0.0}, "3 of 4 seats taken · 12 wait"),
+        ({"sessions": 0, "room": 1}, "0 of 1 seat taken · nobody waits · 61 pictures/s"),
+        ({"room": 2}, "3 of 3 seats taken · nobody waits · 61 pictures/s"),
+        ({"is_ready": False}, "The model is being loaded"),
+        ({"is_ready": False, "is_alive": False}, "The model does not answer just now; new stories must wait"),
+    ],
+)
+def test_the_line_on_the_house_is_a_plain_sentence(change: dict, words: str) -> None:
+    assert house_words(dataclasses.replace(HOUSE, **change)) == words

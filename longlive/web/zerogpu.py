@@ -1,0 +1,279 @@
+"""ZeroGPU as a carrier: a story is made in a worker that has a GPU for less than a minute at a time.
+
+``spaces`` forks the worker from this process, or uses one again. It belongs to nobody: what it needs comes
+with each lease, what it made comes back chunk by chunk, and prompts, playhead and stop reach it through a
+mailbox on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
+"""
+
+import os
+import pickle
+import re
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import spaces
+from spaces.config import Config
+
+from longlive.config import ModelConfig
+from longlive.encoders import AUTO
+from longlive.errors import ConfigError, LostError, MailboxError
+from longlive.mailbox import FileMailbox, Message, Stop
+from longlive.memory import GB
+from longlive.model_card import ModelCard
+from longlive.orders import Ended, Order, Report, Shot, Yielded
+from longlive.producer import Producer
+from longlive.startup import Choices, Tell, ready_models
+from longlive.studio import Studio
+
+LEASE_S = 40.0
+LEAST_S = 13.0
+"""A shorter lease is not worth its start."""
+QUOTA_MARGIN_S = 2.0
+TRANSFER_S = 1.5
+"""To bring back the last chunk and give the GPU back, before the platform takes it."""
+ROOM = 8
+MEMORY_BYTES = {"large": 48 * GB, "xlarge": 96 * GB}
+"""Of the two sizes of GPU that are lent; this process has none that it could ask."""
+
+WORKER_TITLE, QUEUE_TITLE = "ZeroGPU worker error", "ZeroGPU queue timeout"
+_LEFT = re.compile(r"\((\d+)s requested vs\. (\d+)s left\)")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Seconds of a GPU, from the moment that it is lent.
+
+    Attributes:
+        seconds: how many.
+        since: that moment, of ``time.monotonic``, which all processes of a machine share; None until then.
+    """
+
+    seconds: float
+    since: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it arrives in the worker: ``spaces`` pickles what it sends there once the GPU is lent."""
+        return Lease, (self.seconds, time.monotonic())
+
+    def left_s(self) -> float:
+        """Seconds that are left of it."""
+        return self.seconds - (time.monotonic() - self.since if self.since else 0.0)
+
+
+def is_here() -> bool:
+    """Whether this is a Space on ZeroGPU."""
+    return Config.zero_gpu
+
+
+def open_carrier(
+    name: str, choices: Choices, tell: Tell, *, lease_s: float = LEASE_S, size: str = "large"
+) -> "ZeroGpuCarrier":
+    """Load a model where no GPU is, for one that will be lent; in the thread that imported ``spaces``.
+
+    Args:
+        name, choices, tell: as for ``startup.start``.
+        lease_s, size: as for ZeroGpuCarrier.
+
+    Raises:
+        CheckpointError, ConfigError, FitError: as ``startup.start``.
+    """
+    _check(lease_s, size)
+    if choices.compile != "off":
+        rule = "a worker on ZeroGPU has no time to compile"
+        raise ConfigError("compile", choices.compile, rule, "Use 'off'.")
+    if choices.encoder == AUTO:
+        choices = replace(choices, encoder="x264")  # to look for NVENC would touch CUDA
+    models = ready_models(name, choices, tell, free=MEMORY_BYTES[size])
+    return ZeroGpuCarrier(models, lease_s=lease_s, size=size)
+
+
+class ZeroGpuCarrier:
+    """Carries each run in a worker of its own, lease by lease.
+
+    Made before the page is launched: ``spaces`` asks then what will need a GPU. All that does is in one
+    function, since each has its own workers.
+    """
+
+    name = "zerogpu"
+
+    def __init__(
+        self,
+        models: Any,
+        *,
+        lease_s: float = LEASE_S,
+        size: str = "large",
+        room: int = ROOM,
+        make_studio: Callable[[Any], Studio] = Studio,
+    ) -> None:
+        """Serve ``models``, which were loaded here and are never computed with here.
+
+        Args:
+            models: a ModelBundle.
+            lease_s: what is asked for at a time, if the visitor's quota has it.
+            size: of the GPU, one of MEMORY_BYTES.
+            room: leases at once; beyond what the platform has, it lets them wait.
+            make_studio: makes a worker's studio.
+
+        Raises:
+            ConfigError: for an impossible lease or size.
+        """
+        _check(lease_s, size)
+        self.config: ModelConfig = models.config
+        self.card: ModelCard = models.card
+        self.lease_s = lease_s
+        self.folder = Path(tempfile.mkdtemp(prefix="longlive-mail-"))
+        self._models, self._room, self._make_studio = models, room, make_studio
+        self._studio: Studio | None = None
+        self.work = spaces.GPU(self._make, duration=_duration, size=size)  # type: ignore[call-overload]
+
+    def room(self) -> int:
+        """As in Carrier."""
+        return self._room
+
+    def start(self, order: Order) -> "ZeroGpuCarriage":
+        """As in Carrier."""
+        return ZeroGpuCarriage(self, order)
+
+    def warm_up(self) -> None:
+        """Nothing: there is no GPU to do it on."""
+
+    def close(self) -> None:
+        """As in Carrier."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _make(self, order: bytes, folder: Path, lease: Lease) -> Iterator[bytes]:
+        """What the worker does: the reports, pickled here.
+
+        Left to the queue, tensors would be passed as open files, which are gone when the worker is killed.
+        """
+        self._studio = studio = self._studio or self._make_studio(self._models)
+        lease = lease if lease.since else Lease(lease.seconds, time.monotonic())
+        chunk_s: list[float] = []  # the first took the way there too
+        producer = Producer(
+            pickle.loads(order),
+            FileMailbox(folder),
+            studio,
+            until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
+        )
+        for report in producer.reports():
+            if isinstance(report, Shot) and report.kept:
+                chunk_s.append(report.chunk_ms / 1000)
+            yield pickle.dumps(report)
+
+
+class ZeroGpuCarriage:
+    """A run in one lease."""
+
+    def __init__(self, carrier: ZeroGpuCarrier, order: Order) -> None:
+        """Nothing is asked for before ``reports``."""
+        self._carrier, self._order = carrier, order
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{order.name}-", dir=carrier.folder))
+        weakref.finalize(self, _remove, self._folder, os.getpid())
+        first = len(order.past.latents) if order.past else 0
+        self._mailbox = FileMailbox(self._folder, begun=first - 1)
+
+    @property
+    def begun(self) -> int:
+        """As in Carriage."""
+        return self._mailbox.begun
+
+    def post(self, message: Message) -> Message:
+        """As in Carriage."""
+        return self._mailbox.post(message)
+
+    def reports(self) -> Iterator[Report]:
+        """As in Carriage; the last report comes when the GPU has been given back.
+
+        What ``spaces`` asks of the visitor's request it finds in the context of the thread that reads.
+        """
+        try:
+            yield from self._lent(self._carrier.lease_s)
+        except gr.Error as error:
+            lease_s = affordable(_words(error), self._carrier.lease_s)
+            if lease_s is None:
+                yield self._refused(error)
+                return
+            try:
+                yield from self._lent(lease_s)
+            except gr.Error as error:
+                yield self._refused(error)
+
+    def _lent(self, lease_s: float) -> Iterator[Report]:
+        """The reports of a worker that has the GPU for so long; what ``spaces`` says for people is raised."""
+        order = pickle.dumps(self._order)
+        last = None
+        try:
+            for pickled in self._carrier.work(order, self._folder, Lease(lease_s)):
+                report: Report = pickle.loads(pickled)
+                if isinstance(report, Ended | Yielded):
+                    last = report
+                else:
+                    yield report
+        except GeneratorExit:
+            with suppress(MailboxError):
+                self.post(Stop("Nobody reads what is made."))
+            raise
+        except gr.Error as error:
+            if error.title == WORKER_TITLE:
+                raise LostError(f"The GPU was taken away: {_words(error)}.") from error
+            raise
+        except Exception as error:
+            raise LostError(f"ZeroGPU failed: {type(error).__name__}: {error}.") from error
+        if last is not None:
+            yield last
+
+    def _refused(self, error: gr.Error) -> Report:
+        """What a refusal means to the story: the GPUs are busy, or this visitor gets none."""
+        words = _words(error).strip()
+        if error.title == QUEUE_TITLE:
+            return Yielded(words)
+        if self._order.past is None:
+            return Ended(words, failed=True)
+        return Ended(f"The story ends here. {words}")
+
+
+def affordable(words: str, lease_s: float) -> float | None:
+    """The lease that a refusal leaves room for; None if there is none worth its start.
+
+    Args:
+        words: of ``spaces``, about a request of ``lease_s``. What it names as requested may be more: some
+            GPUs count for more than their time.
+        lease_s: what was asked for.
+    """
+    if not (found := _LEFT.search(words)):
+        return None
+    requested, left = map(int, found.groups())
+    seconds = (left - QUOTA_MARGIN_S) * lease_s / max(1, requested)
+    return seconds if LEAST_S <= seconds < lease_s else None
+
+
+def _duration(order: bytes, folder: Path, lease: Lease) -> int:
+    """What is asked of ``spaces``; it is called with what the worker gets."""
+    return int(lease.seconds)
+
+
+def _check(lease_s: float, size: str) -> None:
+    if not LEAST_S <= lease_s <= 120:
+        rule = f"a lease must last from {LEAST_S:.0f} to 120 seconds"
+        raise ConfigError("lease_s", lease_s, rule, f"{LEASE_S:.0f} is a good choice.")
+    if size not in MEMORY_BYTES:
+        raise ConfigError("size", size, f"it must be one of {tuple(MEMORY_BYTES)}", "Use 'large'.")
+
+
+def _words(error: gr.Error) -> str:
+    """What an error says to people; of some, HTML would come otherwise."""
+    return str(error.message)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Remove a folder, but not from a worker, which was forked with all that this process had."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

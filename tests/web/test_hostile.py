@@ -1,0 +1,238 @@
+"""Thousands of hostile requests beside a story that somebody watches; ``LONGLIVE_HOSTILE`` says how many."""
+
+import asyncio
+import base64
+import io
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+from gradio_client import Client
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import read_card
+from tests.web.apart import Apart, serve_apart
+from tests.web.hostile import API, MARKUP, SCRIPT, STRANGERS, Answer, Request, Sender, requests
+
+MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
+ROOT = Path(__file__).resolve().parents[2]
+TOGETHER = 6
+LATE_S = 5.0  # of a busy machine; one request that stops the others does worse
+
+
+class Watcher:
+    """A program that watches a story of its own, as somebody's player would, and remembers what it saw."""
+
+    def __init__(self, served: Apart) -> None:
+        self.client = Client(served.url, verbose=False)
+        self.cards: list[tuple[int, int]] = []
+        self.late: list[float] = []
+        self.slow: list[float] = []
+        self.token, self.outputs = "", []
+        self._served = served
+        parts = self.client.config["components"]
+        self.player = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
+        self._job = self.client.submit(MEADOW, 7, [], api_name="/start")
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._watch, self._tell)]
+        for thread in self._threads:
+            thread.start()
+
+    def _watch(self) -> None:
+        begun = 0.0
+        for output in self._job:
+            self.outputs = output
+            message = output[0]
+            self.token = message["token"]
+            if message["kind"] == "segment":
+                with av.open(io.BytesIO(base64.b64decode(message["data"]))) as video:
+                    pictures = [picture.to_ndarray(format="rgb24") for picture in video.decode(video=0)]
+                self.cards += [read_card(picture) for picture in pictures]
+                begun = begun or time.monotonic()
+                self.late.append(time.monotonic() - begun - message["first_frame"] / message["fps"])
+        self._ended.set()
+
+    def _tell(self) -> None:
+        """The playhead, as a player tells it."""
+        begun = time.monotonic()
+        with httpx.Client(base_url=self._served.url) as http:
+            while not self._ended.wait(0.5):
+                word = {
+                    "token": self.token,
+                    "seconds": max(0.0, time.monotonic() - begun - 1),
+                    "playing": True,
+                }
+                asked = {"data": word, "component_id": self.player, "fn_name": "playhead"}
+                asking = time.monotonic()
+                http.post(f"{API}/component_server/", json=asked | {"session_hash": self.client.session_hash})
+                self.slow.append(time.monotonic() - asking)
+
+    def wait(self, chunks: int) -> None:
+        """Until so many more chunks are seen; AssertionError if they do not come."""
+        goal, patience = len(self.cards) + 12 * chunks, time.monotonic() + 30
+        while len(self.cards) < goal and not self._ended.is_set():
+            assert time.monotonic() < patience, f"{len(self.cards)} of {goal} pictures came"
+            time.sleep(0.02)
+        assert not self._ended.is_set(), self.outputs[2]
+
+    def close(self) -> None:
+        self.client.predict(api_name="/stop")
+        self._ended.wait(30)
+        for thread in self._threads:
+            thread.join(10)
+        self.client.close()
+
+
+@pytest.fixture
+def canaries(tmp_path: Path) -> Iterator[list[str]]:
+    """What stands in files that nobody may read: outside and inside of the folder that we run in."""
+    inside, outside = ROOT / "canary.txt", tmp_path / "canary.txt"
+    inside.write_text("canary-inside-4711")
+    outside.write_text("canary-outside-4711")
+    yield ["canary-inside-4711", "canary-outside-4711", "root:x:0:0", '"""The doors of the server']
+    inside.unlink()
+
+
+def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
+    """Requests for files of which an attacker knows where they lie."""
+    files = [
+        ROOT / "canary.txt",
+        tmp_path / "canary.txt",
+        ROOT / "longlive/web/doors.py",
+        Path("/etc/passwd"),
+    ]
+    spellings = [
+        f"{API}/file={{}}",
+        f"{API}/file=file://{{}}",
+        f"{API}/file/{{}}",
+        f"{API}/file={'../' * 12}{{}}",
+        "/static/{}",
+        "/assets/..%2f..%2f..%2f{}",
+        f"{API}/proxy={{}}",
+        "/svelte/{}",
+        f"{API}/stream/{{}}/a/1/a.ts",
+    ]
+    bodies = [
+        lambda path: {"path": path, "meta": {"_type": "gradio.FileData"}},
+        lambda path: path,
+        lambda path: {"text": path, "path": path},
+        lambda path: [{"path": path, "url": f"file://{path}"}],
+    ]
+    get = st.builds(
+        lambda spelling, path: Request("GET", spelling.format(path)),
+        st.sampled_from(spellings),
+        st.sampled_from(files),
+    )
+    post = st.builds(
+        lambda body, path, function: Request(
+            "POST",
+            f"{API}/call/{function}",
+            httpx.Request("POST", "http://a", json={"data": [body(str(path)), 7, []]}).content,
+            {"Content-Type": "application/json"},
+        ),
+        st.sampled_from(bodies),
+        st.sampled_from(files),
+        st.sampled_from(["start", "generate"]),
+    )
+    return st.one_of(get, post)
+
+
+def check(request: Request, answer: Answer, secrets: list[str]) -> None:
+    """AssertionError for what no answer may be."""
+    told = f"{request!r:.3000} got {answer!r:.2000}"
+    assert answer.status < 500, told
+    for secret in secrets:
+        assert secret not in answer.text, f"{secret}: {told}"
+    if "text/html" in answer.headers.get("content-type", ""):
+        assert MARKUP not in answer.text and SCRIPT not in answer.text, told
+    if answer.status == 200 and request.method in ("GET", "POST"):
+        assert answer.headers.get("x-content-type-options") == "nosniff", told
+
+
+def attack(url: str, strategy: st.SearchStrategy[Request], number: int, secrets: list[str]) -> Counter[int]:
+    """Send that many requests, some at once, and check every answer; how often each status came."""
+    seen: Counter[int] = Counter()
+    sent = 0
+
+    async def send_all(batch: list[Request]) -> list[list[Answer]]:
+        return await asyncio.gather(*(sender.send(request) for request in batch))
+
+    @settings(
+        max_examples=number,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    @given(st.lists(strategy, min_size=TOGETHER, max_size=TOGETHER))
+    def throw(batch: list[Request]) -> None:
+        nonlocal sent
+        if sent >= number:
+            return
+        for request, answers in zip(batch, runner.run(send_all(batch)), strict=True):
+            for answer in answers:
+                seen[answer.status] += 1
+                sent += 1
+                check(request, answer, secrets)
+
+    with asyncio.Runner() as runner:
+        sender = Sender(url)
+        try:
+            throw()
+        finally:
+            runner.run(sender.close())
+    assert sent >= number
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
+    canaries: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    number = int(os.environ.get("LONGLIVE_HOSTILE", "600"))
+    with serve_apart(tmp_path / "log.txt") as served:
+        watcher = Watcher(served)
+        watcher.wait(2)
+        secrets = [watcher.token, watcher.client.session_hash]
+        hidden = [*secrets, *canaries, "Traceback", sys.prefix, served.folder]
+        functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
+        strategy = requests(functions, watcher.player)
+        begun = time.monotonic()
+        seen = attack(served.url, strategy | with_canaries(tmp_path), number, hidden)
+        took = time.monotonic() - begun
+        promise, *_ = watcher.client.predict(JUMP, "soft", api_name="/prompt")
+        watcher.wait(6)
+        late, slow = max(watcher.late), max(watcher.slow)
+        watcher.close()
+        close_pages(served)
+    told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.items()))
+    with capfd.disabled():
+        print(f"\n{sum(seen.values())} answers in {took:.0f} s: {told}")
+        print(
+            f"the story was late by {late:.2f} s, a word of its player answered after {slow:.2f} s, at most"
+        )
+    turn = round(promise["at_seconds"] * 16)
+    assert watcher.cards == [(frame % 4096, int(frame >= turn)) for frame in range(len(watcher.cards))]
+    assert len(watcher.cards) > turn and max(late, slow) < LATE_S
+    assert watcher.outputs[2] == "The story has ended. Its film is below."
+    log = "".join(served.log)
+    assert not [secret for secret in [*hidden, *STRANGERS] if secret in log], log[:5000]
+
+
+def close_pages(served: Apart) -> None:
+    """As if the strangers closed the pages of the stories that they began."""
+    for stranger in STRANGERS:
+        with httpx.stream("GET", f"{served.url}{API.lstrip('/')}/heartbeat/{stranger}") as answer:
+            next(answer.iter_bytes())

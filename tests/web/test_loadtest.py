@@ -1,0 +1,137 @@
+"""The load test before a page of test cards: what it counts is what was played."""
+
+import json
+
+import pytest
+
+from longlive.cli import main
+from longlive.errors import ConfigError, EndpointError
+from longlive.web.load_figures import Watched
+from longlive.web.loadtest import Plan, load, table, total
+from tests.fakes import FakeModels, serve_page
+
+FACTS = {"model": None, "carrier": None, "health": (), "least_room": None, "most_room": None}
+FACTS |= {"drops": 0, "drops_refused": 0, "longest_step_s": 0.02, "load_cpu_share": 0.1}
+SHORT = {"away_s": 0.5, "grace_s": 0.5}
+
+
+def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_page(FakeModels(chunk_s=0.02, streams=2), **SHORT) as page:
+        options = [
+            "--viewers",
+            "2",
+            "--waiting",
+            "1",
+            "--seconds",
+            "3",
+            "--waiting-seconds",
+            "1",
+            "--switch-every",
+            "1.5",
+        ]
+        assert main(["loadtest", page.url, *options, "--json"]) == 0
+        page.wait_until_empty()
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["viewer"] for one in result["watched"]] == ["viewer 1", "viewer 2", "later 1"]
+    assert (result["got_in"], result["failed"], result["pictures_lost"]) == (3, 0, 0)
+    assert [one["prompts"] for one in result["watched"]] == [1, 1, 0]
+    assert all(0.1 < delay < 3 for one in result["watched"] for delay in one["prompt_to_screen_s"])
+    assert result["watched"][0]["pictures"] >= 3 * 16 and result["watched"][0]["seconds"] == pytest.approx(
+        3, abs=0.2
+    )
+    assert all(
+        one["end"].startswith("The story has ended") and not one["refusals"] for one in result["watched"]
+    )
+    later = result["watched"][2]
+    assert later["told"][0][1] == 1 and later["told"][0][2] > 3 and result["false_positions"] == 0
+    assert later["first_picture_s"] > 1, "the house was full until the others left"
+    assert (result["model"], result["carrier"], result["health"]) == ("test cards", "thread", ["ok"])
+    assert result["pictures_read"] == 0, "test cards are no picture book"
+    assert (
+        {"gradio_client", "torch"} <= set(result["versions"])
+        and result["git_revision"]
+        and result["processor"]
+    )
+
+
+def test_a_story_that_breaks_is_told_in_words() -> None:
+    with serve_page(FakeModels(chunk_s=0.02, break_at=2)) as page:
+        result = load(page.url, Plan(viewers=1, seconds=5))
+    (one,) = result.watched
+    assert result.failed == 1 and "the weights fell over" in one.end and one.pictures == 21
+    assert "viewer 1 ended: The model broke" in table(result)
+
+
+def test_no_viewer_outstays_the_patience_of_the_load() -> None:
+    with serve_page(FakeModels(chunk_s=0.02)) as page:
+        result = load(page.url, Plan(viewers=1, seconds=60, patience_s=1.0))
+    assert result.seconds < 3 and result.failed == 1 and result.watched[0].pictures > 0
+
+
+def test_visitors_who_come_and_go_do_not_touch_the_viewers() -> None:
+    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0, **SHORT) as page:
+        result = load(page.url, Plan(viewers=1, seconds=4, drops=4))
+        page.wait_until_empty()
+    assert (result.drops, result.drops_refused) == (4, 0)
+    assert (result.got_in, result.failed, result.pictures_lost, result.stalls) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"viewers": 0},
+        {"viewers": 12, "waiting": 4},
+        {"viewers": 2, "browsers": 3},
+        {"viewers": 2, "waiting": -1},
+        {"viewers": 2, "seconds": 0},
+        {"viewers": 2, "waiting": 1, "drops": 3},
+    ],
+)
+def test_an_impossible_load_is_refused_in_words(plan) -> None:
+    with pytest.raises(ConfigError, match=r"Try|Leave"):
+        Plan(**plan)
+
+
+def test_no_app_at_the_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EndpointError, match=r"python app\.py"):
+        load("http://127.0.0.1:9/", Plan(viewers=1))
+    assert main(["loadtest", "http://127.0.0.1:9/"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_figures_of_all_are_those_of_each_together() -> None:
+    first = Watched(
+        "viewer 1",
+        "meadow",
+        0.5,
+        stalls=1,
+        longest_stall_s=0.75,
+        least_delay_s=0.0,
+        prompt_to_screen_s=(1.0, 2.0),
+        prompts=3,
+        prompts_unseen=1,
+    )
+    later = Watched(
+        "later 1",
+        "beach",
+        20.0,
+        told=((0.5, 2, 40.0), (9.0, 1, 12.0)),
+        least_delay_s=0.4,
+        prompt_to_screen_s=(3.0,),
+        prompts=1,
+    )
+    out = Watched("later 2", "snow", end="The line is full.", has_failed=True, refusals=("Wait a little.",))
+    result = total(
+        "http://app/",
+        Plan(viewers=1, waiting=2),
+        [first, later, out],
+        seconds=30.0,
+        **FACTS,
+    )
+    assert (result.stalls, result.longest_stall_s, result.least_delay_s) == (1, 0.75, 0.0)
+    assert (result.first_picture_p50_s, result.first_picture_p95_s) == (0.5, 0.5), "waiting is no part of it"
+    assert (result.prompts, result.prompts_unseen, result.prompt_to_screen_p50_s) == (4, 1, 2.0)
+    assert (result.waited, result.got_in, result.failed) == (1, 2, 1)
+    lines = table(result).splitlines()
+    assert "later 1 in line: 2, at most 40 s; the first picture after 20.0 s (2 at 0 s, 1 at 9 s)" in lines
+    assert "later 2 refused: Wait a little." in lines and "later 2 ended: The line is full." in lines

@@ -1,0 +1,85 @@
+"""Whose story a viewer was shown, read off real pictures of the picture book."""
+
+import numpy as np
+import pytest
+import torch
+
+from longlive.chunks import FrameChunk
+from longlive.segments import SegmentEncoder
+from longlive.storybook.world import Scene, draw_story
+from longlive.web.roles import MOST_ROLES, Look, Role, Verdict, decode, judge, look, look_at, role
+from tests.fakes import draw_card
+
+ROLES = [role(number) for number in range(MOST_ROLES)]
+
+
+def scene(own: Role, turn: int, action: str = "jump") -> Scene:
+    return Scene(own.setting, own.shape, own.colour(turn), action)
+
+
+def segment(own: Role, turn: int = 0, num_frames: int = 12) -> bytes:
+    pictures = draw_story([(scene(own, turn), num_frames)], np.random.default_rng(own.number))
+    frames = pictures.permute(0, 2, 3, 1).numpy()
+    return SegmentEncoder(scale=4).encode(FrameChunk(0, 0, "", 0, frames, 16)).data
+
+
+def test_no_two_viewers_ask_for_the_same() -> None:
+    keys = {(one.setting, one.colours) for one in ROLES}
+    assert len(keys) == MOST_ROLES == 15
+    assert len({one.colours for one in ROLES[:3]}) == 3
+    for own in ROLES:
+        assert not any(
+            other.owns(own.setting, own.colour(turn))
+            for other in ROLES
+            for turn in (0, 1)
+            if other is not own
+        )
+
+
+def test_a_new_prompt_asks_for_the_other_colour_and_another_action() -> None:
+    first, second, third = (role(0).prompt(turn) for turn in range(3))
+    assert first == "a red ball stands still on a green meadow"
+    assert second == "an orange ball walks left on a green meadow"
+    assert third.startswith("a red ball walks right")
+    assert role(6).prompt(0) == "a blue star floats on the beach"
+
+
+@pytest.mark.parametrize("own", ROLES[::2], ids=str)
+def test_a_viewer_s_own_pictures_are_its_own(own: Role) -> None:
+    for turn in (0, 1):
+        seen = look_at(segment(own, turn))
+        assert seen == Look(own.setting, (own.colour(turn),) * 12)
+        assert judge(seen, own, [one for one in ROLES if one is not own]) == Verdict(read=12)
+
+
+def test_a_swapped_stream_is_found_out() -> None:
+    for own, stranger in ((role(0), role(1)), (role(0), role(5)), (role(3), role(13))):
+        seen = look_at(segment(stranger))
+        assert seen is not None
+        assert judge(seen, own, [stranger]) == Verdict(read=12, wrong=12)
+        assert judge(seen, own, []) == Verdict(read=12, unlike=12)
+
+
+def test_half_a_segment_of_a_stranger_in_the_same_setting_is_found_out() -> None:
+    own, stranger = role(0), role(5)
+    assert own.setting == stranger.setting
+    pictures = torch.cat(
+        [draw_story([(scene(one, 0), 8)], np.random.default_rng(0), start_x=60) for one in (own, stranger)]
+    )
+    assert judge(look(pictures), own, [stranger]) == Verdict(read=16, wrong=8)
+
+
+@pytest.mark.parametrize("own", [role(0), role(1), role(2)], ids=str)
+def test_a_fade_from_one_colour_to_the_other_is_nobody_else_s(own: Role) -> None:
+    pictures = draw_story([(scene(own, 0), 8), (scene(own, 1), 16)], np.random.default_rng(0))
+    seen = look(pictures)
+    assert (seen.colours[0], seen.colours[-1]) == own.colours
+    assert judge(seen, own, [one for one in ROLES if one is not own]) == Verdict(read=24)
+
+
+def test_what_is_no_picture_book_or_too_short_is_not_read() -> None:
+    cards = np.stack([draw_card(number, 0) for number in range(12)])
+    assert look_at(SegmentEncoder(scale=4).encode(FrameChunk(0, 0, "", 0, cards, 16)).data) is None
+    assert look_at(segment(role(0), num_frames=4)) is None
+    small = decode(segment(role(0), num_frames=4))
+    assert small is not None and small.shape == (4, 3, 80, 128) and small.dtype == torch.uint8
