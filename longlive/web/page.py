@@ -82,6 +82,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
         "show_error": True,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "1mb",
+        "state_session_capacity": 500,  # Gradio keeps 80 KB of each page, and the page needs none of it
     }
 
 
