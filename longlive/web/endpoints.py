@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -38,10 +37,9 @@ class Endpoints:
     A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
     """
 
-    def __init__(self, engine: Engine, *, behind_proxy: bool = False) -> None:
-        """Serve from ``engine``; ``behind_proxy`` as for ``address_of``."""
+    def __init__(self, engine: Engine) -> None:
+        """Serve from ``engine``."""
         self.engine = engine
-        self._address = partial(address_of, behind_proxy=behind_proxy)
         self._visits: dict[str, Visit] = {}
         self._viewers: dict[str, Visit] = {}
 
@@ -237,7 +235,7 @@ class Endpoints:
                 seed=number,
                 script=script,
                 container=_CONTAINERS[mode],
-                address=self._address(request),
+                address=address_of(request),
             )
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"

@@ -13,6 +13,7 @@ from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web import zerogpu
+from longlive.web.address import trust_proxies
 
 CARRIERS = ("thread", "zerogpu", "ray")
 
@@ -53,7 +54,7 @@ def usual_address() -> tuple[str, int | str]:
 def trust_the_host() -> None:
     """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
     if os.environ.get("SYSTEM") == "spaces":
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+        trust_proxies()
 
 
 def open_engine(options: argparse.Namespace) -> Engine:

@@ -1,6 +1,8 @@
 """What the page says of a run: its words become messages to the player, numbered, and kept for a while."""
 
 import base64
+import itertools
+import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -17,11 +19,14 @@ PLAYING = "Playing. Send another prompt whenever you like."
 
 Message = dict[str, Any]
 
+_HOUSE, _NUMBERS = secrets.token_hex(4), itertools.count()
+
 
 class Visit:
     """A run with what the page says of it; whoever asks for messages moves it on.
 
     Attributes:
+        number: this process, and the place among its visits; the player ignores messages of older ones.
         run: the viewer's.
         mode: ``live`` or ``compatible``.
         words: for the status line.
@@ -35,6 +40,7 @@ class Visit:
 
     def __init__(self, run: Run, mode: str, words: str, advice: str = "") -> None:
         """Begin with a message that says so."""
+        self.number = (_HOUSE, next(_NUMBERS))
         self.run, self.mode, self.words, self.advice = run, mode, words, advice
         self.until: float | None = 0.3
         self.spans: list[dict[str, Any]] = []
@@ -129,7 +135,8 @@ class Visit:
         self._sent.append((self._place(kind, self.serial) | fields, segment))
 
     def _place(self, kind: str, serial: int) -> Message:
-        return {"kind": kind, "serial": serial, "mode": self.mode, "token": self.run.token}
+        place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
+        return {"kind": kind} | place
 
 
 def messages_between(visit: Visit, after: int, before: int) -> Iterator[Message]:
