@@ -286,6 +286,7 @@ class Engine:
 
     def _wake(self, run: Run) -> None:
         """Somebody is back: a run that rests goes to its place in line, which is that of its arrival."""
+        run.is_back = True
         if run.state == "resting":
             self._set(run, "waiting")
             run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
@@ -378,7 +379,7 @@ class Engine:
         line = self._line()
         leaving = [run for run in self._runs if run.stopping and run.state in ("waiting", "resting")]
         for run in [*leaving, *line[: max(0, free)]]:
-            run.is_to_rest = False
+            run.is_to_rest = run.is_back = False
             self._set(run, "playing")
             work = threading.Thread(
                 target=run.context.copy().run, args=(self._work, run), name="longlive-run", daemon=True
@@ -469,7 +470,7 @@ class Engine:
         if is_resting:
             with self._changed:
                 run.is_to_rest = False
-                self._set(run, "waiting" if self._is_back(run) else "resting")
+                self._set(run, "waiting" if run.is_back else "resting")
             return
         if isinstance(last, Yielded) and run.stopping is not None:
             last = Ended(run.stopping.reason, run.stopping.keep)
@@ -485,11 +486,6 @@ class Engine:
             )
         assert isinstance(last, Ended)
         self._end(run, last)
-
-    def _is_back(self, run: Run) -> bool:
-        """Whether its viewer has come back before it could rest."""
-        is_silent = run.has_player and run.silent_s > run.limits.idle_s
-        return not is_silent and run.alone_s <= run.limits.away_s
 
     def _end(self, run: Run, last: Ended) -> None:
         take = session_file = None
