@@ -439,7 +439,7 @@ class Engine:
     def _carry(self, run: Run) -> Report:
         run.began = run.began or time.monotonic()
         before = run.num_chunks
-        exact = self._resume == "exact" or (self._resume == "auto" and before <= EXACT_CHUNKS)
+        exact = self._is_exact(run)
         order = run.board(exact=exact)
         if order.past is not None:
             way = "exactly where it was" if exact else "from a quick memory of its last seconds"
@@ -459,6 +459,12 @@ class Engine:
             else:
                 return report
         raise LostError("it said no last word")
+
+    def _is_exact(self, run: Run) -> bool:
+        """Whether it goes on exactly; the last try is a quick one."""
+        if self._resume == "auto":
+            return run.num_chunks <= EXACT_CHUNKS and run.tries < TRIES
+        return self._resume == "exact"
 
     def _note_failure(self, run: Run, what: Failure, why: str) -> None:
         self.metrics.failed(what)
