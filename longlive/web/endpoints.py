@@ -21,6 +21,7 @@ from longlive.segments import Container
 from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
+from longlive.web.films import shown
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
 
@@ -175,7 +176,7 @@ class Endpoints:
                     case Finished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
-                        yield str(take), str(session_file), reason
+                        yield shown(take), shown(session_file), reason
         finally:
             run.close()
 
@@ -281,9 +282,8 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    take = str(left.take) if left and left.take else None
-    session_file = str(left.session_file) if left and left.session_file else None
-    return message, visit.timeline(), visit.words, take, session_file
+    files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+    return (message, visit.timeline(), visit.words, *files)
 
 
 def _chunk(segment: MediaSegment | None) -> Any:

@@ -14,6 +14,7 @@ from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web import zerogpu
 from longlive.web.address import trust_proxies
+from longlive.web.films import serve_from
 
 CARRIERS = ("thread", "zerogpu", "ray")
 
@@ -68,6 +69,7 @@ def open_engine(options: argparse.Namespace) -> Engine:
     carrier = open_carrier(options)
     size = options.stories_gb * 1e9
     engine = Engine(carrier, limits=limits, folder=folder, stories_bytes=size, resume=options.resume)
+    serve_from(folder)
     if isinstance(carrier, ThreadCarrier):
         engine.metrics.watch_gpu(carrier.studio.models.device)
     return engine
