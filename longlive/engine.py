@@ -250,12 +250,15 @@ class Engine:
         """The runs that another engine left in the folder."""
         found = []
         for spool in stored_in(self.folder):
+            if spool.is_over:
+                shutil.rmtree(spool.folder, ignore_errors=True)
+                continue
             try:
                 found.append(Run.found(spool, self.carrier.config, self.limits, self.metrics))
             except (KeyError, TypeError, ValueError):
                 logger.warning("%s holds no run that can be understood", spool.folder.name)
         if found:
-            logger.info("%d stories lie here from before; they rest", len(found))
+            logger.info("stories that lie here from before, and rest: %d", len(found))
         return found
 
     def _watch_figures(self) -> None:
@@ -283,6 +286,7 @@ class Engine:
 
     def _wake(self, run: Run) -> None:
         """Somebody is back: a run that rests goes to its place in line, which is that of its arrival."""
+        run.is_back = True
         if run.state == "resting":
             self._set(run, "waiting")
             run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
@@ -375,7 +379,7 @@ class Engine:
         line = self._line()
         leaving = [run for run in self._runs if run.stopping and run.state in ("waiting", "resting")]
         for run in [*leaving, *line[: max(0, free)]]:
-            run.is_to_rest = False
+            run.is_to_rest = run.is_back = False
             self._set(run, "playing")
             work = threading.Thread(
                 target=run.context.copy().run, args=(self._work, run), name="longlive-run", daemon=True
@@ -435,7 +439,7 @@ class Engine:
     def _carry(self, run: Run) -> Report:
         run.began = run.began or time.monotonic()
         before = run.num_chunks
-        exact = self._resume == "exact" or (self._resume == "auto" and before <= EXACT_CHUNKS)
+        exact = self._is_exact(run)
         order = run.board(exact=exact)
         if order.past is not None:
             way = "exactly where it was" if exact else "from a quick memory of its last seconds"
@@ -456,6 +460,12 @@ class Engine:
                 return report
         raise LostError("it said no last word")
 
+    def _is_exact(self, run: Run) -> bool:
+        """Whether it goes on exactly; the last try is a quick one."""
+        if self._resume == "auto":
+            return run.num_chunks <= EXACT_CHUNKS and run.tries < TRIES
+        return self._resume == "exact"
+
     def _note_failure(self, run: Run, what: Failure, why: str) -> None:
         self.metrics.failed(what)
         run.journal.failed(what, run.num_chunks, why)
@@ -466,7 +476,7 @@ class Engine:
         if is_resting:
             with self._changed:
                 run.is_to_rest = False
-                self._set(run, "waiting" if self._is_back(run) else "resting")
+                self._set(run, "waiting" if run.is_back else "resting")
             return
         if isinstance(last, Yielded) and run.stopping is not None:
             last = Ended(run.stopping.reason, run.stopping.keep)
@@ -483,11 +493,6 @@ class Engine:
         assert isinstance(last, Ended)
         self._end(run, last)
 
-    def _is_back(self, run: Run) -> bool:
-        """Whether its viewer has come back before it could rest."""
-        is_silent = run.has_player and run.silent_s > run.limits.idle_s
-        return not is_silent and run.alone_s <= run.limits.away_s
-
     def _end(self, run: Run, last: Ended) -> None:
         take = session_file = None
         reason = last.reason
@@ -496,6 +501,7 @@ class Engine:
             reason = f"{reason} {trouble}".strip()
             if trouble:
                 self._note_failure(run, "disk", trouble)
+        run.finish()
         run.say(Finished(reason, take, session_file, last.failed))
         if last.failed:
             self._note_failure(run, last.failure, last.reason)

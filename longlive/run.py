@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +86,7 @@ class Run:
         played_s: that it was carried before ``changed``.
         stopping: the stop that was asked for.
         is_to_rest: it is to let go of the model, until its viewer is back.
+        is_back: its viewer came back since.
         is_warned: its viewer knows that it is to end soon.
         told: the place in line that the viewer knows, and since when.
         tries: carriages that were lost since it made its last chunk.
@@ -119,7 +120,7 @@ class Run:
         self.began: float | None = None
         self.played_s = 0.0
         self.stopping: Stop | None = None
-        self.is_to_rest = False
+        self.is_to_rest = self.is_back = False
         self.is_warned = self.is_over_limit = False
         self.break_words = ""
         self.told: tuple[int, float] = (0, 0.0)
@@ -307,7 +308,7 @@ class Run:
     def rest(self) -> None:
         """Let go of the model at the next chunk, until the viewer is back."""
         with self._lock:
-            self.is_to_rest = True
+            self.is_to_rest, self.is_back = True, False
             if self._carriage is not None:
                 self._carriage.post(Stop("The story rests."))
 
@@ -363,7 +364,7 @@ class Run:
                 self._keep(shot)
         if end > self._end_frame:
             self._end_frame = end
-            self.say(shot)
+            self.say(replace(shot, kept=None))
 
     def segments(self) -> Iterator[MediaSegment]:
         """The segments that are kept, from the first."""
@@ -385,6 +386,10 @@ class Run:
         session_file = written(spool.write_session, "longlive.json")
         take = written(spool.write_take, "longlive.mp4") if spool.is_whole else None
         return take, session_file, f"But not all can be kept: {' '.join(trouble)}" if trouble else ""
+
+    def finish(self) -> None:
+        """Note on disk that it is over: another process does not take it up again."""
+        self._spooled(lambda spool: spool.end())
 
     def start_of(self, chunk: int) -> float:
         """The second of the take at which a chunk will begin, as far as is known: a hard cut shortens one."""

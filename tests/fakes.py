@@ -219,7 +219,7 @@ class Served:
     url: str
     engine: Engine
     models: FakeModels
-    page: Any = None
+    page: Any
 
     def wait_until_empty(self, timeout: float = 60.0) -> None:
         """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""

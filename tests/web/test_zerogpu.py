@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client
 
@@ -53,6 +54,12 @@ def test_a_generator_takes_prompts_while_it_runs_in_its_own_process(
     assert (lease.pid, lease.seconds) == (int(last[0]), 30)
     until(lambda: not lease.is_out)
     assert not lease.has_failed
+
+
+def test_health_and_metrics_are_served_there_too(counting: tuple[FakeDevice, Client]) -> None:
+    _, client = counting
+    assert httpx.get(f"{client.src}health").json()["carrier"] == "zerogpu"
+    assert "longlive_runs_started_total 0.0" in httpx.get(f"{client.src}metrics").text
 
 
 def test_a_worker_is_used_again_if_the_device_says_so(
