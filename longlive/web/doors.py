@@ -232,9 +232,12 @@ def _check_read(path: str, scope: Message, house: Behind) -> None:
         inside = False
     if not inside:
         raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     if path == f"{_API}/queue/data":
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        _secret(dict(query), "session_hash")
+        _secret(query, "session_hash")
+    elif path.rstrip("/") == f"{_API}/info" and "page" not in query:
+        # Of the whole app Gradio would keep the first answer for all, with the host that its asker named.
+        scope["query_string"] += b"&page="
 
 
 def _reader(path: str, house: Behind) -> Callable[[Body, Behind], Body]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 API = "/gradio_api"
 MARKUP = '<img src=x onerror="window.hacked=true">'
 SCRIPT = "<script>window.hacked=true</script>"
+HOST = "evil-host.example"
 STRANGERS = tuple(f"stranger{number}" for number in range(6))
 READ_S, READ_BYTES, PATIENCE_S = 0.2, 400_000, 20
 
@@ -383,8 +384,8 @@ headers = st.dictionaries(
     st.one_of(
         st.sampled_from(
             [
-                "evil.example",
-                "http://evil.example",
+                HOST,
+                f"http://{HOST}",
                 "null",
                 "bytes=0-5",
                 "bytes=9-2",
