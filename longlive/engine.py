@@ -250,6 +250,9 @@ class Engine:
         """The runs that another engine left in the folder."""
         found = []
         for spool in stored_in(self.folder):
+            if spool.is_over:
+                shutil.rmtree(spool.folder, ignore_errors=True)
+                continue
             try:
                 found.append(Run.found(spool, self.carrier.config, self.limits, self.metrics))
             except (KeyError, TypeError, ValueError):
@@ -492,6 +495,7 @@ class Engine:
             reason = f"{reason} {trouble}".strip()
             if trouble:
                 self._note_failure(run, "disk", trouble)
+        run.finish()
         run.say(Finished(reason, take, session_file, last.failed))
         if last.failed:
             self._note_failure(run, last.failure, last.reason)

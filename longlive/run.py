@@ -387,6 +387,10 @@ class Run:
         take = written(spool.write_take, "longlive.mp4") if spool.is_whole else None
         return take, session_file, f"But not all can be kept: {' '.join(trouble)}" if trouble else ""
 
+    def finish(self) -> None:
+        """Note on disk that it is over: another process does not take it up again."""
+        self._spooled(lambda spool: spool.end())
+
     def start_of(self, chunk: int) -> float:
         """The second of the take at which a chunk will begin, as far as is known: a hard cut shortens one."""
         if not self._num_chunks:

@@ -307,6 +307,9 @@ def test_a_restarted_app_finds_the_runs(tmp_path) -> None:
     assert cards == list(range(len(cards))) and len(cards) >= 9 + 12 * made
     assert len(json.loads(finished.session_file.read_text())["chunks"]) == found.num_chunks
     again.close()
+    last = fakes.make_engine(folder=tmp_path)
+    assert last.claim("ada", run.token) is None, "a story that has ended is not taken up"
+    last.close()
 
 
 class LosingCarrier(ThreadCarrier):

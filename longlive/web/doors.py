@@ -379,7 +379,7 @@ def _headers(blocks: Any) -> list[tuple[bytes, bytes]]:
     """What tells a browser to run nothing from elsewhere.
 
     Gradio's page has scripts in its HTML and makes functions of text, so ``unsafe-inline`` and
-    ``unsafe-eval`` stay; but whatever runs can neither fetch from another host nor send anything there.
+    ``unsafe-eval`` stay; but nothing is fetched from another host, or sent there in the background.
     """
     elsewhere = f" {_HUB}" if blocks.space_id else ""  # the Hub's own bar above a Space
     scripts = f" {_SHARE_SCRIPTS}" if blocks.share else ""

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -23,6 +22,7 @@ from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
 from longlive.web.backlog import drop_unread, is_behind
+from longlive.web.films import shown
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
 
@@ -39,10 +39,9 @@ class Endpoints:
     A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
     """
 
-    def __init__(self, engine: Engine, *, behind_proxy: bool = False) -> None:
-        """Serve from ``engine``; ``behind_proxy`` as for ``address_of``."""
+    def __init__(self, engine: Engine) -> None:
+        """Serve from ``engine``."""
         self.engine = engine
-        self._address = partial(address_of, behind_proxy=behind_proxy)
         self._visits: dict[str, Visit] = {}
         self._viewers: dict[str, Visit] = {}
         engine.when_forgotten = self._forget
@@ -179,7 +178,7 @@ class Endpoints:
                     case Finished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
-                        yield str(take), str(session_file), reason
+                        yield shown(take), shown(session_file), reason
         finally:
             run.close()
 
@@ -241,7 +240,7 @@ class Endpoints:
                 seed=number,
                 script=script,
                 container=_CONTAINERS[mode],
-                address=self._address(request),
+                address=address_of(request),
             )
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
@@ -284,21 +283,28 @@ class Endpoints:
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
         """The messages after a number, as they come; until the last, or somebody follows anew.
 
-        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten.
+        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten, unless
+        the viewer catches up.
         """
-        ticket = visit.follower = object()
+        ticket, was_behind = object(), False
+        visit.follower = ticket
         while visit.follower is ticket:
             is_kept = self.engine.knows(visit.run)
             if not is_behind(request):
+                if was_behind:
+                    self.engine.claim(_viewer(request), visit.run.token)
+                was_behind = False
                 visit.advance()
                 for message, segment in visit.after(serial):
                     serial = message["serial"]
                     yield message, segment
                     if message["kind"] == "end":
                         return
-            elif not is_kept:
-                drop_unread(request)
-                return
+            else:
+                was_behind = True
+                if not is_kept:
+                    drop_unread(request)
+                    return
             await asyncio.sleep(POLL_S)
 
     def _advice(self, prompt: str) -> str:
@@ -311,9 +317,8 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    take = str(left.take) if left and left.take else None
-    session_file = str(left.session_file) if left and left.session_file else None
-    return message, visit.timeline(), visit.words, take, session_file
+    files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+    return (message, visit.timeline(), visit.words, *files)
 
 
 def _chunk(segment: MediaSegment | None) -> Any:

@@ -6,7 +6,6 @@ mailbox on disk. Before its lease is over it stops at a chunk's end; the engine 
 """
 
 import os
-import pickle
 import re
 import shutil
 import tempfile
@@ -149,16 +148,13 @@ class ZeroGpuCarrier:
         """As in Carrier."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _make(self, order: bytes, folder: Path, lease: Lease) -> Iterator[bytes]:
-        """What the worker does: the reports, pickled here.
-
-        Left to the queue, tensors would be passed as open files, which are gone when the worker is killed.
-        """
+    def _make(self, order: Order, folder: Path, lease: Lease) -> Iterator[Report]:
+        """What the worker does."""
         self._studio = studio = self._studio or self._make_studio(self._models)
         lease = lease if lease.since else Lease(lease.seconds, time.monotonic())
         chunk_s: list[float] = []  # the first took the way there too
         producer = Producer(
-            pickle.loads(order),
+            order,
             FileMailbox(folder),
             studio,
             until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
@@ -166,7 +162,7 @@ class ZeroGpuCarrier:
         for report in producer.reports():
             if isinstance(report, Shot) and report.kept:
                 chunk_s.append(report.chunk_ms / 1000)
-            yield pickle.dumps(report)
+            yield report
 
 
 class ZeroGpuCarriage:
@@ -208,11 +204,9 @@ class ZeroGpuCarriage:
 
     def _lent(self, lease_s: float) -> Iterator[Report]:
         """The reports of a worker that has the GPU for so long; what ``spaces`` says for people is raised."""
-        order = pickle.dumps(self._order)
-        last = None
+        last: Report | None = None
         try:
-            for pickled in self._carrier.work(order, self._folder, Lease(lease_s)):
-                report: Report = pickle.loads(pickled)
+            for report in self._carrier.work(self._order, self._folder, Lease(lease_s)):
                 if isinstance(report, Ended | Yielded):
                     last = report
                 else:
@@ -255,7 +249,7 @@ def affordable(words: str, lease_s: float) -> float | None:
     return seconds if LEAST_S <= seconds < lease_s else None
 
 
-def _duration(order: bytes, folder: Path, lease: Lease) -> int:
+def _duration(order: Order, folder: Path, lease: Lease) -> int:
     """What is asked of ``spaces``; it is called with what the worker gets."""
     return int(lease.seconds)
 
