@@ -194,7 +194,7 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     """
     method, path = scope["method"], _path(scope)
     if _MCP.fullmatch(path) and house.blocks.mcp_server:
-        return receive
+        return receive if method != "POST" else await _admit_message(receive)
     if method in ("GET", "HEAD"):
         _check_read(path, scope, house)
         return receive
@@ -215,6 +215,12 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
         (name, str(len(content)).encode() if name == b"content-length" else value)
         for name, value in scope["headers"]
     ]
+    return _replay(content, receive)
+
+
+async def _admit_message(receive: Receive) -> Receive:
+    """A message of the Model Context Protocol, which has its own server behind the doors."""
+    parse(content := await _receive_all(receive))
     return _replay(content, receive)
 
 
