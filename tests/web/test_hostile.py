@@ -228,8 +228,9 @@ def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
     assert watcher.cards == [(frame % 4096, int(frame >= turn)) for frame in range(len(watcher.cards))]
     assert len(watcher.cards) > turn and max(late, slow) < LATE_S
     assert watcher.outputs[2] == "The story has ended. Its film is below."
-    log = "".join(served.log)
-    assert not [secret for secret in [*hidden, *STRANGERS] if secret in log], log[:5000]
+    lines = "".join(served.log).splitlines()
+    assert any("started, seed" in line for line in lines)
+    assert not [line for line in lines if any(secret in line for secret in [*hidden, *STRANGERS])]
 
 
 def close_pages(served: Apart) -> None:
