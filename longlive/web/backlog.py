@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-MOST_UNREAD = 40
+MOST_UNREAD = 16
 
 
 def is_behind(request: gr.Request) -> bool:

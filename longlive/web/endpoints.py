@@ -13,7 +13,7 @@ import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.engine import Engine
-from longlive.errors import ConfigError, LongLiveError
+from longlive.errors import ConfigError, LongLiveError, MediaError
 from longlive.noise import check_seed
 from longlive.orders import Notice, Shot
 from longlive.run import Finished, InLine, Run, Word
@@ -178,7 +178,9 @@ class Endpoints:
                     case Finished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
-                        yield shown(take), shown(session_file), reason
+                        with _errors_in_words():
+                            files = shown(take), shown(session_file)
+                        yield (*files, reason)
         finally:
             run.close()
 
@@ -283,21 +285,28 @@ class Endpoints:
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
         """The messages after a number, as they come; until the last, or somebody follows anew.
 
-        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten.
+        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten, unless
+        the viewer catches up.
         """
-        ticket = visit.follower = object()
+        ticket, was_behind = object(), False
+        visit.follower = ticket
         while visit.follower is ticket:
             is_kept = self.engine.knows(visit.run)
             if not is_behind(request):
+                if was_behind:
+                    self.engine.claim(_viewer(request), visit.run.token)
+                was_behind = False
                 visit.advance()
                 for message, segment in visit.after(serial):
                     serial = message["serial"]
                     yield message, segment
                     if message["kind"] == "end":
                         return
-            elif not is_kept:
-                drop_unread(request)
-                return
+            else:
+                was_behind = True
+                if not is_kept:
+                    drop_unread(request)
+                    return
             await asyncio.sleep(POLL_S)
 
     def _advice(self, prompt: str) -> str:
@@ -310,8 +319,12 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    files = (shown(left.take), shown(left.session_file)) if left else (None, None)
-    return (message, visit.timeline(), visit.words, *files)
+    words, files = visit.words, (None, None)
+    try:
+        files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+    except MediaError as error:
+        words = f"{words} {error}"
+    return (message, visit.timeline(), words, *files)
 
 
 def _chunk(segment: MediaSegment | None) -> Any:
