@@ -164,7 +164,7 @@ class ZeroGpuCarrier:
             order,
             FileMailbox(folder),
             studio,
-            until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
+            left_s=lambda: lease.left_s() - TRANSFER_S - 2 * max(chunk_s[1:], default=0.0),
         )
         for report in producer.reports():
             if isinstance(report, Shot) and report.kept:

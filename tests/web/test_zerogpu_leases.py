@@ -15,8 +15,9 @@ import gradio as gr
 import pytest
 
 from longlive.errors import ConfigError, LostError
-from longlive.mailbox import FileMailbox, Playhead, Prompt, Stop
+from longlive.mailbox import FileMailbox, MemoryMailbox, Playhead, Prompt, Stop
 from longlive.orders import Ended, Limits, Order, Past, Report, Shot, Yielded
+from longlive.producer import Producer
 from longlive.startup import Choices
 from longlive.studio import Studio
 from longlive.web import zerogpu
@@ -98,6 +99,30 @@ def test_a_worker_stops_at_a_chunk_before_its_lease_is_over(carrier: ZeroGpuCarr
     assert reports[-1] == Yielded("The lease is over.")
     assert 0.5 < time.monotonic() - begun < 2.5
     assert len(shots(reports)) > 3
+
+
+def test_in_the_last_seconds_of_a_lease_more_is_made_ahead_and_then_no_more() -> None:
+    """The viewer has that to see while the story is on its way into the next lease."""
+    left_s = [60.0]
+    order = Order(
+        name="ada", seed=0, prompts=NEW.prompts, limits=Limits(ahead_s=1.5), playhead=Playhead(0.0, False)
+    )
+    studio = Studio(FakeModels(), open_session=FakeSession)
+    producer = Producer(order, MemoryMailbox(), studio, left_s=lambda: left_s[0])
+    found: list[Report] = []
+    thread = threading.Thread(target=lambda: found.extend(producer.reports()), daemon=True)
+    thread.start()
+    until(lambda: len(shots(found)) == 2)
+    thread.join(0.3)
+    assert len(shots(found)) == 2
+    left_s[0] = 3.0
+    until(lambda: len(shots(found)) >= 5)
+    thread.join(0.3)
+    seconds = sum(shot.segment.seconds for shot in found if isinstance(shot, Shot))
+    assert 1.5 + 2.5 - 0.75 <= seconds <= 1.5 + 2.5 + 0.75
+    left_s[0] = 0.0
+    thread.join(10)
+    assert found[-1] == Yielded("The lease is over.")
 
 
 def test_the_way_back_into_a_story_does_not_count_as_the_time_of_a_chunk(tmp_path: Path) -> None:
