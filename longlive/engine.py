@@ -258,7 +258,7 @@ class Engine:
             except (KeyError, TypeError, ValueError):
                 logger.warning("%s holds no run that can be understood", spool.folder.name)
         if found:
-            logger.info("%d stories lie here from before; they rest", len(found))
+            logger.info("stories that lie here from before, and rest: %d", len(found))
         return found
 
     def _watch_figures(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,11 @@ class Actor:
             LongLiveError: in its words, if it failed.
         """
         warming, first, told = self.send("warm_up", group="runs"), self.send("state"), 0
-        while not self._ray.wait([first], timeout=SILENT_S)[0]:
+        if not self._is_there(first, SILENT_S):
             tell("waiting for a place and a process in the cluster")
         is_done = False
         while not is_done:
-            is_done = bool(self._ray.wait([warming], timeout=CHECK_S)[0])
+            is_done = self._is_there(warming, CHECK_S)
             self.state = self._get(self.send("state"), None)
             for line in self.state.lines[told:]:
                 tell(line)
@@ -233,36 +234,51 @@ class Actor:
         stream = None
         while not self.is_lost:
             stream = stream or self._handle.reports.options(**way, **limit).remote(run)
-            ready, _ = self._ray.wait([stream], timeout=CHECK_S)
-            reference = next(stream, None) if ready else None
+            is_there = self._is_there(stream, CHECK_S)
+            reference = next(stream, None) if is_there else None
             if reference is not None:
                 yield self._get(reference, SILENT_S)
-            elif ready:
+            elif is_there:
                 return
         raise self._error
 
+    def _is_there(self, reference: Any, timeout: float) -> bool:
+        """Whether a result, or the next of a stream, comes in time; LostError as for ``_get``."""
+        with self._answering(timeout):
+            ready, _ = self._ray.wait([reference], timeout=timeout)
+        return bool(ready)
+
     def _get(self, reference: Any, timeout: float | None) -> Any:
         """A result; LostError if it does not come, and for good if the actor is gone."""
+        with self._answering(timeout):
+            return self._ray.get(reference, timeout=timeout)
+
+    @contextmanager
+    def _answering(self, timeout: float | None) -> Iterator[None]:
+        """Ray's errors, in words."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(reference, timeout=timeout)
+            yield
         except errors.RayTaskError as error:
             raise LostError(f"The worker failed: {error.cause!r}.") from error
         except errors.GetTimeoutError as error:
             raise LostError(f"The worker has not answered for {timeout:.0f} s.") from error
-        except errors.RayError as error:
+        except (errors.RayError, OSError) as error:  # OSError: this machine's part of Ray is gone
             self.lose(LostError(f"The worker is gone ({type(error).__name__})."))
             raise self._error from error
 
 
 def _imported(*, is_ours: bool) -> Any:
-    """Ray, which is to tell nobody of its use, to start only when it is told to and, if it is our own, to let
-    nobody in without a token.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    """Ray, with the variables that it reads once where nobody has set them."""
+    usual = {
+        "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody of its use
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # start only when it is told to
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no pages of words about a lost process; one line comes from us
+    }
     if is_ours:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        usual["RAY_AUTH_MODE"] = "token"  # nobody else on this machine is let in
+    for name, value in usual.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -364,7 +364,7 @@ class Run:
                 self._keep(shot)
         if end > self._end_frame:
             self._end_frame = end
-            self.say(shot)
+            self.say(replace(shot, kept=None))
 
     def segments(self) -> Iterator[MediaSegment]:
         """The segments that are kept, from the first."""

@@ -510,3 +510,12 @@ def test_a_story_with_an_unusable_prompt_is_refused_and_leaves_nothing(make_engi
     with pytest.raises(PromptError, match="empty"):
         engine.start("ada", MEADOW, seed=0, script=[Scene(2.0, " ")])
     assert engine.num_runs == 0 and not [path for path in engine.folder.iterdir() if path.is_dir()]
+
+
+def test_a_story_planned_far_ahead_is_taken_at_once(make_engine) -> None:
+    """One of 1000 prompts a day ahead; others wait for the engine meanwhile."""
+    engine = make_engine()
+    begun = time.monotonic()
+    run = engine.start("viewer", "a", seed=1, script=[Scene(86_400.0, "b", "soft")] * 1000)
+    assert time.monotonic() - begun < 2
+    assert run.waiting[0].chunk == 115_201 and run.start_of(115_201) >= 86_400 > run.start_of(115_200)
