@@ -337,4 +337,5 @@ def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
         assert SessionRecord.read(session_file).prompts[1].chunk == answer["chunk"]
         assert take
         until(lambda: not device.out())
-        assert [lease.seconds for lease in device.leases] == [40]
+        assert [(lease.seconds, lease.visitor) for lease in device.leases] == [(40, VISITOR["x-ip-token"])]
+        assert device.reports == 1

@@ -1,5 +1,6 @@
 """Leases, refusals and pauses, with ``spaces`` as it is off ZeroGPU: what it decorates stays as it is."""
 
+import errno
 import gc
 import math
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from longlive.errors import ConfigError, LostError
+from longlive.errors import ConfigError, LostError, MailboxError
 from longlive.mailbox import FileMailbox, MemoryMailbox, Playhead, Prompt, Stop
 from longlive.orders import Ended, Limits, Order, Past, Report, Shot, Yielded
 from longlive.producer import Producer
@@ -251,6 +252,26 @@ def test_a_player_that_waits_for_pictures_does_not_pause(
     carriage.post(Playhead(0.0, playing=False))
     assert isinstance(list(carriage.reports())[-1], Ended)
     assert not carrier.paused
+
+
+def test_on_a_full_disk_a_prompt_is_refused_in_words_and_a_stop_is_obeyed(
+    carrier: ZeroGpuCarrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Order(name="ada", seed=0, prompts=NEW.prompts, limits=Limits(ahead_s=math.inf))
+    carriage = carrier.start(endless)
+    found, thread = gone_on(carriage)
+    until(lambda: shots(found))
+
+    def write(path: Path, text: str, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(MailboxError, match="No space left on device"):
+        carriage.post(Prompt("a cube"))
+    assert carriage.post(Playhead(0.5)) == Playhead(0.5)
+    carriage.post(Stop("Enough.", keep=False))
+    thread.join(10)
+    assert found[-1] == Ended("Enough.", keep=False)
 
 
 def test_a_carriage_leaves_no_files_and_a_worker_removes_none(carrier: ZeroGpuCarrier) -> None:
