@@ -7,7 +7,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from longlive.studio import Studio
 from longlive.web import zerogpu
 from longlive.web.zerogpu import Lease, ZeroGpuCarriage, ZeroGpuCarrier, affordable, open_carrier
 from tests.fakes import FakeModels, FakeSession
+from tests.web.fake_zero_gpu import until
 
 NEW = Order(name="ada", seed=0, prompts=(Prompt("a ball"),), limits=Limits(ahead_s=math.inf, video_s=3.0))
 QUOTA = "You have exceeded your free ZeroGPU quota ({}s requested vs. {}s left). Try again in 3:12:00. "
@@ -63,13 +64,6 @@ def gone_on(carriage: ZeroGpuCarriage) -> tuple[list[Report], threading.Thread]:
     thread = threading.Thread(target=lambda: found.extend(carriage.reports()), daemon=True)
     thread.start()
     return found, thread
-
-
-def until(is_so: Callable[[], Any]) -> None:
-    patience = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < patience
-        time.sleep(0.01)
 
 
 def test_a_story_is_carried_and_takes_messages(carrier: ZeroGpuCarrier) -> None:
