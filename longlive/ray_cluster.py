@@ -6,6 +6,7 @@
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ MOST_RUNS = 64
 """Of one actor: each holds a thread there."""
 
 WAITING_REPORTS = 8
+KNOCK_S = 5.0
 CHECK_S = 1.0
 SILENT_S = 10.0
 
@@ -88,6 +90,7 @@ class Cluster:
             if address is None:
                 self.ray.init("local", **self._own(actors), **quiet)
             else:
+                _knock(address)
                 self.ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError, self.ray.exceptions.RayError) as error:
             raise LostError(
@@ -110,10 +113,11 @@ class Cluster:
         }
 
     def _usual(self) -> int:
-        """One actor per GPU or, on CPUs, per machine."""
+        """One actor per GPU or, on CPUs, per machine that has enough of them."""
         if self._on_gpu:
             return max(1, int(self.ray.cluster_resources().get("GPU", 0)))
-        return sum(node["Alive"] for node in self.ray.nodes())
+        free = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
+        return max(1, sum(cpus >= self._threads for cpus in free))
 
     def _check(self, total: dict[str, float]) -> None:
         """Whether all actors find a place: Ray would wait for ever."""
@@ -285,6 +289,13 @@ def _imported(*, is_ours: bool) -> Any:
         cure = "pip install 'ray>=2.60,<3', or take another --carrier"
         raise LostError(f"Ray is not installed: {cure}.") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """OSError if nobody opens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _num_gpus() -> int:

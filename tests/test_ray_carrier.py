@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -249,6 +250,15 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(LostError, match=r"Ray is not installed: pip install 'ray>=2.60,<3'"):
         Cluster(Choices(), 1, None)
+
+
+def test_an_address_where_nobody_opens_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(
+        LostError, match=rf"Ray cannot be reached at 127.0.0.1:{port}: .* RAY_AUTH_MODE=token"
+    ):
+        Cluster(Choices(), 1, f"127.0.0.1:{port}")
 
 
 @pytest.mark.slow
