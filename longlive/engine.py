@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -44,9 +44,17 @@ EXACT_CHUNKS = 160
 
 Resume = Literal["auto", "exact", "quick"]
 
+_FORGOTTEN = "Your story has rested too long and is no longer kept. Press Start for a new one."
+
 
 class Engine:
-    """The owner of all runs: it admits them, watches their limits, and forgets those whose time is over."""
+    """The owner of all runs: it admits them, watches their limits, and forgets those whose time is over.
+
+    Attributes:
+        carrier, limits, folder: as they were given.
+        metrics: what is counted.
+        when_forgotten: is told of each run that is no longer kept; must be quick.
+    """
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class Engine:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _claim(self.folder)
         self.metrics = Metrics()
+        self.when_forgotten: Callable[[Run], None] = lambda run: None
         self._changed = threading.Condition()
         self._runs: list[Run] = self._found()
         self._is_closed = self._is_warming = False
@@ -122,9 +131,8 @@ class Engine:
             before = [run for run in self._runs if run.viewer == viewer and not run.is_leaving]
             self._check_room(address, before)
             folder = self.folder / secrets.token_hex(16)
-            folder.mkdir(mode=0o700)
-            facts = self.carrier.config
-            run = Run(viewer, folder, facts, limits or self.limits, seed=seed, metrics=self.metrics)
+            model = self.carrier.config
+            run = Run(viewer, folder, model, limits or self.limits, seed=seed, metrics=self.metrics)
             run.address = address
             try:
                 run.ask(prompt, script, container)
@@ -147,6 +155,7 @@ class Engine:
                 return None
             run.viewer, run.token = viewer, token
             run.context = contextvars.copy_context()
+            run.touch()
             self._wake(run)
             return run
 
@@ -241,12 +250,15 @@ class Engine:
         """The runs that another engine left in the folder."""
         found = []
         for spool in stored_in(self.folder):
+            if spool.is_over:
+                shutil.rmtree(spool.folder, ignore_errors=True)
+                continue
             try:
                 found.append(Run.found(spool, self.carrier.config, self.limits, self.metrics))
             except (KeyError, TypeError, ValueError):
                 logger.warning("%s holds no run that can be understood", spool.folder.name)
         if found:
-            logger.info("%d stories lie here from before; they rest", len(found))
+            logger.info("stories that lie here from before, and rest: %d", len(found))
         return found
 
     def _watch_figures(self) -> None:
@@ -274,6 +286,7 @@ class Engine:
 
     def _wake(self, run: Run) -> None:
         """Somebody is back: a run that rests goes to its place in line, which is that of its arrival."""
+        run.is_back = True
         if run.state == "resting":
             self._set(run, "waiting")
             run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
@@ -316,15 +329,15 @@ class Engine:
 
     def _check_limits(self, run: Run, now: float) -> None:
         limits = run.limits
-        began = run.began or now
+        seated_s = now - run.changed
         if run.stopping or run.is_to_rest:
             return
-        if run.alone_s > limits.away_s:
+        if min(run.alone_s, seated_s) > limits.away_s:
             run.rest()
-        elif run.has_player and run.silent_s > limits.idle_s:
+        elif run.has_player and min(run.silent_s, seated_s) > limits.idle_s:
             run.say(Notice("Your player has been silent, so the story rests; it goes on when you are back."))
             run.rest()
-        elif not run.has_player and now - began > limits.unwatched_s:
+        elif not run.has_player and run.played_s + seated_s > limits.unwatched_s:
             self._stop_at_limit(run, f"No player has spoken for {limits.unwatched_s:.0f} s.")
         elif (left := self._left_s(run, now, is_shared=False)) <= 0:
             words = f"This take has reached the longest time, {limits.longest_s / 60:.0f} minutes."
@@ -366,7 +379,7 @@ class Engine:
         line = self._line()
         leaving = [run for run in self._runs if run.stopping and run.state in ("waiting", "resting")]
         for run in [*leaving, *line[: max(0, free)]]:
-            run.is_to_rest = False
+            run.is_to_rest = run.is_back = False
             self._set(run, "playing")
             work = threading.Thread(
                 target=run.context.copy().run, args=(self._work, run), name="longlive-run", daemon=True
@@ -392,11 +405,15 @@ class Engine:
             self._forget(run)
 
     def _forget(self, run: Run) -> None:
+        """Let go of a run; whoever follows it still is told."""
         self._runs.remove(run)
         if run.state != "ended":
             self.metrics.ended("left")
             run.journal.ended("left", run.end_s, "nobody came back for it")
+            run.say(Finished(_FORGOTTEN))
+            run.state = "ended"
         run.forget()
+        self.when_forgotten(run)
 
     def _work(self, run: Run) -> None:
         """What a run's thread does: have it carried, and see what comes next."""
@@ -413,12 +430,16 @@ class Engine:
         finally:
             run.carried_by(None)
         run.played_s += time.monotonic() - run.changed
-        self._go_on(run, last)
+        try:
+            self._go_on(run, last)
+        except Exception as error:
+            logger.exception("run %s could not end well", run.name)
+            self._end(run, Ended(f"The story broke: {type(error).__name__}.", keep=False, failed=True))
 
     def _carry(self, run: Run) -> Report:
         run.began = run.began or time.monotonic()
         before = run.num_chunks
-        exact = self._resume == "exact" or (self._resume == "auto" and before <= EXACT_CHUNKS)
+        exact = self._is_exact(run)
         order = run.board(exact=exact)
         if order.past is not None:
             way = "exactly where it was" if exact else "from a quick memory of its last seconds"
@@ -439,6 +460,12 @@ class Engine:
                 return report
         raise LostError("it said no last word")
 
+    def _is_exact(self, run: Run) -> bool:
+        """Whether it goes on exactly; the last try is a quick one."""
+        if self._resume == "auto":
+            return run.num_chunks <= EXACT_CHUNKS and run.tries < TRIES
+        return self._resume == "exact"
+
     def _note_failure(self, run: Run, what: Failure, why: str) -> None:
         self.metrics.failed(what)
         run.journal.failed(what, run.num_chunks, why)
@@ -449,7 +476,7 @@ class Engine:
         if is_resting:
             with self._changed:
                 run.is_to_rest = False
-                self._set(run, "resting")
+                self._set(run, "waiting" if run.is_back else "resting")
             return
         if isinstance(last, Yielded) and run.stopping is not None:
             last = Ended(run.stopping.reason, run.stopping.keep)
@@ -474,6 +501,7 @@ class Engine:
             reason = f"{reason} {trouble}".strip()
             if trouble:
                 self._note_failure(run, "disk", trouble)
+        run.finish()
         run.say(Finished(reason, take, session_file, last.failed))
         if last.failed:
             self._note_failure(run, last.failure, last.reason)

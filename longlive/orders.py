@@ -11,6 +11,7 @@ from torch import Tensor
 from longlive.chunks import MediaSegment
 from longlive.errors import ConfigError
 from longlive.mailbox import Playhead, Prompt
+from longlive.packed import Packed
 from longlive.segments import Container
 from longlive.session_file import PromptEvent, SessionRecord
 
@@ -86,6 +87,11 @@ class Past:
     num_frames: int
     exact: bool
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, the latents are bytes."""
+        packed = tuple(Packed.of(latents) for latents in self.latents)
+        return _unpacked_past, (self.record, packed, self.num_frames, self.exact)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -125,6 +131,10 @@ class Kept:
     event: PromptEvent | None
     digest: str
     latents: Tensor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, the latents are bytes."""
+        return _unpacked_kept, (self.record, self.event, self.digest, Packed.of(self.latents))
 
 
 @dataclass(frozen=True)
@@ -188,3 +198,11 @@ def _span(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes"
+
+
+def _unpacked_past(record: SessionRecord, packed: tuple[Packed, ...], num_frames: int, exact: bool) -> Past:
+    return Past(record, tuple(one.tensor() for one in packed), num_frames, exact)
+
+
+def _unpacked_kept(record: SessionRecord, event: PromptEvent | None, digest: str, packed: Packed) -> Kept:
+    return Kept(record, event, digest, packed.tensor())

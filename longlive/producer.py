@@ -7,6 +7,7 @@ thread beside the page, in the process that owns the GPU, or on another machine.
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,30 +31,51 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 RECENT_CHUNKS = 8
+LEAP_S = 10.0
+"""A player is believed to be so far beyond what it can have seen."""
 
 
 class Clock:
-    """Where the viewer is, by the player's last word; before its first, by when the first segment came."""
+    """Where the viewer is, by the player's last word; before its first, by when the first segment came.
+
+    A player may say anything, but nobody sees a story faster than it plays: a word that leaps far beyond
+    what can have been seen is believed up to there, so that no viewer takes the model's time from others.
+    """
 
     def __init__(self) -> None:
         """Stand at 0 until told otherwise."""
         self.heard_at: float | None = None
         self._seconds, self._since, self._playing = 0.0, 0.0, False
+        self._furthest, self._reach, self._reach_at = 0.0, LEAP_S, time.monotonic()
+
+    def place(self, seconds: float, playing: bool) -> None:
+        """Stand where the viewer is known to be."""
+        self._furthest, self._reach = seconds, seconds + LEAP_S
+        self._set(seconds, playing)
 
     def hear(self, playhead: Playhead) -> None:
-        """Take the player's word."""
-        self.heard_at = time.monotonic()
-        self._set(playhead.seconds, playhead.playing)
+        """Take the player's word, as far as it can be true."""
+        self.heard_at = now = time.monotonic()
+        if not math.isfinite(playhead.seconds):
+            return
+        self._furthest = max(self._furthest, self._now())
+        self._reach = min(self._reach + now - self._reach_at, self._furthest + LEAP_S)
+        self._reach_at = now
+        seconds = min(playhead.seconds, self._reach)
+        self._furthest = max(self._furthest, seconds)
+        self._set(seconds, playhead.playing)
 
     def assume_playing(self) -> None:
         """The first segment went out: without a player's word, it is being seen from now on."""
         if self.heard_at is None and not self._playing:
-            self._set(0.0, True)
+            self._set(self._seconds, True)
 
     def seconds(self, end: float) -> float:
         """The second of the take on the screen; never beyond ``end``, where the video made so far ends."""
-        passed = time.monotonic() - self._since if self._playing else 0.0
-        return min(end, self._seconds + passed)
+        return min(end, self._now())
+
+    def _now(self) -> float:
+        return self._seconds + (time.monotonic() - self._since if self._playing else 0.0)
 
     def _set(self, seconds: float, playing: bool) -> None:
         self._seconds, self._since, self._playing = seconds, time.monotonic(), playing
@@ -123,12 +145,10 @@ class Producer:
         self._until = until
         self._session: Source | None = None
         self._model = workplace.config
-        self._encoder = SegmentEncoder(
-            scale=self._model.display_scale, container=order.container, encoder=workplace.encoder
-        )
+        self._encoder = self._new_encoder()
         self._clock = Clock()
         if order.playhead is not None:
-            self._clock.hear(order.playhead)
+            self._clock.place(order.playhead.seconds, order.playhead.playing)
         past = order.past
         self._prompts = list(order.prompts if past else order.prompts[1:])
         self._stop: Stop | None = None
@@ -170,7 +190,7 @@ class Producer:
         for part in self._overlapped(self._pipeline) if self._pipeline else self._in_turn():
             drawn_at = time.monotonic()
             chunk = self._decode(part)
-            segment = self._encoder.encode(chunk)
+            segment = self._encode(chunk)
             drawing += time.monotonic() - drawn_at
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
@@ -239,6 +259,21 @@ class Producer:
         session = self._session
         assert session is not None
         return self._patiently(lambda: session.decode(part))
+
+    def _new_encoder(self) -> SegmentEncoder:
+        scale, encoder = self._model.display_scale, self._workplace.encoder
+        return SegmentEncoder(scale=scale, container=self._order.container, encoder=encoder)
+
+    def _encode(self, chunk: FrameChunk) -> MediaSegment:
+        """The segment of a chunk; an encoder that fails is replaced once."""
+        try:
+            return self._encoder.encode(chunk)
+        except MediaError as error:
+            self._encoder = self._new_encoder()
+            segment = self._encoder.encode(chunk)
+            words = f"The encoder was started again, and no picture is lost: {error}."
+            self._news.append(Notice(words, "encoder"))
+            return segment
 
     def _patiently(self, attempt: Callable[[], Result]) -> Result:
         """What ``attempt`` gives; when the memory runs out, once more in a smaller way, if there is one."""

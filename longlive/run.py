@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +86,7 @@ class Run:
         played_s: that it was carried before ``changed``.
         stopping: the stop that was asked for.
         is_to_rest: it is to let go of the model, until its viewer is back.
+        is_back: its viewer came back since.
         is_warned: its viewer knows that it is to end soon.
         told: the place in line that the viewer knows, and since when.
         tries: carriages that were lost since it made its last chunk.
@@ -119,7 +120,7 @@ class Run:
         self.began: float | None = None
         self.played_s = 0.0
         self.stopping: Stop | None = None
-        self.is_to_rest = False
+        self.is_to_rest = self.is_back = False
         self.is_warned = self.is_over_limit = False
         self.break_words = ""
         self.told: tuple[int, float] = (0, 0.0)
@@ -155,6 +156,7 @@ class Run:
         run.state, run._spool, run._num_chunks = "resting", spool, spool.num_chunks
         run._end_frame = spool.num_frames
         run._end_s = run._end_frame / model.fps
+        run._clock.place(run._end_s, False)
         return run
 
     @property
@@ -228,12 +230,22 @@ class Run:
             chunk = bisect.bisect_left(_CHUNKS, scene.at, key=self.start_of) + 1
             scripted = Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True)
             self._plan = add_prompt(self._plan, scripted)
-        self._spool = Spool(self.folder, {"key": self.key, "seed": self.seed, "container": container})
-        self._spool.plan(self._plan)
+        facts = {"key": self.key, "seed": self.seed, "container": container}
+        try:
+            self.folder.mkdir(mode=0o700)
+            self._spool = Spool(self.folder, facts)
+            self._spool.plan(self._plan)
+        except (OSError, MediaError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise MediaError(f"No story can be kept here now ({why}). Please try again later.") from error
+
+    def touch(self) -> None:
+        """Somebody is there for it."""
+        self._seen = time.monotonic()
 
     def next_report(self) -> Word | None:
         """The next word in order, or None if there is none yet; whoever asks follows the run."""
-        self._seen = time.monotonic()
+        self.touch()
         try:
             return self._words.popleft()
         except IndexError:
@@ -296,7 +308,7 @@ class Run:
     def rest(self) -> None:
         """Let go of the model at the next chunk, until the viewer is back."""
         with self._lock:
-            self.is_to_rest = True
+            self.is_to_rest, self.is_back = True, False
             if self._carriage is not None:
                 self._carriage.post(Stop("The story rests."))
 
@@ -352,7 +364,7 @@ class Run:
                 self._keep(shot)
         if end > self._end_frame:
             self._end_frame = end
-            self.say(shot)
+            self.say(replace(shot, kept=None))
 
     def segments(self) -> Iterator[MediaSegment]:
         """The segments that are kept, from the first."""
@@ -360,17 +372,24 @@ class Run:
 
     def files(self) -> tuple[Path | None, Path | None, str]:
         """The film and the session file, as far as they can be written, and in words what cannot."""
-        take = session_file = None
-        trouble = ""
         if self._spool is None or not self._num_chunks:
-            return take, session_file, trouble
-        try:
-            session_file = self._spool.write_session(self.folder / "longlive.json")
-            if self._spool.is_whole:
-                take = self._spool.write_take(self.folder / "longlive.mp4")
-        except LongLiveError as error:
-            trouble = f"But not all can be kept: {error}"
-        return take, session_file, trouble
+            return None, None, ""
+        spool, trouble = self._spool, []
+
+        def written(write: Callable[[Path], Path], name: str) -> Path | None:
+            try:
+                return write(self.folder / name)
+            except (LongLiveError, OSError) as error:
+                trouble.append(str(error))
+                return None
+
+        session_file = written(spool.write_session, "longlive.json")
+        take = written(spool.write_take, "longlive.mp4") if spool.is_whole else None
+        return take, session_file, f"But not all can be kept: {' '.join(trouble)}" if trouble else ""
+
+    def finish(self) -> None:
+        """Note on disk that it is over: another process does not take it up again."""
+        self._spooled(lambda spool: spool.end())
 
     def start_of(self, chunk: int) -> float:
         """The second of the take at which a chunk will begin, as far as is known: a hard cut shortens one."""

@@ -45,6 +45,7 @@ class Spool:
     Attributes:
         folder: where they lie.
         facts: what the run was asked for, as JSON values.
+        is_over: the story has ended.
         is_whole: False once something could not be written: what came after is not there.
     """
 
@@ -55,7 +56,7 @@ class Spool:
             MediaError: if they cannot be written (a full disk).
         """
         self.folder, self.facts = folder, facts
-        self.is_whole = True
+        self.is_whole, self.is_over = True, False
         self.num_bytes = 0
         self._record: SessionRecord | None = None
         self._events: list[PromptEvent] = []
@@ -136,6 +137,12 @@ class Spool:
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": told, "record": record}})
             self._pieces.append(_Piece(kept.digest, place, told))
+
+    def end(self) -> None:
+        """Note that the story is over; MediaError as for ``add``."""
+        with self._lock:
+            self.is_over = True
+            self._write({"end": True})
 
     def record(self) -> SessionRecord | None:
         """What belongs into the session file; None before the first chunk."""
@@ -231,6 +238,8 @@ class Spool:
         """Take in one line; False if it tells of bytes that are not there, or not right."""
         if "story" in told:
             self.facts = told["story"]
+        elif "end" in told:
+            self.is_over = True
         elif "plan" in told:
             self._plan = [Prompt(**prompt) for prompt in told["plan"]]
         else:

@@ -146,7 +146,7 @@ def fit_of(name: str, choices: Choices, free: int | None = None) -> Fit:
     sizes = sizes_of(folder, read_config(folder), choices.precision)
     wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.
-    plain = [asked_for(choices, streams) for streams in (4, 1)]
+    plain = [asked_for(choices, streams) for streams in (16, 8, 4, 2, 1)]
     presets = presets_for(sizes, wishes, plain if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
     return choose(sizes, free_bytes(device) if free is None else free, presets, context=context)

@@ -219,6 +219,7 @@ class Served:
     url: str
     engine: Engine
     models: FakeModels
+    page: Any
 
     def wait_until_empty(self, timeout: float = 60.0) -> None:
         """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
@@ -250,7 +251,7 @@ def serve_page(
     page = build_page(engine, player=player)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
     try:
-        yield Served(url, engine, models)
+        yield Served(url, engine, models, page)
     finally:
         page.close()
         engine.close()

@@ -14,7 +14,7 @@ from longlive.carriers import ThreadCarrier
 from longlive.engine import Engine
 from longlive.errors import BusyError, ConfigError, LostError, PromptError
 from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop
-from longlive.orders import Limits, Notice, Shot
+from longlive.orders import Limits, Notice, Shot, Yielded
 from longlive.run import Finished, InLine, Run, Word
 from longlive.storyboard import Scene
 from longlive.studio import Studio, Turns, open_session
@@ -307,6 +307,9 @@ def test_a_restarted_app_finds_the_runs(tmp_path) -> None:
     assert cards == list(range(len(cards))) and len(cards) >= 9 + 12 * made
     assert len(json.loads(finished.session_file.read_text())["chunks"]) == found.num_chunks
     again.close()
+    last = fakes.make_engine(folder=tmp_path)
+    assert last.claim("ada", run.token) is None, "a story that has ended is not taken up"
+    last.close()
 
 
 class LosingCarrier(ThreadCarrier):
@@ -352,6 +355,26 @@ def test_a_worker_that_is_lost_again_and_again_ends_the_run_in_words() -> None:
     finished = read(engine.start("ada", MEADOW, seed=0), is_finished)[-1]
     assert finished.failed and "killed" in finished.reason and "tried 4 times" in finished.reason
     assert finished.take is not None, "what was made is kept"
+    engine.close()
+
+
+class HastyCarrier(LosingCarrier):
+    """It has no time for an exact replay: such a carriage is over before it makes a chunk."""
+
+    def start(self, order):
+        carriage = super().start(order)
+        if order.past is not None and order.past.exact:
+            carriage.reports = lambda: iter([Yielded("The lease is over.")])
+        return carriage
+
+
+def test_a_story_that_cannot_be_taken_up_exactly_is_taken_up_quickly() -> None:
+    carrier = HastyCarrier(Studio(FakeModels(), open_session=fakes.FakeSession), [3])
+    engine = Engine(carrier, limits=Limits(video_s=4, ahead_s=99))
+    *words, finished = read(engine.start("ada", MEADOW, seed=0), is_finished)
+    assert not finished.failed and len([word for word in words if isinstance(word, Shot)]) == 7
+    ways = [word.words for word in words if isinstance(word, Notice) and "goes on" in word.words]
+    assert ["exactly" in way for way in ways] == [True, True, False]
     engine.close()
 
 
@@ -487,3 +510,12 @@ def test_a_story_with_an_unusable_prompt_is_refused_and_leaves_nothing(make_engi
     with pytest.raises(PromptError, match="empty"):
         engine.start("ada", MEADOW, seed=0, script=[Scene(2.0, " ")])
     assert engine.num_runs == 0 and not [path for path in engine.folder.iterdir() if path.is_dir()]
+
+
+def test_a_story_planned_far_ahead_is_taken_at_once(make_engine) -> None:
+    """One of 1000 prompts a day ahead; others wait for the engine meanwhile."""
+    engine = make_engine()
+    begun = time.monotonic()
+    run = engine.start("viewer", "a", seed=1, script=[Scene(86_400.0, "b", "soft")] * 1000)
+    assert time.monotonic() - begun < 2
+    assert run.waiting[0].chunk == 115_201 and run.start_of(115_201) >= 86_400 > run.start_of(115_200)

@@ -23,7 +23,8 @@ from longlive.engine import Engine
 from longlive.errors import CheckpointError, ConfigError, FitError, LongLiveError, LostError
 from longlive.mailbox import Playhead, Prompt, Stop
 from longlive.orders import Ended, Limits, Order, Shot
-from longlive.ray_carrier import Packed, RayCarriage, RayCarrier, Worker, thread_carrier
+from longlive.packed import Packed
+from longlive.ray_carrier import RayCarriage, RayCarrier, Worker, thread_carrier
 from longlive.ray_cluster import Cluster
 from longlive.run import Finished, Run
 from longlive.startup import Choices, Tell

@@ -154,6 +154,10 @@ class Words(gr.JSON):
         """The frontend's component to use."""
         return "json"
 
+    def get_config(self, cls: Any = None) -> dict[str, Any]:
+        """What the browser is told: the options of gr.JSON, which Gradio looks for in our constructor."""
+        return super().get_config(cls or gr.JSON)
+
     def api_info(self) -> dict[str, Any]:
         """What programs see of the value."""
         return self.schema

@@ -11,11 +11,14 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
+
+from longlive.web.unread import Unread
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ LARGEST_INTEGER = 2**63
 
 _NAME = r"[A-Za-z0-9_-]{1,64}"
 _SECRET = re.compile(_NAME)
+_SESSION = "longlive.session"
 _API = "/gradio_api"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics"
@@ -42,6 +46,8 @@ _FILE = re.compile(f"{_API}/file=(?P<folder>.+)/[0-9a-f]{{64}}/[\\w.-]{{1,100}}"
 _MCP = re.compile(f"{_API}/mcp(/.*)?")
 _CALL = re.compile(f"{_API}/call/({_NAME})/?")
 _CALL_BY_NAMES = re.compile(f"{_API}/call/v2/({_NAME})/?")
+_CALLED = re.compile(f"{_API}/call/(?:v2/)?{_NAME}/({_NAME})")
+_CALLING = re.compile(f"{_API}/(call|queue/join)")
 _RUN = re.compile(f"{_API}/(?:run|api)/({_NAME})/?")
 
 _HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
@@ -97,6 +103,7 @@ class Doors:
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         """Stand before ``app``."""
         self._app = app
+        self._unread = Unread()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it at the door."""
@@ -106,7 +113,9 @@ class Doors:
         house = Behind(scope["app"])
         answer = _Answer(send, _headers(house.blocks))
         try:
-            await self._app(scope, await _admit(scope, receive, house), answer)
+            receive = await _admit(scope, receive, house)
+            with self._watched(scope, house):
+                await self._app(scope, receive, answer)
         except Refusal as refusal:
             await answer.end(refusal.status, str(refusal))
         except Exception as error:
@@ -114,6 +123,17 @@ class Doors:
             if status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 _note(scope, error, answer.has_begun)
             await answer.end(status, words)
+
+    def _watched(self, scope: Message, house: Behind) -> AbstractContextManager[None]:
+        """While a stream is read; and what is called is looked after."""
+        path, query = _path(scope), scope["query_string"].decode("latin-1")
+        if scope["method"] == "POST" and _CALLING.match(path):
+            self._unread.called(house.blocks._queue, scope[_SESSION])
+        if scope["method"] == "GET" and path == f"{_API}/queue/data":
+            return self._unread.reading(dict(parse_qsl(query))["session_hash"])
+        if scope["method"] == "GET" and (stream := _CALLED.fullmatch(path)):
+            return self._unread.reading(stream[1])
+        return nullcontext()
 
 
 class _Answer:
@@ -187,7 +207,10 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     body = parse(await _receive_all(receive))
     if not isinstance(body, dict):
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a JSON object.")
-    content = json.dumps(read(body, house)).encode()
+    checked = read(body, house)
+    session = checked.get("session_hash")
+    scope[_SESSION] = session if isinstance(session, str) else ""
+    content = json.dumps(checked).encode()
     scope["headers"] = [
         (name, str(len(content)).encode() if name == b"content-length" else value)
         for name, value in scope["headers"]
@@ -379,7 +402,7 @@ def _headers(blocks: Any) -> list[tuple[bytes, bytes]]:
     """What tells a browser to run nothing from elsewhere.
 
     Gradio's page has scripts in its HTML and makes functions of text, so ``unsafe-inline`` and
-    ``unsafe-eval`` stay; but whatever runs can neither fetch from another host nor send anything there.
+    ``unsafe-eval`` stay; but nothing is fetched from another host, or sent there in the background.
     """
     elsewhere = f" {_HUB}" if blocks.space_id else ""  # the Hub's own bar above a Space
     scripts = f" {_SHARE_SCRIPTS}" if blocks.share else ""

@@ -7,14 +7,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.engine import Engine
-from longlive.errors import ConfigError, LongLiveError
+from longlive.errors import ConfigError, LongLiveError, MediaError
 from longlive.noise import check_seed
 from longlive.orders import Notice, Shot
 from longlive.run import Finished, InLine, Run, Word
@@ -22,6 +21,8 @@ from longlive.segments import Container
 from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
+from longlive.web.backlog import drop_unread, is_behind
+from longlive.web.films import shown
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
 
@@ -38,12 +39,12 @@ class Endpoints:
     A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
     """
 
-    def __init__(self, engine: Engine, *, behind_proxy: bool = False) -> None:
-        """Serve from ``engine``; ``behind_proxy`` as for ``address_of``."""
+    def __init__(self, engine: Engine) -> None:
+        """Serve from ``engine``."""
         self.engine = engine
-        self._address = partial(address_of, behind_proxy=behind_proxy)
         self._visits: dict[str, Visit] = {}
         self._viewers: dict[str, Visit] = {}
+        engine.when_forgotten = self._forget
 
     async def start(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
@@ -61,7 +62,7 @@ class Endpoints:
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
         """
         visit = self._begin(prompt, seed, later, "live", request)
-        async for message, _ in self._follow(visit, 0, _viewer(request)):
+        async for message, _ in self._follow(visit, 0, request):
             yield _outputs(message, visit)
 
     async def start_compatible(
@@ -69,7 +70,7 @@ class Endpoints:
     ) -> AsyncIterator[tuple[Any, ...]]:
         """As start, with the pictures as a HLS stream for gr.Video."""
         visit = self._begin(prompt, seed, later, "compatible", request)
-        async for message, segment in self._follow(visit, 0, _viewer(request)):
+        async for message, segment in self._follow(visit, 0, request):
             yield (_chunk(segment), *_outputs(message, visit))
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
@@ -82,20 +83,20 @@ class Endpoints:
             token: Of the story; each message to the player has it.
             seconds: The second of the story that you saw last.
         """
-        visit, seconds = self._return(token, seconds, request)
+        visit, seconds = await self._return(token, seconds, request)
         serial = visit.before(seconds)
         yield _outputs(visit.greeting(serial, seconds), visit)
-        async for message, _ in self._follow(visit, serial, _viewer(request)):
+        async for message, _ in self._follow(visit, serial, request):
             yield _outputs(message, visit)
 
     async def resume_compatible(
         self, token: str, seconds: float, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
         """As resume, with the pictures as a HLS stream for gr.Video."""
-        visit, seconds = self._return(token, seconds, request)
+        visit, seconds = await self._return(token, seconds, request)
         serial = visit.before(seconds)
         yield (gr.skip(), *_outputs(visit.greeting(serial, seconds), visit))
-        async for message, segment in self._follow(visit, serial, _viewer(request)):
+        async for message, segment in self._follow(visit, serial, request):
             yield (_chunk(segment), *_outputs(message, visit))
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
@@ -177,7 +178,9 @@ class Endpoints:
                     case Finished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
-                        yield str(take), str(session_file), reason
+                        with _errors_in_words():
+                            files = shown(take), shown(session_file)
+                        yield (*files, reason)
         finally:
             run.close()
 
@@ -221,7 +224,9 @@ class Endpoints:
 
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; its story rests soon, and is kept for a while."""
-        self._viewers.pop(_viewer(request), None)
+        visit = self._viewers.pop(_viewer(request), None)
+        if visit is not None:
+            visit.follower = None
 
     def _begin(
         self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
@@ -237,39 +242,70 @@ class Endpoints:
                 seed=number,
                 script=script,
                 container=_CONTAINERS[mode],
-                address=self._address(request),
+                address=address_of(request),
             )
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
         return self._keep(viewer, Visit(run, mode, words.strip(), advice))
 
-    def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[Visit, float]:
+    async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[Visit, float]:
         """The visit of a run that was begun before, for whoever knows its token."""
         seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
         run = self.engine.claim(_viewer(request), str(token))
         if run is None:
             raise gr.Error(_GONE, print_exception=False)
-        visit = self._visits.get(run.name) or Visit.found(run, seconds)
+        visit = self._visits.get(run.name)
+        if visit is None:
+            found = await asyncio.to_thread(Visit.found, run, seconds)
+            visit = self._visits.setdefault(run.name, found)
         return self._keep(_viewer(request), visit), max(0.0, seconds)
 
     def _keep(self, viewer: str, visit: Visit) -> Visit:
-        """Remember a visit, and forget those of runs that are gone."""
-        self._visits = {name: one for name, one in self._visits.items() if self.engine.knows(one.run)}
-        self._viewers = {name: one for name, one in self._viewers.items() if one is not visit}
+        """Remember a visit; a viewer has one at most, and it one viewer."""
+        self._leave(visit)
+        before = self._viewers.get(viewer)
+        if before is not None:
+            before.follower = None
         self._visits[visit.run.name] = self._viewers[viewer] = visit
         return visit
 
+    def _leave(self, visit: Visit) -> None:
+        for viewer, one in list(self._viewers.items()):
+            if one is visit:
+                self._viewers.pop(viewer, None)
+
+    def _forget(self, run: Run) -> None:
+        """The engine keeps a run no longer."""
+        visit = self._visits.pop(run.name, None)
+        if visit is not None:
+            self._leave(visit)
+
     async def _follow(
-        self, visit: Visit, serial: int, viewer: str
+        self, visit: Visit, serial: int, request: gr.Request
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
-        """The messages after a number, as they come; until the last, or somebody follows anew."""
-        ticket = visit.follower = object()
-        while self._viewers.get(viewer) is visit and visit.follower is ticket:
-            visit.advance()
-            for message, segment in visit.after(serial):
-                serial = message["serial"]
-                yield message, segment
-                if message["kind"] == "end":
+        """The messages after a number, as they come; until the last, or somebody follows anew.
+
+        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten, unless
+        the viewer catches up.
+        """
+        ticket, was_behind = object(), False
+        visit.follower = ticket
+        while visit.follower is ticket:
+            is_kept = self.engine.knows(visit.run)
+            if not is_behind(request):
+                if was_behind:
+                    self.engine.claim(_viewer(request), visit.run.token)
+                was_behind = False
+                visit.advance()
+                for message, segment in visit.after(serial):
+                    serial = message["serial"]
+                    yield message, segment
+                    if message["kind"] == "end":
+                        return
+            else:
+                was_behind = True
+                if not is_kept:
+                    drop_unread(request)
                     return
             await asyncio.sleep(POLL_S)
 
@@ -283,9 +319,12 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    take = str(left.take) if left and left.take else None
-    session_file = str(left.session_file) if left and left.session_file else None
-    return message, visit.timeline(), visit.words, take, session_file
+    words, files = visit.words, (None, None)
+    try:
+        files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+    except MediaError as error:
+        words = f"{words} {error}"
+    return (message, visit.timeline(), words, *files)
 
 
 def _chunk(segment: MediaSegment | None) -> Any:

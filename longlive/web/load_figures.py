@@ -33,7 +33,7 @@ class Watched:
         asked_again: messages which came only when asked for.
         pictures_read, wrong_story_pictures, unlike_pictures: read; another viewer's; nobody's.
         told: in line: (seconds since Start, position, seconds it will take at most).
-        false_positions: of those told, how many were not so.
+        false_positions, broken_waits: of those told, positions that were not so, waits that took longer.
         playhead_p95_s, unheard: how long the server took to take a word; words it did not take.
         notices, end, has_failed: words that came, the last of them, and whether it ended unasked.
     """
@@ -61,6 +61,7 @@ class Watched:
     unlike_pictures: int = 0
     told: tuple[tuple[float, int, float | None], ...] = ()
     false_positions: int = 0
+    broken_waits: int = 0
     playhead_p95_s: float | None = None
     unheard: int = 0
     notices: tuple[str, ...] = ()
@@ -86,7 +87,7 @@ def figures_of(
     shown = [(one.at, _shown(player, one.start_s, until)) for one in log.arrivals]
     delays = [at - came for came, at in shown if at is not None and begun is not None and came > begun]
     looks = [look_at(one.data) if one.data else None for one in log.arrivals]
-    verdict = read_story(role, log.arrivals, looks, [other for other, _ in others])
+    verdict = read_story(role, log.arrivals, looks, others)
     made, seen = prompt_delays(role, log, player, looks, until)
     return Watched(
         viewer=viewer,
@@ -112,6 +113,7 @@ def figures_of(
         unlike_pictures=verdict.unlike,
         told=tuple((round(one.at - log.started_at, 1), one.position, one.wait_s) for one in log.told),
         false_positions=false_positions(log, [other for _, other in others]),
+        broken_waits=broken_waits(log, until),
         playhead_p95_s=percentile(log.answers_s, 95),
         unheard=log.unheard,
         notices=tuple(log.notices),
@@ -146,16 +148,26 @@ def figures_of_tab(viewer: str, tab: Tab, others: Sequence[tuple[Role, Log]]) ->
 
 
 def read_story(
-    role: Role, arrivals: Sequence[Arrival], looks: Sequence[Look | None], others: Sequence[Role]
+    role: Role,
+    arrivals: Sequence[Arrival],
+    looks: Sequence[Look | None],
+    others: Sequence[tuple[Role, Log]],
 ) -> Verdict:
-    """Whose story the pictures show; those of a segment made of a prompt that is not one's own are wrong."""
+    """Whose story the pictures show: of those who had begun theirs by then.
+
+    The pictures of a segment that was made of a prompt which is not one's own are all wrong.
+    """
     verdict, own = Verdict(), {role.prompt(turn) for turn in range(role.num_prompts)}
     for arrival, look in zip(arrivals, looks, strict=True):
         if arrival.prompt not in own:
             verdict += Verdict(arrival.num_frames, wrong=arrival.num_frames)
         elif look is not None:
-            verdict += judge(look, role, others)
+            verdict += judge(look, role, [one for one, log in others if _has_begun(log, arrival.at)])
     return verdict
+
+
+def _has_begun(log: Log, at: float) -> bool:
+    return log.started_at is not None and log.started_at <= at
 
 
 def prompt_delays(
@@ -198,6 +210,13 @@ def false_positions(log: Log, others: Sequence[Log]) -> int:
         not position(told.at + GETTING_IN_S) <= told.position <= position(told.at - GETTING_IN_S)
         for told in log.told
     )
+
+
+def broken_waits(log: Log, until: float) -> int:
+    """How many of the waits told in line were shorter than what was left to wait (here up to ``until``)."""
+    came = until if log.first_at is None else log.first_at
+    waits = [(came - told.at, told.wait_s) for told in log.told if told.wait_s is not None]
+    return sum(left > wait_s + GETTING_IN_S for left, wait_s in waits)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

@@ -23,13 +23,15 @@ import torch
 from gradio_client import Client
 
 from longlive.errors import ConfigError, EndpointError
+from longlive.options import say
 from longlive.provenance import device_name, git_revision, processor_name, versions
 from longlive.web.drops import Dropper
 from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
 from longlive.web.measure import CHROMIUM
-from longlive.web.programs import Habits, Program
+from longlive.web.programs import Habits, Log, Program
 from longlive.web.roles import MOST_ROLES, role
 from longlive.web.tabs import Tab
+from longlive.web.virtual_player import STALL_S
 
 Viewer = Program | Tab
 
@@ -46,7 +48,7 @@ class Plan:
         viewers: who come first, one each ``apart_s`` seconds.
         browsers: how many of those are pages in a browser.
         seconds: that each of them watches, from its first picture on.
-        waiting: more viewers, who come when all of the first have their pictures.
+        waiting: more viewers, who come when each of the first has its pictures or its place in line.
         waiting_s: seconds that each of those watches.
         switch_every: seconds between the prompts of a viewer.
         drops: visitors beside them, who start a story and are gone, evenly over the time.
@@ -100,7 +102,7 @@ class Result:
         prompt_to_picture_p50_s, prompt_to_picture_p95_s: the same, as the colours of the pictures tell it.
         pictures, pictures_lost, pictures_read, wrong_story_pictures, unlike_pictures: of all viewers.
         waited, got_in: viewers who were told a position in line; of all who came, who got pictures.
-        false_positions: told to those who waited.
+        false_positions, broken_waits: told to those who waited.
         failed: stories that ended otherwise than asked.
         model, carrier, health: as the app tells of itself; each status that it had.
         least_room, most_room: viewers that it said it could feed.
@@ -108,6 +110,7 @@ class Result:
         seconds: that it took.
         longest_step_s: the longest time in which nobody looked after the viewers: the load test's own delay.
         load_cpu_share: processors that the load test itself kept busy, browsers left out.
+        load_average: of this machine before, over a minute: what others make it do.
         watched: by viewer.
     """
 
@@ -132,6 +135,7 @@ class Result:
     waited: int
     got_in: int
     false_positions: int
+    broken_waits: int
     failed: int
     model: str | None
     carrier: str | None
@@ -143,6 +147,7 @@ class Result:
     seconds: float
     longest_step_s: float
     load_cpu_share: float
+    load_average: float
     watched: tuple[Watched, ...]
 
 
@@ -179,19 +184,22 @@ class _Effort:
 
     begun: float
     cpu: float
+    load_average: float
     longest_step_s: float = 0.0
 
     @classmethod
     def begin(cls) -> "_Effort":
-        return cls(time.monotonic(), time.process_time())
+        return cls(time.monotonic(), time.process_time(), os.getloadavg()[0])
 
     @property
     def cpu_share(self) -> float:
         return (time.process_time() - self.cpu) / max(time.monotonic() - self.begun, 1e-9)
 
 
-def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
-    """Put a load on the app at ``url`` and tell what its viewers got.
+def load(
+    url: str, plan: Plan, *, chromium: str = CHROMIUM, tell: Callable[[str], Any] = lambda _: None
+) -> Result:
+    """Put a load on the app at ``url`` and say what its viewers got; ``tell`` hears how far it is.
 
     Raises:
         EndpointError: if no such app answers there.
@@ -199,17 +207,20 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # gradio_client would tell its makers
     url = url.rstrip("/") + "/"
     with ThreadPoolExecutor(ANSWERS, "answers") as pool, httpx.Client(timeout=30) as http:
+        tell(f"opening the page {plan.viewers + plan.waiting} times")
         viewers = _open(url, plan, pool, http, chromium)
         dropper, house = Dropper(url, http), House(url, http)
         errands = _Errands(
             lambda: pool.submit(house.ask), lambda: pool.submit(dropper.send, role(0).prompt(0)), plan
         )
         try:
+            tell("watching")
             effort = _Effort.begin()
             _play(viewers, plan, effort, errands)
             cpu_share, seconds = effort.cpu_share, time.monotonic() - effort.begun
         finally:
             list(pool.map(lambda viewer: viewer.close(), viewers))
+    tell("reading the pictures")
     watched = tuple(_figures(viewers, number, plan) for number in range(len(viewers)))
     return total(
         url,
@@ -221,6 +232,7 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
         seconds=round(seconds, 1),
         longest_step_s=round(effort.longest_step_s, 3),
         load_cpu_share=round(cpu_share, 3),
+        load_average=round(effort.load_average, 2),
     )
 
 
@@ -253,7 +265,7 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, errands: "_Err
             next_start = now + plan.apart_s
             if first:
                 first.pop(0).start(now)
-            elif later and all(one.log.first_at or one.is_over for one in viewers[: plan.viewers]):
+            elif later and all(_is_placed(one.log) for one in viewers[: plan.viewers]):
                 later.pop(0).start(now)
         errands.run(now - effort.begun)
         for one in viewers:
@@ -264,6 +276,11 @@ def _play(viewers: Sequence[Viewer], plan: Plan, effort: _Effort, errands: "_Err
     for one in viewers:
         if not one.is_over:
             one.give_up(now)
+
+
+def _is_placed(log: Log) -> bool:
+    """Whether a viewer has pictures, a place in line, or nothing more to hope for."""
+    return bool(log.first_at or log.told or log.ended_at)
 
 
 class _Errands:
@@ -322,6 +339,7 @@ def total(url: str, plan: Plan, watched: Sequence[Watched], **facts: Any) -> Res
         waited=sum(bool(one.told) for one in watched),
         got_in=sum(one.first_picture_s is not None for one in watched),
         false_positions=sum(one.false_positions for one in watched),
+        broken_waits=sum(one.broken_waits for one in watched),
         failed=sum(one.has_failed for one in watched),
         watched=tuple(watched),
         **facts,
@@ -368,6 +386,9 @@ def table(result: Result) -> str:
         lines.append(f"{row}  {one.asked}")
     for one in result.watched:
         lines += _remarks(one)
+    if result.longest_step_s > STALL_S:
+        held_up = f"{result.longest_step_s:.1f} s: this machine is busy, and stalls may be of its own making"
+        lines.append(f"The load test itself was held up for {held_up}.")
     return "\n".join(lines)
 
 
@@ -444,6 +465,6 @@ def run_loadtest(args: argparse.Namespace) -> int:
         patience_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan, chromium=args.chromium)
+    result = load(args.url, plan, chromium=args.chromium, tell=say)
     sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
     return 0

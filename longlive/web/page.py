@@ -17,6 +17,8 @@ from longlive.web.doors import Doors
 from longlive.web.endpoints import Endpoints
 from longlive.web.theme import make_theme
 
+KEPT_SESSIONS = 64
+"""Gradio keeps a page's last values for so many viewers; nothing here needs them."""
 _SWITCHES = [("Turn smoothly", "soft"), ("Cut", "hard"), ("Drift", "keep")]
 _SWITCH_HELP = (
     "Smoothly: what was is remembered under the new words. Cut: a new scene. Drift: only the words change."
@@ -82,6 +84,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
         "show_error": True,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "1mb",
+        "state_session_capacity": KEPT_SESSIONS,
     }
 
 

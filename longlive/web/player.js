@@ -279,8 +279,11 @@ const take = (message) => {
 };
 
 // Of values that come in one burst Gradio shows only the newest, so what lies between is asked for, and taken first.
+// Of an earlier story of this tab; numbers of another process tell nothing.
+const isOlder = ({ number: [house, place] }) => run?.number[0] === house && place < run.number[1];
+
 const receive = (message) => {
-  if (!message?.token || past.has(message.token)) return;
+  if (!message?.token || past.has(message.token) || isOlder(message)) return;
   if (message.token !== run?.token) open(message);
   run.heardAt = performance.now();
   if (message.serial <= run.serial) return;

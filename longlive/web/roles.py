@@ -1,7 +1,8 @@
 """Who asks for what in a load test, and whose story the pictures show that came back.
 
-Each viewer has a setting and two colours that nobody else has together. The two lie side by side on the
-colour wheel, so that a subject which fades from one to the other never shows a stranger's on its way.
+Each viewer has a setting and two colours that nobody else has together; those who share a setting differ in
+shape, too. The two colours lie side by side on the colour wheel, so that a subject that fades from one to
+the other hardly ever shows a stranger's on its way.
 """
 
 import io
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from longlive.storybook.captions import plain_caption
-from longlive.storybook.oracle import read_colours, read_setting
+from longlive.storybook.oracle import read, read_colours
 from longlive.storybook.world import ACTIONS, HEIGHT, SETTINGS, SHAPES, WIDTH, Scene
 
 COLOUR_PAIRS = (("red", "orange"), ("yellow", "green"), ("blue", "purple"))
@@ -62,9 +63,10 @@ def role(number: int) -> Role:
 
 @dataclass(frozen=True)
 class Look:
-    """What some pictures show: where, and the subject's colour in each."""
+    """What some pictures show: where, what, and the subject's colour in each."""
 
     setting: str
+    shape: str
     colours: tuple[str, ...]
 
 
@@ -81,9 +83,14 @@ class Verdict:
 
 
 def judge(look: Look, own: Role, others: Sequence[Role]) -> Verdict:
-    """Whose story a viewer was shown who asked for ``own`` while others asked for theirs."""
+    """Whose story a viewer was shown who asked for ``own`` while others asked for theirs.
+
+    A picture is another's if its setting and its colour are; where both have one setting, its shape must be,
+    too: the model may take a colour amiss while one fades into the other.
+    """
     strange = [colour for colour in look.colours if not own.owns(look.setting, colour)]
-    wrong = sum(any(other.owns(look.setting, colour) for other in others) for colour in strange)
+    alike = [other for other in others if other.setting != own.setting or other.shape == look.shape]
+    wrong = sum(any(other.owns(look.setting, colour) for other in alike) for colour in strange)
     return Verdict(len(look.colours), wrong, len(strange) - wrong)
 
 
@@ -97,7 +104,8 @@ def look_at(data: bytes) -> Look | None:
 
 def look(pictures: Tensor) -> Look:
     """What some pictures show, at least 8, uint8 (F, 3, 80, 128)."""
-    return Look(read_setting(pictures.float() / 255)[0], tuple(read_colours(pictures)))
+    reading = read(pictures)
+    return Look(reading.setting, reading.shape, tuple(read_colours(pictures)))
 
 
 def decode(data: bytes) -> Tensor | None:

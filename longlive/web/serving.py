@@ -13,6 +13,8 @@ from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio
 from longlive.web import zerogpu
+from longlive.web.address import trust_proxies
+from longlive.web.films import serve_from
 
 CARRIERS = ("thread", "zerogpu", "ray")
 
@@ -53,7 +55,7 @@ def usual_address() -> tuple[str, int | str]:
 def trust_the_host() -> None:
     """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
     if os.environ.get("SYSTEM") == "spaces":
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+        trust_proxies()
 
 
 def open_engine(options: argparse.Namespace) -> Engine:
@@ -67,6 +69,7 @@ def open_engine(options: argparse.Namespace) -> Engine:
     carrier = open_carrier(options)
     size = options.stories_gb * 1e9
     engine = Engine(carrier, limits=limits, folder=folder, stories_bytes=size, resume=options.resume)
+    serve_from(folder)
     if isinstance(carrier, ThreadCarrier):
         engine.metrics.watch_gpu(carrier.studio.models.device)
     return engine

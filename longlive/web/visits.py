@@ -1,9 +1,12 @@
 """What the page says of a run: its words become messages to the player, numbered, and kept for a while."""
 
 import base64
+import itertools
+import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from longlive.chunks import MediaSegment
@@ -17,11 +20,14 @@ PLAYING = "Playing. Send another prompt whenever you like."
 
 Message = dict[str, Any]
 
+_HOUSE, _NUMBERS = secrets.token_hex(4), itertools.count()
+
 
 class Visit:
     """A run with what the page says of it; whoever asks for messages moves it on.
 
     Attributes:
+        number: this process, and the place among its visits; the player ignores messages of older ones.
         run: the viewer's.
         mode: ``live`` or ``compatible``.
         words: for the status line.
@@ -35,6 +41,7 @@ class Visit:
 
     def __init__(self, run: Run, mode: str, words: str, advice: str = "") -> None:
         """Begin with a message that says so."""
+        self.number = (_HOUSE, next(_NUMBERS))
         self.run, self.mode, self.words, self.advice = run, mode, words, advice
         self.until: float | None = 0.3
         self.spans: list[dict[str, Any]] = []
@@ -43,6 +50,7 @@ class Visit:
         self.follower: object = None
         self._sent: deque[tuple[Message, MediaSegment | None]] = deque(maxlen=KEPT_MESSAGES)
         self._lock = threading.Lock()
+        self._next_frame = 0
         self._add("begin")
 
     @classmethod
@@ -95,8 +103,9 @@ class Visit:
     def _hear(self, word: Word) -> None:
         match word:
             case Shot():
-                self._extend(word.segment)
-                self._show(word)
+                if word.segment.first_frame >= self._next_frame:  # else it was read from the disk already
+                    self._extend(word.segment)
+                    self._show(word)
             case Notice(words):
                 self.words, self.until = words, self.run.end_s
                 self._add("notice")
@@ -109,7 +118,8 @@ class Visit:
 
     def _extend(self, segment: MediaSegment) -> None:
         """A prompt's span grows."""
-        end = (segment.first_frame + segment.num_frames) / segment.fps
+        self._next_frame = segment.first_frame + segment.num_frames
+        end = self._next_frame / segment.fps
         text, start = segment.prompt[:SHOWN_CHARACTERS], segment.first_frame / segment.fps
         if not self.spans or self.spans[-1]["text"] != text:
             self.spans.append({"prompt_index": segment.prompt_index, "text": text, "start": start})
@@ -122,14 +132,17 @@ class Visit:
             self.words, self.until = self.advice or PLAYING, None
         speed = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
         figures = speed if segment.ends_chunk and shot.fps else None
-        self._add("segment", segment, figures=figures, **_fields(segment, with_data=self.mode == "live"))
+        is_live = self.mode == "live"
+        kept = replace(segment, data=b"") if is_live else segment  # the message has it
+        self._add("segment", kept, figures=figures, **_fields(segment, with_data=is_live))
 
     def _add(self, kind: str, segment: MediaSegment | None = None, **fields: Any) -> None:
         self.serial += 1
         self._sent.append((self._place(kind, self.serial) | fields, segment))
 
     def _place(self, kind: str, serial: int) -> Message:
-        return {"kind": kind, "serial": serial, "mode": self.mode, "token": self.run.token}
+        place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
+        return {"kind": kind} | place
 
 
 def messages_between(visit: Visit, after: int, before: int) -> Iterator[Message]:

@@ -6,10 +6,10 @@ mailbox on disk. Before its lease is over it stops at a chunk's end; the engine 
 """
 
 import os
-import pickle
 import re
 import shutil
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from spaces.config import Config
 from longlive.config import ModelConfig
 from longlive.encoders import AUTO
 from longlive.errors import ConfigError, LostError, MailboxError
-from longlive.mailbox import FileMailbox, Message, Stop
+from longlive.mailbox import FileMailbox, Message, Playhead, Stop
 from longlive.memory import GB
 from longlive.model_card import ModelCard
 from longlive.orders import Ended, Order, Report, Shot, Yielded
@@ -39,6 +39,8 @@ LEAST_S = 13.0
 QUOTA_MARGIN_S = 2.0
 TRANSFER_S = 1.5
 """To bring back the last chunk and give the GPU back, before the platform takes it."""
+PAUSE_S = 5.0
+"""A viewer who stands still for so long gives the GPU back until he goes on."""
 ROOM = 8
 MEMORY_BYTES = {"large": 48 * GB, "xlarge": 96 * GB}
 """Of the two sizes of GPU that are lent; this process has none that it could ask."""
@@ -100,6 +102,9 @@ class ZeroGpuCarrier:
 
     Made before the page is launched: ``spaces`` asks then what will need a GPU. All that does is in one
     function, since each has its own workers.
+
+    Attributes:
+        paused: names of the runs whose viewers have given the GPU back and not gone on yet.
     """
 
     name = "zerogpu"
@@ -132,6 +137,7 @@ class ZeroGpuCarrier:
         self.folder = Path(tempfile.mkdtemp(prefix="longlive-mail-"))
         self._models, self._room, self._make_studio = models, room, make_studio
         self._studio: Studio | None = None
+        self.paused: set[str] = set()
         self.work = spaces.GPU(self._make, duration=_duration, size=size)  # type: ignore[call-overload]
 
     def room(self) -> int:
@@ -149,16 +155,13 @@ class ZeroGpuCarrier:
         """As in Carrier."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _make(self, order: bytes, folder: Path, lease: Lease) -> Iterator[bytes]:
-        """What the worker does: the reports, pickled here.
-
-        Left to the queue, tensors would be passed as open files, which are gone when the worker is killed.
-        """
+    def _make(self, order: Order, folder: Path, lease: Lease) -> Iterator[Report]:
+        """What the worker does."""
         self._studio = studio = self._studio or self._make_studio(self._models)
         lease = lease if lease.since else Lease(lease.seconds, time.monotonic())
         chunk_s: list[float] = []  # the first took the way there too
         producer = Producer(
-            pickle.loads(order),
+            order,
             FileMailbox(folder),
             studio,
             until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
@@ -166,7 +169,7 @@ class ZeroGpuCarrier:
         for report in producer.reports():
             if isinstance(report, Shot) and report.kept:
                 chunk_s.append(report.chunk_ms / 1000)
-            yield pickle.dumps(report)
+            yield report
 
 
 class ZeroGpuCarriage:
@@ -177,8 +180,14 @@ class ZeroGpuCarriage:
         self._carrier, self._order = carrier, order
         self._folder = Path(tempfile.mkdtemp(prefix=f"{order.name}-", dir=carrier.folder))
         weakref.finalize(self, _remove, self._folder, os.getpid())
-        first = len(order.past.latents) if order.past else 0
-        self._mailbox = FileMailbox(self._folder, begun=first - 1)
+        past = order.past
+        self._mailbox = FileMailbox(self._folder, begun=len(past.latents) - 1 if past else -1)
+        self._changed = threading.Condition()
+        self._stop: Stop | None = None
+        self._end_s = past.num_frames / carrier.config.fps if past else 0.0
+        self._seen_s = order.playhead.seconds if order.playhead else 0.0
+        self._still_since = time.monotonic() if order.name in carrier.paused else None
+        self._is_given_back = False
 
     @property
     def begun(self) -> int:
@@ -186,14 +195,31 @@ class ZeroGpuCarriage:
         return self._mailbox.begun
 
     def post(self, message: Message) -> Message:
-        """As in Carriage."""
-        return self._mailbox.post(message)
+        """As in Carriage; a viewer who pauses for long gives the GPU back, and with it what is left of it."""
+        posted = self._mailbox.post(message)
+        with self._changed:
+            if isinstance(message, Stop):
+                self._stop = message
+            elif isinstance(message, Playhead):
+                self._seen_s = message.seconds
+                self._still_since = None if message.playing else self._still_since or time.monotonic()
+            self._changed.notify_all()
+            if self._is_still(PAUSE_S) and not self._is_given_back:
+                self._is_given_back = True
+                self._mailbox.post(Stop("The viewer pauses."))
+        return posted
 
     def reports(self) -> Iterator[Report]:
         """As in Carriage; the last report comes when the GPU has been given back.
 
         What ``spaces`` asks of the visitor's request it finds in the context of the thread that reads.
         """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop or not self._is_still())
+        self._carrier.paused.discard(self._order.name)
+        if self._stop is not None:
+            yield Ended(self._stop.reason, self._stop.keep)
+            return
         try:
             yield from self._lent(self._carrier.lease_s)
         except gr.Error as error:
@@ -206,15 +232,22 @@ class ZeroGpuCarriage:
             except gr.Error as error:
                 yield self._refused(error)
 
+    def _is_still(self, seconds: float = 0.0) -> bool:
+        """Whether the viewer has stood still for so long, with pictures to go on with."""
+        if self._still_since is None or time.monotonic() - self._still_since < seconds:
+            return False
+        return self._end_s - self._seen_s > self._order.limits.ahead_s / 2
+
     def _lent(self, lease_s: float) -> Iterator[Report]:
         """The reports of a worker that has the GPU for so long; what ``spaces`` says for people is raised."""
-        order = pickle.dumps(self._order)
-        last = None
+        last: Report | None = None
         try:
-            for pickled in self._carrier.work(order, self._folder, Lease(lease_s)):
-                report: Report = pickle.loads(pickled)
+            for report in self._carrier.work(self._order, self._folder, Lease(lease_s)):
+                if isinstance(report, Shot):
+                    segment = report.segment
+                    self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
                 if isinstance(report, Ended | Yielded):
-                    last = report
+                    last = self._meant(report)
                 else:
                     yield report
         except GeneratorExit:
@@ -229,6 +262,13 @@ class ZeroGpuCarriage:
             raise LostError(f"ZeroGPU failed: {type(error).__name__}: {error}.") from error
         if last is not None:
             yield last
+
+    def _meant(self, last: Report) -> Report:
+        """What the worker's last report means to the story; one that only pauses does not end."""
+        if self._is_given_back and self._stop is None and isinstance(last, Ended) and not last.failed:
+            self._carrier.paused.add(self._order.name)
+            return Yielded(last.reason)
+        return last
 
     def _refused(self, error: gr.Error) -> Report:
         """What a refusal means to the story: the GPUs are busy, or this visitor gets none."""
@@ -255,7 +295,7 @@ def affordable(words: str, lease_s: float) -> float | None:
     return seconds if LEAST_S <= seconds < lease_s else None
 
 
-def _duration(order: bytes, folder: Path, lease: Lease) -> int:
+def _duration(order: Order, folder: Path, lease: Lease) -> int:
     """What is asked of ``spaces``; it is called with what the worker gets."""
     return int(lease.seconds)
 

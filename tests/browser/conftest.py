@@ -31,7 +31,13 @@ class Viewer:
     def __init__(self, page: Page, served: Served, query: str = "") -> None:
         self.page, self.served = page, served
         self.errors: list[str] = []
+        self.asked: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        self.lines: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("response", lambda one: self.broken.append((one.status, one.url)) if not one.ok else None)
+        page.on("console", lambda line: self.lines.append(line.text))
         page.set_default_timeout(60_000)
         page.goto(served.url + query)
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")

@@ -127,3 +127,11 @@ def test_the_page_asks_nobody_else_for_anything(browser, served) -> None:
     context.close()
     strangers = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
     assert strangers == []
+
+
+def test_what_programs_use_is_not_on_the_page(visit) -> None:
+    viewer = visit()
+    viewer.start("a red ball stands on a green meadow")
+    shown = viewer.page.locator("[data-testid=block-label], .json-holder, .json-node").all()
+    assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your film"]
+    assert viewer.page.locator(".json-holder, .json-node").count() == 0

@@ -8,7 +8,11 @@ from pathlib import Path
 import gradio as gr
 import spaces
 
+from longlive.house import House
 from longlive.mailbox import FileMailbox, Message, Prompt, Stop
+from longlive.metrics import Metrics
+from longlive.web.health import routes_of
+from longlive.web.page import page_options
 
 num_calls = 0
 
@@ -44,4 +48,6 @@ def prompt(folder: str, text: str) -> int:
 with gr.Blocks() as page:
     gr.api(count, api_name="count", concurrency_limit=4)
     gr.api(prompt, api_name="prompt", concurrency_limit=None)
-page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]))
+house = House(sessions=num_calls, waiting=0, room=4, carrier="zerogpu", model="a counter")
+routes = routes_of(lambda: house, Metrics())
+page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), **page_options(routes))

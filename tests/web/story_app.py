@@ -17,7 +17,7 @@ from longlive.run import Finished, Run
 from longlive.startup import Choices
 from longlive.web import zerogpu
 
-LEASE_S = 6.0
+LEASE_S = 10.0
 
 zerogpu.LEAST_S = 3.0  # the tests have no time for leases of the usual length
 carrier = zerogpu.open_carrier("storybook", Choices(device="cuda", dtype="float32"), print, lease_s=LEASE_S)

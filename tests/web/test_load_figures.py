@@ -20,6 +20,7 @@ def watched(
     sent: tuple[Sent, ...] = (),
     left_at: float = 99.0,
     others: tuple[Role, ...] = (),
+    others_at: float = 5.0,
 ) -> Watched:
     """The figures of a viewer who pressed Start at 9.5 and got these segments."""
     player = VirtualPlayer()
@@ -27,7 +28,7 @@ def watched(
     log.first_at = arrivals[0].at if arrivals else None
     for one in arrivals:
         player.add(one.at, one.end_s)
-    return figures_of("viewer 1", OWN, log, player, [(other, Log()) for other in others])
+    return figures_of("viewer 1", OWN, log, player, [(other, Log(started_at=others_at)) for other in others])
 
 
 def segments(*came: float, turn: int = 0, first: int = 0) -> list[Arrival]:
@@ -91,6 +92,8 @@ def test_a_swapped_stream_is_found_out_by_its_pictures_and_by_its_prompt() -> No
     swapped = read_back(STRANGER, (0, 0), (0, 0))
     one = watched(swapped, others=(STRANGER,))
     assert (one.pictures_read, one.wrong_story_pictures) == (24, 24)
+    later = watched(swapped, others=(STRANGER,), others_at=10.1)
+    assert (later.wrong_story_pictures, later.unlike_pictures) == (12, 12), "nobody had begun it at first"
     alone = watched(swapped, others=(role(1),))
     assert (alone.wrong_story_pictures, alone.unlike_pictures) == (0, 24)
     named = watched([Arrival(10.0, 0, 12, 16, STRANGER.prompt(0))], others=(STRANGER,))
@@ -118,6 +121,9 @@ def test_what_was_told_in_line_stands_beside_what_came() -> None:
     assert one.told == ((0.2, 2, 30.0), (10.0, 1, 15.0))
     assert (one.first_picture_s, one.seconds) == (21.0, 9.0)
     assert one.false_positions == 1, "nobody was before it"
+    assert one.broken_waits == 0
+    log.told = [Told(10.0, 1, 17.0), Told(20.0, 1, 9.0), Told(25.0, 1, None)]
+    assert figures_of("later 1", OWN, log, VirtualPlayer(), []).broken_waits == 1
 
 
 def test_who_never_got_a_picture_has_figures_too() -> None:

@@ -1,6 +1,7 @@
 """The load test before a page of test cards: what it counts is what was played."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from longlive.web.loadtest import Plan, load, table, total
 from tests.fakes import FakeModels, serve_page
 
 FACTS = {"model": None, "carrier": None, "health": (), "least_room": None, "most_room": None}
-FACTS |= {"drops": 0, "drops_refused": 0, "longest_step_s": 0.02, "load_cpu_share": 0.1}
+FACTS |= {"drops": 0, "drops_refused": 0, "longest_step_s": 0.02, "load_cpu_share": 0.1, "load_average": 0.5}
 SHORT = {"away_s": 0.5, "grace_s": 0.5}
 
 
@@ -92,11 +93,12 @@ def test_an_impossible_load_is_refused_in_words(plan) -> None:
         Plan(**plan)
 
 
-def test_no_app_at_the_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_app_at_the_address_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EndpointError, match=r"python app\.py"):
         load("http://127.0.0.1:9/", Plan(viewers=1))
     assert main(["loadtest", "http://127.0.0.1:9/"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    opening, error = capsys.readouterr().err.splitlines()
+    assert opening.startswith("opening") and "no LongLive app answers" in error
 
 
 def test_the_figures_of_all_are_those_of_each_together() -> None:
@@ -133,5 +135,7 @@ def test_the_figures_of_all_are_those_of_each_together() -> None:
     assert (result.prompts, result.prompts_unseen, result.prompt_to_screen_p50_s) == (4, 1, 2.0)
     assert (result.waited, result.got_in, result.failed) == (1, 2, 1)
     lines = table(result).splitlines()
+    assert not any("held up" in line for line in lines)
+    assert "held up for 0.3 s" in table(replace(result, longest_step_s=0.3)).splitlines()[-1]
     assert "later 1 in line: 2, at most 40 s; the first picture after 20.0 s (2 at 0 s, 1 at 9 s)" in lines
     assert "later 2 refused: Wait a little." in lines and "later 2 ended: The line is full." in lines

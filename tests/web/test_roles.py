@@ -27,6 +27,7 @@ def test_no_two_viewers_ask_for_the_same() -> None:
     keys = {(one.setting, one.colours) for one in ROLES}
     assert len(keys) == MOST_ROLES == 15
     assert len({one.colours for one in ROLES[:3]}) == 3
+    assert len({(one.setting, one.shape) for one in ROLES}) == MOST_ROLES
     for own in ROLES:
         assert not any(
             other.owns(own.setting, own.colour(turn))
@@ -48,7 +49,7 @@ def test_a_new_prompt_asks_for_the_other_colour_and_another_action() -> None:
 def test_a_viewer_s_own_pictures_are_its_own(own: Role) -> None:
     for turn in (0, 1):
         seen = look_at(segment(own, turn))
-        assert seen == Look(own.setting, (own.colour(turn),) * 12)
+        assert seen == Look(own.setting, own.shape, (own.colour(turn),) * 12)
         assert judge(seen, own, [one for one in ROLES if one is not own]) == Verdict(read=12)
 
 
@@ -60,13 +61,14 @@ def test_a_swapped_stream_is_found_out() -> None:
         assert judge(seen, own, []) == Verdict(read=12, unlike=12)
 
 
-def test_half_a_segment_of_a_stranger_in_the_same_setting_is_found_out() -> None:
+def test_a_stranger_in_the_same_setting_is_known_by_colour_and_shape_together() -> None:
     own, stranger = role(0), role(5)
-    assert own.setting == stranger.setting
-    pictures = torch.cat(
-        [draw_story([(scene(one, 0), 8)], np.random.default_rng(0), start_x=60) for one in (own, stranger)]
-    )
-    assert judge(look(pictures), own, [stranger]) == Verdict(read=16, wrong=8)
+    assert own.setting == stranger.setting and own.shape != stranger.shape
+    mixed = ("red", "yellow", "orange", "green")
+    assert judge(Look("meadow", stranger.shape, mixed), own, [stranger]) == Verdict(read=4, wrong=2)
+    assert judge(Look("meadow", own.shape, mixed), own, [stranger]) == Verdict(read=4, unlike=2)
+    assert judge(Look("beach", stranger.shape, mixed), own, [stranger]) == Verdict(read=4, unlike=4)
+    assert judge(Look("beach", own.shape, mixed), own, [role(1)]) == Verdict(read=4, wrong=2, unlike=2)
 
 
 @pytest.mark.parametrize("own", [role(0), role(1), role(2)], ids=str)

@@ -33,6 +33,6 @@ def test_kept_pictures_are_read_in_rows_without_a_pause() -> None:
 
     tab = object.__new__(Tab)  # without a browser
     tab.watching = Watching(0.0, [], [], pictures=all_kept)
-    assert tab.looks() == [Look("meadow", ("red",) * 12), Look("beach", ("yellow",) * 8)]
+    assert tab.looks() == [Look("meadow", "ball", ("red",) * 12), Look("beach", "cube", ("yellow",) * 8)]
     tab.watching = None
     assert tab.looks() == []
