@@ -125,8 +125,8 @@ class Cluster:
         for what, number in needed.items():
             if number > total.get(what, 0):
                 raise LostError(
-                    f"{self.num_actors} workers need {number} {what}s, but the cluster has "
-                    f"{total.get(what, 0):.0f}. Ask for fewer workers, or add machines to the cluster."
+                    f"For --actors {self.num_actors} the cluster needs {what}: {number}, but it has "
+                    f"{total.get(what, 0):.0f}. Ask for fewer, or add machines to the cluster."
                 )
 
 
