@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -273,16 +274,17 @@ class Actor:
 
 
 def _imported(*, is_ours: bool) -> Any:
-    """Ray, with the variables that it reads once where nobody has set them."""
+    """Ray, with the variables that it reads when it is imported, where nobody has set them."""
     usual = {
         "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody of its use
         "RAY_ENABLE_AUTO_CONNECT": "0",  # start only when it is told to
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no pages of words about a lost process; one line comes from us
     }
     if is_ours:
-        usual["RAY_AUTH_MODE"] = "token"  # nobody else on this machine is let in
-    for name, value in usual.items():
-        os.environ.setdefault(name, value)
+        usual["RAY_AUTH_MODE"] = "token"  # nobody without it is let in; Ray would do the same, and say so
+    if "ray" not in sys.modules:
+        for name, value in usual.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
