@@ -194,7 +194,7 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     """
     method, path = scope["method"], _path(scope)
     if _MCP.fullmatch(path) and house.blocks.mcp_server:
-        return receive
+        return receive if method != "POST" else await _admit_message(receive)
     if method in ("GET", "HEAD"):
         _check_read(path, scope, house)
         return receive
@@ -218,6 +218,12 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     return _replay(content, receive)
 
 
+async def _admit_message(receive: Receive) -> Receive:
+    """A message of the Model Context Protocol, which has its own server behind the doors."""
+    parse(content := await _receive_all(receive))
+    return _replay(content, receive)
+
+
 def _path(scope: Message) -> str:
     root = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
@@ -232,9 +238,12 @@ def _check_read(path: str, scope: Message, house: Behind) -> None:
         inside = False
     if not inside:
         raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     if path == f"{_API}/queue/data":
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        _secret(dict(query), "session_hash")
+        _secret(query, "session_hash")
+    elif path.rstrip("/") == f"{_API}/info" and "page" not in query:
+        # Of the whole app Gradio would keep the first answer for all, with the host that its asker named.
+        scope["query_string"] += b"&page="
 
 
 def _reader(path: str, house: Behind) -> Callable[[Body, Behind], Body]:
