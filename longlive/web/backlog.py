@@ -18,9 +18,12 @@ def is_behind(request: gr.Request) -> bool:
 
 
 def drop_unread(request: gr.Request) -> None:
-    """Forget what waits for a connection that never came; nothing happens while something is made for it."""
+    """Forget what waits for a connection that never came; while something is made for it still, later."""
     queue, session = _queue(request), request.session_hash
-    if queue is None or any(one.session_hash == session for one in queue.event_ids_to_events.values()):
+    if queue is None:
+        return
+    if any(one.session_hash == session for one in queue.event_ids_to_events.values()):
+        drop_unread_soon(request)
         return
     queue.pending_messages_per_session.pop(session, None)
     queue.pending_event_ids_session.pop(session, None)
