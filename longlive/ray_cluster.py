@@ -6,6 +6,8 @@
 import logging
 import os
 import signal
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ MOST_RUNS = 64
 """Of one actor: each holds a thread there."""
 
 WAITING_REPORTS = 8
+KNOCK_S = 5.0
 CHECK_S = 1.0
 SILENT_S = 10.0
 
@@ -88,6 +91,7 @@ class Cluster:
             if address is None:
                 self.ray.init("local", **self._own(actors), **quiet)
             else:
+                _knock(address)
                 self.ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError, self.ray.exceptions.RayError) as error:
             raise LostError(
@@ -110,10 +114,11 @@ class Cluster:
         }
 
     def _usual(self) -> int:
-        """One actor per GPU or, on CPUs, per machine."""
+        """One actor per GPU or, on CPUs, per machine that has enough of them."""
         if self._on_gpu:
             return max(1, int(self.ray.cluster_resources().get("GPU", 0)))
-        return sum(node["Alive"] for node in self.ray.nodes())
+        free = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
+        return max(1, sum(cpus >= self._threads for cpus in free))
 
     def _check(self, total: dict[str, float]) -> None:
         """Whether all actors find a place: Ray would wait for ever."""
@@ -121,8 +126,8 @@ class Cluster:
         for what, number in needed.items():
             if number > total.get(what, 0):
                 raise LostError(
-                    f"{self.num_actors} workers need {number} {what}s, but the cluster has "
-                    f"{total.get(what, 0):.0f}. Ask for fewer workers, or add machines to the cluster."
+                    f"For --actors {self.num_actors} the cluster needs {what}: {number}, but it has "
+                    f"{total.get(what, 0):.0f}. Ask for fewer, or add machines to the cluster."
                 )
 
 
@@ -269,22 +274,30 @@ class Actor:
 
 
 def _imported(*, is_ours: bool) -> Any:
-    """Ray, with the variables that it reads once where nobody has set them."""
+    """Ray, with the variables that it reads when it is imported, where nobody has set them."""
     usual = {
         "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody of its use
         "RAY_ENABLE_AUTO_CONNECT": "0",  # start only when it is told to
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no pages of words about a lost process; one line comes from us
     }
     if is_ours:
-        usual["RAY_AUTH_MODE"] = "token"  # nobody else on this machine is let in
-    for name, value in usual.items():
-        os.environ.setdefault(name, value)
+        usual["RAY_AUTH_MODE"] = "token"  # nobody without it is let in; Ray would do the same, and say so
+    if "ray" not in sys.modules:
+        for name, value in usual.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
         cure = "pip install 'ray>=2.60,<3', or take another --carrier"
         raise LostError(f"Ray is not installed: {cure}.") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """OSError if nobody opens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _num_gpus() -> int:

@@ -21,7 +21,7 @@ from longlive.segments import Container
 from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
-from longlive.web.backlog import drop_unread, is_behind
+from longlive.web.backlog import drop_unread_soon, is_behind
 from longlive.web.films import shown
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
@@ -288,26 +288,27 @@ class Endpoints:
         Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten, unless
         the viewer catches up.
         """
-        ticket, was_behind = object(), False
-        visit.follower = ticket
-        while visit.follower is ticket:
-            is_kept = self.engine.knows(visit.run)
-            if not is_behind(request):
-                if was_behind:
-                    self.engine.claim(_viewer(request), visit.run.token)
-                was_behind = False
+        visit.follower = ticket = object()
+        try:
+            while visit.follower is ticket:
+                await self._until_read(visit, request)
                 visit.advance()
                 for message, segment in visit.after(serial):
                     serial = message["serial"]
                     yield message, segment
                     if message["kind"] == "end":
                         return
-            else:
-                was_behind = True
-                if not is_kept:
-                    drop_unread(request)
-                    return
+                await asyncio.sleep(POLL_S)
+        finally:
+            drop_unread_soon(request)
+
+    async def _until_read(self, visit: Visit, request: gr.Request) -> None:
+        """Wait while the viewer is far behind, as long as its run is kept; one who has caught up is back."""
+        if not is_behind(request):
+            return
+        while is_behind(request) and self.engine.knows(visit.run):
             await asyncio.sleep(POLL_S)
+        self.engine.claim(_viewer(request), visit.run.token)
 
     def _advice(self, prompt: str) -> str:
         return gentle_answer(prompt, self.engine.carrier.config.name, self.engine.carrier.card)
@@ -319,7 +320,8 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    words, files = visit.words, (None, None)
+    words = visit.words
+    files: tuple[str | None, str | None] = (None, None)
     try:
         files = (shown(left.take), shown(left.session_file)) if left else (None, None)
     except MediaError as error:

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +28,7 @@ from gradio_client.utils import apply_diff
 
 from longlive import run as run_module
 from longlive.cli import main
-from longlive.web import backlog, films
+from longlive.web import backlog, drops, films
 from tests.fakes import FakeModels, Served, serve_page
 from tests.test_engine import JUMP, MEADOW, wait_for
 from tests.test_metrics import figures
@@ -309,3 +311,45 @@ def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -
         shown = frames([output[0] for output in job])
         assert shown == [0, 1, *range(9, shown[-1] + 1, 12)], "no other notices"
         bob.close()
+
+
+def crowd(url: str, number: int, at_once: int) -> None:
+    """Visitors who never open their stream, or hang up in the midst of it, by turns."""
+
+    def send(few: int) -> int:
+        with httpx.Client() as http:
+            dropper = drops.Dropper(url, http)
+            for _ in range(few):
+                dropper.send(MEADOW)
+        return dropper.refused
+
+    with ThreadPoolExecutor(at_once) as threads:
+        assert sum(threads.map(send, [number // at_once] * at_once)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(drops, "LEAVE_AFTER_S", 0.5)
+    command = [sys.executable, "-m", "tests.web.crowd"]
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}  # else holes in the heaps of threads count as well
+    pipes: Any = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as house:
+        assert house.stdin is not None and house.stdout is not None
+
+        def weigh() -> dict[str, float]:
+            house.stdin.write("\n")
+            house.stdin.flush()
+            return json.loads(house.stdout.readline())
+
+        url = json.loads(house.stdout.readline())["url"]
+        crowd(url, 80, at_once=10)  # until Gradio's own store of the last 64 sessions is full
+        before = weigh()
+        crowd(url, 200, at_once=10)
+        after = weigh()
+        house.stdin.close()
+        house.wait(60)
+    print(before, after)
+    for what in ("bytes", "threads", "files"):
+        assert after[what] <= before[what] * 1.02, f"{what}: {before[what]} before, {after[what]} after"
+    assert after["visits"] == 0

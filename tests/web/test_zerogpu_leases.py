@@ -1,12 +1,13 @@
 """Leases, refusals and pauses, with ``spaces`` as it is off ZeroGPU: what it decorates stays as it is."""
 
+import errno
 import gc
 import math
 import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from longlive.errors import ConfigError, LostError
-from longlive.mailbox import FileMailbox, Playhead, Prompt, Stop
+from longlive.errors import ConfigError, LostError, MailboxError
+from longlive.mailbox import FileMailbox, MemoryMailbox, Playhead, Prompt, Stop
 from longlive.orders import Ended, Limits, Order, Past, Report, Shot, Yielded
+from longlive.producer import Producer
 from longlive.startup import Choices
 from longlive.studio import Studio
 from longlive.web import zerogpu
 from longlive.web.zerogpu import Lease, ZeroGpuCarriage, ZeroGpuCarrier, affordable, open_carrier
 from tests.fakes import FakeModels, FakeSession
+from tests.web.fake_zero_gpu import until
 
 NEW = Order(name="ada", seed=0, prompts=(Prompt("a ball"),), limits=Limits(ahead_s=math.inf, video_s=3.0))
 QUOTA = "You have exceeded your free ZeroGPU quota ({}s requested vs. {}s left). Try again in 3:12:00. "
@@ -63,13 +66,6 @@ def gone_on(carriage: ZeroGpuCarriage) -> tuple[list[Report], threading.Thread]:
     return found, thread
 
 
-def until(is_so: Callable[[], Any]) -> None:
-    patience = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < patience
-        time.sleep(0.01)
-
-
 def test_a_story_is_carried_and_takes_messages(carrier: ZeroGpuCarrier) -> None:
     carriage = carrier.start(NEW)
     assert carriage.begun == -1
@@ -98,6 +94,30 @@ def test_a_worker_stops_at_a_chunk_before_its_lease_is_over(carrier: ZeroGpuCarr
     assert reports[-1] == Yielded("The lease is over.")
     assert 0.5 < time.monotonic() - begun < 2.5
     assert len(shots(reports)) > 3
+
+
+def test_in_the_last_seconds_of_a_lease_more_is_made_ahead_and_then_no_more() -> None:
+    """The viewer has that to see while the story is on its way into the next lease."""
+    left_s = [60.0]
+    order = Order(
+        name="ada", seed=0, prompts=NEW.prompts, limits=Limits(ahead_s=1.5), playhead=Playhead(0.0, False)
+    )
+    studio = Studio(FakeModels(), open_session=FakeSession)
+    producer = Producer(order, MemoryMailbox(), studio, left_s=lambda: left_s[0])
+    found: list[Report] = []
+    thread = threading.Thread(target=lambda: found.extend(producer.reports()), daemon=True)
+    thread.start()
+    until(lambda: len(shots(found)) == 2)
+    thread.join(0.3)
+    assert len(shots(found)) == 2
+    left_s[0] = 3.0
+    until(lambda: len(shots(found)) >= 5)
+    thread.join(0.3)
+    seconds = sum(shot.segment.seconds for shot in found if isinstance(shot, Shot))
+    assert 1.5 + 2.5 - 0.75 <= seconds <= 1.5 + 2.5 + 0.75
+    left_s[0] = 0.0
+    thread.join(10)
+    assert found[-1] == Yielded("The lease is over.")
 
 
 def test_the_way_back_into_a_story_does_not_count_as_the_time_of_a_chunk(tmp_path: Path) -> None:
@@ -226,6 +246,26 @@ def test_a_player_that_waits_for_pictures_does_not_pause(
     carriage.post(Playhead(0.0, playing=False))
     assert isinstance(list(carriage.reports())[-1], Ended)
     assert not carrier.paused
+
+
+def test_on_a_full_disk_a_prompt_is_refused_in_words_and_a_stop_is_obeyed(
+    carrier: ZeroGpuCarrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Order(name="ada", seed=0, prompts=NEW.prompts, limits=Limits(ahead_s=math.inf))
+    carriage = carrier.start(endless)
+    found, thread = gone_on(carriage)
+    until(lambda: shots(found))
+
+    def write(path: Path, text: str, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(MailboxError, match="No space left on device"):
+        carriage.post(Prompt("a cube"))
+    assert carriage.post(Playhead(0.5)) == Playhead(0.5)
+    carriage.post(Stop("Enough.", keep=False))
+    thread.join(10)
+    assert found[-1] == Ended("Enough.", keep=False)
 
 
 def test_a_carriage_leaves_no_files_and_a_worker_removes_none(carrier: ZeroGpuCarrier) -> None:
