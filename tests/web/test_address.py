@@ -1,6 +1,5 @@
 """Whom a request counts for."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +8,7 @@ from gradio_client import Client
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from longlive.web.address import PRIVATE, address_of, trust_proxies
+from tests.aside import run_aside
 from tests.fakes import serve_page
 
 PROXY, VIEWER = "10.16.3.80", "93.184.216.34"
@@ -27,7 +27,7 @@ def through_uvicorn(peer: str, *lines: str, trusted: str = PRIVATE) -> str:
 
     headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
     scope = {"type": "http", "client": (peer, 1234), "headers": headers, "scheme": "http"}
-    asyncio.run(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
+    run_aside(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
     return seen[0]
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from longlive.web.doors import BODY_S, DEEPEST, LARGEST_BODY, Doors, Refusal, parse
+from tests.aside import run_aside
 from tests.fakes import FakeModels, Served, serve_page
 
 AS_JSON = {"Content-Type": "application/json"}
@@ -240,7 +241,7 @@ def test_what_breaks_is_told_without_what_broke(caplog: pytest.LogCaptureFixture
     async def break_down(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("secret")
 
-    start, body = asyncio.run(_ask(break_down, "/gradio_api/heartbeat/secret"))
+    start, body = run_aside(_ask(break_down, "/gradio_api/heartbeat/secret"))
     assert start["status"] == 500 and b"secret" not in body["body"]
     assert "GET /gradio_api/heartbeat failed: KeyError in tests.web.test_doors" in caplog.text
     assert "secret" not in caplog.text and "Traceback" not in caplog.text
@@ -252,14 +253,14 @@ def test_what_breaks_in_the_middle_ends_there(caplog: pytest.LogCaptureFixture) 
         await send({"type": "http.response.body", "body": b"so far", "more_body": True})
         raise KeyError("secret")
 
-    _, *bodies = asyncio.run(_ask(break_down))
+    _, *bodies = run_aside(_ask(break_down))
     assert [one["body"] for one in bodies] == [b"so far", b""]
     assert "secret" not in caplog.text
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longlive.web.doors.BODY_S", 0.01)
-    start, _ = asyncio.run(_ask(None, "/gradio_api/reset", waits=True))
+    start, _ = run_aside(_ask(None, "/gradio_api/reset", waits=True))
     assert start["status"] == 408 and BODY_S == 30
 
 

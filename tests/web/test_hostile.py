@@ -18,6 +18,7 @@ from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.aside import call_aside
 from tests.fakes import read_card
 from tests.web.apart import Apart, serve_apart
 from tests.web.hostile import API, HOST, MARKUP, SCRIPT, STRANGERS, Answer, Request, Sender, requests
@@ -211,7 +212,7 @@ def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
         functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
         strategy = requests(functions, watcher.player)
         begun = time.monotonic()
-        seen = attack(served.url, strategy | with_canaries(tmp_path), number, hidden)
+        seen = call_aside(attack, served.url, strategy | with_canaries(tmp_path), number, hidden)
         took = time.monotonic() - begun
         promise, *_ = watcher.client.predict(JUMP, "soft", api_name="/prompt")
         watcher.wait(6)

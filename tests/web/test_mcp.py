@@ -1,6 +1,5 @@
 """What programs find as tools, by a real handshake of the Model Context Protocol."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
 from longlive.web.page import build_page, page_options
+from tests.aside import run_aside
 from tests.fakes import make_engine, read_card
 
 INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
@@ -44,7 +44,7 @@ def ask(url: str, question: Callable[[ClientSession], Awaitable[Any]]) -> Any:
             await session.initialize()
             return await question(session)
 
-    return asyncio.run(shake_hands())
+    return run_aside(shake_hands())
 
 
 @pytest.fixture(scope="module")
