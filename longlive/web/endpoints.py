@@ -294,6 +294,7 @@ class Endpoints:
                 await self._until_read(visit, request)
                 visit.advance()
                 for message, segment in visit.after(serial):
+                    await self._until_read(visit, request)
                     serial = message["serial"]
                     yield message, segment
                     if message["kind"] == "end":
