@@ -20,15 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from longlive.carriers import Carrier
-from longlive.errors import BusyError, ConfigError, LongLiveError, LostError
+from longlive.carrying import Carrying, Resume
+from longlive.errors import BusyError, ConfigError, LongLiveError
 from longlive.house import House
-from longlive.mailbox import Stop
-from longlive.metrics import EndWord, Metrics
-from longlive.orders import Ended, Failure, Limits, Notice, Report, Shot, Yielded
-from longlive.run import Finished, InLine, Run, key_of
+from longlive.metrics import Metrics
+from longlive.orders import Limits, Notice
+from longlive.run import Finished, InLine, Run, State, key_of
 from longlive.segments import Container
 from longlive.spool import stored_in
 from longlive.storyboard import Scene
@@ -38,12 +37,6 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 LINE_WORD_S = 5.0
-TRIES = 3
-EXACT_CHUNKS = 160
-"""A longer story is taken up in the quick way, unless it is told otherwise."""
-
-Resume = Literal["auto", "exact", "quick"]
-
 _FORGOTTEN = "Your story has rested too long and is no longer kept. Press Start for a new one."
 
 
@@ -80,10 +73,11 @@ class Engine:
         self.carrier, self.limits = carrier, limits or Limits()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
         self._is_temporary = folder is None
-        self._stories_bytes, self._resume = stories_bytes, resume
+        self._stories_bytes = stories_bytes
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _claim(self.folder)
         self.metrics = Metrics()
+        self._carrying = Carrying(carrier, self.metrics, resume)
         self.when_forgotten: Callable[[Run], None] = lambda run: None
         self._changed = threading.Condition()
         self._runs: list[Run] = self._found()
@@ -237,7 +231,8 @@ class Engine:
     def wait_of(self, place: int) -> float:
         """Seconds until whoever has this place in line gets in, at most."""
         now = time.monotonic()
-        left = [self._left_s(run, now, is_shared=True) for run in self._runs if run.state == "playing"]
+        playing = [run for run in self._runs if run.state == "playing"]
+        left = [max(0.0, self._left_s(run, now, is_shared=True)) for run in playing]
         ends = [0.0] * max(0, self.carrier.room() - len(left)) + left
         heapq.heapify(ends)
         wait = 0.0
@@ -258,7 +253,7 @@ class Engine:
             except (KeyError, TypeError, ValueError):
                 logger.warning("%s holds no run that can be understood", spool.folder.name)
         if found:
-            logger.info("%d stories lie here from before; they rest", len(found))
+            logger.info("stories that lie here from before, and rest: %d", len(found))
         return found
 
     def _watch_figures(self) -> None:
@@ -291,14 +286,14 @@ class Engine:
             self._set(run, "waiting")
             run.say(Notice("Welcome back. Your story goes on as soon as there is room."))
 
-    def _set(self, run: Run, state: str) -> None:
+    def _set(self, run: Run, state: State) -> None:
         if state == "resting":
             run.break_words = "its viewer was away"
             run.journal.rests(run.limits.grace_s)
         elif state == "playing" and run.told[0]:
             run.journal.seated(time.monotonic() - run.changed)
             run.told = 0, 0.0
-        run.state, run.changed = state, time.monotonic()  # type: ignore[assignment]
+        run.state, run.changed = state, time.monotonic()
         self._changed.notify_all()
 
     def _keep_watch(self) -> None:
@@ -417,105 +412,12 @@ class Engine:
 
     def _work(self, run: Run) -> None:
         """What a run's thread does: have it carried, and see what comes next."""
-        try:
-            last = self._carry(run) if run.stopping is None else Ended(run.stopping.reason, run.stopping.keep)
-        except LostError as error:
-            last = Yielded(str(error))
-            self._note_failure(run, "worker lost", str(error))
-        except LongLiveError as error:
-            last = Ended(str(error), failed=True)
-        except Exception as error:
-            logger.exception("run %s broke at chunk %d", run.name, run.num_chunks)
-            last = Ended(f"The story broke: {type(error).__name__}. Press Start again.", failed=True)
-        finally:
-            run.carried_by(None)
-        run.played_s += time.monotonic() - run.changed
-        try:
-            self._go_on(run, last)
-        except Exception as error:
-            logger.exception("run %s could not end well", run.name)
-            self._end(run, Ended(f"The story broke: {type(error).__name__}.", keep=False, failed=True))
-
-    def _carry(self, run: Run) -> Report:
-        run.began = run.began or time.monotonic()
-        before = run.num_chunks
-        exact = self._resume == "exact" or (self._resume == "auto" and before <= EXACT_CHUNKS)
-        order = run.board(exact=exact)
-        if order.past is not None:
-            way = "exactly where it was" if exact else "from a quick memory of its last seconds"
-            run.say(Notice(f"Your story goes on, {way}."))
-            self.metrics.resumed("exact" if exact else "quick")
-            run.journal.resumed("exact" if exact else "quick", before, run.break_words)
-        carriage = self.carrier.start(order)
-        run.carried_by(carriage)
-        for report in carriage.reports():
-            if isinstance(report, Shot):
-                run.take(report)
-                run.tries = 0
-            elif isinstance(report, Notice):
-                if report.failure:
-                    self._note_failure(run, report.failure, report.words)
-                run.say(report)
-            else:
-                return report
-        raise LostError("it said no last word")
-
-    def _note_failure(self, run: Run, what: Failure, why: str) -> None:
-        self.metrics.failed(what)
-        run.journal.failed(what, run.num_chunks, why)
-
-    def _go_on(self, run: Run, last: Report) -> None:
-        """After a carriage: rest, go on with another, or end."""
-        is_resting = run.is_to_rest and run.stopping is None and not (isinstance(last, Ended) and last.failed)
-        if is_resting:
-            with self._changed:
-                run.is_to_rest = False
-                self._set(run, "waiting" if run.is_back else "resting")
-            return
-        if isinstance(last, Yielded) and run.stopping is not None:
-            last = Ended(run.stopping.reason, run.stopping.keep)
-        if isinstance(last, Yielded):
-            run.tries += 1
-            run.break_words = last.reason
-            if run.tries <= TRIES:
-                with self._changed:
-                    self._set(run, "waiting")
-                return
-            last = Ended(
-                f"{last.reason} It was tried {run.tries} times; please press Start again.", failed=True
-            )
-        assert isinstance(last, Ended)
-        self._end(run, last)
-
-    def _end(self, run: Run, last: Ended) -> None:
-        take = session_file = None
-        reason = last.reason
-        if last.keep:
-            take, session_file, trouble = run.files()
-            reason = f"{reason} {trouble}".strip()
-            if trouble:
-                self._note_failure(run, "disk", trouble)
-        run.finish()
-        run.say(Finished(reason, take, session_file, last.failed))
-        if last.failed:
-            self._note_failure(run, last.failure, last.reason)
-        word = _end_word(run, last)
-        self.metrics.ended(word)
-        run.journal.ended(word, run.end_s, reason)
+        state = self._carrying.go(run)
         with self._changed:
-            run.stopping = run.stopping or Stop(reason, last.keep)
-            self._set(run, "ended")
-
-
-def _end_word(run: Run, last: Ended) -> EndWord:
-    """Why a story ended, in one of the words that are counted."""
-    if last.failed:
-        return "failed"
-    if not last.keep:
-        return "left"
-    if run.stopping is None:
-        return "complete"
-    return "limit" if run.is_over_limit else "stopped"
+            if state == "resting" and run.is_back:
+                state = "waiting"
+            run.is_to_rest = False
+            self._set(run, state)
 
 
 def _claim(folder: Path):  # type: ignore[no-untyped-def]

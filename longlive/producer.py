@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 RECENT_CHUNKS = 8
+LAST_S, BRIDGE_S = 4.0, 2.5
+"""In the last seconds of a lease, so much more may lie ready."""
 LEAP_S = 10.0
 """A player is believed to be so far beyond what it can have seen."""
 
@@ -134,15 +136,16 @@ class Producer:
         mailbox: Mailbox,
         workplace: Workplace,
         *,
-        until: Callable[[], bool] = lambda: False,
+        left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Nothing happens before ``reports``.
 
-        Once ``until`` holds, no more chunks are begun, and the last report is Yielded: a lease is over.
+        Once ``left_s`` gives nothing, no more chunks are begun, and the last report is Yielded: a lease is
+        over. In its last seconds more is made ahead, so that the viewer does not wait for the next one.
         Where the workplace overlaps, the next chunk is made in a thread while one is decoded and encoded.
         """
         self._order, self._mailbox, self._workplace = order, mailbox, workplace
-        self._until = until
+        self._left_s = left_s
         self._session: Source | None = None
         self._model = workplace.config
         self._encoder = self._new_encoder()
@@ -248,7 +251,7 @@ class Producer:
         """Whether to begin a chunk while there is one to be decoded still."""
         chunk_s = self._model.chunk_seconds()
         is_last = self._end_s + chunk_s >= self._order.limits.video_s
-        is_over = self._stop or is_last or self._until()
+        is_over = self._stop or is_last or self._left_s() <= 0
         return not is_over and self._ahead() + chunk_s <= self._room()
 
     def _make_latents(self, hand_over: HandOver) -> None:
@@ -313,7 +316,7 @@ class Producer:
         """Wait until the viewer will soon need the next chunk; False when this carriage is to end."""
         if self._end_s >= self._order.limits.video_s:
             self._stop = self._stop or Stop(f"The story is complete: {self._end_s:.1f} s.")
-        while self._stop is None and not self._until():
+        while self._stop is None and self._left_s() > 0:
             surplus = self._ahead() - self._room()
             if surplus <= 0:
                 return True
@@ -323,7 +326,8 @@ class Producer:
     def _room(self) -> float:
         """Seconds that may lie ready when a chunk is begun, for it to be ready just inside the limit."""
         chunk_s = self._model.chunk_seconds()
-        return self._order.limits.ahead_s - chunk_s + min(self._cost_s(), chunk_s)
+        ahead_s = self._order.limits.ahead_s + (BRIDGE_S if self._left_s() < LAST_S else 0.0)
+        return ahead_s - chunk_s + min(self._cost_s(), chunk_s)
 
     def _ahead(self) -> float:
         return self._end_s - self._clock.seconds(self._end_s)

@@ -6,9 +6,12 @@
 import logging
 import os
 import signal
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ MOST_RUNS = 64
 """Of one actor: each holds a thread there."""
 
 WAITING_REPORTS = 8
+KNOCK_S = 5.0
 CHECK_S = 1.0
 SILENT_S = 10.0
 
@@ -87,6 +91,7 @@ class Cluster:
             if address is None:
                 self.ray.init("local", **self._own(actors), **quiet)
             else:
+                _knock(address)
                 self.ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError, self.ray.exceptions.RayError) as error:
             raise LostError(
@@ -109,10 +114,11 @@ class Cluster:
         }
 
     def _usual(self) -> int:
-        """One actor per GPU or, on CPUs, per machine."""
+        """One actor per GPU or, on CPUs, per machine that has enough of them."""
         if self._on_gpu:
             return max(1, int(self.ray.cluster_resources().get("GPU", 0)))
-        return sum(node["Alive"] for node in self.ray.nodes())
+        free = [node["Resources"].get("CPU", 0) for node in self.ray.nodes() if node["Alive"]]
+        return max(1, sum(cpus >= self._threads for cpus in free))
 
     def _check(self, total: dict[str, float]) -> None:
         """Whether all actors find a place: Ray would wait for ever."""
@@ -120,8 +126,8 @@ class Cluster:
         for what, number in needed.items():
             if number > total.get(what, 0):
                 raise LostError(
-                    f"{self.num_actors} workers need {number} {what}s, but the cluster has "
-                    f"{total.get(what, 0):.0f}. Ask for fewer workers, or add machines to the cluster."
+                    f"For --actors {self.num_actors} the cluster needs {what}: {number}, but it has "
+                    f"{total.get(what, 0):.0f}. Ask for fewer, or add machines to the cluster."
                 )
 
 
@@ -182,11 +188,11 @@ class Actor:
             LongLiveError: in its words, if it failed.
         """
         warming, first, told = self.send("warm_up", group="runs"), self.send("state"), 0
-        while not self._ray.wait([first], timeout=SILENT_S)[0]:
+        if not self._is_there(first, SILENT_S):
             tell("waiting for a place and a process in the cluster")
         is_done = False
         while not is_done:
-            is_done = bool(self._ray.wait([warming], timeout=CHECK_S)[0])
+            is_done = self._is_there(warming, CHECK_S)
             self.state = self._get(self.send("state"), None)
             for line in self.state.lines[told:]:
                 tell(line)
@@ -233,42 +239,65 @@ class Actor:
         stream = None
         while not self.is_lost:
             stream = stream or self._handle.reports.options(**way, **limit).remote(run)
-            ready, _ = self._ray.wait([stream], timeout=CHECK_S)
-            reference = next(stream, None) if ready else None
+            is_there = self._is_there(stream, CHECK_S)
+            reference = next(stream, None) if is_there else None
             if reference is not None:
                 yield self._get(reference, SILENT_S)
-            elif ready:
+            elif is_there:
                 return
         raise self._error
 
+    def _is_there(self, reference: Any, timeout: float) -> bool:
+        """Whether a result, or the next of a stream, comes in time; LostError as for ``_get``."""
+        with self._answering(timeout):
+            ready, _ = self._ray.wait([reference], timeout=timeout)
+        return bool(ready)
+
     def _get(self, reference: Any, timeout: float | None) -> Any:
         """A result; LostError if it does not come, and for good if the actor is gone."""
+        with self._answering(timeout):
+            return self._ray.get(reference, timeout=timeout)
+
+    @contextmanager
+    def _answering(self, timeout: float | None) -> Iterator[None]:
+        """Ray's errors, in words."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(reference, timeout=timeout)
+            yield
         except errors.RayTaskError as error:
             raise LostError(f"The worker failed: {error.cause!r}.") from error
         except errors.GetTimeoutError as error:
             raise LostError(f"The worker has not answered for {timeout:.0f} s.") from error
-        except errors.RayError as error:
+        except (errors.RayError, OSError) as error:  # OSError: this machine's part of Ray is gone
             self.lose(LostError(f"The worker is gone ({type(error).__name__})."))
             raise self._error from error
 
 
 def _imported(*, is_ours: bool) -> Any:
-    """Ray, which is to tell nobody of its use, to start only when it is told to and, if it is our own, to let
-    nobody in without a token.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    """Ray, with the variables that it reads when it is imported, where nobody has set them."""
+    usual = {
+        "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody of its use
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # start only when it is told to
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no pages of words about a lost process; one line comes from us
+    }
     if is_ours:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        usual["RAY_AUTH_MODE"] = "token"  # nobody without it is let in; Ray would do the same, and say so
+    if "ray" not in sys.modules:
+        for name, value in usual.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
         cure = "pip install 'ray>=2.60,<3', or take another --carrier"
         raise LostError(f"Ray is not installed: {cure}.") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """OSError if nobody opens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _num_gpus() -> int:

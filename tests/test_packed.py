@@ -1,5 +1,8 @@
+import multiprocessing
+import os
 import pickle
-from multiprocessing.reduction import ForkingPickler
+import signal
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +28,22 @@ def test_a_part_of_a_tensor_takes_only_its_own_bytes_and_can_be_written_to() -> 
     assert not torch.equal(back, part)
 
 
-def test_it_crosses_to_another_process_as_bytes_and_not_as_an_open_file() -> None:
-    """A tensor itself would: torch teaches multiprocessing to share it."""
+def put_and_die(queue: Any, value: Any) -> None:
+    queue.put(value)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_it_outlives_the_process_that_sent_it() -> None:
+    """The tensor itself does not: torch has multiprocessing send it as an open file, to be fetched there."""
+    context = multiprocessing.get_context("fork")
     tensor = torch.arange(6.0)
-    assert tensor.numpy().tobytes() not in bytes(ForkingPickler.dumps(tensor))
-    assert tensor.numpy().tobytes() in bytes(ForkingPickler.dumps(Packed.of(tensor)))
+    for value in (Packed.of(tensor), tensor):
+        queue = context.SimpleQueue()
+        process = context.Process(target=put_and_die, args=(queue, value))
+        process.start()
+        process.join()
+        if value is tensor:
+            with pytest.raises(ConnectionError):
+                queue.get()
+        else:
+            assert torch.equal(queue.get().tensor(), tensor)

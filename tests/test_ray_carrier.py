@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -252,11 +253,22 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
         Cluster(Choices(), 1, None)
 
 
+def test_an_address_where_nobody_opens_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(
+        LostError, match=rf"Ray cannot be reached at 127.0.0.1:{port}: .* RAY_AUTH_MODE=token"
+    ):
+        Cluster(Choices(), 1, f"127.0.0.1:{port}")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("device", "what"), [("cpu", "5 CPUs"), ("cuda", "5 GPUs")])
+@pytest.mark.parametrize(
+    ("device", "what"), [("cpu", "CPU: 5, but it has 4"), ("cuda", "GPU: 5, but it has 0")]
+)
 def test_more_workers_than_the_cluster_has_places_for_are_refused(cluster: Cluster, device, what) -> None:
     """Ray itself would wait for ever."""
-    with pytest.raises(LostError, match=f"5 workers need {what}, but the cluster has [04]"):
+    with pytest.raises(LostError, match=f"For --actors 5 the cluster needs {what}"):
         Cluster(Choices(device=device), 5, None)
     assert cluster.ray.is_initialized(), "who found Ray running leaves it so"
 
@@ -290,7 +302,7 @@ def test_one_worker_cannot_carry_as_many() -> None:
     assert alone.room() == 2
     alone.room = lambda: 4
     with watched(alone, 4) as viewers:
-        wait(lambda: max(viewer.stalled_s for viewer in viewers) > 2 * STALLS_S)
+        wait(lambda: max(viewer.stalled_s for viewer in viewers) > STALLS_S)
 
 
 @pytest.mark.slow

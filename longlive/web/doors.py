@@ -11,11 +11,14 @@ import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
+
+from longlive.web.unread import Unread
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ LARGEST_INTEGER = 2**63
 
 _NAME = r"[A-Za-z0-9_-]{1,64}"
 _SECRET = re.compile(_NAME)
+_SESSION = "longlive.session"
 _API = "/gradio_api"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics"
@@ -42,6 +46,8 @@ _FILE = re.compile(f"{_API}/file=(?P<folder>.+)/[0-9a-f]{{64}}/[\\w.-]{{1,100}}"
 _MCP = re.compile(f"{_API}/mcp(/.*)?")
 _CALL = re.compile(f"{_API}/call/({_NAME})/?")
 _CALL_BY_NAMES = re.compile(f"{_API}/call/v2/({_NAME})/?")
+_CALLED = re.compile(f"{_API}/call/(?:v2/)?{_NAME}/({_NAME})")
+_CALLING = re.compile(f"{_API}/(call|queue/join)")
 _RUN = re.compile(f"{_API}/(?:run|api)/({_NAME})/?")
 
 _HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
@@ -97,6 +103,7 @@ class Doors:
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         """Stand before ``app``."""
         self._app = app
+        self._unread = Unread()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it at the door."""
@@ -106,7 +113,9 @@ class Doors:
         house = Behind(scope["app"])
         answer = _Answer(send, _headers(house.blocks))
         try:
-            await self._app(scope, await _admit(scope, receive, house), answer)
+            receive = await _admit(scope, receive, house)
+            with self._watched(scope, house):
+                await self._app(scope, receive, answer)
         except Refusal as refusal:
             await answer.end(refusal.status, str(refusal))
         except Exception as error:
@@ -114,6 +123,17 @@ class Doors:
             if status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 _note(scope, error, answer.has_begun)
             await answer.end(status, words)
+
+    def _watched(self, scope: Message, house: Behind) -> AbstractContextManager[None]:
+        """While a stream is read; and what is called is looked after."""
+        path, query = _path(scope), scope["query_string"].decode("latin-1")
+        if scope["method"] == "POST" and _CALLING.match(path):
+            self._unread.called(house.blocks._queue, scope[_SESSION])
+        if scope["method"] == "GET" and path == f"{_API}/queue/data":
+            return self._unread.reading(dict(parse_qsl(query))["session_hash"])
+        if scope["method"] == "GET" and (stream := _CALLED.fullmatch(path)):
+            return self._unread.reading(stream[1])
+        return nullcontext()
 
 
 class _Answer:
@@ -174,7 +194,7 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     """
     method, path = scope["method"], _path(scope)
     if _MCP.fullmatch(path) and house.blocks.mcp_server:
-        return receive
+        return receive if method != "POST" else await _admit_message(receive)
     if method in ("GET", "HEAD"):
         _check_read(path, scope, house)
         return receive
@@ -187,11 +207,20 @@ async def _admit(scope: Message, receive: Receive, house: Behind) -> Receive:
     body = parse(await _receive_all(receive))
     if not isinstance(body, dict):
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a JSON object.")
-    content = json.dumps(read(body, house)).encode()
+    checked = read(body, house)
+    session = checked.get("session_hash")
+    scope[_SESSION] = session if isinstance(session, str) else ""
+    content = json.dumps(checked).encode()
     scope["headers"] = [
         (name, str(len(content)).encode() if name == b"content-length" else value)
         for name, value in scope["headers"]
     ]
+    return _replay(content, receive)
+
+
+async def _admit_message(receive: Receive) -> Receive:
+    """A message of the Model Context Protocol, which has its own server behind the doors."""
+    parse(content := await _receive_all(receive))
     return _replay(content, receive)
 
 
@@ -209,9 +238,12 @@ def _check_read(path: str, scope: Message, house: Behind) -> None:
         inside = False
     if not inside:
         raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     if path == f"{_API}/queue/data":
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        _secret(dict(query), "session_hash")
+        _secret(query, "session_hash")
+    elif path.rstrip("/") == f"{_API}/info" and "page" not in query:
+        # Of the whole app Gradio would keep the first answer for all, with the host that its asker named.
+        scope["query_string"] += b"&page="
 
 
 def _reader(path: str, house: Behind) -> Callable[[Body, Behind], Body]:

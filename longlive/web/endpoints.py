@@ -321,7 +321,8 @@ _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
-    words, files = visit.words, (None, None)
+    words = visit.words
+    files: tuple[str | None, str | None] = (None, None)
     try:
         files = (shown(left.take), shown(left.session_file)) if left else (None, None)
     except MediaError as error:

@@ -23,6 +23,7 @@ import torch
 from gradio_client import Client
 
 from longlive.errors import ConfigError, EndpointError
+from longlive.options import say
 from longlive.provenance import device_name, git_revision, processor_name, versions
 from longlive.web.drops import Dropper
 from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
@@ -195,8 +196,10 @@ class _Effort:
         return (time.process_time() - self.cpu) / max(time.monotonic() - self.begun, 1e-9)
 
 
-def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
-    """Put a load on the app at ``url`` and tell what its viewers got.
+def load(
+    url: str, plan: Plan, *, chromium: str = CHROMIUM, tell: Callable[[str], Any] = lambda _: None
+) -> Result:
+    """Put a load on the app at ``url`` and say what its viewers got; ``tell`` hears how far it is.
 
     Raises:
         EndpointError: if no such app answers there.
@@ -204,17 +207,20 @@ def load(url: str, plan: Plan, *, chromium: str = CHROMIUM) -> Result:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # gradio_client would tell its makers
     url = url.rstrip("/") + "/"
     with ThreadPoolExecutor(ANSWERS, "answers") as pool, httpx.Client(timeout=30) as http:
+        tell(f"opening the page {plan.viewers + plan.waiting} times")
         viewers = _open(url, plan, pool, http, chromium)
         dropper, house = Dropper(url, http), House(url, http)
         errands = _Errands(
             lambda: pool.submit(house.ask), lambda: pool.submit(dropper.send, role(0).prompt(0)), plan
         )
         try:
+            tell("watching")
             effort = _Effort.begin()
             _play(viewers, plan, effort, errands)
             cpu_share, seconds = effort.cpu_share, time.monotonic() - effort.begun
         finally:
             list(pool.map(lambda viewer: viewer.close(), viewers))
+    tell("reading the pictures")
     watched = tuple(_figures(viewers, number, plan) for number in range(len(viewers)))
     return total(
         url,
@@ -459,6 +465,6 @@ def run_loadtest(args: argparse.Namespace) -> int:
         patience_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan, chromium=args.chromium)
+    result = load(args.url, plan, chromium=args.chromium, tell=say)
     sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
     return 0

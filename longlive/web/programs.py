@@ -259,7 +259,8 @@ class Program:
         if not self._token or (now - self._told_at < TICK_S and is_playing == self._told_playing):
             return
         self._told_at, self._told_playing = now, is_playing
-        stalls = sum(stall.seconds > STALL_S for stall in self.player.stalls(now))
+        watched = now if self.log.left_at is None else self.log.left_at
+        stalls = sum(stall.seconds > STALL_S for stall in self.player.stalls(watched))
         word = {"token": self._token, "seconds": self.player.seconds(now), "playing": is_playing}
         answer = self._server.call("playhead", word | {"stalls": stalls})
         answer.add_done_callback(lambda answer: self._note_answer(answer, now))

@@ -5,14 +5,17 @@ with each lease, what it made comes back chunk by chunk, and prompts, playhead a
 mailbox on disk. Before its lease is over it stops at a chunk's end; the engine goes on in the next lease.
 """
 
+import logging
 import os
 import re
+import secrets
 import shutil
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from spaces.config import Config
 from longlive.config import ModelConfig
 from longlive.encoders import AUTO
 from longlive.errors import ConfigError, LostError, MailboxError
-from longlive.mailbox import FileMailbox, Message, Stop
+from longlive.mailbox import FileMailbox, Message, Playhead, Prompt, Stop
 from longlive.memory import GB
 from longlive.model_card import ModelCard
 from longlive.orders import Ended, Order, Report, Shot, Yielded
@@ -32,12 +35,17 @@ from longlive.producer import Producer
 from longlive.startup import Choices, Tell, ready_models
 from longlive.studio import Studio
 
+logger = logging.getLogger(__name__)
+
 LEASE_S = 40.0
 LEAST_S = 13.0
 """A shorter lease is not worth its start."""
 QUOTA_MARGIN_S = 2.0
 TRANSFER_S = 1.5
 """To bring back the last chunk and give the GPU back, before the platform takes it."""
+PAUSE_WORDS = "The viewer pauses."
+PAUSE_S = 5.0
+"""A viewer who stands still for so long gives the GPU back until he goes on."""
 ROOM = 8
 MEMORY_BYTES = {"large": 48 * GB, "xlarge": 96 * GB}
 """Of the two sizes of GPU that are lent; this process has none that it could ask."""
@@ -99,6 +107,9 @@ class ZeroGpuCarrier:
 
     Made before the page is launched: ``spaces`` asks then what will need a GPU. All that does is in one
     function, since each has its own workers.
+
+    Attributes:
+        paused: names of the runs whose viewers have given the GPU back and not gone on yet.
     """
 
     name = "zerogpu"
@@ -131,6 +142,7 @@ class ZeroGpuCarrier:
         self.folder = Path(tempfile.mkdtemp(prefix="longlive-mail-"))
         self._models, self._room, self._make_studio = models, room, make_studio
         self._studio: Studio | None = None
+        self.paused: set[str] = set()
         self.work = spaces.GPU(self._make, duration=_duration, size=size)  # type: ignore[call-overload]
 
     def room(self) -> int:
@@ -157,7 +169,7 @@ class ZeroGpuCarrier:
             order,
             FileMailbox(folder),
             studio,
-            until=lambda: lease.left_s() < TRANSFER_S + 2 * max(chunk_s[1:], default=0.0),
+            left_s=lambda: lease.left_s() - TRANSFER_S - 2 * max(chunk_s[1:], default=0.0),
         )
         for report in producer.reports():
             if isinstance(report, Shot) and report.kept:
@@ -171,10 +183,16 @@ class ZeroGpuCarriage:
     def __init__(self, carrier: ZeroGpuCarrier, order: Order) -> None:
         """Nothing is asked for before ``reports``."""
         self._carrier, self._order = carrier, order
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{order.name}-", dir=carrier.folder))
+        self._folder = carrier.folder / f"{order.name}-{secrets.token_hex(4)}"
         weakref.finalize(self, _remove, self._folder, os.getpid())
-        first = len(order.past.latents) if order.past else 0
-        self._mailbox = FileMailbox(self._folder, begun=first - 1)
+        past = order.past
+        self._mailbox = FileMailbox(self._folder, begun=len(past.latents) - 1 if past else -1)
+        self._changed = threading.Condition()
+        self._stop: Stop | None = None
+        self._end_s = past.num_frames / carrier.config.fps if past else 0.0
+        self._seen_s = order.playhead.seconds if order.playhead else 0.0
+        self._still_since = time.monotonic() if order.name in carrier.paused else None
+        self._is_given_back = self._is_unheard = False
 
     @property
     def begun(self) -> int:
@@ -182,14 +200,45 @@ class ZeroGpuCarriage:
         return self._mailbox.begun
 
     def post(self, message: Message) -> Message:
-        """As in Carriage."""
-        return self._mailbox.post(message)
+        """As in Carriage; a viewer who pauses for long gives the GPU back, and with it what is left of it.
+
+        Raises:
+            MailboxError: if a prompt cannot be left (a full disk). A stop is obeyed all the same.
+        """
+        posted = self._leave(message)
+        with self._changed:
+            if isinstance(message, Stop):
+                self._stop = message
+            elif isinstance(message, Playhead):
+                self._seen_s = message.seconds
+                self._still_since = None if message.playing else self._still_since or time.monotonic()
+            self._changed.notify_all()
+            if self._is_still(PAUSE_S) and not self._is_given_back:
+                self._is_given_back = True
+                self._leave(Stop(PAUSE_WORDS))
+        return posted
+
+    def _leave(self, message: Message) -> Message:
+        try:
+            return self._mailbox.post(message)
+        except MailboxError as error:
+            if isinstance(message, Prompt):
+                raise
+            logger.warning("run %s: %s", self._order.name, error)
+            self._is_unheard = self._is_unheard or isinstance(message, Stop)
+            return message
 
     def reports(self) -> Iterator[Report]:
         """As in Carriage; the last report comes when the GPU has been given back.
 
         What ``spaces`` asks of the visitor's request it finds in the context of the thread that reads.
         """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop or not self._is_still())
+        self._carrier.paused.discard(self._order.name)
+        if self._stop is not None:
+            yield Ended(self._stop.reason, self._stop.keep)
+            return
         try:
             yield from self._lent(self._carrier.lease_s)
         except gr.Error as error:
@@ -202,27 +251,48 @@ class ZeroGpuCarriage:
             except gr.Error as error:
                 yield self._refused(error)
 
+    def _is_still(self, seconds: float = 0.0) -> bool:
+        """Whether the viewer has stood still for so long, with pictures to go on with."""
+        if self._still_since is None or time.monotonic() - self._still_since < seconds:
+            return False
+        return self._end_s - self._seen_s > self._order.limits.ahead_s / 2
+
     def _lent(self, lease_s: float) -> Iterator[Report]:
         """The reports of a worker that has the GPU for so long; what ``spaces`` says for people is raised."""
         last: Report | None = None
+        with (
+            _losses_in_words(),
+            closing(self._carrier.work(self._order, self._folder, Lease(lease_s))) as made,
+        ):
+            for last in made:
+                if isinstance(last, Shot):
+                    self._end_s = (last.segment.first_frame + last.segment.num_frames) / last.segment.fps
+                if not isinstance(last, Ended | Yielded):
+                    yield from self._handed_on(last)
+                if self._is_unheard:
+                    last = Ended("Nobody heard the stop.")
+                    break
+        if isinstance(last, Ended | Yielded):
+            yield self._meant(last)
+
+    def _handed_on(self, report: Report) -> Iterator[Report]:
+        """One report; if that was the last that anybody wants to read, the worker is told."""
         try:
-            for report in self._carrier.work(self._order, self._folder, Lease(lease_s)):
-                if isinstance(report, Ended | Yielded):
-                    last = report
-                else:
-                    yield report
+            yield report
         except GeneratorExit:
-            with suppress(MailboxError):
-                self.post(Stop("Nobody reads what is made."))
+            self._leave(Stop("Nobody reads what is made."))
             raise
-        except gr.Error as error:
-            if error.title == WORKER_TITLE:
-                raise LostError(f"The GPU was taken away: {_words(error)}.") from error
-            raise
-        except Exception as error:
-            raise LostError(f"ZeroGPU failed: {type(error).__name__}: {error}.") from error
-        if last is not None:
-            yield last
+
+    def _meant(self, last: Ended | Yielded) -> Report:
+        """What a worker's last word means to the story: one that only pauses does not end."""
+        if isinstance(last, Yielded) or last.failed:
+            return last
+        if self._stop is not None:
+            return Ended(self._stop.reason, self._stop.keep)
+        if self._is_given_back:
+            self._carrier.paused.add(self._order.name)
+            return Yielded(PAUSE_WORDS)
+        return last
 
     def _refused(self, error: gr.Error) -> Report:
         """What a refusal means to the story: the GPUs are busy, or this visitor gets none."""
@@ -232,6 +302,19 @@ class ZeroGpuCarriage:
         if self._order.past is None:
             return Ended(words, failed=True)
         return Ended(f"The story ends here. {words}")
+
+
+@contextmanager
+def _losses_in_words() -> Iterator[None]:
+    """Whatever ends a lease and is no refusal means that the worker is lost."""
+    try:
+        yield
+    except gr.Error as error:
+        if error.title != WORKER_TITLE:
+            raise
+        raise LostError(f"The GPU was taken away: {_words(error)}.") from error
+    except Exception as error:
+        raise LostError(f"ZeroGPU failed: {type(error).__name__}: {error}.") from error
 
 
 def affordable(words: str, lease_s: float) -> float | None:

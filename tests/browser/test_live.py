@@ -154,6 +154,23 @@ def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> N
     assert patient_page.engine.count("playing") == 0 and viewer.errors == []
 
 
+def test_after_a_reload_the_compatible_player_goes_on_too(visit, patient_page) -> None:
+    viewer = visit("?player=hls", served=patient_page)
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 40")
+    before = int(viewer.data["frame"])
+    viewer.page.reload()
+    viewer.wait(f"data.mode === 'compatible' && data.state === 'playing' && data.frame > {before}")
+    first, (frame, _), last = (
+        int(viewer.data["frame"]),
+        viewer.card("#compatible video"),
+        int(viewer.data["frame"]),
+    )
+    assert first - 1 <= frame <= last + 1, "the number told is that of the picture on the screen"
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
+
+
 @pytest.mark.parametrize("seconds", [5, 9])
 def test_a_cable_that_is_out_for_a_while_costs_no_picture(visit, patient_page, cable, seconds) -> None:
     """5 s are a halt; after 9 s the story rested meanwhile, and goes on exactly where it was."""

@@ -3,6 +3,7 @@
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_faults_that_pass_are_tried_again() -> None:
 
 def test_the_pause_that_the_server_asks_for_is_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(scene_writers.time, "sleep", pauses.append)
+    monkeypatch.setattr(scene_writers, "time", SimpleNamespace(sleep=pauses.append))  # no other thread's
     replies = (fails(429, Retry_After="7"), fails(429, Retry_After="9999"), fails(500), says("ok"))
     with serving(*replies) as server:
         assert EndpointWriter(server.url, "qwen", pause_s=1.0).answer(ASK, 0) == "ok"

@@ -15,7 +15,7 @@ from longlive.journal import show_lines
 from tests.fakes import FakeModels, serve_page
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = {"unwatched_s": 20.0, "longest_s": 7200.0, "shared_s": 7200.0, "away_s": 2.0, "grace_s": 1.0}
+LIMITS = {"unwatched_s": 20.0, "longest_s": 7200.0, "shared_s": 7200.0, "away_s": 10.0, "grace_s": 1.0}
 
 
 @dataclass

@@ -34,9 +34,10 @@ VISITOR = {"x-ip-token": ".".join(["e30", base64.urlsafe_b64encode(b"{}").decode
 
 @dataclass
 class Lease:
-    """A GPU that was lent: for how many seconds, to which process, and how it came back."""
+    """A GPU that was lent: to which visitor and process, for how many seconds, and how it came back."""
 
     token: str
+    visitor: str | None
     index: int
     seconds: int
     pid: int | None = None
@@ -95,7 +96,7 @@ class FakeDevice:
                     self.reports += 1
                     return 200, None
                 case "/schedule":
-                    return self._schedule(int(asked["durationSeconds"]))
+                    return self._schedule(int(asked["durationSeconds"]), asked.get("token"))
                 case "/allow":
                     self._lease(asked["allowToken"]).pid = int(asked["pid"])
                     return 200, None
@@ -103,7 +104,7 @@ class FakeDevice:
                     return self._release(asked["allowToken"], asked["fail"] == "true"), None
         return 404, None
 
-    def _schedule(self, seconds: int) -> tuple[int, Any]:
+    def _schedule(self, seconds: int, visitor: str | None) -> tuple[int, Any]:
         if self.left_s is not None and seconds > self.left_s:
             self.refused.append(seconds)
             return 429, {"left": self.left_s, "wait": "PT3H12M"}
@@ -113,7 +114,7 @@ class FakeDevice:
         if worker is not None and not self.idle:
             self.kill(worker)
         pid = worker.pid if worker is not None and self.idle else None  # a new one tells it by /allow
-        self.leases.append(Lease(f"lease-{len(self.leases)}", index, seconds, pid))
+        self.leases.append(Lease(f"lease-{len(self.leases)}", visitor, index, seconds, pid))
         facts = {"nvidiaIndex": index, "nvidiaUUID": f"GPU-{index}", "allowToken": self.leases[-1].token}
         return 200, {"idle": self.idle} | facts
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 API = "/gradio_api"
 MARKUP = '<img src=x onerror="window.hacked=true">'
 SCRIPT = "<script>window.hacked=true</script>"
+HOST = "evil-host.example"
 STRANGERS = tuple(f"stranger{number}" for number in range(6))
 READ_S, READ_BYTES, PATIENCE_S = 0.2, 400_000, 20
 
@@ -244,35 +245,13 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
     )
 
 
-POSTS = (
-    "/login",
-    "/",
-    "/config",
-    "/health",
-    "/metrics",
-    *(
-        f"{API}/{path}"
-        for path in (
-            "upload",
-            "upload?upload_id=a",
-            "queue/join",
-            "component_server",
-            "cancel",
-            "reset",
-            "call/start",
-            "call/v2/generate",
-            "run/start",
-            "process_recording",
-            "vibe-edit",
-            "vibe-code",
-            "undo-vibe-edit",
-            "run-history/connect",
-            "stream/a",
-            "stream/a/close",
-            "mcp/",
-            "mcp/messages/",
-        )
-    ),
+POSTS = tuple(
+    f"""
+    /login / /config /health /metrics {API}/upload {API}/upload?upload_id=a {API}/queue/join
+    {API}/component_server {API}/cancel {API}/reset {API}/call/start {API}/call/v2/generate
+    {API}/run/start {API}/process_recording {API}/vibe-edit {API}/vibe-code {API}/undo-vibe-edit
+    {API}/run-history/connect {API}/stream/a {API}/stream/a/close {API}/mcp/ {API}/mcp/messages/
+    """.split()
 )
 
 
@@ -290,55 +269,18 @@ def _get(method: str, path: str, tail: str, query: str, headers: dict[str, str])
     return Request(method, f"{place}?{query}" if query else place, b"", headers)
 
 
-GETS = (
-    "/",
-    "/config",
-    "/theme.css",
-    "/*",
-    "/static/*",
-    "/assets/*",
-    "/svelte/*",
-    "/docs",
-    "/monitoring/*",
-    "/pwa_icon/*",
-    "/health",
-    "/metrics",
-    "/favicon.ico",
-    "/login",
-    "/logout",
-    "/.git/config",
-    "/app.py",
-    "//*",
-    f"{API}/*",
-    f"{API}/info",
-    f"{API}/openapi.json",
-    f"{API}/file=*",
-    f"{API}/file=*",
-    f"{API}/file/*",
-    f"{API}/proxy=*",
-    f"{API}/stream/*/a/6/playlist.m3u8",
-    f"{API}/stream/stranger0/*/6/a.ts",
-    f"{API}/stream/stranger1/a/*/playlist-file",
-    f"{API}/heartbeat/*",
-    f"{API}/heartbeat/stranger2",
-    f"{API}/call/start/*",
-    f"{API}/call/*/a",
-    f"{API}/queue/data",
-    f"{API}/queue/status",
-    f"{API}/custom_component/*/client/component/index.js",
-    f"{API}/custom_component/a/client/*/*",
-    f"{API}/deep_link",
-    f"{API}/mcp/schema",
-    f"{API}/mcp/sse",
-    f"{API}/upload_progress",
-    f"{API}/runs",
-    f"{API}/run-history/records",
-    f"{API}/vibe-code",
-    f"{API}/dev/reload",
-    f"{API}/startup-events",
-    f"{API}/profiling/traces",
-    f"{API}/theme.css",
-    f"{API}/token",
+GETS = tuple(
+    f"""
+    / /config /theme.css /* /static/* /assets/* /svelte/* /docs /monitoring/* /pwa_icon/* /health
+    /metrics /favicon.ico /login /logout /.git/config /app.py //* {API}/* {API}/info {API}/openapi.json
+    {API}/file=* {API}/file=* {API}/file/* {API}/proxy=* {API}/stream/*/a/6/playlist.m3u8
+    {API}/stream/stranger0/*/6/a.ts {API}/stream/stranger1/a/*/playlist-file {API}/heartbeat/*
+    {API}/heartbeat/stranger2 {API}/call/start/* {API}/call/*/a {API}/queue/data {API}/queue/status
+    {API}/custom_component/*/client/component/index.js {API}/custom_component/a/client/*/*
+    {API}/deep_link {API}/mcp/schema {API}/mcp/sse {API}/upload_progress {API}/runs
+    {API}/run-history/records {API}/vibe-code {API}/dev/reload {API}/startup-events
+    {API}/profiling/traces {API}/theme.css {API}/token
+    """.split()
 )
 queries = st.one_of(
     st.just(""),
@@ -383,8 +325,8 @@ headers = st.dictionaries(
     st.one_of(
         st.sampled_from(
             [
-                "evil.example",
-                "http://evil.example",
+                HOST,
+                f"http://{HOST}",
                 "null",
                 "bytes=0-5",
                 "bytes=9-2",

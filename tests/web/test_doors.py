@@ -122,6 +122,19 @@ def test_the_page_is_open_and_runs_nothing_from_elsewhere(http: httpx.Client, pa
     assert "https://huggingface.co" in policy["frame-ancestors"] and "*;" not in policy["frame-ancestors"]
 
 
+@pytest.mark.parametrize("header", ["Host", "X-Forwarded-Host", "X-Gradio-Server"])
+@pytest.mark.parametrize(
+    "path", ["", "config", "gradio_api/info", "gradio_api/info/", "gradio_api/openapi.json"]
+)
+def test_the_host_that_one_asker_names_is_not_told_to_others(
+    http: httpx.Client, header: str, path: str
+) -> None:
+    host = "http://evil.example" if header == "X-Gradio-Server" else "evil.example"
+    assert http.get(f"/{path}", headers={header: host}).status_code == 200
+    for query in ("", "?all_endpoints=True", "?serialize=False"):
+        assert "evil.example" not in http.get(f"/{path}{query}").text
+
+
 JOIN: dict[str, Any] = {"data": ["a", 7, []], "fn_index": 0, "session_hash": "me"}
 
 

@@ -93,11 +93,12 @@ def test_an_impossible_load_is_refused_in_words(plan) -> None:
         Plan(**plan)
 
 
-def test_no_app_at_the_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_app_at_the_address_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EndpointError, match=r"python app\.py"):
         load("http://127.0.0.1:9/", Plan(viewers=1))
     assert main(["loadtest", "http://127.0.0.1:9/"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    opening, error = capsys.readouterr().err.splitlines()
+    assert opening.startswith("opening") and "no LongLive app answers" in error
 
 
 def test_the_figures_of_all_are_those_of_each_together() -> None:

@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamablehttp_client
 from longlive.web.page import build_page, page_options
 from tests.fakes import make_engine, read_card
 
+INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
 STORYBOARD = {
     "prompts": [{"at": 0, "text": "a red ball"}, {"at": 1, "text": "a blue cube", "switch": "hard"}]
 }
@@ -80,11 +81,38 @@ def test_what_plays_live_is_no_tool(mcp: str, name: str) -> None:
     assert answer.isError and "Unknown tool" in answer.content[0].text
 
 
-def test_a_tool_s_hostile_words_are_refused_in_words(mcp: str) -> None:
-    arguments = {"storyboard": {"prompts": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]}}
-    answer = ask(mcp, lambda session: session.call_tool("generate", arguments))
+def test_a_tool_refuses_in_words_what_it_cannot_do_and_takes_no_files(mcp: str) -> None:
+    answer = ask(
+        mcp, lambda session: session.call_tool("generate", {"storyboard": {"prompts": [{"text": 7}]}})
+    )
     words = " ".join(part.text for part in answer.content)
-    assert answer.isError and "root:" not in words and "Traceback" not in words
+    assert answer.isError and "must hold a text" in words and "Traceback" not in words
+    file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    call = {"name": "generate", "arguments": {"storyboard": {"prompts": [file]}}}
+    refused = httpx.post(mcp, json=INITIALIZE | {"method": "tools/call", "params": call})
+    assert (refused.status_code, refused.json()) == (400, {"detail": "Files are not taken here."})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 20_000,
+        b'{"jsonrpc": "2.0", "id": NaN}',
+        json.dumps(INITIALIZE).encode(),
+        json.dumps(INITIALIZE | {"method": "tools/call", "params": {"name": "\ud800"}}).encode(),
+        json.dumps(INITIALIZE | {"params": "x" * 300_000}).encode(),
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("path", ["", "messages/?session_id=a", "schema", "nothing", "../mcp/"])
+def test_broken_messages_break_nothing(mcp: str, path: str, content: bytes, capfd: Any) -> None:
+    kinds = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    answer = httpx.post(mcp + path, content=content, headers=kinds)
+    assert answer.status_code < 500 and "Traceback" not in answer.text
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_without_it_nothing_answers() -> None:

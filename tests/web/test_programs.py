@@ -185,6 +185,7 @@ def test_it_stops_when_it_has_seen_enough_and_is_over_when_that_is_answered(
     app.heeds = False
     program.step(7.4)
     assert app.words[-1]["seconds"] == 1.0 and program.log.unheard == 0, "after Stop there may be no story"
+    assert app.words[-1]["stalls"] == 1, "nor does it stall"
     app.say(2, "segment", **segment(1))
     app.say(3, "end", "The story has ended.", failed=False)
     program.step(7.5)

@@ -318,3 +318,24 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     end = refused.end()
     assert end["failed"]
     assert end["finished"].startswith("You have exceeded your ZeroGPU quota")
+
+
+@pytest.mark.slow
+def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
+    """Its own page, with the model on a GPU that this process does not have."""
+    with (
+        fake_device(tmp_path) as device,
+        program(device, "app.py", "--device", "cuda", "--dtype", "float32", "--port") as address,
+    ):
+        client = Client(address, headers=VISITOR, verbose=False)
+        job = client.submit(SCENES[0], SEED, None, api_name="/start")
+        until(lambda: len(job.outputs()) > 3, 60)
+        answer, *_ = client.predict(SCENES[1], "soft", api_name="/prompt")
+        until(lambda: any(output[0].get("chunk") == answer["chunk"] for output in job.outputs()), 60)
+        client.predict(api_name="/stop")
+        *_, take, session_file = job.result()
+        assert SessionRecord.read(session_file).prompts[1].chunk == answer["chunk"]
+        assert take
+        until(lambda: not device.out())
+        assert [(lease.seconds, lease.visitor) for lease in device.leases] == [(40, VISITOR["x-ip-token"])]
+        assert device.reports == 1
