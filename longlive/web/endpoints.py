@@ -21,7 +21,7 @@ from longlive.segments import Container
 from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
-from longlive.web.backlog import drop_unread_soon, is_behind
+from longlive.web.backlog import is_behind
 from longlive.web.films import shown
 from longlive.web.visits import Message, Visit, messages_between
 from longlive.web.words import gentle_answer
@@ -289,18 +289,16 @@ class Endpoints:
         the viewer catches up.
         """
         visit.follower = ticket = object()
-        try:
-            while visit.follower is ticket:
+        while visit.follower is ticket:
+            await self._until_read(visit, request)
+            visit.advance()
+            for message, segment in visit.after(serial):
                 await self._until_read(visit, request)
-                visit.advance()
-                for message, segment in visit.after(serial):
-                    serial = message["serial"]
-                    yield message, segment
-                    if message["kind"] == "end":
-                        return
-                await asyncio.sleep(POLL_S)
-        finally:
-            drop_unread_soon(request)
+                serial = message["serial"]
+                yield message, segment
+                if message["kind"] == "end":
+                    return
+            await asyncio.sleep(POLL_S)
 
     async def _until_read(self, visit: Visit, request: gr.Request) -> None:
         """Wait while the viewer is far behind, as long as its run is kept; one who has caught up is back."""

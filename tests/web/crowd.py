@@ -12,7 +12,7 @@ import time
 import httpx
 import psutil
 
-from longlive.web import backlog
+from longlive.web import unread
 from tests.fakes import FakeModels, Served, serve_page
 from tests.test_engine import wait_for
 
@@ -24,6 +24,7 @@ def weigh(served: Served) -> dict[str, float]:
     served.wait_until_empty(120)
     queue = served.page._queue
     wait_for(lambda: not served.page.app.iterators and not any(queue.active_jobs), timeout=60)
+    wait_for(lambda: not queue.pending_messages_per_session, timeout=60)
     time.sleep(11)  # Gradio's threads that are idle for so long end at the next call
     httpx.post(f"{served.url}gradio_api/call/stop", json={"data": []})
     time.sleep(0.5)
@@ -43,7 +44,7 @@ def weigh(served: Served) -> dict[str, float]:
 
 def main() -> None:
     """Serve until the input ends."""
-    backlog.UNREAD_S = 1.0
+    unread.PATIENCE_S = 2.0
     with serve_page(FakeModels(chunk_s=0.005, streams=16), **LIMITS) as served:  # type: ignore[arg-type]
         print(json.dumps({"url": served.url}), flush=True)
         for _ in sys.stdin:
