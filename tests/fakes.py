@@ -20,6 +20,9 @@ from longlive.overlap import HandOver
 from longlive.session_file import PromptEvent, SessionRecord
 from longlive.studio import Opener, Studio, Turn
 
+PATIENT = {"timeout": 60.0}
+"""What a program of the tests tells httpx: a busy machine answers late."""
+
 CELL = 16
 FRAME_BITS, PROMPT_BITS = 12, 6
 COLOURS = ((196, 92, 74), (70, 130, 180), (90, 150, 90), (200, 160, 60), (140, 100, 170), (90, 90, 110))

@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.fakes import FakeModels, Served, make_engine, read_card, serve_page
+from tests.fakes import PATIENT, FakeModels, Served, make_engine, read_card, serve_page
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 AS_JSON = {"Content-Type": "application/json"}
@@ -30,7 +30,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False)
+    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     yield client
     client.close()
     served.wait_until_empty()
@@ -110,7 +110,7 @@ def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, c
     job = client.submit(MEADOW, 7, [], api_name="/start")
     got = [player for player, *_ in itertools.islice(iter(job), 12)]
     job.cancel()
-    other = Client(served.url, verbose=False)
+    other = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     last = next(one for one in got if one["kind"] == "segment" and one["chunk"] == 3)
     again = other.submit(got[0]["token"], last["first_frame"] / 16, api_name="/resume")
     shots, kinds = [], []
@@ -135,7 +135,7 @@ def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, c
 def test_a_stranger_takes_up_nothing(served: Served, client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
-    other = Client(served.url, verbose=False)
+    other = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     for token in ("", "guess", client.session_hash):
         with pytest.raises(AppError, match="no longer kept"):
             other.predict(token, 0, api_name="/resume")
@@ -208,7 +208,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
 
 
 def test_two_programs_see_only_their_own_stories(served: Served, client: Client) -> None:
-    other = Client(served.url, verbose=False)
+    other = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     jobs = [one.submit(text, 7, [], api_name="/start") for one, text in ((client, MEADOW), (other, JUMP))]
     for job, own in zip(jobs, (MEADOW, JUMP), strict=True):
         texts = (player["prompt"] for player, *_ in job if player["kind"] == "segment")
@@ -235,7 +235,7 @@ def test_a_new_start_of_the_same_program_ends_the_old_run(served: Served, client
 
 
 def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
-    client = Client(served.url, verbose=False)
+    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
     job.cancel()

@@ -29,7 +29,7 @@ from gradio_client.utils import apply_diff
 from longlive import run as run_module
 from longlive.cli import main
 from longlive.web import backlog, drops, films
-from tests.fakes import FakeModels, Served, serve_page
+from tests.fakes import PATIENT, FakeModels, Served, serve_page
 from tests.test_engine import JUMP, MEADOW, wait_for
 from tests.test_metrics import figures
 from tests.web.test_endpoints import _call_component as call_component
@@ -132,7 +132,7 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
         run = served.engine.run_of("slow")
         wait_for(lambda: run.num_dropped > 5 and run.state == "resting", timeout=60)
         assert max(unread(served)) <= 8 + 2 and len(run._words) <= 8
-        quick = Client(served.url, verbose=False)
+        quick = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         job = iter(quick.submit(JUMP, 7, [], api_name="/start"))
         assert frames([next(job)[0] for _ in range(6)]) == [0, 1, 9, 21, 33], "the others do not notice"
         quick.predict(api_name="/stop")
@@ -150,7 +150,7 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
 
 
 def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
-    ada, eve = (Client(served.url, verbose=False) for _ in range(2))
+    ada, eve = (Client(served.url, verbose=False, httpx_kwargs=PATIENT) for _ in range(2))
     jobs = {one: one.submit(MEADOW, 7, [], api_name="/start") for one in (ada, eve)}
     tokens = {one: next(iter(job))[0]["token"] for one, job in jobs.items()}
     run = served.engine.find(tokens[ada])
@@ -187,7 +187,7 @@ def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
 def test_a_disk_that_is_full_where_films_are_shown_from_costs_neither_the_end_nor_the_words(
     served: Served, monkeypatch
 ) -> None:
-    client = Client(served.url, verbose=False)
+    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     job = iter(client.submit(MEADOW, 7, [], api_name="/start"))
     assert next(job)[0]["kind"] == "begin"
 
@@ -243,7 +243,7 @@ def test_a_killed_app_finds_its_story_again_and_nothing_of_it_is_lost(tmp_path: 
     got: list[dict[str, Any]] = []
     later = [{"at": 2, "text": "the red ball jumps on a green meadow"}]
     with app(port, folder) as first:
-        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
         for player, *_ in client.submit(MEADOW, 7, later, api_name="/start"):
             got.append(player)
             if player["kind"] == "segment" and player["chunk"] == 5:
@@ -253,7 +253,7 @@ def test_a_killed_app_finds_its_story_again_and_nothing_of_it_is_lost(tmp_path: 
     killed = time.monotonic()
     with app(port, folder):
         up = time.monotonic()
-        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
         last = next(one for one in reversed(got) if one["kind"] == "segment")
         seen_s = (last["first_frame"] + last["num_frames"] - 1) / 16
         again: list[dict[str, Any]] = []
@@ -294,7 +294,7 @@ for player, *_ in Client(sys.argv[1], verbose=False).submit(sys.argv[2], 7, [], 
 
 def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -> None:
     with serve_page(FakeModels(), away_s=1, grace_s=2) as served:
-        bob = Client(served.url, verbose=False)
+        bob = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         job = iter(bob.submit(JUMP, 7, [], api_name="/start"))
         command = [sys.executable, "-c", CLIENT, served.url, MEADOW]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ada:

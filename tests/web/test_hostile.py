@@ -18,7 +18,7 @@ from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import read_card
+from tests.fakes import PATIENT, read_card
 from tests.web.apart import Apart, serve_apart
 from tests.web.hostile import API, HOST, MARKUP, SCRIPT, STRANGERS, Answer, Request, Sender, requests
 
@@ -32,7 +32,7 @@ class Watcher:
     """A program that watches a story of its own, as somebody's player would, and remembers what it saw."""
 
     def __init__(self, served: Apart) -> None:
-        self.client = Client(served.url, verbose=False)
+        self.client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         self.cards: list[tuple[int, int]] = []
         self.late: list[float] = []
         self.slow: list[float] = []

@@ -18,6 +18,7 @@ from longlive.mailbox import Prompt
 from longlive.orders import Limits, Order, Shot
 from longlive.session_file import SessionRecord
 from longlive.studio import Studio
+from tests.fakes import PATIENT
 from tests.web.fake_zero_gpu import VISITOR, FakeDevice, fake_device, program, until
 
 
@@ -27,7 +28,7 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevi
         fake_device(tmp_path_factory.mktemp("device")) as device,
         program(device, "tests/web/counter_app.py") as address,
     ):
-        yield device, Client(address, headers=VISITOR, verbose=False)
+        yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevi
         fake_device(tmp_path_factory.mktemp("device")) as device,
         program(device, "tests/web/story_app.py") as address,
     ):
-        yield device, Client(address, headers=VISITOR, verbose=False)
+        yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
 
 
 @pytest.fixture
@@ -327,7 +328,7 @@ def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
         fake_device(tmp_path) as device,
         program(device, "app.py", "--device", "cuda", "--dtype", "float32", "--port") as address,
     ):
-        client = Client(address, headers=VISITOR, verbose=False)
+        client = Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
         job = client.submit(SCENES[0], SEED, None, api_name="/start")
         until(lambda: len(job.outputs()) > 3, 60)
         answer, *_ = client.predict(SCENES[1], "soft", api_name="/prompt")
