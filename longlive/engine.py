@@ -233,7 +233,8 @@ class Engine:
         now = time.monotonic()
         playing = [run for run in self._runs if run.state == "playing"]
         left = [max(0.0, self._left_s(run, now, is_shared=True)) for run in playing]
-        ends = [0.0] * max(0, self.carrier.room() - len(left)) + left
+        room = self.carrier.room()
+        ends = [0.0] * (room - len(left)) + sorted(left)[max(0, len(left) - room) :]
         heapq.heapify(ends)
         wait = 0.0
         for _ in range(place if ends else 0):

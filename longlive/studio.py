@@ -2,11 +2,12 @@
 
 import heapq
 import itertools
+import math
 import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -20,7 +21,7 @@ WARM_CHUNKS = 6
 MEASURED_CHUNKS = 32
 PATIENT_S = 1.0
 """Somebody who goes on after an interruption lets those first who would run dry within so long."""
-BUSY_SHARE = 0.85
+BUSY_SHARE = 0.95
 """Of the time, that turns at the model may take together: a late turn must find room to catch up."""
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -84,6 +85,7 @@ class Studio:
         self._shrinking = threading.Lock()
         self._turn_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
         self._rest_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
+        self._alone_s = math.inf
 
     def open(self, order: Order) -> Source:
         """As in Workplace."""
@@ -107,6 +109,7 @@ class Studio:
         with self._shrinking:
             if self.models is used and used.smaller is not None:
                 self.models = used.smaller(used)
+                self._alone_s = math.inf
             if self.models is used:
                 return False
         if session is not None:
@@ -127,22 +130,23 @@ class Studio:
             encoder.encode(session.decode(latents))
             self.spent(time.monotonic() - begun)
         session.close()
+        self._alone_s = _undisturbed(self._turn_s) + _undisturbed(self._rest_s)
 
     def room(self) -> int:
         """How many viewers it can feed in real time at its measured speed, and has memory for; at least 1.
 
-        No more than a single stream's speed, end to end, is worth, as it is where it is not disturbed; and
-        turns at the model, as they are under the present load, must not fill the time.
+        No more than a single stream's speed, end to end, is worth, as it was where it was least disturbed;
+        and turns at the model, as they are under the present load, must not fill the time.
         """
         turns, rests = tuple(self._turn_s), tuple(self._rest_s)
         if not turns or not rests:
             return 1
         chunk_s = self.config.chunk_seconds()
-        by_speed = chunk_s / (_undisturbed(turns) + _undisturbed(rests))
+        by_speed = chunk_s / min(self._alone_s, _undisturbed(turns) + _undisturbed(rests))
         by_turns = BUSY_SHARE * chunk_s / statistics.median(turns)
         return max(1, int(min(self.models.streams, by_speed, by_turns)))
 
 
-def _undisturbed(seconds: tuple[float, ...]) -> float:
+def _undisturbed(seconds: Collection[float]) -> float:
     """What is taken where nothing else goes on: the lower quarter."""
     return max(sorted(seconds)[len(seconds) // 4], 1e-4)

@@ -288,6 +288,19 @@ def test_while_others_wait_the_longest_makes_way_after_a_warning(make_engine) ->
     assert read(second, is_shot(0))[-1].segment.prompt == JUMP
 
 
+def test_the_wait_that_is_told_holds_when_there_are_fewer_seats_than_runs(make_engine, monkeypatch) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.01), shared_s=100.0)
+    monkeypatch.setattr(engine.carrier, "room", lambda: 3)
+    playing = [engine.start(name, MEADOW, seed=0) for name in "abc"]
+    wait_for(lambda: engine.count("playing") == 3)
+    now = time.monotonic()
+    for run, played_s in zip(playing, (10.0, 20.0, 30.0), strict=True):
+        run.played_s, run.changed = played_s, now
+    assert [engine.wait_of(place) for place in (1, 2, 3, 4)] == pytest.approx([70, 80, 90, 170], abs=1.0)
+    monkeypatch.setattr(engine.carrier, "room", lambda: 2)  # the first to go leaves no seat
+    assert [engine.wait_of(place) for place in (1, 2, 3)] == pytest.approx([80, 90, 180], abs=1.0)
+
+
 def test_a_restarted_app_finds_the_runs(tmp_path) -> None:
     engine = fakes.make_engine(folder=tmp_path)
     run = engine.start("ada", MEADOW, seed=3, script=[Scene(1.0, "snow"), Scene(60.0, JUMP)])

@@ -27,7 +27,7 @@ def studio_with(turn_s: float, rest_s: float, streams: int = 99) -> Studio:
         (0.1, 0.08, 99, 4),  # 0.75 s of video in 0.18 s
         (0.1, 0.08, 3, 3),  # there is memory for three
         (0.5, 0.5, 99, 1),  # slower than real time: one may try
-        (0.01, 0.0, 99, 63),  # turns fill no more than their share
+        (0.01, 0.0, 99, int(BUSY_SHARE * 75)),  # turns fill no more than their share
     ],
 )
 def test_there_is_room_for_as_many_as_the_measured_speed_feeds(turn_s, rest_s, streams, room) -> None:
@@ -41,6 +41,18 @@ def test_a_slow_moment_does_not_close_the_house_but_slow_turns_do() -> None:
     assert studio.room() == 5
     studio._turn_s.extend([0.3] * 12)
     assert studio.room() == int(BUSY_SHARE * 0.75 / 0.3)
+
+
+def test_the_load_of_its_own_viewers_does_not_close_the_house() -> None:
+    studio = Studio(FakeModels(chunk_s=0.08, decode_s=0.05, streams=99), open_session=FakeSession)
+    studio.warm_up(WARM_UP)
+    alone = studio.room()
+    studio._turn_s.extend([0.15] * 99)
+    for _ in range(99):
+        studio.spent(0.3)  # drawing takes longer, since others are drawn for beside it
+    assert studio.room() == alone
+    studio.models.smaller = lambda models: FakeModels(streams=99)
+    assert studio.relieve(None) and studio.room() < alone, "what was measured before it shrank counts no more"
 
 
 def test_a_studio_that_has_measured_nothing_takes_one() -> None:
