@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from longlive.config import ModelConfig
+from longlive.limits import Limits
 from longlive.mailbox import Mailbox, MemoryMailbox, Message, Prompt
 from longlive.model_card import ModelCard
-from longlive.orders import Limits, Order, Report
+from longlive.orders import Order, Report
 from longlive.producer import Producer
 from longlive.studio import Studio
 

@@ -8,8 +8,9 @@ from longlive.carriers import Carrier
 from longlive.errors import LongLiveError, LostError
 from longlive.mailbox import Stop
 from longlive.metrics import EndWord, Metrics
+from longlive.news import Finished
 from longlive.orders import Ended, Failure, Notice, Report, Shot, Yielded
-from longlive.run import Finished, Run, State
+from longlive.run import Run, State
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ lies on disk, so a run goes on after its worker, its connection or this process 
 """
 
 import contextvars
-import fcntl
 import heapq
 import logging
 import secrets
@@ -23,13 +22,15 @@ from pathlib import Path
 
 from longlive.carriers import Carrier
 from longlive.carrying import Carrying, Resume
-from longlive.errors import BusyError, ConfigError, LongLiveError
+from longlive.errors import BusyError, LongLiveError
 from longlive.house import House
+from longlive.limits import Limits, span
 from longlive.metrics import Metrics
-from longlive.orders import Limits, Notice
-from longlive.run import Finished, InLine, Run, State, key_of
+from longlive.news import Finished, InLine
+from longlive.orders import Notice
+from longlive.run import Run, State, key_of
 from longlive.segments import Container
-from longlive.spool import stored_in
+from longlive.spool import claim_folder, stored_in
 from longlive.storyboard import Scene
 from longlive.text import check_prompt
 
@@ -75,7 +76,7 @@ class Engine:
         self._is_temporary = folder is None
         self._stories_bytes = stories_bytes
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = _claim(self.folder)
+        self._lock_file = claim_folder(self.folder)
         self.metrics = Metrics()
         self._carrying = Carrying(carrier, self.metrics, resume)
         self.when_forgotten: Callable[[Run], None] = lambda run: None
@@ -336,8 +337,7 @@ class Engine:
         elif not run.has_player and run.played_s + seated_s > limits.unwatched_s:
             self._stop_at_limit(run, f"No player has spoken for {limits.unwatched_s:.0f} s.")
         elif (left := self._left_s(run, now, is_shared=False)) <= 0:
-            words = f"This take has reached the longest time, {limits.longest_s / 60:.0f} minutes."
-            self._stop_at_limit(run, words)
+            self._stop_at_limit(run, f"This take has reached the longest time, {span(limits.longest_s)}.")
         elif left < limits.warning_s < limits.longest_s and not run.is_warned:
             run.is_warned = True
             run.say(
@@ -419,16 +419,3 @@ class Engine:
                 state = "waiting"
             run.is_to_rest = False
             self._set(run, state)
-
-
-def _claim(folder: Path):  # type: ignore[no-untyped-def]
-    """Hold a folder for this engine alone, as long as the process lives."""
-    file = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ConfigError(
-            "stories", str(folder), "another LongLive works there", "Choose another."
-        ) from error
-    return file

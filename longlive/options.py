@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from longlive.limits import Limits
+
 DTYPES = ("float32", "bfloat16", "float16")
 DECODERS = ("auto", "wan", "tiny", "light")
 COMPILE_MODES = ("off", "default", "graphs")
@@ -62,19 +64,19 @@ def add_model_options(
     )
 
 
-# Option, its default, what it is; a limit as in ``orders.Limits``.
-LIMITS = (
-    ("longest_s", 1800.0, "seconds that a story may be told"),
-    ("shared_s", 300.0, "seconds after which it makes way if others wait"),
-    ("idle_s", 15.0, "seconds of silence of a player after which its story rests"),
-    ("away_s", 5.0, "seconds without a viewer after which a story rests"),
-    ("grace_s", 600.0, "seconds that a story is kept for a viewer who is away, or after its end"),
-    ("unwatched_s", 120.0, "seconds for programs that do not play"),
-    ("queue", 8, "prompts that may wait"),
-    ("prompts_per_minute", 30, "prompts that a viewer may send"),
-    ("line", 16, "stories that may wait for room"),
-    ("per_address", 8, "stories of one address at once"),
-)
+# Option, what it is; the fields of ``Limits`` that may be chosen, with their usual values there.
+LIMITS = {
+    "longest_s": "seconds that a story may be told",
+    "shared_s": "seconds after which it makes way if others wait",
+    "idle_s": "seconds of silence of a player after which its story rests",
+    "away_s": "seconds without a viewer after which a story rests",
+    "grace_s": "seconds that a story is kept for a viewer who is away, or after its end",
+    "unwatched_s": "seconds for programs that do not play",
+    "queue": "prompts that may wait",
+    "prompts_per_minute": "prompts that a viewer may send",
+    "line": "stories that may wait for room",
+    "per_address": "stories of one address at once",
+}
 
 
 def add_viewer_options(parser: argparse.ArgumentParser) -> None:
@@ -91,8 +93,8 @@ def add_viewer_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="how a story goes on after an interruption; auto: exactly, unless it is long (default: auto)",
     )
-    for name, usual, about in LIMITS:
-        option = f"--{name.replace('_', '-')}"
+    for name, about in LIMITS.items():
+        option, usual = f"--{name.replace('_', '-')}", getattr(Limits, name)
         group.add_argument(option, type=type(usual), default=usual, help=f"{about} (default: {usual:g})")
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +18,11 @@ from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import LongLiveError, MediaError, PromptError
 from longlive.journal import Journal
+from longlive.limits import Limits
 from longlive.mailbox import Playhead, Prompt, Stop, add_prompt
 from longlive.metrics import Metrics
-from longlive.orders import Limits, Notice, Order, Shot
+from longlive.news import Finished, Promise, Word
+from longlive.orders import Notice, Order, Shot
 from longlive.producer import Clock
 from longlive.segments import Container
 from longlive.spool import Spool
@@ -32,44 +34,6 @@ MINUTE_S = 60.0
 _CHUNKS = range(1, 2**20)  # of a story that nobody sees the end of
 
 State = Literal["waiting", "playing", "resting", "ended"]
-
-
-@dataclass(frozen=True)
-class Promise:
-    """When a prompt will be seen: from which chunk on, at which second of the take, in how many seconds."""
-
-    chunk: int
-    at_seconds: float
-    in_seconds: float
-
-
-@dataclass(frozen=True)
-class InLine:
-    """A word to the viewer: how many places from the model, and how many seconds it takes at most."""
-
-    position: int
-    wait_s: float
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        others = "You are next" if self.position == 1 else f"You are number {self.position} in line"
-        wait = f"{self.wait_s:.0f} s" if self.wait_s < 90 else f"{self.wait_s / 60:.0f} minutes"
-        return f"{others}: your story starts by itself, in {wait} at most. Please keep this page open."
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A word to the viewer, the last one: why it ended, and the files that it left, if any."""
-
-    reason: str
-    take: Path | None = None
-    session_file: Path | None = None
-    failed: bool = False
-
-
-Word = Shot | Notice | InLine | Finished
-"""What a viewer is told."""
 
 
 class Run:
@@ -208,10 +172,6 @@ class Run:
     def is_leaving(self) -> bool:
         """Whether it has been told to end, or has."""
         return self.stopping is not None or self.state == "ended"
-
-    def is_called(self, token: str) -> bool:
-        """Whether this is the token of the run, whatever a stranger may have sent."""
-        return self.has_key(key_of(token))
 
     def has_key(self, key: str) -> bool:
         """Whether this is the key of the run's token."""

@@ -7,6 +7,7 @@ At full size a second of video takes 0.8 MB of latents.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import tempfile
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
@@ -288,6 +289,23 @@ def stories_folder(name: str | None, port: int) -> Path:
     if folder.stat().st_uid != os.getuid():
         raise ConfigError("stories", str(folder), "it belongs to somebody else", cure)
     return folder
+
+
+def claim_folder(folder: Path) -> TextIO:
+    """Hold a folder of stories for this process alone, until the file is closed.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            "stories", str(folder), "another LongLive works there", "Choose another."
+        ) from error
+    return file
 
 
 def _latents(data: bytes, piece: _Piece) -> Tensor:

@@ -14,8 +14,9 @@ from longlive.carriers import ThreadCarrier
 from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
 from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.engine import Engine, Resume
+from longlive.limits import Limits
 from longlive.model_card import ModelCard, Story
-from longlive.orders import Limits, Order
+from longlive.orders import Order
 from longlive.overlap import HandOver
 from longlive.session_file import PromptEvent, SessionRecord
 from longlive.studio import Opener, Studio, Turn

@@ -13,9 +13,11 @@ import pytest
 from longlive.carriers import ThreadCarrier
 from longlive.engine import Engine
 from longlive.errors import BusyError, ConfigError, LostError, PromptError
+from longlive.limits import Limits
 from longlive.mailbox import MemoryMailbox, Playhead, Prompt, Stop
-from longlive.orders import Limits, Notice, Shot, Yielded
-from longlive.run import Finished, InLine, Run, Word
+from longlive.news import Finished, InLine, Word
+from longlive.orders import Notice, Shot, Yielded
+from longlive.run import Run
 from longlive.storyboard import Scene
 from longlive.studio import Studio, Turns, open_session
 from tests import fakes

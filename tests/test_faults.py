@@ -15,9 +15,10 @@ import pytest
 from longlive.engine import Engine
 from longlive.errors import MediaError
 from longlive.mailbox import Playhead
+from longlive.news import Finished, Word
 from longlive.orders import Notice, Shot
 from longlive.producer import LEAP_S, Clock
-from longlive.run import KEPT_REPORTS, Finished, Run, Word
+from longlive.run import KEPT_REPORTS, Run
 from longlive.segments import SegmentEncoder
 from tests import fakes
 from tests.fakes import FakeModels, read_card

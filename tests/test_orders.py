@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from longlive.limits import Limits
 from longlive.mailbox import Playhead, Prompt
-from longlive.orders import Kept, Limits, Order, Past
+from longlive.orders import Kept, Order, Past
 from longlive.session_file import PromptEvent
 from tests.fakes import FakeModels, FakeSession
 

@@ -9,8 +9,8 @@ import torch
 
 from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
+from longlive.news import Finished
 from longlive.overlap import Aside, HandOver, Pipeline
-from longlive.run import Finished
 from tests.fakes import FakeModels, make_engine
 from tests.test_engine import is_finished, read
 

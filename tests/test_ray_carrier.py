@@ -21,12 +21,14 @@ from longlive import ray_carrier, ray_cluster
 from longlive.carriers import ThreadCarrier
 from longlive.engine import Engine
 from longlive.errors import CheckpointError, ConfigError, FitError, LongLiveError, LostError
+from longlive.limits import Limits
 from longlive.mailbox import Playhead, Prompt, Stop
-from longlive.orders import Ended, Limits, Order, Shot
+from longlive.news import Finished
+from longlive.orders import Ended, Order, Shot
 from longlive.packed import Packed
 from longlive.ray_carrier import RayCarriage, RayCarrier, Worker, thread_carrier
 from longlive.ray_cluster import Cluster
-from longlive.run import Finished, Run
+from longlive.run import Run
 from longlive.startup import Choices, Tell
 from longlive.storyboard import Scene
 from longlive.studio import Studio
@@ -316,7 +318,8 @@ def test_a_prompt_is_seen_in_the_chunk_that_was_promised(carrier) -> None:
             shots.append(report)
             carriage.post(Playhead(report.segment.first_frame / 16, True))
         if len(shots) in (3, 4):
-            promised.append(carriage.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=len(promised))))
+            soonest = promised[-1].chunk + 1 if promised else 0  # as Run asks: each of its prompts gets a chunk
+            promised.append(carriage.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=soonest)))
             assert promised[-1].chunk > report.segment.index
     prompts = {shot.segment.index: shot.segment.prompt for shot in shots}
     seen = {text: next(chunk for chunk in prompts if prompts[chunk] == text) for text in (JUMP, SNOW)}

@@ -8,7 +8,8 @@ import pytest
 
 from longlive.engine import Engine
 from longlive.errors import MediaError, PromptError
-from longlive.orders import Limits, Shot
+from longlive.limits import Limits
+from longlive.orders import Shot
 from longlive.storyboard import Scene
 from longlive.studio import Studio
 from tests import fakes

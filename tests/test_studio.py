@@ -7,8 +7,9 @@ import time
 import pytest
 
 from longlive.carriers import WARM_UP, ThreadCarrier
+from longlive.limits import Limits
 from longlive.mailbox import Prompt
-from longlive.orders import Ended, Kept, Limits, Order, Past, Shot
+from longlive.orders import Ended, Kept, Order, Past, Shot
 from longlive.studio import BUSY_SHARE, Studio, open_session
 from tests.fakes import FakeModels, FakeSession
 

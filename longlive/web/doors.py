@@ -8,9 +8,8 @@ that names a function which is there, and no answer carries a traceback. It is p
 import asyncio
 import json
 import logging
-import math
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +17,8 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
 
+from longlive.web.bodies import Refusal, parse
+from longlive.web.policy import headers_of
 from longlive.web.unread import Unread
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,6 @@ Body = dict[str, Any]
 
 LARGEST_BODY = 250_000  # cleaning that much text holds up the others for 0.2 s
 BODY_S = 30
-DEEPEST = 24
-LARGEST_INTEGER = 2**63
 
 _NAME = r"[A-Za-z0-9_-]{1,64}"
 _SECRET = re.compile(_NAME)
@@ -49,18 +48,6 @@ _CALL_BY_NAMES = re.compile(f"{_API}/call/v2/({_NAME})/?")
 _CALLED = re.compile(f"{_API}/call/(?:v2/)?{_NAME}/({_NAME})")
 _CALLING = re.compile(f"{_API}/(call|queue/join)")
 _RUN = re.compile(f"{_API}/(?:run|api)/({_NAME})/?")
-
-_HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
-_SHARE_SCRIPTS = "https://gradio.s3-us-west-2.amazonaws.com"  # where Gradio's page for share=True has its own
-
-
-class Refusal(Exception):
-    """A request that is not let in, with its status and why, in words."""
-
-    def __init__(self, status: HTTPStatus, words: str) -> None:
-        """Answer with ``status`` and ``words``."""
-        super().__init__(words)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ class Doors:
             await self._app(scope, receive, send)
             return
         house = Behind(scope["app"])
-        answer = _Answer(send, _headers(house.blocks))
+        answer = _Answer(send, headers_of(house.blocks))
         try:
             receive = await _admit(scope, receive, house)
             with self._watched(scope, house):
@@ -350,89 +337,3 @@ def _replay(content: bytes, receive: Receive) -> Receive:
         return held.pop() if held else await receive()
 
     return again
-
-
-def parse(content: bytes) -> Any:
-    """What a body says, if it is JSON that every reader takes the same way, and names no file.
-
-    Not so are NaN and infinities, integers beyond 64 bits, halves of surrogate pairs, ever deeper lists, and
-    Gradio's words for files: this page takes none.
-
-    Raises:
-        Refusal: saying which of these came.
-    """
-    try:
-        value = json.loads(content.decode(), parse_constant=_finite, parse_float=_finite, parse_int=_small)
-    except (ValueError, RecursionError):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "This is not JSON that can be read here.") from None
-    for part, depth in _walk(value):
-        if depth > DEEPEST:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"At most {DEEPEST} levels of lists and objects are read.")
-        if isinstance(part, dict) and part.keys() >= {"path", "meta"}:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "Files are not taken here.")
-        if isinstance(part, str) and not _is_unicode(part):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "This holds half a character (a lone surrogate).")
-    return value
-
-
-def _walk(value: Any) -> Iterator[tuple[Any, int]]:
-    """Every part of a value, keys included, with its depth."""
-    waiting = [(value, 0)]
-    while waiting:
-        part, depth = waiting.pop()
-        yield part, depth
-        if isinstance(part, dict):
-            waiting += [(one, depth + 1) for one in (*part.keys(), *part.values())]
-        elif isinstance(part, list):
-            waiting += [(one, depth + 1) for one in part]
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(text)
-    return value
-
-
-def _small(text: str) -> int:
-    if len(text) > 20 or abs(value := int(text)) >= LARGEST_INTEGER:
-        raise ValueError(text)
-    return value
-
-
-def _headers(blocks: Any) -> list[tuple[bytes, bytes]]:
-    """What tells a browser to run nothing from elsewhere.
-
-    Gradio's page has scripts in its HTML and makes functions of text, so ``unsafe-inline`` and
-    ``unsafe-eval`` stay; but nothing is fetched from another host, or sent there in the background.
-    """
-    elsewhere = f" {_HUB}" if blocks.space_id else ""  # the Hub's own bar above a Space
-    scripts = f" {_SHARE_SCRIPTS}" if blocks.share else ""
-    policy = {
-        "default-src": "'self'",
-        "script-src": f"'self' 'unsafe-inline' 'unsafe-eval'{scripts}",
-        "style-src": f"'self' 'unsafe-inline'{scripts}",
-        "img-src": f"'self' data: blob:{elsewhere}",
-        "media-src": "'self' blob:",
-        "font-src": f"'self' data:{scripts}",
-        "connect-src": f"'self'{elsewhere}{scripts}",
-        "worker-src": "'self' blob:",
-        "object-src": "'none'",
-        "base-uri": "'self'",
-        "form-action": "'self'",
-        "frame-ancestors": f"'self' {_HUB}",
-    }
-    told = {
-        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "same-origin",
-        "permissions-policy": "camera=(), microphone=(), geolocation=()",
-    }
-    return [(name.encode(), value.encode()) for name, value in told.items()]

@@ -14,16 +14,17 @@ import gradio as gr
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.engine import Engine
 from longlive.errors import ConfigError, LongLiveError, MediaError
+from longlive.news import Finished, InLine, Word
 from longlive.noise import check_seed
 from longlive.orders import Notice, Shot
-from longlive.run import Finished, InLine, Run, Word
+from longlive.run import Run
 from longlive.segments import Container
 from longlive.storyboard import Scene, read_scenes
 from longlive.text import check_prompt
 from longlive.web.address import address_of
 from longlive.web.backlog import is_behind
 from longlive.web.films import shown
-from longlive.web.visits import Message, Visit, messages_between
+from longlive.web.visits import Message, Visit
 from longlive.web.words import gentle_answer
 
 POLL_S = 0.02
@@ -220,7 +221,7 @@ class Endpoints:
         if visit is None:
             return []
         visit.advance()
-        return list(messages_between(visit, after, before))
+        return [message for message, _ in visit.after(after) if message["serial"] < before]
 
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; its story rests soon, and is kept for a while."""

@@ -7,8 +7,8 @@ from longlive.carriers import Carrier, ThreadCarrier
 from longlive.checkpoints import ModelBundle
 from longlive.engine import Engine
 from longlive.errors import ConfigError
+from longlive.limits import Limits
 from longlive.options import add_model_options, add_viewer_options, say
-from longlive.orders import Limits
 from longlive.spool import stories_folder
 from longlive.startup import Choices, start
 from longlive.studio import Studio

@@ -5,13 +5,13 @@ import itertools
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from longlive.chunks import MediaSegment
+from longlive.news import Finished, InLine, Word
 from longlive.orders import Notice, Shot
-from longlive.run import Finished, InLine, Run, Word
+from longlive.run import Run
 
 SHOWN_SPANS = 20
 SHOWN_CHARACTERS = 200
@@ -143,13 +143,6 @@ class Visit:
     def _place(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
         return {"kind": kind} | place
-
-
-def messages_between(visit: Visit, after: int, before: int) -> Iterator[Message]:
-    """The messages that are kept of those between two numbers."""
-    for message, _ in visit.after(after):
-        if message["serial"] < before:
-            yield message
 
 
 def _fields(segment: MediaSegment, *, with_data: bool) -> Message:

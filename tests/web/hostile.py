@@ -57,7 +57,7 @@ NASTY = (
     '" OR 1=1 --',
     "\r\nSet-Cookie: a=b",
     "%s%n%x",
-    "$(touch /tmp/hacked)",
+    "$(touch hacked)",
     "`id`",
     "__class__",
     "__proto__",

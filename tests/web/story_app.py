@@ -12,8 +12,10 @@ import gradio as gr
 import spaces  # noqa: F401  (first, as in app.py)
 
 from longlive.engine import Engine
-from longlive.orders import Limits, Notice, Shot
-from longlive.run import Finished, Run
+from longlive.limits import Limits
+from longlive.news import Finished
+from longlive.orders import Notice, Shot
+from longlive.run import Run
 from longlive.startup import Choices
 from longlive.web import zerogpu
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from longlive.web.doors import BODY_S, DEEPEST, LARGEST_BODY, Doors, Refusal, parse
+from longlive.web.bodies import DEEPEST, Refusal, parse
+from longlive.web.doors import BODY_S, LARGEST_BODY, Doors
 from tests.aside import run_aside
 from tests.fakes import FakeModels, Served, serve_page
 
@@ -265,10 +266,10 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyP
 
 
 def test_a_space_may_show_the_hub_s_bar_and_a_shared_page_gradio_s_scripts() -> None:
-    from longlive.web.doors import _headers
+    from longlive.web.policy import headers_of
 
     def policy(**page: Any) -> str:
-        return dict(_headers(SimpleNamespace(**page)))[b"content-security-policy"].decode()
+        return dict(headers_of(SimpleNamespace(**page)))[b"content-security-policy"].decode()
 
     assert "connect-src 'self' https://huggingface.co" in policy(space_id="a/b", share=False)
     assert "amazonaws" in policy(space_id=None, share=True)

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,26 @@ from gradio_client import Client
 
 from longlive import ModelBundle, load_models
 from longlive.carriers import ThreadCarrier
+from longlive.limits import Limits
 from longlive.mailbox import Prompt
-from longlive.orders import Limits, Order, Shot
+from longlive.orders import Order, Shot
 from longlive.session_file import SessionRecord
 from longlive.studio import Studio
 from tests.fakes import PATIENT
 from tests.web.fake_zero_gpu import VISITOR, FakeDevice, fake_device, program, until
 
 
+@contextmanager
+def served(folder: Path, *command: str) -> Iterator[tuple[FakeDevice, Client]]:
+    """A program on ZeroGPU, with its device and a visitor."""
+    with fake_device(folder) as device, program(device, *command) as address:
+        yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
+
+
 @pytest.fixture(scope="module")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevice, Client]]:
-    with (
-        fake_device(tmp_path_factory.mktemp("device")) as device,
-        program(device, "tests/web/counter_app.py") as address,
-    ):
-        yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
+    with served(tmp_path_factory.mktemp("device"), "tests/web/counter_app.py") as page:
+        yield page
 
 
 @pytest.fixture
@@ -155,11 +161,8 @@ class Viewer:
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevice, Client]]:
-    with (
-        fake_device(tmp_path_factory.mktemp("device")) as device,
-        program(device, "tests/web/story_app.py") as address,
-    ):
-        yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
+    with served(tmp_path_factory.mktemp("device"), "tests/web/story_app.py") as page:
+        yield page
 
 
 @pytest.fixture
@@ -324,11 +327,7 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
 @pytest.mark.slow
 def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
     """Its own page, with the model on a GPU that this process does not have."""
-    with (
-        fake_device(tmp_path) as device,
-        program(device, "app.py", "--device", "cuda", "--dtype", "float32", "--port") as address,
-    ):
-        client = Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
+    with served(tmp_path, "app.py", "--device", "cuda", "--dtype", "float32", "--port") as (device, client):
         job = client.submit(SCENES[0], SEED, None, api_name="/start")
         until(lambda: len(job.outputs()) > 3, 60)
         answer, *_ = client.predict(SCENES[1], "soft", api_name="/prompt")

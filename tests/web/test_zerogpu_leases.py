@@ -16,8 +16,9 @@ import gradio as gr
 import pytest
 
 from longlive.errors import ConfigError, LostError, MailboxError
+from longlive.limits import Limits
 from longlive.mailbox import FileMailbox, MemoryMailbox, Playhead, Prompt, Stop
-from longlive.orders import Ended, Limits, Order, Past, Report, Shot, Yielded
+from longlive.orders import Ended, Order, Past, Report, Shot, Yielded
 from longlive.producer import Producer
 from longlive.startup import Choices
 from longlive.studio import Studio
