@@ -28,9 +28,9 @@ from longlive.segments import Container
 from longlive.spool import Spool
 from longlive.storyboard import Scene
 from longlive.text import check_prompt
+from longlive.watching import Pace, Watching
 
 KEPT_REPORTS = 64
-MINUTE_S = 60.0
 _CHUNKS = range(1, 2**20)  # of a story that nobody sees the end of
 
 State = Literal["waiting", "playing", "resting", "ended"]
@@ -99,10 +99,9 @@ class Run:
         self._num_chunks, self._end_s, self._end_frame = 0, 0.0, 0
         self._words: deque[Word] = deque()
         self.num_dropped = 0
-        self._seen = time.monotonic()
-        self._sent: deque[float] = deque()
-        self._unseen: deque[tuple[float, float]] = deque(maxlen=limits.queue)
-        self._is_unseen, self._num_stalls = True, 0
+        self._fetched = time.monotonic()
+        self._pace = Pace(limits.prompts_per_minute)
+        self._watching = Watching(self.metrics, limits.queue)
         self._lock = threading.RLock()
 
     @classmethod
@@ -166,7 +165,7 @@ class Run:
     @property
     def alone_s(self) -> float:
         """Seconds since anybody asked for its words, or its player spoke."""
-        return time.monotonic() - max(self._seen, self._clock.heard_at or 0.0)
+        return time.monotonic() - max(self._fetched, self._clock.heard_at or 0.0)
 
     @property
     def is_leaving(self) -> bool:
@@ -201,7 +200,7 @@ class Run:
 
     def touch(self) -> None:
         """Somebody is there for it."""
-        self._seen = time.monotonic()
+        self._fetched = time.monotonic()
 
     def next_report(self) -> Word | None:
         """The next word in order, or None if there is none yet; whoever asks follows the run."""
@@ -237,24 +236,24 @@ class Run:
 
     def _promise(self, text: str, switch: SwitchMode) -> Promise:
         with self._lock:
-            self._check_pace()
+            self._pace.check()
             own = [prompt for prompt in self.waiting if not prompt.scripted]
             if len(own) >= self.limits.queue:
                 raise PromptError(
                     f"{len(own)} prompts wait already. Please let the story reach the next one first."
                 )
-            self._sent.append(time.monotonic())
+            self._pace.count()
             soonest = own[-1].chunk + 1 if own else max(1, self._num_chunks)
             prompt = self._post(Prompt(text, switch, soonest))
             at = self.start_of(prompt.chunk)
-            self._unseen.append((at, time.monotonic()))
+            self._watching.asked(at)
             return Promise(prompt.chunk, at, self.seconds_until(at))
 
     def playhead(self, seconds: float, playing: bool) -> None:
         """Take the player's word of what is on the screen."""
         self._clock.hear(playhead := Playhead(seconds, playing))
-        self._note_seen(seconds)
         with self._lock:
+            self._watching.sees(seconds, self.began)
             if self._carriage is not None:
                 self._carriage.post(playhead)
 
@@ -368,29 +367,7 @@ class Run:
 
     def stalled(self, times: int) -> None:
         """Take the player's word of how often its picture stood still so far; a new player begins at 0."""
-        self.metrics.stalled(max(0, times - self._num_stalls))
-        self._num_stalls = times
-
-    def _note_seen(self, seconds: float) -> None:
-        """Count how long the viewer waited for what is on the screen now."""
-        now = time.monotonic()
-        with self._lock:
-            if seconds > 0 and self._is_unseen and self.began is not None:
-                self.metrics.shown_first(now - self.began)
-            self._is_unseen = self._is_unseen and seconds <= 0
-            while self._unseen and self._unseen[0][0] <= seconds:
-                self.metrics.shown_prompt(now - self._unseen.popleft()[1])
-
-    def _check_pace(self) -> None:
-        now = time.monotonic()
-        while self._sent and now - self._sent[0] > MINUTE_S:
-            self._sent.popleft()
-        if len(self._sent) >= self.limits.prompts_per_minute:
-            wait = MINUTE_S - (now - self._sent[0])
-            raise PromptError(
-                f"{len(self._sent)} prompts came within a minute, and no more are taken. "
-                f"Please try again in {wait:.0f} s."
-            )
+        self._watching.stalled(times)
 
     def _begins(self, prompt: Prompt) -> bool:
         """Whether a story that has not begun begins with this prompt."""

@@ -318,7 +318,9 @@ def test_a_prompt_is_seen_in_the_chunk_that_was_promised(carrier) -> None:
             shots.append(report)
             carriage.post(Playhead(report.segment.first_frame / 16, True))
         if len(shots) in (3, 4):
-            soonest = promised[-1].chunk + 1 if promised else 0  # as Run asks: each of its prompts gets a chunk
+            soonest = (
+                promised[-1].chunk + 1 if promised else 0
+            )  # as Run asks: each of its prompts gets a chunk
             promised.append(carriage.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=soonest)))
             assert promised[-1].chunk > report.segment.index
     prompts = {shot.segment.index: shot.segment.prompt for shot in shots}

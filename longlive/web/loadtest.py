@@ -7,148 +7,34 @@ pictures are read when the load is over, so that reading them is no load.
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import torch
 from gradio_client import Client
 
-from longlive.errors import ConfigError, EndpointError
+from longlive.errors import EndpointError
 from longlive.options import say
-from longlive.provenance import device_name, git_revision, processor_name, versions
 from longlive.web.drops import Dropper
-from longlive.web.load_figures import Watched, figures_of, figures_of_tab, percentile
+from longlive.web.load_figures import Watched, figures_of, figures_of_tab
+from longlive.web.load_plan import Plan
+from longlive.web.load_report import Result, as_json, table, total
 from longlive.web.measure import CHROMIUM
-from longlive.web.programs import Habits, Log, Program
-from longlive.web.roles import MOST_ROLES, role
+from longlive.web.programs import Log, Program
+from longlive.web.roles import role
 from longlive.web.tabs import Tab
-from longlive.web.virtual_player import STALL_S
 
 Viewer = Program | Tab
 
 STEP_S = 0.01
 ANSWERS = 16
 HEALTH_S = 2.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A load.
-
-    Attributes:
-        viewers: who come first, one each ``apart_s`` seconds.
-        browsers: how many of those are pages in a browser.
-        seconds: that each of them watches, from its first picture on.
-        waiting: more viewers, who come when each of the first has its pictures or its place in line.
-        waiting_s: seconds that each of those watches.
-        switch_every: seconds between the prompts of a viewer.
-        drops: visitors beside them, who start a story and are gone, evenly over the time.
-        patience_s: after so long the load is over, wherever it stands.
-        read_every: of so many segments of a viewer, one is read; 0 for none.
-    """
-
-    viewers: int
-    seconds: float = 60.0
-    browsers: int = 0
-    waiting: int = 0
-    waiting_s: float = 10.0
-    switch_every: float = 10.0
-    drops: int = 0
-    apart_s: float = 0.5
-    patience_s: float = 900.0
-    read_every: int = 1
-
-    def __post_init__(self) -> None:
-        if self.viewers < 1 or self.waiting < 0 or self.viewers + self.waiting > MOST_ROLES:
-            rule = (
-                f"there must be one, and with those who wait at most {MOST_ROLES}: so many colours there are"
-            )
-            raise ConfigError("viewers", self.viewers, rule, "Try --viewers 4.")
-        if not 0 <= self.browsers <= self.viewers:
-            rule = "there cannot be more than viewers in all, nor fewer than none"
-            raise ConfigError("browsers", self.browsers, rule, "Try --browsers 1.")
-        if self.drops and self.waiting:
-            rule = "nobody knows who is before whom in line while visitors come and go"
-            raise ConfigError("drops", self.drops, rule, "Leave out --drops or --waiting.")
-        for name in ("seconds", "waiting_s", "switch_every", "patience_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(name, getattr(self, name), "it must be above 0", "Leave it out.")
-
-    def habits(self, number: int) -> Habits:
-        """What viewer ``number`` does; prompts do not come all at once."""
-        first_switch = self.switch_every * (number % self.viewers + 1) / self.viewers
-        seconds = self.seconds if number < self.viewers else self.waiting_s
-        return Habits(seconds, first_switch, self.switch_every, self.read_every)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a load gave to all viewers together, and to each.
-
-    Attributes:
-        plan: the load.
-        stalls, longest_stall_s, least_delay_s: as for one viewer.
-        first_picture_p50_s, first_picture_p95_s: of those who did not wait in line.
-        prompt_to_screen_p50_s, prompt_to_screen_p95_s: of all prompts that were seen; ``prompts`` were sent.
-        prompt_to_picture_p50_s, prompt_to_picture_p95_s: the same, as the colours of the pictures tell it.
-        pictures, pictures_lost, pictures_read, wrong_story_pictures, unlike_pictures: of all viewers.
-        waited, got_in: viewers who were told a position in line; of all who came, who got pictures.
-        false_positions, broken_waits: told to those who waited.
-        failed: stories that ended otherwise than asked.
-        model, carrier, health: as the app tells of itself; each status that it had.
-        least_room, most_room: viewers that it said it could feed.
-        drops, drops_refused: visitors who started a story and were gone; those who were not let in.
-        seconds: that it took.
-        longest_step_s: the longest time in which nobody looked after the viewers: the load test's own delay.
-        load_cpu_share: processors that the load test itself kept busy, browsers left out.
-        load_average: of this machine before, over a minute: what others make it do.
-        watched: by viewer.
-    """
-
-    url: str
-    plan: Plan
-    stalls: int
-    longest_stall_s: float
-    least_delay_s: float | None
-    first_picture_p50_s: float | None
-    first_picture_p95_s: float | None
-    prompts: int
-    prompts_unseen: int
-    prompt_to_screen_p50_s: float | None
-    prompt_to_screen_p95_s: float | None
-    prompt_to_picture_p50_s: float | None
-    prompt_to_picture_p95_s: float | None
-    pictures: int
-    pictures_lost: int
-    pictures_read: int
-    wrong_story_pictures: int
-    unlike_pictures: int
-    waited: int
-    got_in: int
-    false_positions: int
-    broken_waits: int
-    failed: int
-    model: str | None
-    carrier: str | None
-    health: tuple[str, ...]
-    least_room: int | None
-    most_room: int | None
-    drops: int
-    drops_refused: int
-    seconds: float
-    longest_step_s: float
-    load_cpu_share: float
-    load_average: float
-    watched: tuple[Watched, ...]
 
 
 class House:
@@ -308,108 +194,6 @@ def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> Watched:
         return figures_of_tab(f"browser {number + 1}", one, others)
     name = f"viewer {number + 1}" if number < plan.viewers else f"later {number + 1 - plan.viewers}"
     return figures_of(name, one.role, one.log, one.player, others)
-
-
-def total(url: str, plan: Plan, watched: Sequence[Watched], **facts: Any) -> Result:
-    """The figures of all viewers as one, with the ``facts`` of Result that no viewer knows."""
-    firsts = [one.first_picture_s for one in watched if one.first_picture_s is not None and not one.told]
-    screens = [delay for one in watched for delay in one.prompt_to_screen_s]
-    pictures = [delay for one in watched for delay in one.prompt_to_picture_s]
-    return Result(
-        url=url,
-        plan=plan,
-        stalls=sum(one.stalls for one in watched),
-        longest_stall_s=max(one.longest_stall_s for one in watched),
-        least_delay_s=min(
-            (one.least_delay_s for one in watched if one.least_delay_s is not None), default=None
-        ),
-        first_picture_p50_s=percentile(firsts, 50),
-        first_picture_p95_s=percentile(firsts, 95),
-        prompts=sum(one.prompts for one in watched),
-        prompts_unseen=sum(one.prompts_unseen for one in watched),
-        prompt_to_screen_p50_s=percentile(screens, 50),
-        prompt_to_screen_p95_s=percentile(screens, 95),
-        prompt_to_picture_p50_s=percentile(pictures, 50),
-        prompt_to_picture_p95_s=percentile(pictures, 95),
-        pictures=sum(one.pictures for one in watched),
-        pictures_lost=sum(one.pictures_lost for one in watched),
-        pictures_read=sum(one.pictures_read for one in watched),
-        wrong_story_pictures=sum(one.wrong_story_pictures for one in watched),
-        unlike_pictures=sum(one.unlike_pictures for one in watched),
-        waited=sum(bool(one.told) for one in watched),
-        got_in=sum(one.first_picture_s is not None for one in watched),
-        false_positions=sum(one.false_positions for one in watched),
-        broken_waits=sum(one.broken_waits for one in watched),
-        failed=sum(one.has_failed for one in watched),
-        watched=tuple(watched),
-        **facts,
-    )
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    """The result, and where it comes from."""
-    return asdict(result) | {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(torch.device("cpu")),
-        "processor": processor_name(),
-        "versions": versions() | {name: metadata.version(name) for name in ("gradio", "gradio_client")},
-        "git_revision": git_revision(),
-    }
-
-
-_COLUMNS = {
-    "viewer": "viewer",
-    "first_picture_s": "first s",
-    "seconds": "seconds",
-    "stalls": "stalls",
-    "longest_stall_s": "longest",
-    "delay_p50_s": "delay",
-    "least_delay_s": "least",
-    "prompts": "prompts",
-    "pictures": "pictures",
-    "pictures_lost": "lost",
-    "pictures_read": "read",
-    "wrong_story_pictures": "wrong",
-    "unlike_pictures": "unlike",
-}
-
-
-def table(result: Result) -> str:
-    """The result as lines for people: all viewers as one, each by itself, and what was told in line."""
-    apart = ("plan", "watched", "url")
-    facts = {name: value for name, value in vars(result).items() if name not in apart}
-    lines = [f"{name:<24} {'-' if value is None else value}" for name, value in facts.items()]
-    lines += ["", "".join(f"{head:>10}" for head in _COLUMNS.values()) + "  asked for"]
-    for one in result.watched:
-        cells = [getattr(one, name) for name in _COLUMNS]
-        row = "".join(f"{'-' if cell is None else cell:>10}" for cell in cells)
-        lines.append(f"{row}  {one.asked}")
-    for one in result.watched:
-        lines += _remarks(one)
-    if result.longest_step_s > STALL_S:
-        held_up = f"{result.longest_step_s:.1f} s: this machine is busy, and stalls may be of its own making"
-        lines.append(f"The load test itself was held up for {held_up}.")
-    return "\n".join(lines)
-
-
-def _remarks(one: Watched) -> list[str]:
-    """What a viewer was told, and how it ended if nobody asked for that."""
-    lines = [f"{one.viewer} refused: {words}" for words in one.refusals]
-    if one.told:
-        (_, first, wait_s), *_ = one.told
-        promised = "" if wait_s is None else f", at most {wait_s:.0f} s"
-        real = (
-            "no picture came"
-            if one.first_picture_s is None
-            else f"the first picture after {one.first_picture_s:.1f} s"
-        )
-        places = ", ".join(f"{position} at {at:.0f} s" for at, position, _ in one.told)
-        lines.append(f"{one.viewer} in line: {first}{promised}; {real} ({places})")
-    elif one.notices:
-        lines.append(f"{one.viewer} was told: {' / '.join(dict.fromkeys(one.notices))}")
-    if one.has_failed:
-        lines.append(f"{one.viewer} ended: {one.end}")
-    return lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from longlive.web.loadtest import Plan, load
+from longlive.web.load_plan import Plan
+from longlive.web.loadtest import load
 from tests.fakes import FakeModels, serve_page
 
 pytestmark = pytest.mark.browser
