@@ -13,6 +13,7 @@ from longlive.bench import Bench, table
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
 from longlive.cost import count_costs
+from longlive.processor import settle
 from longlive.random_models import random_models
 from longlive.startup import Choices, accelerate, asked_for, ready_models, warm
 from longlive.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
@@ -65,7 +66,7 @@ def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progre
 def _measure(
     args: argparse.Namespace, variant: Variant, stream: dict[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    torch.set_num_threads(args.threads or 1)
+    settle(args.threads or 1)
     words = vars(variant) | {"quantize": variant.quantization}
     choices = Choices.of(vars(args) | words)
     if args.random_weights:

@@ -14,6 +14,7 @@ import torch
 
 from longlive.config import ModelConfig
 from longlive.errors import FitError
+from longlive.processor import give_back
 
 GB = 10**9
 # What a CUDA context and the libraries' workspaces take.
@@ -176,6 +177,7 @@ def free_bytes(device: torch.device) -> int:
 def release() -> None:
     """Give back what nobody holds any more; an error that is being handled still holds what failed."""
     gc.collect()
+    give_back()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

@@ -32,6 +32,7 @@ from longlive.memory import (
     release,
     words_of,
 )
+from longlive.processor import settle
 from longlive.quantization import check_kind, quantize
 from longlive.sizes import sizes_of
 
@@ -228,7 +229,7 @@ def warm(models: ModelBundle, choices: Choices, stream: StreamConfig | None = No
 
 
 def _load(name: str, choices: Choices, preset: Preset, smaller: Sequence[Preset]) -> ModelBundle:
-    torch.set_num_threads(choices.threads or 1)
+    settle(choices.threads or 1)
     models = load_models(
         name,
         device=choices.place,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from longlive.errors import ConfigError
+from longlive.processor import settle
 
 if TYPE_CHECKING:
     from longlive.checkpoints import ModelBundle
@@ -69,7 +70,6 @@ def _add_common(parser: argparse.ArgumentParser, *, prompts: int) -> None:
 
 def run_table(args: argparse.Namespace) -> int:
     """Measure what was asked for, draw it if wanted, and print it."""
-    import torch
 
     from longlive.checkpoints import load_models
     from longlive.evaluation import figures, report
@@ -79,7 +79,7 @@ def run_table(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     if _figure(args):
         figures.check_target(args.figure)
-    torch.set_num_threads(1)
+    settle(1)
     begun = time.perf_counter()
     models = {label: load_models(name) for label, name in _named(args).items()}
     outcome = MEASURES[args.what](args, models)

@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from longlive.checkpoints import ModelBundle, load_models
+from longlive.processor import settle
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,5 +36,5 @@ def _results(task: Callable[[Item], Result], items: Sequence[Item], num_workers:
         yield from map(task, items)
         return
     context = torch.multiprocessing.get_context("spawn")
-    with context.Pool(num_workers, torch.set_num_threads, (1,)) as pool:
+    with context.Pool(num_workers, settle, (1,)) as pool:
         yield from pool.imap(task, items)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.errors import ConfigError
+from longlive.processor import settle
 
 STAGES = ("codec", "clips", "generator", "decoder", "release", "words")
 
@@ -85,7 +86,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score the model and print what came out."""
-    import torch
 
     from longlive.checkpoints import load_models
     from longlive.storybook.evaluate import ATTRIBUTES, evaluate_storybook
@@ -94,7 +94,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise ConfigError(
             "prompts", args.prompts, "a fifth of them must be unseen combinations", "Use at least 5."
         )
-    torch.set_num_threads(1)
+    settle(1)
     models = load_models(args.model)
     result = evaluate_storybook(models, num_prompts=args.prompts, seed=args.seed, num_workers=args.workers)
     if args.json:

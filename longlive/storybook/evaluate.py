@@ -21,6 +21,7 @@ from longlive.denoise import denoise_chunk, recache, remember_chunk
 from longlive.flow_matching import Timetable
 from longlive.kv_cache import KVCache
 from longlive.noise import draw_noise
+from longlive.processor import settle
 from longlive.storybook.captions import caption
 from longlive.storybook.codec import psnr_of
 from longlive.storybook.dataset import frames_before
@@ -186,7 +187,7 @@ def _tell_all(models: ModelBundle, groups: list[Group], num_workers: int) -> Ite
 
 
 def _load_in_worker(folder: Path) -> None:
-    torch.set_num_threads(1)
+    settle(1)
     _tell_in_worker.models = load_models(folder)  # type: ignore[attr-defined]
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from longlive.checkpoints import ModelBundle, load_models
 from longlive.flow_matching import NUM_TIMESTEPS, Timetable
+from longlive.processor import settle
 from longlive.storybook.captions import caption, plain_caption
 from longlive.storybook.release import rewrite_model
 from longlive.storybook.world import random_scene
@@ -41,7 +42,7 @@ class Wordings(NamedTuple):
 
 def train_paraphrases(folder: Path, *, steps: int, seed: int = 0, lr: float = 2e-3) -> None:
     """Teach the text encoder of the released model in ``folder``, and write it there; in one process."""
-    torch.set_num_threads(1)
+    settle(1)
     models = load_models(folder)
     for _ in tqdm(teach_paraphrases(models, steps=steps, seed=seed, lr=lr), "words", steps):
         pass

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from longlive.errors import ConfigError
+from longlive.processor import settle
 from longlive.training.recipe import STAGES, Recipe
 
 
@@ -46,14 +47,13 @@ def run_train(args: argparse.Namespace) -> int:
         return _tell_plan(recipe, args)
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         return _start(args.processes)
-    import torch
 
     from longlive.training.export import export
     from longlive.training.processes import Processes
     from longlive.training.setup import new_stage
     from longlive.training.trainer import Trainer
 
-    torch.set_num_threads(args.threads)
+    settle(args.threads)
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
     if processes.is_main:
