@@ -1,6 +1,7 @@
 """What a process asks of torch and of the C library when it is to compute on the CPU."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -46,7 +47,7 @@ def counted(**variables: str) -> tuple[int, ...]:
     return tuple(map(int, done.stdout.split()))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator is glibc's")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's alone")
 def test_memory_that_a_chunk_leaves_free_is_kept_for_the_next() -> None:
     threads, plain, settled = counted()
     assert threads == 2

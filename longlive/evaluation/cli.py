@@ -70,7 +70,6 @@ def _add_common(parser: argparse.ArgumentParser, *, prompts: int) -> None:
 
 def run_table(args: argparse.Namespace) -> int:
     """Measure what was asked for, draw it if wanted, and print it."""
-
     from longlive.checkpoints import load_models
     from longlive.evaluation import figures, report
     from longlive.noise import check_seed

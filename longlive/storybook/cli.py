@@ -86,7 +86,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score the model and print what came out."""
-
     from longlive.checkpoints import load_models
     from longlive.storybook.evaluate import ATTRIBUTES, evaluate_storybook
 
