@@ -6,11 +6,11 @@ import sys
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
 from longlive.errors import LongLiveError
-from longlive.journal import show_lines
-from longlive.options import parse_with_environment
+from longlive.runtime.options import parse_with_environment
+from longlive.serving.run_logger import show_lines
 from longlive.web.health import routes_of
+from longlive.web.launch import add_serving_options, open_engine, trust_the_host
 from longlive.web.page import build_page, page_options
-from longlive.web.serving import add_serving_options, open_engine, trust_the_host
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import longlive
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "longlive"
 CLIENTS = ("training", "storybook", "evaluation", "web")
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "cli")

@@ -12,20 +12,20 @@ from typing import Any
 import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
-from longlive.engine import Engine
 from longlive.errors import ConfigError, LongLiveError, MediaError
-from longlive.news import Finished, InLine, Word
-from longlive.noise import check_seed
-from longlive.orders import Notice, Shot
-from longlive.run import Run
-from longlive.segments import Container
-from longlive.storyboard import Scene, read_scenes
-from longlive.text import check_prompt
-from longlive.web.address import address_of
-from longlive.web.backlog import is_behind
-from longlive.web.films import shown
-from longlive.web.visits import Message, Visit
-from longlive.web.words import gentle_answer
+from longlive.generation.noise import check_seed
+from longlive.generation.storyboard import Scene, read_scenes
+from longlive.media.segments import Container
+from longlive.prompts import check_prompt
+from longlive.serving.engine import Engine
+from longlive.serving.events import QueuePosition, RunEvent, RunFinished
+from longlive.serving.executors.events import NoticeEvent, SegmentEvent
+from longlive.serving.run import Run
+from longlive.web.backpressure import is_behind
+from longlive.web.file_serving import shown
+from longlive.web.middleware.client_address import address_of
+from longlive.web.prompt_advice import gentle_answer
+from longlive.web.viewer_stream import Message, ViewerStream
 
 POLL_S = 0.02
 STOP_S = 20
@@ -43,8 +43,8 @@ class Endpoints:
     def __init__(self, engine: Engine) -> None:
         """Serve from ``engine``."""
         self.engine = engine
-        self._visits: dict[str, Visit] = {}
-        self._viewers: dict[str, Visit] = {}
+        self._visits: dict[str, ViewerStream] = {}
+        self._viewers: dict[str, ViewerStream] = {}
         engine.when_forgotten = self._forget
 
     async def start(
@@ -169,14 +169,14 @@ class Endpoints:
         try:
             async for report in _reports(run):
                 match report:
-                    case Shot(segment=segment):
+                    case SegmentEvent(segment=segment):
                         made = (segment.first_frame + segment.num_frames) / segment.fps
                         yield None, None, f"{made:.1f} of {seconds:.1f} s are made."
-                    case Notice(words):
+                    case NoticeEvent(words):
                         yield None, None, words
-                    case InLine():
+                    case QueuePosition():
                         yield None, None, report.words
-                    case Finished(reason, take, session_file):
+                    case RunFinished(reason, take, session_file):
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
                         with _errors_in_words():
@@ -231,7 +231,7 @@ class Endpoints:
 
     def _begin(
         self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
-    ) -> Visit:
+    ) -> ViewerStream:
         """The visit of a new run."""
         viewer = _viewer(request)
         with _errors_in_words():
@@ -247,9 +247,9 @@ class Endpoints:
             )
         advice = self._advice(prompt)
         words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
-        return self._keep(viewer, Visit(run, mode, words.strip(), advice))
+        return self._keep(viewer, ViewerStream(run, mode, words.strip(), advice))
 
-    async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[Visit, float]:
+    async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[ViewerStream, float]:
         """The visit of a run that was begun before, for whoever knows its token."""
         seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
         run = self.engine.claim(_viewer(request), str(token))
@@ -257,11 +257,11 @@ class Endpoints:
             raise gr.Error(_GONE, print_exception=False)
         visit = self._visits.get(run.name)
         if visit is None:
-            found = await asyncio.to_thread(Visit.found, run, seconds)
+            found = await asyncio.to_thread(ViewerStream.found, run, seconds)
             visit = self._visits.setdefault(run.name, found)
         return self._keep(_viewer(request), visit), max(0.0, seconds)
 
-    def _keep(self, viewer: str, visit: Visit) -> Visit:
+    def _keep(self, viewer: str, visit: ViewerStream) -> ViewerStream:
         """Remember a visit; a viewer has one at most, and it one viewer."""
         self._leave(visit)
         before = self._viewers.get(viewer)
@@ -270,7 +270,7 @@ class Endpoints:
         self._visits[visit.run.name] = self._viewers[viewer] = visit
         return visit
 
-    def _leave(self, visit: Visit) -> None:
+    def _leave(self, visit: ViewerStream) -> None:
         for viewer, one in list(self._viewers.items()):
             if one is visit:
                 self._viewers.pop(viewer, None)
@@ -282,7 +282,7 @@ class Endpoints:
             self._leave(visit)
 
     async def _follow(
-        self, visit: Visit, serial: int, request: gr.Request
+        self, visit: ViewerStream, serial: int, request: gr.Request
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
         """The messages after a number, as they come; until the last, or somebody follows anew.
 
@@ -301,7 +301,7 @@ class Endpoints:
                     return
             await asyncio.sleep(POLL_S)
 
-    async def _until_read(self, visit: Visit, request: gr.Request) -> None:
+    async def _until_read(self, visit: ViewerStream, request: gr.Request) -> None:
         """Wait while the viewer is far behind, as long as its run is kept; one who has caught up is back."""
         if not is_behind(request):
             return
@@ -316,7 +316,7 @@ class Endpoints:
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
-def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
+def _outputs(message: Message, visit: ViewerStream) -> tuple[Any, ...]:
     """Player, timeline, words, take and session file."""
     left = visit.finished if message["kind"] == "end" else None
     words = visit.words
@@ -333,7 +333,7 @@ def _chunk(segment: MediaSegment | None) -> Any:
     return (segment.data, segment.seconds) if segment else gr.skip()
 
 
-async def _reports(run: Run) -> AsyncIterator[Word]:
+async def _reports(run: Run) -> AsyncIterator[RunEvent]:
     """The reports of a run as they come, the last included."""
     while True:
         report = run.next_report()
@@ -341,7 +341,7 @@ async def _reports(run: Run) -> AsyncIterator[Word]:
             await asyncio.sleep(POLL_S)
             continue
         yield report
-        if isinstance(report, Finished):
+        if isinstance(report, RunFinished):
             return
 
 

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from longlive.house import House
-from longlive.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
+from longlive.serving.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
+from longlive.serving.status import EngineStatus
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ _FRESH = {"Cache-Control": "no-store"}
 Told = TypeVar("Told")
 
 
-def routes_of(ask: Callable[[], House], metrics: Metrics, *, patience_s: float = PATIENCE_S) -> list[Route]:
+def routes_of(
+    ask: Callable[[], EngineStatus], metrics: Metrics, *, patience_s: float = PATIENCE_S
+) -> list[Route]:
     """The routes, for ``launch(app_kwargs={"routes": …})``; the time since now is told as ``uptime_s``.
 
     Args:
@@ -61,7 +63,7 @@ def routes_of(ask: Callable[[], House], metrics: Metrics, *, patience_s: float =
     return [Route("/health", health), Route("/metrics", scrape)]
 
 
-def report(house: House, keeps_failing: bool) -> dict[str, Any]:
+def report(house: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
     """What /health says of a house: ``status`` ok, loading or failing, and ``why`` where it is not ok."""
     numbers = {
         "sessions": house.sessions,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests.cable import Cable
-from tests.fakes import FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.tcp_relay import Cable
 
 READ_CARD = """(video) => {
   if (!video || video.readyState < 2) return null;

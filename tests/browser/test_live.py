@@ -7,7 +7,7 @@ import re
 import av
 import pytest
 
-from tests.fakes import read_card
+from tests.support.fakes import read_card
 
 pytestmark = pytest.mark.browser
 

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from longlive.web.load_plan import Plan
-from longlive.web.loadtest import load
-from tests.fakes import FakeModels, serve_page
+from longlive.benchmark.loadtest.plan import Plan
+from longlive.benchmark.loadtest.runner import load
+from tests.support.fakes import FakeModels, serve_page
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.fakes import PATIENT, FakeModels, Served, make_engine, read_card, serve_page
+from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, read_card, serve_page
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 AS_JSON = {"Content-Type": "application/json"}

@@ -26,16 +26,17 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from gradio_client.utils import apply_diff
 
-from longlive import run as run_module
-from longlive.cli import main
-from longlive.web import backlog, drops, films
-from tests.fakes import PATIENT, FakeModels, Served, serve_page
-from tests.test_engine import JUMP, MEADOW, wait_for
-from tests.test_metrics import figures
+from longlive.benchmark.loadtest import dropouts as drops
+from longlive.cli.main import main
+from longlive.serving import run as run_module
+from longlive.web import backpressure as backlog
+from longlive.web import file_serving as films
+from tests.serving.test_engine import JUMP, MEADOW, wait_for
+from tests.serving.test_metrics import figures
+from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.paths import ROOT
 from tests.web.test_endpoints import _call_component as call_component
 from tests.web.test_endpoints import cards_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def kept(served: Served) -> int:
 @pytest.mark.parametrize("way", ["join", "call"])
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
     monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
-    monkeypatch.setattr("longlive.web.unread.PATIENCE_S", 10.0)
+    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.PATIENCE_S", 10.0)
     if way == "join":
         join(served, "nobody")
     else:
@@ -332,7 +333,7 @@ def crowd(url: str, number: int, at_once: int) -> None:
 @pytest.mark.timeout(300)
 def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
     monkeypatch.setattr(drops, "LEAVE_AFTER_S", 0.5)
-    command = [sys.executable, "-m", "tests.web.crowd"]
+    command = [sys.executable, "-m", "tests.support.crowd"]
     environment = os.environ | {"MALLOC_ARENA_MAX": "1"}  # else holes in the heaps of threads count as well
     pipes: Any = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as house:
