@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from longlive.runtime.deprecated_options import replace_deprecated
+
 DTYPES = ("float32", "bfloat16", "float16")
 DECODERS = ("auto", "wan", "tiny", "light")
 COMPILE_MODES = ("off", "default", "graphs")
@@ -67,16 +69,20 @@ def parse_with_environment(
 ) -> argparse.Namespace:
     """The options of the command line; where they are silent, of the environment (``PREFIX_NAME``).
 
-    A flag is set there by any value but the empty one and 0. Exits with 2 when a value is impossible.
+    A flag is set there by any value but the empty one and 0. Old names of options are replaced, with a warning.
+    Exits with 2 when a value is impossible.
     """
+    defaults = vars(parser.parse_args([]))
+    line = sys.argv[1:] if arguments is None else arguments
+    line, environment = replace_deprecated(line, os.environ, options=defaults, prefix=prefix)
     told: list[str] = []
-    for name, usual in vars(parser.parse_args([])).items():
-        value, option = os.environ.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
+    for name, usual in defaults.items():
+        value, option = environment.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
         if value and usual is not False:
             told.append(f"{option}={value}")
         elif value not in ("", "0"):
             told.append(option)
-    return parser.parse_args([*told, *(sys.argv[1:] if arguments is None else arguments)])
+    return parser.parse_args([*told, *line])
 
 
 def say(line: str) -> None:

@@ -171,7 +171,7 @@ def test_only_a_space_s_proxies_are_believed_where_a_viewer_is(
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     monkeypatch.setenv("SYSTEM", environment.get("SYSTEM", ""))
-    app.trust_the_host()
+    app.trust_proxies()
     monkeypatch.delenv("SYSTEM")
     seen = []
     with serve_page() as page:
