@@ -12,7 +12,7 @@ import time
 import httpx
 import psutil
 
-from longlive.web.middleware import abandoned_calls as unread
+from longlive.web.middleware import abandoned_calls
 from tests.serving.test_engine import wait_for
 from tests.support.fakes import FakeModels, Served, serve_page
 
@@ -44,7 +44,7 @@ def weigh(served: Served) -> dict[str, float]:
 
 def main() -> None:
     """Serve until the input ends."""
-    unread.PATIENCE_S = 2.0
+    abandoned_calls.UNREAD_TIMEOUT_S = 2.0
     with serve_page(FakeModels(chunk_s=0.005, streams=16), **LIMITS) as served:  # type: ignore[arg-type]
         print(json.dumps({"url": served.url}), flush=True)
         for _ in sys.stdin:

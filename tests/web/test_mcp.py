@@ -90,7 +90,7 @@ def test_a_tool_refuses_in_words_what_it_cannot_do_and_takes_no_files(mcp: str) 
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     call = {"name": "generate", "arguments": {"storyboard": {"prompts": [file]}}}
     refused = httpx.post(mcp, json=INITIALIZE | {"method": "tools/call", "params": call})
-    assert (refused.status_code, refused.json()) == (400, {"detail": "Files are not taken here."})
+    assert (refused.status_code, refused.json()) == (400, {"detail": "Files are not accepted."})
 
 
 @pytest.mark.parametrize(
