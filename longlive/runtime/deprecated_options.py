@@ -20,6 +20,7 @@ RENAMED_OPTIONS: Mapping[str, str] = {
     "unwatched_s": "no_player_timeout_s",
     "queue": "max_pending_prompts",
     "line": "max_queue_size",
+    "per_address": "max_runs_per_address",
 }
 """Old name -> new name, as attributes of the parsed options (``stories_gb`` is ``--stories-gb``)."""
 

@@ -22,9 +22,9 @@ from longlive.serving.events import QueuePosition, RunEvent, RunFinished
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.run import Run
 from longlive.web.backpressure import is_behind
-from longlive.web.file_serving import shown
+from longlive.web.file_serving import publish_file
 from longlive.web.middleware.client_address import address_of
-from longlive.web.prompt_advice import gentle_answer
+from longlive.web.prompt_advice import vocabulary_hint
 from longlive.web.viewer_stream import Message, ViewerStream
 
 POLL_S = 0.02
@@ -180,7 +180,7 @@ class Endpoints:
                         if take is None or session_file is None:
                             raise gr.Error(reason, print_exception=False)
                         with _errors_in_words():
-                            files = shown(take), shown(session_file)
+                            files = publish_file(take), publish_file(session_file)
                         yield (*files, reason)
         finally:
             run.close()
@@ -199,12 +199,12 @@ class Endpoints:
             stalls=stalls if isinstance(stalls, int) else 0,
         )
 
-    def known(self, word: dict[str, Any]) -> bool:
+    def exists(self, word: dict[str, Any]) -> bool:
         """Whether the story with this ``token`` is still kept."""
         token = word.get("token") if isinstance(word, dict) else None
         return isinstance(token, str) and self.engine.find(token) is not None
 
-    def missed(self, word: dict[str, Any]) -> list[dict[str, Any]]:
+    def replay_since(self, word: dict[str, Any]) -> list[dict[str, Any]]:
         """Messages that the page did not pass on to the player, in order, as far as they are still kept.
 
         Gradio hands a component only the newest of the values that reach the browser in one burst.
@@ -310,7 +310,7 @@ class Endpoints:
         self.engine.claim(_viewer(request), visit.run.token)
 
     def _advice(self, prompt: str) -> str:
-        return gentle_answer(prompt, self.engine.carrier.config.name, self.engine.carrier.card)
+        return vocabulary_hint(prompt, self.engine.carrier.config.name, self.engine.carrier.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
@@ -322,7 +322,7 @@ def _outputs(message: Message, visit: ViewerStream) -> tuple[Any, ...]:
     words = visit.words
     files: tuple[str | None, str | None] = (None, None)
     try:
-        files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+        files = (publish_file(left.take), publish_file(left.session_file)) if left else (None, None)
     except MediaError as error:
         words = f"{words} {error}"
     return (message, visit.timeline(), words, *files)

@@ -41,7 +41,7 @@ class Viewer:
         page.set_default_timeout(60_000)
         page.goto(served.url + query)
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
-        for part in ("#start", "#stop", "#prompt textarea", "#examples .story"):
+        for part in ("#start", "#stop", "#prompt textarea", "#examples .example"):
             page.wait_for_selector(part)
         page.wait_for_timeout(300)
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 MEADOW = "a red ball stands on a green meadow"
 IDS = ["prompt", "send", "switch", "seed", "start", "stop", "player", "timeline", "status", "take"]
-IDS += ["session-file", "examples", "house"]
+IDS += ["session-file", "examples", "server-status"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -38,7 +38,7 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     viewer.page.focus("#prompt textarea")
     reached = []
     for _ in range(9):
-        viewer.page.keyboard.press("BrowserViewer")
+        viewer.page.keyboard.press("Tab")
         reached.append(
             viewer.page.evaluate(
                 "[document.activeElement.closest('#start, #send, #stop, #switch, #examples')?.id,"
@@ -52,12 +52,12 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
 
 def test_the_line_on_the_house_follows_what_goes_on_in_it(visit) -> None:
     viewer = visit()
-    line = viewer.page.locator("#house p")
-    expect(line).to_contain_text("taken · nobody waits", timeout=20_000)
+    line = viewer.page.locator("#server-status p")
+    expect(line).to_contain_text("in use · queue empty", timeout=20_000)
     assert line.inner_text().startswith("0 of ")
     viewer.start(MEADOW)
     expect(line).to_have_text(
-        re.compile(r"1 of \d+ seats? taken · nobody waits · \d+ pictures/s"), timeout=20_000
+        re.compile(r"1 of \d+ slots? in use · queue empty · \d+ fps"), timeout=20_000
     )
     viewer.page.click("#stop")
     expect(line).to_contain_text("0 of ", timeout=20_000)
@@ -66,10 +66,10 @@ def test_the_line_on_the_house_follows_what_goes_on_in_it(visit) -> None:
 
 def test_a_tab_that_nobody_sees_asks_for_nothing_and_a_lost_server_is_told_of(visit) -> None:
     viewer = visit()
-    line = viewer.page.locator("#house p")
-    expect(line).to_contain_text("taken", timeout=20_000)
+    line = viewer.page.locator("#server-status p")
+    expect(line).to_contain_text("in use", timeout=20_000)
     asked = []
-    viewer.page.on("request", lambda one: asked.append("house" in (one.post_data or "")))
+    viewer.page.on("request", lambda one: asked.append("status" in (one.post_data or "")))
     _hide(viewer.page, True)
     viewer.page.wait_for_timeout(6000)
     assert not any(asked)
@@ -78,7 +78,7 @@ def test_a_tab_that_nobody_sees_asks_for_nothing_and_a_lost_server_is_told_of(vi
     expect(line).to_contain_text("does not answer", timeout=20_000)
     assert any(asked)
     viewer.page.context.set_offline(False)
-    expect(line).to_contain_text("taken", timeout=20_000)
+    expect(line).to_contain_text("in use", timeout=20_000)
 
 
 def _hide(page: Page, is_hidden: bool) -> None:
@@ -133,5 +133,5 @@ def test_what_programs_use_is_not_on_the_page(visit) -> None:
     viewer = visit()
     viewer.start("a red ball stands on a green meadow")
     shown = viewer.page.locator("[data-testid=block-label], .json-holder, .json-node").all()
-    assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your film"]
+    assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your video"]
     assert viewer.page.locator(".json-holder, .json-node").count() == 0

@@ -25,7 +25,7 @@ def test_start_plays_the_pictures_in_order_and_says_which_is_shown(visit) -> Non
     viewer.wait("data.frame > 64")
     assert viewer.page.evaluate(HOLES) == 0
     assert viewer.text("#player .caption") == MEADOW
-    assert "pictures/s" in viewer.text("#player .figures")
+    assert "fps" in viewer.text("#player .figures")
     assert viewer.errors == []
 
 
@@ -36,14 +36,14 @@ def test_enter_starts_then_injects_and_the_promise_is_kept_to_the_picture(visit)
     viewer.wait("data.frame > 8")
     viewer.write(JUMP)
     viewer.page.press("#prompt textarea", "Enter")
-    viewer.page.wait_for_selector("#timeline .promised")
+    viewer.page.wait_for_selector("#timeline .scheduled")
     assert re.search(r"seen in [\d.]+ s", viewer.text("#status"))
-    promised = float(viewer.page.locator("#timeline .promised").get_attribute("data-at"))
+    promised = float(viewer.page.locator("#timeline .scheduled").get_attribute("data-at"))
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
-    viewer.page.wait_for_function("!document.querySelector('#timeline .promised')")
-    assert float(viewer.page.locator("#timeline .chapter").last.get_attribute("data-start")) == promised
-    assert viewer.text("#timeline .chapter[aria-current] .words") == JUMP
+    viewer.page.wait_for_function("!document.querySelector('#timeline .scheduled')")
+    assert float(viewer.page.locator("#timeline .prompt").last.get_attribute("data-start")) == promised
+    assert viewer.text("#timeline .prompt[aria-current] .text") == JUMP
     assert viewer.page.is_enabled("#prompt textarea")
 
 
@@ -67,10 +67,10 @@ def test_stop_leaves_the_film_and_the_session_file(visit, served) -> None:
 
 def test_a_story_plays_at_a_click_and_turns_at_its_second(visit) -> None:
     viewer = visit()
-    viewer.page.click("#examples .story >> nth=0")
+    viewer.page.click("#examples .example >> nth=0")
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
-    turns = viewer.page.locator("#timeline .chapter").evaluate_all(
+    turns = viewer.page.locator("#timeline .prompt").evaluate_all(
         "(all) => all.map((e) => +e.dataset.start)"
     )
     assert turns == [0, 33 / 16]
@@ -144,7 +144,7 @@ def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> N
     frame, prompt = viewer.card()
     assert prompt == 1 and abs(frame - int(viewer.data["frame"])) <= 3
     assert viewer.page.evaluate(HOLES) == 0
-    assert viewer.text("#timeline .chapter >> nth=0").endswith(MEADOW), "the story so far is still told"
+    assert viewer.text("#timeline .prompt >> nth=0").endswith(MEADOW), "the story so far is still told"
     viewer.page.click("#stop")
     viewer.page.wait_for_selector("#take video")
     film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
@@ -202,7 +202,7 @@ def test_two_tabs_see_only_their_own_stories(visit) -> None:
     second.wait("data.prompt === '1'")
     assert first.data["prompt"] == "0" and first.card()[1] == 0
     assert first.text("#player .caption") == MEADOW and second.text("#player .caption") == JUMP
-    assert first.page.locator("#timeline .chapter").count() == 1
+    assert first.page.locator("#timeline .prompt").count() == 1
 
 
 def test_prompts_are_only_ever_text(visit) -> None:
@@ -211,7 +211,7 @@ def test_prompts_are_only_ever_text(visit) -> None:
     viewer.wait("data.frame > 8")
     viewer.write(INJECTION + " again")
     viewer.page.press("#prompt textarea", "Enter")
-    viewer.page.wait_for_selector("#timeline .promised")
+    viewer.page.wait_for_selector("#timeline .scheduled")
     viewer.wait("data.prompt === '1'")
     assert viewer.text("#player .caption") == INJECTION + " again"
     assert INJECTION in viewer.text("#timeline")

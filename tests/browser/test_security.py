@@ -60,7 +60,7 @@ def test_markup_is_shown_and_never_run(visit) -> None:
         viewer.wait(f"data.prompt === '{number}'")
         for part in ("#player .caption", "#timeline", "#status"):
             assert viewer.page.locator(f"{part} :is(img, script, a)").count() == 0
-        assert "has not learnt" in viewer.text("#status")
+        assert "does not know" in viewer.text("#status")
     assert viewer.text("#player .caption").startswith("unicorn")
     assert viewer.page.evaluate("window.hacked") is None and viewer.errors == []
 

@@ -68,7 +68,7 @@ def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Clien
 
 
 def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Served, client: Client) -> None:
-    missed = partial(_call_component, served, client, "missed")
+    missed = partial(_call_component, served, client, "replay_since")
     got = []
     for player, *_ in client.submit(MEADOW, 7, [{"at": 2, "text": JUMP}], api_name="/start"):
         got.append(player)
@@ -86,7 +86,7 @@ def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Se
 def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Client, token: Any) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
-    assert _call_component(served, client, "missed", {"token": token, "after": 0, "before": 9}) == []
+    assert _call_component(served, client, "replay_since", {"token": token, "after": 0, "before": 9}) == []
     assert (
         _call_component(served, client, "playhead", {"token": token, "seconds": 1, "playing": True}) is False
     )
@@ -200,7 +200,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
     job = client.submit("a dragon on a meadow", 7, [], api_name="/start")
     outputs = iter(job)
     said = [next(outputs)[2] for _ in range(6)]
-    assert all("has not learnt “dragon”" in words for words in said)
+    assert all("does not know “dragon”" in words for words in said)
     assert said[0].startswith("Preparing") and not said[-1].startswith("Preparing")
     with pytest.raises(AppError, match="must be one of soft, hard, keep"):
         client.predict(MEADOW, "slow", api_name="/prompt")

@@ -168,8 +168,8 @@ def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
             eve.predict(token, 0, api_name="/resume")
         word = {"token": token, "seconds": 99.0, "playing": True, "stalls": 9}
         assert call_component(served, eve, "playhead", word) is False
-        assert call_component(served, eve, "missed", {"token": token, "after": 0, "before": 9}) == []
-        assert call_component(served, eve, "known", {"token": token}) is False
+        assert call_component(served, eve, "replay_since", {"token": token, "after": 0, "before": 9}) == []
+        assert call_component(served, eve, "exists", {"token": token}) is False
     eve.predict(JUMP, "hard", api_name="/prompt")
     eve.predict(api_name="/stop")
     with pytest.raises(AppError, match="Press Start first"):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from longlive.web.file_serving import serve_from, shown
+from longlive.web.file_serving import publish_file, serve_from
 from longlive.web.page import build_page, page_options
 from tests.support.fakes import make_engine
 
@@ -29,11 +29,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_film_is_shown_under_another_name_each_time_and_outlives_its_story(place: Path) -> None:
     film = place / "longlive.mp4"
     film.write_bytes(b"film")
-    first, second = Path(shown(film) or ""), Path(shown(film) or "")
+    first, second = Path(publish_file(film) or ""), Path(publish_file(film) or "")
     film.unlink()
     assert first.read_bytes() == second.read_bytes() == b"film" and first != second
     assert first.name == "longlive.mp4" and len(first.parent.name) == 64
-    assert shown(None) is None
+    assert publish_file(None) is None
     for folder in (first.parent, first.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     serve_from(place)
@@ -46,7 +46,7 @@ def test_a_film_of_another_disk_is_copied(place: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     (place / "longlive.json").write_text("{}")
-    assert Path(shown(place / "longlive.json") or "").read_text() == "{}"
+    assert Path(publish_file(place / "longlive.json") or "").read_text() == "{}"
 
 
 def test_films_reach_a_viewer_though_stories_lie_far_from_what_gradio_allows(place: Path) -> None:

@@ -14,7 +14,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
 from longlive.web.endpoints import Endpoints
-from longlive.web.health import report, routes_of
+from longlive.web.health import health_of, routes_of
 from longlive.web.page import build_page, page_options
 from tests.serving.test_metrics import figures
 from tests.support.fakes import FakeModels, make_engine, serve_page
@@ -25,12 +25,12 @@ QUIET = EngineStatus(sessions=0, waiting=0, room=4, carrier="thread", model="tes
 
 @contextmanager
 def served(
-    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, patience_s: float = 5.0
+    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, timeout_s: float = 5.0
 ) -> Iterator[tuple[str, Engine]]:
     """A page over test cards with the two routes; its address and its engine."""
     engine = make_engine()
     page = build_page(engine)
-    routes = routes_of(ask, metrics or Metrics(), patience_s=patience_s)
+    routes = routes_of(ask, metrics or Metrics(), timeout_s=timeout_s)
     _, url, _ = page.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(routes)
     )
@@ -50,11 +50,11 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
         assert 0 <= told.pop("uptime_s") < 60
         assert told == {
             "status": "ok",
-            "sessions": 3,
+            "running": 3,
             "waiting": 2,
-            "parked": 1,
-            "room": 4,
-            "carrier": "thread",
+            "suspended": 1,
+            "capacity": 4,
+            "executor": "thread",
             "model": "test cards",
         }
         assert httpx.head(f"{url}health").status_code == 200
@@ -77,7 +77,7 @@ def test_loading_and_failing_are_told_apart(change: dict, failures: int, status:
     metrics = Metrics()
     for _ in range(failures):
         metrics.ended("failed")
-    told = report(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
+    told = health_of(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
     assert told["status"] == status and (why is None) == ("why" not in told)
     assert why is None or why in told["why"]
 
@@ -101,7 +101,7 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
         freed.wait(30)
         return QUIET
 
-    with served(stuck, patience_s=0.2) as (url, _):
+    with served(stuck, timeout_s=0.2) as (url, _):
         begun = time.monotonic()
         for _ in range(3):
             answer = httpx.get(f"{url}health")
@@ -148,7 +148,7 @@ def test_both_follow_a_story_and_tell_nothing_of_anybody() -> None:
         word = {"token": token, "seconds": 0.5, "playing": True, "stalls": 3}
         assert call_component(page, client, "playhead", word)
         health, metrics = httpx.get(f"{page.url}health"), httpx.get(f"{page.url}metrics").text
-        assert health.status_code == 200 and health.json()["sessions"] == health.json()["room"] == 1
+        assert health.status_code == 200 and health.json()["running"] == health.json()["capacity"] == 1
         for line in ("longlive_runs_started_total 1.0", "longlive_stalls_total 3.0", "longlive_sessions 1.0"):
             assert f"\n{line}\n" in metrics
         client.predict(api_name="/stop")
@@ -173,7 +173,7 @@ def test_behind_a_path_of_a_proxy_the_routes_are_where_the_page_is() -> None:
     page = build_page(engine)
     options = page_options(routes_of(lambda: QUIET, Metrics()))
     _, url, _ = page.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path="/films", **options
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path="/videos", **options
     )
     try:
         assert json.loads(httpx.get(f"{url}health").text)["status"] == "ok"

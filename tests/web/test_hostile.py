@@ -108,7 +108,7 @@ def canaries(tmp_path: Path) -> Iterator[list[str]]:
     inside, outside = ROOT / "canary.txt", tmp_path / "canary.txt"
     inside.write_text("canary-inside-4711")
     outside.write_text("canary-outside-4711")
-    yield ["canary-inside-4711", "canary-outside-4711", "root:x:0:0", '"""The doors of the server']
+    yield ["canary-inside-4711", "canary-outside-4711", "root:x:0:0", '"""The filter in front of Gradio']
     inside.unlink()
 
 
@@ -117,7 +117,7 @@ def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
     files = [
         ROOT / "canary.txt",
         tmp_path / "canary.txt",
-        ROOT / "longlive/web/doors.py",
+        ROOT / "longlive/web/middleware/request_filter.py",
         Path("/etc/passwd"),
     ]
     spellings = [
