@@ -45,6 +45,7 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
     merge = commands.add_parser("merge-lora", help="put a LoRA into a model's weights")
     prompts = commands.add_parser("prompts", help="write, make and check prompts for training")
     loadtest = commands.add_parser("loadtest", help="put many viewers before a running app")
+    measure = commands.add_parser("measure", help="measure what a viewer of a running app gets in a browser")
     if command[1:] == ["storybook"]:
         from longlive.cli import storybook as cli
 
@@ -74,6 +75,10 @@ def _parser(command: list[str]) -> argparse.ArgumentParser:
         from longlive.cli import prompts as prompt_cli
 
         prompt_cli.add_arguments(prompts)
+    elif command[:1] == ["measure"]:
+        from longlive.benchmark.loadtest import browser
+
+        browser.add_arguments(measure)
     elif command[:1] == ["loadtest"]:
         from longlive.benchmark.loadtest import runner as load
 

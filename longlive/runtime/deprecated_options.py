@@ -1,4 +1,4 @@
-"""Option names of earlier releases, still accepted for one release: the one table of them, and the replacement.
+"""Option names of earlier releases, which are still accepted for one release.
 
 An old name is replaced before argparse sees it, so it never shows in ``--help``.
 """

@@ -69,8 +69,8 @@ def parse_with_environment(
 ) -> argparse.Namespace:
     """The options of the command line; where they are silent, of the environment (``PREFIX_NAME``).
 
-    A flag is set there by any value but the empty one and 0. Old names of options are replaced, with a warning.
-    Exits with 2 when a value is impossible.
+    A flag is set there by any value but the empty one and 0. Old names of options are replaced, with a
+    warning. Exits with 2 when a value is impossible.
     """
     defaults = vars(parser.parse_args([]))
     line = sys.argv[1:] if arguments is None else arguments

@@ -1,4 +1,4 @@
-"""Backpressure: no more is sent to a viewer who does not fetch what was sent, since Gradio keeps it all in memory.
+"""Backpressure: a viewer who does not fetch messages is sent no more, since Gradio keeps them in memory.
 
 Streams that nobody ever opens are ended by ``middleware/abandoned_calls.py``.
 """

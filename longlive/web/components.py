@@ -1,4 +1,4 @@
-"""Gradio components of this page: the live player, its HLS twin, the timeline and the status line of the server."""
+"""Gradio components of this page: live player, HLS player, timeline and status line of the server."""
 
 from collections.abc import Callable
 from functools import cache
@@ -19,14 +19,14 @@ class LivePlayer(gr.HTML):
     """Plays segments through MediaSource as they come; its value is the newest message of the run.
 
     A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored), ``kind``
-    (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``, ``chunk``,
-    ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
+    (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
+    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
-        """Take gr.HTML's options; events are start, resume, start_compatible, resume_compatible and prompt."""
+        """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
         kwargs.setdefault("js_on_load", _read("player.js"))
         super().__init__(value, **kwargs)

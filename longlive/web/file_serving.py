@@ -15,8 +15,8 @@ FOLDER = "shown"
 def serve_from(folder: Path) -> None:
     """Serve published files from a folder in ``folder``, emptied first; call it before the page is built.
 
-    Gradio's default is one folder for all its apps and users on the machine, and it refuses files from outside of
-    the working and the temporary folder.
+    Gradio's default is one folder for all its apps and users on the machine, and it refuses files from
+    outside of the working and the temporary folder.
     """
     place = folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)

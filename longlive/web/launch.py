@@ -23,10 +23,15 @@ EXECUTORS = ("thread", "zerogpu", "ray")
 def add_serving_options(parser: argparse.ArgumentParser) -> None:
     """Add all options of the app."""
     host, port = usual_address()
-    parser.add_argument("--host", default=host, help=f"address to listen on; 0.0.0.0 for all (default: {host})")
+    parser.add_argument(
+        "--host", default=host, help=f"address to listen on; 0.0.0.0 for all (default: {host})"
+    )
     parser.add_argument("--port", default=port, type=int, help=f"port to listen on (default: {port})")
     parser.add_argument(
-        "--player", default="live", choices=("live", "compatible"), help="player of the page; a viewer can change it (default: live)"
+        "--player",
+        default="live",
+        choices=("live", "compatible"),
+        help="player of the page; a viewer can change it (default: live)",
     )
     parser.add_argument("--share", action="store_true", help="also create a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
@@ -57,7 +62,8 @@ def open_engine(options: argparse.Namespace) -> Engine:
     """The engine over an executor that is loaded and warm.
 
     Raises:
-        LongLiveError: if the model cannot be loaded, the executor cannot start, or the store cannot be opened.
+        LongLiveError: if the model cannot be loaded, the executor cannot start, or the store cannot be
+        opened.
     """
     limits = Limits.of(vars(options))
     folder = store_folder(options.stories, options.port)
@@ -97,7 +103,9 @@ def open_executor(options: argparse.Namespace) -> Executor:
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
-        ray = RayExecutor(options.model, runtime, actors=options.actors, address=options.ray_address, tell=say)
+        ray = RayExecutor(
+            options.model, runtime, actors=options.actors, address=options.ray_address, tell=say
+        )
         ray.warm_up()
         return ray
     return start(options.model, runtime, say, prepare=_warm_executor)

@@ -28,7 +28,9 @@ _WELCOME = "Type a prompt and press Start, or choose an example."
 _SCENE = {"type": "object", "description": 'such as {"at": 4, "text": "the ball jumps", "switch": "soft"}'}
 _LATER = {"type": "array", "items": _SCENE}
 _STORYBOARD = {"type": "object", "properties": {"prompts": _LATER}, "required": ["prompts"]}
-_UNCHECKED: dict[str, Any] = {"preprocess": False}  # our own checks explain an error; Gradio's send a traceback
+_UNCHECKED: dict[str, Any] = {
+    "preprocess": False
+}  # our own checks explain an error; Gradio's send a traceback
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _POSITION = "() => window.longlivePosition()"
@@ -72,7 +74,8 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
 def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """Options for ``launch``: theme, request filter, and no history of runs in the viewer's browser.
 
-    Server-side rendering is off, though Spaces turn it on: its Node process would stand between model and viewer.
+    Server-side rendering is off, though Spaces turn it on: its Node process would stand between model and
+    viewer.
 
     Args:
         routes: served before the page's own.

@@ -1,4 +1,4 @@
-"""Short texts for viewers: a hint about words that the model does not know, and the status line of the server."""
+"""Texts for viewers: a hint about words that the model does not know, and the server's status line."""
 
 import re
 

@@ -56,9 +56,7 @@ def test_the_line_on_the_house_follows_what_goes_on_in_it(visit) -> None:
     expect(line).to_contain_text("in use · queue empty", timeout=20_000)
     assert line.inner_text().startswith("0 of ")
     viewer.start(MEADOW)
-    expect(line).to_have_text(
-        re.compile(r"1 of \d+ slots? in use · queue empty · \d+ fps"), timeout=20_000
-    )
+    expect(line).to_have_text(re.compile(r"1 of \d+ slots? in use · queue empty · \d+ fps"), timeout=20_000)
     viewer.page.click("#stop")
     expect(line).to_contain_text("0 of ", timeout=20_000)
     assert not viewer.errors

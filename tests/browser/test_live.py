@@ -70,9 +70,7 @@ def test_a_story_plays_at_a_click_and_turns_at_its_second(visit) -> None:
     viewer.page.click("#examples .example >> nth=0")
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
-    turns = viewer.page.locator("#timeline .prompt").evaluate_all(
-        "(all) => all.map((e) => +e.dataset.start)"
-    )
+    turns = viewer.page.locator("#timeline .prompt").evaluate_all("(all) => all.map((e) => +e.dataset.start)")
     assert turns == [0, 33 / 16]
     assert viewer.page.input_value("#prompt textarea") == MEADOW
 

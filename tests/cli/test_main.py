@@ -231,7 +231,8 @@ def test_an_impossible_option_is_told_and_leaves_no_file(
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "replay", "bench", "fetch", "train", "merge-lora", "evaluate", "loadtest"]
+    "command",
+    ["generate", "replay", "bench", "fetch", "train", "merge-lora", "evaluate", "loadtest", "measure"],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

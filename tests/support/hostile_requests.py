@@ -216,7 +216,9 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
     component = body(
         {
             "component_id": st.just(player) | numbers | junk,
-            "fn_name": st.sampled_from(["playhead", "replay_since", "exists", "status", "__init__", "preprocess"])
+            "fn_name": st.sampled_from(
+                ["playhead", "replay_since", "exists", "status", "__init__", "preprocess"]
+            )
             | words,
             "data": word | junk,
             "session_hash": hashes,

@@ -6,7 +6,7 @@ import pytest
 
 from longlive.models.model_card import ModelCard
 from longlive.serving.status import EngineStatus
-from longlive.web.prompt_advice import vocabulary_hint, status_line, unknown_words
+from longlive.web.prompt_advice import status_line, unknown_words, vocabulary_hint
 
 CARD = ModelCard(words=("the", "red", "ball", "jumps", "meadow"))
 

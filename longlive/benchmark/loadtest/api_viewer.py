@@ -1,7 +1,7 @@
 """A viewer that uses the API: a gradio_client with a virtual player, of which a load test has many.
 
-Each step takes a moment only, so that one thread can serve many viewers; requests that wait for the server run in a
-pool. Segments are kept as they came, and decoded when the load is over.
+Each step takes a moment only, so that one thread can serve many viewers; requests that wait for the server
+run in a pool. Segments are kept as they came, and decoded when the load is over.
 """
 
 import base64
@@ -65,7 +65,7 @@ class ApiViewer:
         self._job = self._client.submit(self.profile.prompt(0), self.profile.number, [], api_name="/start")
 
     def step(self, now: float) -> None:
-        """Handle what came, report the playhead, send the prompt that is due, and stop after the viewer's time."""
+        """Handle what came, report the playhead, and send the prompt or the Stop that is due."""
         if self.log.started_at is None or self.is_over:
             return
         self._collect(now)
@@ -97,7 +97,10 @@ class ApiViewer:
         communicator = self._job.communicator
         outputs, is_done = communicator.job.outputs, self._job.done()
         while self._num_outputs < len(outputs):
-            output, outputs[self._num_outputs] = outputs[self._num_outputs], None  # or all of them would be kept
+            output, outputs[self._num_outputs] = (
+                outputs[self._num_outputs],
+                None,
+            )  # or all of them would be kept
             self._num_outputs += 1
             if isinstance(output, tuple) and isinstance(output[0], dict):
                 self._enqueue(output[0], str(output[2]))
@@ -154,7 +157,7 @@ class ApiViewer:
                 self._end(now, text, failed=bool(message.get("failed")) or self._is_early(now))
 
     def _is_early(self, now: float) -> bool:
-        """Whether the run ended before 95 % of the viewer's time; a limit that ends it just before is no failure."""
+        """Whether the run ended before 95 % of the viewer's time; a limit just before its end is no failure."""
         watched = 0.0 if self.log.first_at is None else now - self.log.first_at
         return self.log.left_at is None and watched < 0.95 * self._behaviour.seconds
 

@@ -1,8 +1,8 @@
 """Which prompts each viewer of a load test sends, and a check of whose video its pictures show.
 
-Each viewer has a setting and two colours that nobody else has together; viewers who share a setting differ in shape,
-too. The two colours are neighbours on the colour wheel, so that a subject that fades from one to the other hardly
-ever shows another viewer's colour on its way.
+Each viewer has a setting and two colours that nobody else has together; viewers who share a setting differ
+in shape, too. The two colours are neighbours on the colour wheel, so that a subject that fades from one to
+the other hardly ever shows another viewer's colour on its way.
 """
 
 import io
@@ -89,8 +89,9 @@ def count_pictures(
 ) -> PictureCounts:
     """Count whose video the pictures of viewer ``own`` show.
 
-    A picture is another viewer's if it has that viewer's setting and one of its colours. If both viewers have the
-    same setting, the shape must be the other's, too: the model may miss a colour while one fades into the other.
+    A picture is another viewer's if it has that viewer's setting and one of its colours. If both viewers
+    have the same setting, the shape must be the other's, too: the model may miss a colour while one fades
+    into the other.
     """
     foreign = [colour for colour in content.colours if not own.owns(content.setting, colour)]
     possible = [other for other in others if other.setting != own.setting or other.shape == content.shape]
@@ -113,7 +114,7 @@ def read_pictures(pictures: Tensor) -> PictureContent:
 
 
 def decode(data: bytes) -> Tensor | None:
-    """A segment's pictures at the storybook's size, uint8 (F, 3, 80, 128); None if of another aspect ratio."""
+    """A segment's pictures at the storybook's size, uint8 (F, 3, 80, 128); None of another aspect ratio."""
     with av.open(io.BytesIO(data), "r") as video:
         stream = video.streams.video[0]
         if stream.height % HEIGHT or stream.width * HEIGHT != stream.height * WIDTH:

@@ -1,7 +1,7 @@
 """What a viewer gets in a real browser: ``python -m longlive measure URL --json``.
 
-Chromium opens the page, presses Start, and sends prompts while the video plays; each picture that reaches the screen
-is recorded with its time. Needs Playwright's Python package and a Chromium.
+Chromium opens the page, presses Start, and sends prompts while the video plays; each picture that reaches
+the screen is recorded with its time. Needs Playwright's Python package and a Chromium.
 """
 
 import argparse

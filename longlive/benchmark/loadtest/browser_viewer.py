@@ -95,7 +95,7 @@ class BrowserViewer:
 
 
 def split_series(kept: list[tuple[float, bytes]]) -> list[torch.Tensor]:
-    """Split kept pictures (second, RGB bytes) where a second or more is missing: uint8 (F, 3, 80, 128) each."""
+    """Split kept pictures (second, RGB bytes) at gaps of over a second: uint8 (F, 3, 80, 128) each."""
     series: list[list[bytes]] = []
     for (before, _), (second, picture) in itertools.pairwise([(-1.0, b""), *kept]):
         if not series or second - before > 1:

@@ -30,19 +30,21 @@ class ViewerResult:
         first_picture_s: from Start to the first picture, time in the queue included; None if none came.
         seconds: watched, from the first picture on.
         stalls, longest_stall_s: pauses of more than 0.25 s, and the longest of all pauses.
-        delay_p50_s, delay_p95_s, min_delay_s: from a segment's arrival during playback to its turn on the screen;
+        delay_p50_s, delay_p95_s, min_delay_s: from a segment's arrival during playback to its turn on the
+        screen;
             0 if it came too late.
         prompts, unseen_prompts: sent after the first; of those, not shown before the end.
         refusals: error messages of prompts that were refused.
         prompt_to_screen_s: for each prompt, from sending to the first picture that was made from it.
         prompt_to_picture_s: for each prompt, to the first picture that shows the colour asked for.
-        segments, pictures, lost_pictures: that came (in a browser: were shown); pictures that did not come (in a
-            browser: gaps in its buffer).
+        segments, pictures, lost_pictures: that came (in a browser: were shown); pictures that did not come
+            (in a browser: gaps in its buffer).
         replayed_messages: messages that came only when asked for.
         read_pictures, wrong_pictures, unrecognized_pictures: read; of another viewer's video; of nobody's.
         queue_updates: (seconds since Start, position, longest wait in seconds or None) that it was sent.
         wrong_positions, exceeded_waits: of those, positions that were wrong, and waits that took longer.
-        playhead_p95_s, rejected_playheads: how long the server took to answer a report of the playhead; reports
+        playhead_p95_s, rejected_playheads: how long the server took to answer a report of the playhead;
+        reports
             that it did not accept.
         notices, end, has_failed: messages that came, the last one, and whether the run ended unasked.
     """
@@ -222,8 +224,8 @@ def lost_pictures(arrivals: Sequence[Arrival]) -> int:
 def wrong_positions(log: ViewerLog, others: Sequence[ViewerLog]) -> int:
     """How many queue positions were wrong: other than 1 plus those who started before and had no picture yet.
 
-    Up to ``ADMISSION_S`` seconds lie between leaving the queue and the first picture; in that time both the old
-    and the new position count as right.
+    Up to ``ADMISSION_S`` seconds lie between leaving the queue and the first picture; in that time both the
+    old and the new position count as right.
     """
     assert log.started_at is not None
     before = [other for other in others if other.started_at and other.started_at < log.started_at]

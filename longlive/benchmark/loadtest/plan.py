@@ -36,7 +36,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.viewers < 1 or self.waiting < 0 or self.viewers + self.waiting > MAX_VIEWERS:
-            rule = f"it must be at least 1, and at most {MAX_VIEWERS} with --waiting, each with its own colours"
+            rule = (
+                f"it must be at least 1, and at most {MAX_VIEWERS} with --waiting, each with its own colours"
+            )
             raise ConfigError("viewers", self.viewers, rule, "Try --viewers 4.")
         if not 0 <= self.browsers <= self.viewers:
             rule = f"it must be between 0 and the number of viewers, {self.viewers}"

@@ -1,8 +1,8 @@
 """The load test: ``python -m longlive loadtest URL --viewers N``.
 
-Viewers use the API (gradio_client with a virtual player) and, if wanted, pages in real browsers. Each asks for a
-setting and colours of its own, so that the storybook's oracle can tell whose video came. Pictures are decoded when
-all viewers have left, so that this adds nothing to the load.
+Viewers use the API (gradio_client with a virtual player) and, if wanted, pages in real browsers. Each asks
+for a setting and colours of its own, so that the storybook's oracle can tell whose video came. Pictures are
+decoded when all viewers have left, so that this adds nothing to the load.
 """
 
 import argparse

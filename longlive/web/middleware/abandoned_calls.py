@@ -1,7 +1,7 @@
 """End calls whose answers nobody reads: a client that calls and never opens its stream is treated as gone.
 
-Gradio keeps every message of such a call, video included, for as long as the call runs. Here the call ends after
-``UNREAD_TIMEOUT_S`` and its messages go, as Gradio does itself for a stream that breaks.
+Gradio keeps every message of such a call, video included, for as long as the call runs. Here the call ends
+after ``UNREAD_TIMEOUT_S`` and its messages go, as Gradio does itself for a stream that breaks.
 """
 
 import asyncio

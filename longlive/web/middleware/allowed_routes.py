@@ -1,4 +1,4 @@
-"""Which requests may reach Gradio: its routes that the page needs, and the functions that a client may call."""
+"""Which requests may reach Gradio: the routes that the page needs, and functions that clients may call."""
 
 import re
 from collections.abc import Callable, MutableMapping

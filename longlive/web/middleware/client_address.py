@@ -11,10 +11,11 @@ IPV6_PREFIX = 64  # bits that one household shares; it chooses the rest freely
 def address_of(request: Any) -> str:
     """The address that a request counts for; of an IPv6 address, its /64 network.
 
-    ``request.client.host`` is set by the server (uvicorn) to the peer of the connection. Only if that peer is a
-    trusted proxy (``FORWARDED_ALLOW_IPS`` in the environment, by default this machine; see ``trust_proxies``)
-    does uvicorn read ``X-Forwarded-For``. Each proxy appends the address that called it, so the rightmost one
-    that is not a trusted proxy counts. A client can invent everything to the left of it.
+    ``request.client.host`` is set by the server (uvicorn) to the peer of the connection. Only if that peer
+    is a trusted proxy (``FORWARDED_ALLOW_IPS`` in the environment, by default this machine; see
+    ``trust_proxies``) does uvicorn read ``X-Forwarded-For``. Each proxy appends the address that called it,
+    so the rightmost one that is not a trusted proxy counts. A client can invent everything to the left of
+    it.
 
     Args:
         request: with ``client.host``, such as gr.Request.
@@ -34,10 +35,10 @@ def address_of(request: Any) -> str:
 
 
 def trust_proxies() -> None:
-    """On a Space, where every request comes through the host's proxies, trust all private addresses as proxies.
+    """Trust private addresses as proxies on a Space, where every request comes through the host's proxies.
 
-    ``FORWARDED_ALLOW_IPS=*`` would be wrong: uvicorn then takes the leftmost address, which a client can invent.
-    A value that is already set stays.
+    ``FORWARDED_ALLOW_IPS=*`` would be wrong: uvicorn then takes the leftmost address, which a client can
+    invent. A value that is already set stays.
     """
     if os.environ.get("SYSTEM") == "spaces":
         os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE)

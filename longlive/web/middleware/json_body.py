@@ -1,7 +1,7 @@
 """Bodies of requests: strict JSON, and a pydantic model for each kind of call.
 
-Only what the models name is passed on to Gradio. Anything that JSON readers may take differently, or that names a
-file, is refused.
+Only what the models name is passed on to Gradio. Anything that JSON readers may take differently, or that
+names a file, is refused.
 """
 
 import math
@@ -79,7 +79,8 @@ def parse_json(content: bytes) -> Any:
 
     Raises:
         HTTPException: 400 for invalid JSON (lone surrogates included), NaN and infinities, integers beyond 64
-            bits, more than ``MAX_DEPTH`` levels, and Gradio's description of a file, since the page takes none.
+            bits, more than ``MAX_DEPTH`` levels, and Gradio's description of a file, since the page takes
+            none.
     """
     try:
         value = _JSON.validate_json(content)

@@ -1,8 +1,9 @@
 """The filter in front of Gradio: only requests that the page and its API need are passed on.
 
-Gradio serves more than this page needs (uploads, a proxy, recordings, an editor, files fetched from any URL) and
-reads bodies of any size. Here only the routes of ``allowed_routes`` are open, a body is small, strict JSON, every
-answer carries the security headers, and no answer carries a traceback. This is pure ASGI, so streams are not held.
+Gradio serves more than this page needs (uploads, a proxy, recordings, an editor, files fetched from any URL)
+and reads bodies of any size. Here only the routes of ``allowed_routes`` are open, a body is small, strict
+JSON, every answer carries the security headers, and no answer carries a traceback. This is pure ASGI, so
+streams are not held.
 """
 
 import asyncio

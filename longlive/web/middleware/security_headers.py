@@ -9,8 +9,8 @@ _SHARE_SCRIPTS = "https://gradio.s3-us-west-2.amazonaws.com"  # used by Gradio's
 def headers_of(blocks: Any) -> list[tuple[bytes, bytes]]:
     """The headers for a page, which forbid scripts, files and requests of other hosts.
 
-    Gradio's page needs ``unsafe-inline`` and ``unsafe-eval``: it has scripts in its HTML and compiles functions
-    from text.
+    Gradio's page needs ``unsafe-inline`` and ``unsafe-eval``: it has scripts in its HTML and compiles
+    functions from text.
 
     Args:
         blocks: the page; a Space adds the Hub's hosts, ``share`` the host of Gradio's scripts.

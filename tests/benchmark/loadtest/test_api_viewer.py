@@ -47,7 +47,10 @@ class App:
     jobs: list[Answer] = field(default_factory=list)
     accepts: bool = True
     config = {
-        "components": [{"id": 3, "props": {"elem_id": "workspace"}}, {"id": 8, "props": {"elem_id": "player"}}]
+        "components": [
+            {"id": 3, "props": {"elem_id": "workspace"}},
+            {"id": 8, "props": {"elem_id": "player"}},
+        ]
     }
     src_prefixed, session_hash = "http://app/gradio_api/", "session"
 
@@ -177,9 +180,7 @@ def test_missing_messages_are_asked_for_and_handled_in_order(app: App, viewer: A
     assert viewer.log.replayed == 2
 
 
-def test_it_stops_after_its_time_and_is_over_when_the_run_has_ended(
-    app: App, viewer: ApiViewer
-) -> None:
+def test_it_stops_after_its_time_and_is_over_when_the_run_has_ended(app: App, viewer: ApiViewer) -> None:
     viewer.start(0.0)
     app.send(1, "segment", **segment(0))
     viewer.step(1.0)
@@ -187,7 +188,9 @@ def test_it_stops_after_its_time_and_is_over_when_the_run_has_ended(
     assert app.asked[-1] == ("/stop", ()) and not viewer.is_over
     app.accepts = False
     viewer.step(7.4)
-    assert app.reports[-1]["seconds"] == 1.0 and viewer.log.rejected_playheads == 0, "after Stop the run may be gone"
+    assert app.reports[-1]["seconds"] == 1.0 and viewer.log.rejected_playheads == 0, (
+        "after Stop the run may be gone"
+    )
     assert app.reports[-1]["stalls"] == 1, "nor does it stall"
     app.send(2, "segment", **segment(1))
     app.send(3, "end", "Stopped.", failed=False)
@@ -208,7 +211,9 @@ def test_an_end_that_the_viewer_did_not_ask_for_is_a_failure(app: App, viewer: A
 @pytest.mark.parametrize(
     "error, reason", [(ValueError("The queue is full."), "queue is full"), (None, "without a last message")]
 )
-def test_a_stream_that_breaks_is_a_failure_with_its_reason(app: App, viewer: ApiViewer, error, reason) -> None:
+def test_a_stream_that_breaks_is_a_failure_with_its_reason(
+    app: App, viewer: ApiViewer, error, reason
+) -> None:
     viewer.start(0.0)
     app.jobs[0].is_done, app.jobs[0].error = True, error
     viewer.step(1.0)

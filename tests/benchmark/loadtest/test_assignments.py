@@ -9,8 +9,8 @@ from longlive.benchmark.loadtest.assignments import (
     PictureContent,
     PictureCounts,
     ViewerProfile,
-    decode,
     count_pictures,
+    decode,
     profile,
     read_pictures,
     read_segment,
@@ -60,7 +60,9 @@ def test_a_viewer_s_own_pictures_are_its_own(own: ViewerProfile) -> None:
     for turn in (0, 1):
         seen = read_segment(segment(own, turn))
         assert seen == PictureContent(own.setting, own.shape, (own.colour(turn),) * 12)
-        assert count_pictures(seen, own, [one for one in PROFILES if one is not own]) == PictureCounts(read=12)
+        assert count_pictures(seen, own, [one for one in PROFILES if one is not own]) == PictureCounts(
+            read=12
+        )
 
 
 def test_a_swapped_stream_is_found_out() -> None:
@@ -75,10 +77,18 @@ def test_a_stranger_in_the_same_setting_is_recognized_by_colour_and_shape_togeth
     own, stranger = profile(0), profile(5)
     assert own.setting == stranger.setting and own.shape != stranger.shape
     mixed = ("red", "yellow", "orange", "green")
-    assert count_pictures(PictureContent("meadow", stranger.shape, mixed), own, [stranger]) == PictureCounts(read=4, wrong=2)
-    assert count_pictures(PictureContent("meadow", own.shape, mixed), own, [stranger]) == PictureCounts(read=4, unrecognized=2)
-    assert count_pictures(PictureContent("beach", stranger.shape, mixed), own, [stranger]) == PictureCounts(read=4, unrecognized=4)
-    assert count_pictures(PictureContent("beach", own.shape, mixed), own, [profile(1)]) == PictureCounts(read=4, wrong=2, unrecognized=2)
+    assert count_pictures(PictureContent("meadow", stranger.shape, mixed), own, [stranger]) == PictureCounts(
+        read=4, wrong=2
+    )
+    assert count_pictures(PictureContent("meadow", own.shape, mixed), own, [stranger]) == PictureCounts(
+        read=4, unrecognized=2
+    )
+    assert count_pictures(PictureContent("beach", stranger.shape, mixed), own, [stranger]) == PictureCounts(
+        read=4, unrecognized=4
+    )
+    assert count_pictures(PictureContent("beach", own.shape, mixed), own, [profile(1)]) == PictureCounts(
+        read=4, wrong=2, unrecognized=2
+    )
 
 
 @pytest.mark.parametrize("own", [profile(0), profile(1), profile(2)], ids=str)

@@ -33,6 +33,9 @@ def test_kept_pictures_are_read_in_series_without_a_pause() -> None:
 
     viewer = object.__new__(BrowserViewer)  # without a browser
     viewer.recording = BrowserRecording(0.0, [], [], pictures=all_kept)
-    assert viewer.contents() == [PictureContent("meadow", "ball", ("red",) * 12), PictureContent("beach", "cube", ("yellow",) * 8)]
+    assert viewer.contents() == [
+        PictureContent("meadow", "ball", ("red",) * 12),
+        PictureContent("beach", "cube", ("yellow",) * 8),
+    ]
     viewer.recording = None
     assert viewer.contents() == []

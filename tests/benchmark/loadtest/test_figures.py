@@ -28,7 +28,9 @@ def watched(
     log.first_at = arrivals[0].at if arrivals else None
     for one in arrivals:
         player.add(one.at, one.end_s)
-    return result_of("viewer 1", OWN, log, player, [(other, ViewerLog(started_at=others_at)) for other in others])
+    return result_of(
+        "viewer 1", OWN, log, player, [(other, ViewerLog(started_at=others_at)) for other in others]
+    )
 
 
 def segments(*came: float, turn: int = 0, first: int = 0) -> list[Arrival]:
@@ -93,7 +95,9 @@ def test_a_swapped_stream_is_found_out_by_its_pictures_and_by_its_prompt() -> No
     one = watched(swapped, others=(STRANGER,))
     assert (one.read_pictures, one.wrong_pictures) == (24, 24)
     later = watched(swapped, others=(STRANGER,), others_at=10.1)
-    assert (later.wrong_pictures, later.unrecognized_pictures) == (12, 12), "no such viewer had started at first"
+    assert (later.wrong_pictures, later.unrecognized_pictures) == (12, 12), (
+        "no such viewer had started at first"
+    )
     alone = watched(swapped, others=(profile(1),))
     assert (alone.wrong_pictures, alone.unrecognized_pictures) == (0, 24)
     named = watched([Arrival(10.0, 0, 12, 16, STRANGER.prompt(0))], others=(STRANGER,))
@@ -106,7 +110,9 @@ def test_a_position_is_true_if_so_many_came_before_and_are_not_in() -> None:
     others = [inside, early, gone, later]
 
     def untrue(at: float, position: int) -> int:
-        return wrong_positions(ViewerLog(started_at=7.0, queue_updates=[QueueUpdate(at, position, None)]), others)
+        return wrong_positions(
+            ViewerLog(started_at=7.0, queue_updates=[QueueUpdate(at, position, None)]), others
+        )
 
     assert [position for position in range(5) if not untrue(10.0, position)] == [3]
     assert [position for position in range(5) if not untrue(25.0, position)] == [2]

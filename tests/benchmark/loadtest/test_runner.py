@@ -11,7 +11,7 @@ from longlive.cli.main import main
 from longlive.errors import EndpointError
 from tests.support.fakes import FakeModels, serve_page
 
-SHORT = {"away_s": 0.5, "grace_s": 0.5}
+SHORT = {"away_s": 2.0, "grace_s": 1.0}
 
 
 def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +42,11 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
         one["end"].startswith("The story has ended") and not one["refusals"] for one in result["viewers"]
     )
     later = result["viewers"][2]
-    assert later["queue_updates"][0][1] == 1 and later["queue_updates"][0][2] > 3 and result["wrong_positions"] == 0
+    assert (
+        later["queue_updates"][0][1] == 1
+        and later["queue_updates"][0][2] > 3
+        and result["wrong_positions"] == 0
+    )
     assert later["first_picture_s"] > 1, "all slots were taken until the others left"
     assert (result["model"], result["executor"], result["health"]) == ("test cards", "thread", ["ok"])
     assert result["read_pictures"] == 0, "test cards are not of the storybook"

@@ -29,7 +29,11 @@ def gradio(**page: Any) -> GradioApp:
 
 @pytest.mark.parametrize(
     "path, root, expected",
-    [("/videos/config", "/videos", "/config"), ("/videosconfig", "/videos", "/videosconfig"), ("/a/", "/", "/a/")],
+    [
+        ("/videos/config", "/videos", "/config"),
+        ("/videosconfig", "/videos", "/videosconfig"),
+        ("/a/", "/", "/a/"),
+    ],
 )
 def test_the_path_of_a_proxy_is_left_out(path: str, root: str, expected: str) -> None:
     assert path_of(scope("GET", path, root=root)) == expected
@@ -58,7 +62,9 @@ def test_calls_and_messages_of_mcp_are_told_apart() -> None:
     assert is_mcp(f"{API}/mcp/", gradio(mcp_server=object())) and not is_mcp(f"{API}/mcp/", gradio())
 
 
-@pytest.mark.parametrize("folder, is_found", [("/served", True), ("/served/../etc", False), ("/other", False)])
+@pytest.mark.parametrize(
+    "folder, is_found", [("/served", True), ("/served/../etc", False), ("/other", False)]
+)
 def test_files_are_read_from_the_served_folder_only(folder: str, is_found: bool) -> None:
     request = scope("GET", f"{API}/file={folder}/{'0' * 64}/longlive.mp4")
     if is_found:
@@ -69,7 +75,9 @@ def test_files_are_read_from_the_served_folder_only(folder: str, is_found: bool)
         assert error.value.status_code == 404
 
 
-@pytest.mark.parametrize("path, status", [("/config", 405), (f"{API}/upload", 404), (f"{API}/call/nothing", 404)])
+@pytest.mark.parametrize(
+    "path, status", [("/config", 405), (f"{API}/upload", 404), (f"{API}/call/nothing", 404)]
+)
 def test_what_cannot_be_posted_is_refused(path: str, status: int) -> None:
     with pytest.raises(HTTPException) as error:
         body_reader(path, gradio())
