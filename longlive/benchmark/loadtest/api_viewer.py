@@ -157,7 +157,7 @@ class ApiViewer:
                 self._end(now, text, failed=bool(message.get("failed")) or self._is_early(now))
 
     def _is_early(self, now: float) -> bool:
-        """Whether the run ended before 95 % of the viewer's time; a limit just before its end is no failure."""
+        """Whether the run ended before 95 % of the viewer's time; a limit just before that is no failure."""
         watched = 0.0 if self.log.first_at is None else now - self.log.first_at
         return self.log.left_at is None and watched < 0.95 * self._behaviour.seconds
 
