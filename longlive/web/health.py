@@ -64,7 +64,7 @@ def routes_of(
 
 
 def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
-    """The answer of /health: ``status`` (ok, loading, failing), ``why`` if not ok, and the engine's numbers."""
+    """The answer of /health: ``status`` (ok, loading, failing), ``why`` if not ok, the engine's numbers."""
     numbers = {
         "running": status.sessions,
         "waiting": status.waiting,

@@ -1,6 +1,6 @@
-"""The page on test cards in a process of its own that weighs itself, for visitors who come and go.
+"""The page on test cards in a process that measures its own memory, threads and files.
 
-python -m tests.support.crowd     # tells its address; a line on its input: what it holds once all have gone
+python -m tests.support.crowd     # prints its address; at each line on stdin, what it holds without any run
 """
 
 import ctypes
@@ -20,7 +20,7 @@ LIMITS = {"away_s": 0.3, "grace_s": 0.3, "ahead_s": 20.0, "per_address": 999, "l
 
 
 def weigh(served: Served) -> dict[str, float]:
-    """Memory, threads and open files, and what else is kept, when every story is gone."""
+    """Memory, threads, open files, and what else is kept, when every run is gone."""
     served.wait_until_empty(120)
     queue = served.page._queue
     wait_for(lambda: not served.page.app.iterators and not any(queue.active_jobs), timeout=60)

@@ -41,14 +41,14 @@ def served(
         engine.close()
 
 
-def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
-    house = EngineStatus(sessions=3, waiting=2, parked=1, room=4, carrier="thread", model="test cards")
-    with served(lambda: house) as (url, _):
+def test_a_healthy_server_reports_its_numbers() -> None:
+    status = EngineStatus(sessions=3, waiting=2, parked=1, room=4, carrier="thread", model="test cards")
+    with served(lambda: status) as (url, _):
         answer = httpx.get(f"{url}health")
-        told = answer.json()
+        health = answer.json()
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
-        assert 0 <= told.pop("uptime_s") < 60
-        assert told == {
+        assert 0 <= health.pop("uptime_s") < 60
+        assert health == {
             "status": "ok",
             "running": 3,
             "waiting": 2,
@@ -73,16 +73,16 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
         ({}, FAILURES_IN_A_ROW - 1, "ok", None),
     ],
 )
-def test_loading_and_failing_are_told_apart(change: dict, failures: int, status: str, why: str) -> None:
+def test_loading_and_failing_have_a_reason(change: dict, failures: int, status: str, why: str) -> None:
     metrics = Metrics()
     for _ in range(failures):
         metrics.ended("failed")
-    told = health_of(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
-    assert told["status"] == status and (why is None) == ("why" not in told)
-    assert why is None or why in told["why"]
+    health = health_of(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
+    assert health["status"] == status and (why is None) == ("why" not in health)
+    assert why is None or why in health["why"]
 
 
-def test_what_is_not_well_is_a_503() -> None:
+def test_failing_is_a_503() -> None:
     metrics = Metrics()
     with served(metrics=metrics) as (url, _):
         for _ in range(FAILURES_IN_A_ROW):
@@ -93,7 +93,7 @@ def test_what_is_not_well_is_a_503() -> None:
         assert httpx.get(f"{url}health").status_code == 200
 
 
-def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
+def test_a_stuck_engine_is_reported_without_waiting_for_it() -> None:
     freed, asked = threading.Event(), []
 
     def stuck() -> EngineStatus:
@@ -107,7 +107,7 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
             answer = httpx.get(f"{url}health")
             assert answer.status_code == 503 and "0.2 s" in answer.json()["why"]
         assert time.monotonic() - begun < 10 and len(asked) == 1, (
-            "one thread waits, however often it is asked"
+            "one thread waits, however many requests come"
         )
         assert httpx.get(url).status_code == 200
         freed.set()
@@ -116,7 +116,7 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
             assert time.monotonic() < deadline
 
 
-def test_an_engine_that_cannot_be_asked_is_failing_and_its_words_stay_inside() -> None:
+def test_an_error_of_the_engine_is_failing_and_its_message_is_not_shown() -> None:
     def broken() -> EngineStatus:
         raise RuntimeError("a secret of the engine")
 
@@ -140,7 +140,7 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 
-def test_both_follow_a_story_and_tell_nothing_of_anybody() -> None:
+def test_both_follow_a_run_and_show_nothing_of_its_viewer() -> None:
     with serve_page(FakeModels(streams=1)) as page:
         client = Client(page.url, verbose=False)
         job = client.submit("a secret wish of mine", 7, [], api_name="/start")

@@ -9,7 +9,7 @@ from gradio_client import Client
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from longlive.web.middleware.client_address import PRIVATE, address_of, trust_proxies
-from tests.support.event_loop import run_aside
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import serve_page
 
 PROXY, VIEWER = "10.16.3.80", "93.184.216.34"
@@ -28,7 +28,7 @@ def through_uvicorn(peer: str, *lines: str, trusted: str = PRIVATE) -> str:
 
     headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
     scope = {"type": "http", "client": (peer, 1234), "headers": headers, "scheme": "http"}
-    run_aside(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
+    run_in_thread(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
     return seen[0]
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from longlive.web.middleware.request_filter import BODY_TIMEOUT_S, MAX_BODY_BYTES, RequestFilterMiddleware
-from tests.support.event_loop import run_aside
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import FakeModels, Served, serve_page
 
 AS_JSON = {"Content-Type": "application/json"}
@@ -205,7 +205,7 @@ def test_an_error_is_answered_without_details(caplog: pytest.LogCaptureFixture) 
     async def break_down(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("secret")
 
-    start, body = run_aside(_ask(break_down, "/gradio_api/heartbeat/secret"))
+    start, body = run_in_thread(_ask(break_down, "/gradio_api/heartbeat/secret"))
     assert start["status"] == 500 and b"secret" not in body["body"]
     assert (
         "GET /gradio_api/heartbeat failed: KeyError in tests.web.middleware.test_request_filter"
@@ -220,12 +220,12 @@ def test_a_response_that_breaks_ends_there(caplog: pytest.LogCaptureFixture) -> 
         await send({"type": "http.response.body", "body": b"so far", "more_body": True})
         raise KeyError("secret")
 
-    _, *bodies = run_aside(_ask(break_down))
+    _, *bodies = run_in_thread(_ask(break_down))
     assert [one["body"] for one in bodies] == [b"so far", b""]
     assert "secret" not in caplog.text
 
 
 def test_a_body_that_does_not_arrive_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longlive.web.middleware.request_filter.BODY_TIMEOUT_S", 0.01)
-    start, _ = run_aside(_ask(None, "/gradio_api/reset", waits=True))
+    start, _ = run_in_thread(_ask(None, "/gradio_api/reset", waits=True))
     assert start["status"] == 408 and BODY_TIMEOUT_S == 30
