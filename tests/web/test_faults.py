@@ -70,7 +70,7 @@ def kept(served: Served) -> int:
 
 @pytest.mark.parametrize("way", ["join", "call"])
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
-    monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
+    monkeypatch.setattr(backlog, "MAX_UNREAD", 8)
     monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 10.0)
     if way == "join":
         join(served, "nobody")
@@ -119,7 +119,7 @@ def frames(messages: list[dict[str, Any]]) -> list[int]:
 
 
 def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(monkeypatch) -> None:
-    monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
+    monkeypatch.setattr(backlog, "MAX_UNREAD", 8)
     monkeypatch.setattr(run_module, "KEPT_REPORTS", 8)
     with serve_page(FakeModels(), away_s=1, unwatched_s=60, ahead_s=999) as served:
         for listener in served.page.server.servers[0].sockets:
@@ -195,13 +195,13 @@ def test_a_disk_that_is_full_where_films_are_shown_from_costs_neither_the_end_no
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(films, "_put", full)
+    monkeypatch.setattr(films, "_link_or_copy", full)
     client.predict(api_name="/stop")
     *_, (message, _, words, take, session_file) = job
     assert (message["kind"], take, session_file) == ("end", None, None)
-    assert words.endswith("longlive.mp4 was made, but cannot be shown here: No space left on device.")
+    assert words.endswith("longlive.mp4 was made, but cannot be offered for download: No space left on device.")
     storyboard = {"prompts": [{"text": MEADOW}]}
-    with pytest.raises(AppError, match="was made, but cannot be shown here"):
+    with pytest.raises(AppError, match="was made, but cannot be offered for download"):
         client.predict(storyboard, 1, 7, api_name="/generate")
     client.close()
 
