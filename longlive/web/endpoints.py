@@ -17,8 +17,8 @@ from longlive.generation.storyboard import Scene, read_scenes
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
 from longlive.web.file_serving import shown

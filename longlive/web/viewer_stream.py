@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from longlive.chunks import MediaSegment
-from longlive.serving.events import QueuePosition, RunEvent, RunFinished, RunStarted
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
-from longlive.serving.run import Run
+from longlive.serving.runs.events import QueuePosition, RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.run import Run
 from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
 
 MAX_SPANS = 20
@@ -150,7 +150,7 @@ class ViewerStream:
             case RunStarted():
                 return self._header("begin", number)
             case SegmentEvent(segment, fps, chunk_ms):
-                speed = {"fps": fps, "delay_s": self.run.prompt_delay(), "chunk_ms": chunk_ms}
+                speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
                 figures = speed if segment.ends_chunk and fps else None
                 fields = _segment_fields(segment, with_data=self.mode == "live")
                 return self._header("segment", number) | {"figures": figures} | fields
