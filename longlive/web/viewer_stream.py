@@ -176,6 +176,51 @@ class ViewerStream:
         return {"kind": kind} | place
 
 
+class ViewerStreams:
+    """The streams of all runs; a viewer has one at most, and a stream one viewer."""
+
+    def __init__(self) -> None:
+        """No streams."""
+        self._by_run: dict[str, ViewerStream] = {}
+        self._by_viewer: dict[str, ViewerStream] = {}
+
+    def __len__(self) -> int:
+        """How many references to streams are held."""
+        return len(self._by_run) + len(self._by_viewer)
+
+    def of_run(self, run: Run) -> ViewerStream | None:
+        """The stream of a run, if it has one."""
+        return self._by_run.get(run.key)
+
+    def of_viewer(self, viewer: str) -> ViewerStream | None:
+        """The stream that a viewer opened last."""
+        return self._by_viewer.get(viewer)
+
+    def open(self, viewer: str, stream: ViewerStream) -> ViewerStream:
+        """Give a stream to a viewer; whoever followed it, or the viewer's last one, follows no more."""
+        self._take_back(stream)
+        self.leave(viewer)
+        self._by_run[stream.run.key] = self._by_viewer[viewer] = stream
+        return stream
+
+    def leave(self, viewer: str) -> None:
+        """The viewer is gone; the stream is kept for whoever resumes the run."""
+        stream = self._by_viewer.pop(viewer, None)
+        if stream is not None:
+            stream.follower = None
+
+    def forget(self, run: Run) -> None:
+        """The engine keeps a run no longer."""
+        stream = self._by_run.pop(run.key, None)
+        if stream is not None:
+            self._take_back(stream)
+
+    def _take_back(self, stream: ViewerStream) -> None:
+        for viewer, one in list(self._by_viewer.items()):
+            if one is stream:
+                self._by_viewer.pop(viewer, None)
+
+
 def _end_s(segment: MediaSegment) -> float:
     return (segment.first_frame + segment.num_frames) / segment.fps
 
