@@ -19,7 +19,7 @@ class LivePlayer(gr.HTML):
     """Plays segments through MediaSource as they come; its value is the newest message of the run.
 
     A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored), ``kind``
-    (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
+    (begin, queue, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
     ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
 
     The template never mentions the value, or each message would replace the video element.

@@ -1,6 +1,6 @@
 """``/health`` for whoever restarts the app, and ``/metrics`` for Prometheus.
 
-page.launch(**page_options(routes_of(engine.house, engine.metrics)))
+page.launch(**page_options(routes_of(engine.status, engine.metrics)))
 
 They are routes of the app that ``launch`` serves, before Gradio's own. They name no prompt, token, address or
 session. Neither waits for long: an engine that does not answer in time is reported as failing.
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 2.0
 _NO_STORE = {"Cache-Control": "no-store"}
+_RENAMED = {"sessions": "running", "parked": "suspended", "room": "capacity", "carrier": "executor"}
+"""Old names of fields, which /health still has for one release."""
 
 Value = TypeVar("Value")
 
@@ -66,13 +68,14 @@ def routes_of(
 def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
     """The answer of /health: ``status`` (ok, loading, failing), ``why`` if not ok, the engine's numbers."""
     numbers = {
-        "running": status.sessions,
+        "running": status.running,
         "waiting": status.waiting,
-        "suspended": status.parked,
-        "capacity": status.room,
-        "executor": status.carrier,
+        "suspended": status.suspended,
+        "capacity": status.capacity,
+        "executor": status.executor,
         "model": status.model,
     }
+    numbers |= {old: numbers[new] for old, new in _RENAMED.items()}
     if not status.is_alive:
         return {"status": "failing", "why": "No worker can make videos."} | numbers
     if not status.is_ready:

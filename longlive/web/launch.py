@@ -14,7 +14,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
-from longlive.serving.run_store import store_folder
+from longlive.serving.runs.run_store import store_folder
 from longlive.web.file_serving import serve_from
 
 EXECUTORS = ("thread", "zerogpu", "ray")
@@ -66,19 +66,19 @@ def open_engine(options: argparse.Namespace) -> Engine:
         opened.
     """
     limits = Limits.of(vars(options))
-    folder = store_folder(options.stories, options.port)
+    folder = store_folder(options.store, options.port)
     executor = open_executor(options)
-    size = options.stories_gb * 1e9
-    engine = Engine(executor, limits=limits, folder=folder, stories_bytes=size, resume=options.resume)
+    size = options.store_gb * 1e9
+    engine = Engine(executor, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
     serve_from(folder)
     if isinstance(executor, ThreadExecutor):
-        engine.metrics.watch_gpu(executor.studio.models.device)
+        engine.metrics.watch_gpu(executor.runner.models.device)
     return engine
 
 
 def default_executor() -> str:
     """The executor of ``--executor auto``: ``zerogpu``, ``ray`` or ``thread``."""
-    if zerogpu.is_here():
+    if zerogpu.is_available():
         return "zerogpu"
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
@@ -92,7 +92,7 @@ def open_executor(options: argparse.Namespace) -> Executor:
     name = default_executor() if options.executor == "auto" else options.executor
     runtime = RuntimeOptions.of(vars(options))
     if name == "zerogpu":
-        if not zerogpu.is_here():
+        if not zerogpu.is_available():
             rule = "this is not a Space with ZeroGPU hardware"
             raise ConfigError(
                 "executor", name, rule, "Use --executor thread, or select ZeroGPU in the Space's settings."
@@ -104,7 +104,7 @@ def open_executor(options: argparse.Namespace) -> Executor:
         from longlive.serving.executors.ray import RayExecutor
 
         ray = RayExecutor(
-            options.model, runtime, actors=options.actors, address=options.ray_address, tell=say
+            options.model, runtime, actors=options.actors, address=options.ray_address, progress=say
         )
         ray.warm_up()
         return ray

@@ -56,7 +56,7 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
                 "<header><h1>LongLive</h1><p>A video that you can change while it plays.</p></header>",
                 elem_id="header",
             )
-            StatusLine(engine.house)
+            StatusLine(engine.status)
         with gr.Row(elem_id="workspace", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="viewing"):
                 parts = _add_player(endpoints)
@@ -116,7 +116,7 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.carrier.card
+    card = engine.executor.card
     parts = _add_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
     parts["switch"] = gr.Radio(
         _SWITCHES, value="soft", label="Transition to a new prompt", info=_SWITCH_HELP, elem_id="switch"

@@ -277,7 +277,7 @@ const finish = (message) => {
 
 const handle = (message) => {
   if (message.kind === "segment") addSegment(message);
-  if (message.kind === "line" && !run.segments.length) setState("waiting");
+  if (message.kind === "queue" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
 };
 

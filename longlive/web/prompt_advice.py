@@ -35,8 +35,8 @@ def status_line(status: EngineStatus) -> str:
         return "The model is not responding. New videos have to wait."
     if not status.is_ready:
         return "Loading the model"
-    slots = max(status.room, status.sessions)
-    used = f"{status.sessions} of {slots} {'slot' if slots == 1 else 'slots'} in use"
+    slots = max(status.capacity, status.running)
+    used = f"{status.running} of {slots} {'slot' if slots == 1 else 'slots'} in use"
     queue = f"{status.waiting} in the queue" if status.waiting else "queue empty"
     speed = [f"{status.fps:.0f} fps"] if status.fps > 0 else []
     return " · ".join([used, queue, *speed])

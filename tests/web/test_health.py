@@ -16,11 +16,11 @@ from longlive.serving.status import EngineStatus
 from longlive.web.endpoints import Endpoints
 from longlive.web.health import health_of, routes_of
 from longlive.web.page import build_page, page_options
-from tests.serving.test_metrics import figures
 from tests.support.fakes import FakeModels, make_engine, serve_page
+from tests.support.metrics_reader import figures
 from tests.web.test_endpoints import _call_component as call_component
 
-QUIET = EngineStatus(sessions=0, waiting=0, room=4, carrier="thread", model="test cards", fps=61.0)
+QUIET = EngineStatus(running=0, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.0)
 
 
 @contextmanager
@@ -42,7 +42,9 @@ def served(
 
 
 def test_a_healthy_server_reports_its_numbers() -> None:
-    status = EngineStatus(sessions=3, waiting=2, parked=1, room=4, carrier="thread", model="test cards")
+    status = EngineStatus(
+        running=3, waiting=2, suspended=1, capacity=4, executor="thread", model="test cards"
+    )
     with served(lambda: status) as (url, _):
         answer = httpx.get(f"{url}health")
         health = answer.json()
@@ -56,7 +58,7 @@ def test_a_healthy_server_reports_its_numbers() -> None:
             "capacity": 4,
             "executor": "thread",
             "model": "test cards",
-        }
+        } | {"sessions": 3, "parked": 1, "room": 4, "carrier": "thread"}, "old names stay for one release"
         assert httpx.head(f"{url}health").status_code == 200
         assert httpx.post(f"{url}health").status_code == 405
         page = httpx.get(url)
@@ -76,7 +78,7 @@ def test_a_healthy_server_reports_its_numbers() -> None:
 def test_loading_and_failing_have_a_reason(change: dict, failures: int, status: str, why: str) -> None:
     metrics = Metrics()
     for _ in range(failures):
-        metrics.ended("failed")
+        metrics.count_end("failed")
     health = health_of(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
     assert health["status"] == status and (why is None) == ("why" not in health)
     assert why is None or why in health["why"]
@@ -86,10 +88,10 @@ def test_failing_is_a_503() -> None:
     metrics = Metrics()
     with served(metrics=metrics) as (url, _):
         for _ in range(FAILURES_IN_A_ROW):
-            metrics.ended("failed")
+            metrics.count_end("failed")
         answer = httpx.get(f"{url}health")
         assert answer.status_code == 503 and answer.json()["status"] == "failing"
-        metrics.ended("complete")
+        metrics.count_end("complete")
         assert httpx.get(f"{url}health").status_code == 200
 
 
@@ -136,7 +138,7 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
             "\nlonglive_runs_started_total 0.0\n" in answer.text
             and "\nlonglive_sessions 3.0\n" in answer.text
         )
-        metrics.started()
+        metrics.count_start()
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 

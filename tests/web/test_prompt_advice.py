@@ -24,7 +24,7 @@ def test_the_hint_names_what_is_unknown_and_what_is_known() -> None:
     assert vocabulary_hint("the red ball", "storybook", CARD) == ""
 
 
-STATUS = EngineStatus(sessions=3, waiting=0, room=4, carrier="thread", model="test cards", fps=61.4)
+STATUS = EngineStatus(running=3, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.4)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ STATUS = EngineStatus(sessions=3, waiting=0, room=4, carrier="thread", model="te
         ({}, "3 of 4 slots in use · queue empty · 61 fps"),
         ({"waiting": 1}, "3 of 4 slots in use · 1 in the queue · 61 fps"),
         ({"waiting": 12, "fps": 0.0}, "3 of 4 slots in use · 12 in the queue"),
-        ({"sessions": 0, "room": 1}, "0 of 1 slot in use · queue empty · 61 fps"),
-        ({"room": 2}, "3 of 3 slots in use · queue empty · 61 fps"),
+        ({"running": 0, "capacity": 1}, "0 of 1 slot in use · queue empty · 61 fps"),
+        ({"capacity": 2}, "3 of 3 slots in use · queue empty · 61 fps"),
         ({"is_ready": False}, "Loading the model"),
         ({"is_ready": False, "is_alive": False}, "The model is not responding. New videos have to wait."),
     ],

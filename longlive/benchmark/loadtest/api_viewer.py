@@ -145,7 +145,7 @@ class ApiViewer:
         match message["kind"]:
             case "segment" if self.log.left_at is None:
                 self._add_segment(message, now)
-            case "line":
+            case "queue":
                 wait_s = message.get("wait_s")
                 update = QueueUpdate(now, int(message["position"]), None if wait_s is None else float(wait_s))
                 self.log.queue_updates.append(update)

@@ -156,9 +156,9 @@ def test_prompts_are_sent_when_due_and_refusals_are_kept(app: App, viewer: ApiVi
 def test_a_queue_position_is_logged_with_the_longest_wait(app: App, viewer: ApiViewer) -> None:
     viewer.start(0.0)
     app.send(1, "begin")
-    app.send(2, "line", position=2, wait_s=40)
+    app.send(2, "queue", position=2, wait_s=40)
     viewer.step(1.0)
-    app.send(3, "line", position=1)
+    app.send(3, "queue", position=1)
     app.send(4, "notice", "It starts soon.")
     viewer.step(20.0)
     assert viewer.log.queue_updates == [QueueUpdate(1.0, 2, 40.0), QueueUpdate(20.0, 1, None)]

@@ -11,7 +11,7 @@ from longlive.cli.main import main
 from longlive.errors import EndpointError
 from tests.support.fakes import FakeModels, serve_page
 
-SHORT = {"away_s": 2.0, "grace_s": 1.0}
+SHORT = {"disconnect_timeout_s": 2.0, "retention_s": 1.0}
 
 
 def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_no_viewer_stays_longer_than_the_timeout() -> None:
 
 
 def test_abandoning_clients_do_not_disturb_the_viewers() -> None:
-    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0, **SHORT) as page:
+    with serve_page(FakeModels(chunk_s=0.02), no_player_timeout_s=1.0, **SHORT) as page:
         result = run_load_test(page.url, Plan(viewers=1, seconds=4, drops=4))
         page.wait_until_empty()
     assert (result.drops, result.refused_drops) == (4, 0)
