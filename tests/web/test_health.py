@@ -18,7 +18,7 @@ from longlive.web.health import health_of, routes_of
 from longlive.web.page import build_page, page_options
 from tests.support.fakes import FakeModels, make_engine, serve_page
 from tests.support.metrics_reader import figures
-from tests.web.test_endpoints import _call_component as call_component
+from tests.support.page_client import call_component
 
 QUIET = EngineStatus(running=0, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.0)
 
@@ -42,23 +42,15 @@ def served(
 
 
 def test_a_healthy_server_reports_its_numbers() -> None:
-    status = EngineStatus(
-        running=3, waiting=2, suspended=1, capacity=4, executor="thread", model="test cards"
-    )
+    numbers = {"running": 3, "waiting": 2, "suspended": 1, "capacity": 4}
+    status = EngineStatus(**numbers, executor="thread", model="test cards")
     with served(lambda: status) as (url, _):
         answer = httpx.get(f"{url}health")
         health = answer.json()
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
         assert 0 <= health.pop("uptime_s") < 60
-        assert health == {
-            "status": "ok",
-            "running": 3,
-            "waiting": 2,
-            "suspended": 1,
-            "capacity": 4,
-            "executor": "thread",
-            "model": "test cards",
-        } | {"sessions": 3, "parked": 1, "room": 4, "carrier": "thread"}, "old names stay for one release"
+        old_names = {"sessions": 3, "parked": 1, "room": 4, "carrier": "thread"}
+        assert health == numbers | old_names | {"status": "ok", "executor": "thread", "model": "test cards"}
         assert httpx.head(f"{url}health").status_code == 200
         assert httpx.post(f"{url}health").status_code == 405
         page = httpx.get(url)
