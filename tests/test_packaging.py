@@ -35,8 +35,8 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 def files_under(folder: Path) -> set[str]:
-    """Every file there, relative to the checkout, without what Python compiles."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    """Every file there, relative to the checkout, without what Python and Gradio generate."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".pyi")]
     return {str(path.relative_to(ROOT)) for path in paths}
 
 
