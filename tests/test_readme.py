@@ -150,7 +150,9 @@ def test_every_command_parses(capsys: pytest.CaptureFixture[str], words: list[st
 def test_the_commands_are_found():
     commands = {shlex.join(words) for _, words in CASES}
     assert len(commands) > 50
-    assert {"longlive bench --seconds 60 --overlap", "app.py --mcp"} <= commands, "inline code"
+    assert {"longlive bench --seconds 60 --overlap", "app.py --executor ray --actors 2"} <= commands, (
+        "inline code"
+    )
     assert "longlive replay session.json --verify" in commands, "blocks"
     assert any("--set models.teacher=runs/storybook/teacher/model" in one for one in commands), "variables"
 
