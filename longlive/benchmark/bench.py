@@ -15,7 +15,7 @@ from longlive.benchmark.profiling import PassProfile, matmul_ceiling, profile_ru
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
-from longlive.generation.lookahead import InTurn, OnLatents, Pipeline
+from longlive.generation.lookahead import OnLatents, Pipeline, SequentialPipeline
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
 from longlive.models.bundle import ModelBundle
@@ -78,7 +78,8 @@ class Bench:
         self._num_warm_up = 1
         self._made: dict[int, tuple[bool, dict[str, float]]] = {}
         self._drafts: list[tuple[int, Sample]] = []
-        self._encoder = SegmentEncoder(scale=models.config.display_scale, encoder=models.encoder)
+        scale, encoder = models.config.display_scale, models.runtime.encoder
+        self._encoder = SegmentEncoder(scale=scale, encoder=encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []
 
@@ -87,7 +88,9 @@ class Bench:
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
         self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
-        line = (Pipeline if self._overlap else InTurn)(lambda on_latents: self._make(session, on_latents))
+        line = (Pipeline if self._overlap else SequentialPipeline)(
+            lambda on_latents: self._make(session, on_latents)
+        )
         for _ in range(self._num_warm_up):
             for chunk in self._encoded(session, line):
                 self.first_ms = self.first_ms or (time.perf_counter() - begun) * 1000
@@ -113,13 +116,13 @@ class Bench:
             "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
-            "quantization": self.models.quantization,
-            "cache": self.models.cache,
+            "quantization": self.models.runtime.quantization,
+            "cache": self.models.runtime.cache,
             "weight_bytes": weight_bytes(self.models.transformer),
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "overlap": self._overlap,
-            "encoder": self.models.encoder,
+            "encoder": self.models.runtime.encoder,
             "random_weights": self.models.digest == "random",
             "height": facts.height,
             "width": facts.width,
@@ -153,23 +156,23 @@ class Bench:
         if is_switch:
             session.set_prompt(prompt, "soft")
         made = session.next_latents(on_latents)
-        self._made[made.index] = is_switch, dict(session.making_ms)
+        self._made[made.index] = is_switch, dict(session.latents_ms)
 
     def _warm_first(self) -> float:
         """Milliseconds from a prompt to the first picture's segment, of a stream that begins now."""
         begun = time.perf_counter()
         with Session(self.models, self._prompts[0], seed=2, **self._stream) as fresh:
-            line = (Pipeline if self._overlap else InTurn)(fresh.next_latents)
+            line = (Pipeline if self._overlap else SequentialPipeline)(fresh.next_latents)
             next(self._encoded(fresh, line))
             took = time.perf_counter() - begun
             line.close()
         return took * 1000
 
-    def _encoded(self, session: Session, line: Pipeline | InTurn) -> Iterator[FrameChunk]:
+    def _encoded(self, session: Session, line: Pipeline | SequentialPipeline) -> Iterator[FrameChunk]:
         """The next pictures, part by part, as a producer makes and sends them."""
         if not line.is_begun:
             line.begin()
-        for part in line.take().parts():
+        for part in line.result().parts():
             if part.ends_chunk:
                 line.begin()
             chunk = session.decode(part)
@@ -178,7 +181,7 @@ class Bench:
             self._encode_ms = (time.perf_counter() - begun) * 1000
             yield chunk
 
-    def _measured(self, session: Session, line: Pipeline | InTurn) -> FrameChunk:
+    def _measured(self, session: Session, line: Pipeline | SequentialPipeline) -> FrameChunk:
         begun, cpu = time.perf_counter(), time.process_time()
         (chunk,) = self._encoded(session, line)
         ended = time.perf_counter()
@@ -187,7 +190,7 @@ class Bench:
             num_frames=len(chunk.frames),
             chunk_ms=(ended - begun) * 1000,
             cpu_ms=(time.process_time() - cpu) * 1000,
-            stage_ms=session.decoding_ms | {"encode": self._encode_ms},
+            stage_ms=session.decode_ms | {"encode": self._encode_ms},
             is_switch=False,
             memory_bytes=_memory(self.models.device),
         )
@@ -232,7 +235,7 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     """One denoising pass over a chunk with a full window, to be run as often as one likes."""
     choices, config = StreamConfig.of(models.config, **stream), models.config
     device, dtype = models.device, models.dtype
-    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.cache_dtype}
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.runtime.cache_dtype}
     cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
     latents = torch.randn(1, choices.chunk, *config.latent_shape, device=device).to(dtype)
     window = config.window if choices.window == -1 else choices.window

@@ -20,7 +20,7 @@ def denoise_chunk(
     noise: Callable[[int], Tensor],
     prompt: PromptMemory,
     cache: Cache,
-    timetable: FlowSchedule,
+    schedule: FlowSchedule,
     *,
     start: int,
     exit_step: int | None = None,
@@ -36,20 +36,20 @@ def denoise_chunk(
         start: number of the chunk's first latent since the start of the video.
         exit_step: index of the step whose clean latents are returned; None for the last.
         with_grad: let gradients flow through that step (cache: a ListCache); those before it never carry any.
-        on_step: told each step's index and clean latents.
+        on_step: called with each step's index and clean latents.
     """
-    timesteps = timetable.warped_steps
+    timesteps = schedule.warped_steps
     last = len(timesteps) - 1 if exit_step is None else exit_step
     noisy = noise(0)
     for step, timestep in enumerate(timesteps[: last + 1]):
         with torch.set_grad_enabled(with_grad and step == last):
             output = transformer(noisy, timestep, prompt, cache, start=start)
-            sigma = timetable.sigma_of(timestep)
+            sigma = schedule.sigma_of(timestep)
             clean = prediction_to_clean(output, noisy, sigma, transformer.config.prediction)
         if on_step is not None:
             on_step(step, clean)
         if step < last:
-            noisy = add_noise(clean, noise(step + 1), timetable.sigma_of(timesteps[step + 1]))
+            noisy = add_noise(clean, noise(step + 1), schedule.sigma_of(timesteps[step + 1]))
     return clean
 
 

@@ -8,20 +8,21 @@ import logging
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from longlive.config import AttentionName
 from longlive.errors import ConfigError
 from longlive.models.attention import SDPA, Backend
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
-NAMES = ("flash3", "flash4", "cudnn", "sdpa", "sage")
+NAMES = get_args(AttentionName)
 # In the order in which "auto" takes them. Sage rounds to 8 bits, so it must be asked for.
 _ORDER = ("flash3", "flash4", "cudnn", "sdpa")
 # Package, function, and the compute capabilities (major) that it has kernels for.

@@ -47,11 +47,11 @@ def test_a_chunk_is_handed_over_before_it_is_remembered(pipe) -> None:
     assert not pipeline.is_begun
     pipeline.begin()
     assert pipeline.is_begun
-    assert pipeline.take().index == 0
+    assert pipeline.result().index == 0
     assert order == ["made"] and not pipeline.is_begun
     pipeline.begin()  # waits for its turn behind the clean pass
     post_attention.set()
-    assert pipeline.take().index == 2
+    assert pipeline.result().index == 2
     assert order[:3] == ["made", "remembered", "made"]
 
 
@@ -62,7 +62,7 @@ def test_a_fault_comes_out_where_the_chunk_is_asked_for(pipe) -> None:
     pipeline = pipe(make)
     pipeline.begin()
     with pytest.raises(RuntimeError, match="fell over"):
-        pipeline.take()
+        pipeline.result()
 
 
 def test_a_fault_after_the_hand_over_comes_out_at_the_next_chunk(pipe) -> None:
@@ -72,10 +72,10 @@ def test_a_fault_after_the_hand_over_comes_out_at_the_next_chunk(pipe) -> None:
 
     pipeline = pipe(make)
     pipeline.begin()
-    assert pipeline.take().index == 0
+    assert pipeline.result().index == 0
     pipeline.begin()
     with pytest.raises(RuntimeError, match="ran out"):
-        pipeline.take()
+        pipeline.result()
 
 
 def test_pictures_made_beside_the_next_chunk_are_those_made_in_turn(tiny_models: ModelBundle, pipe) -> None:
@@ -85,7 +85,7 @@ def test_pictures_made_beside_the_next_chunk_are_those_made_in_turn(tiny_models:
         pipeline = pipe(ahead.next_latents)
         pipeline.begin()
         for frames in expected:
-            latents = pipeline.take()
+            latents = pipeline.result()
             pipeline.begin()
             assert np.array_equal(ahead.decode(latents).frames, frames)
         pipeline.close()

@@ -14,10 +14,11 @@ from torch import Tensor
 from longlive import ModelBundle, Session, load_models
 from longlive.chunks import SWITCH_MODES, LatentChunk
 from longlive.cli.main import main
-from longlive.config import StreamConfig
+from longlive.config import CacheName, StreamConfig
 from longlive.errors import SessionFileError
 from longlive.generation.resume import ResumePlan, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.bundle import RuntimeProfile
 from longlive.models.tiny_vae import TinyVae
 from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
 from tests.conftest import write_tiny_model
@@ -60,19 +61,20 @@ def again(story: Told, *, exact: bool = True) -> Session:
 
 def assert_same(session: Session, expected: Session) -> None:
     """All that what comes next depends on."""
-    cache, other = session._cache, expected._cache
-    assert cache is not None and other is not None
-    assert (cache._origin, cache._end, cache.is_relative) == (other._origin, other._end, other.is_relative)
+    stream, expected_stream = session._generator.latents, expected._generator.latents
+    cache, other = stream.cache, expected_stream.cache
+    assert (cache._index.placed, cache.is_relative) == (other._index.placed, other.is_relative)
     for layer in range(len(cache._layers)):
         mine, theirs = cache.contents(layer), other.contents(layer)
         assert mine.keys() == theirs.keys()
         for latent, pair in mine.items():
             assert all(map(torch.equal, pair, theirs[latent])), f"layer {layer}, latent {latent}"
-    assert session._prompt is not None and expected._prompt is not None
-    assert all(map(torch.equal, session._prompt.keys, expected._prompt.keys))
-    assert all(map(torch.equal, session._recent, expected._recent))
-    assert len(session._recent) == len(expected._recent)
-    for name in ("prompts", "digests", "seconds", "num_chunks", "_start", "_num_served"):
+    assert stream.prompt is not None and expected_stream.prompt is not None
+    assert all(map(torch.equal, stream.prompt.keys, expected_stream.prompt.keys))
+    assert all(map(torch.equal, stream.recent, expected_stream.recent))
+    assert (len(stream.recent), stream.start) == (len(expected_stream.recent), expected_stream.start)
+    assert session._generator.timeline.index == expected._generator.timeline.index
+    for name in ("prompts", "digests", "seconds", "num_chunks", "truncated_prompt"):
         assert getattr(session, name) == getattr(expected, name), name
     assert session.record() == expected.record()
 
@@ -165,9 +167,9 @@ def test_the_change_over_to_relative_positions_happens_again_even_among_skipped_
     check_breaks(absolute_models, (4, 20, 21, 22, 24, 26), switches, global_sink=global_sink)
 
 
-@pytest.mark.parametrize("cache", [None, torch.float8_e4m3fn], ids=["full", "fp8"])
-def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: torch.dtype | None) -> None:
-    models = replace(load_models(tiny_folder, dtype=torch.bfloat16), cache_dtype=cache)
+@pytest.mark.parametrize("cache", ["full", "fp8"])
+def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: CacheName) -> None:
+    models = replace(load_models(tiny_folder, dtype=torch.bfloat16), runtime=RuntimeProfile(cache=cache))
     check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
 
 
@@ -372,7 +374,7 @@ def test_latents_that_are_not_those_of_the_record_are_refused_in_words(
 ) -> None:
     record, latents = kept
     faults = {
-        "latents of 2 chunks were kept, but the session file tells of 3": latents[:2],
+        "latents of 2 chunks were kept, but the session file has 3": latents[:2],
         r"chunk 1 have shape \(1, 2, 4, 4, 6\), but this session makes \(1, 3, 4, 4, 6\)": [
             latents[0],
             latents[1][:, :2],
@@ -395,8 +397,8 @@ def test_a_record_of_another_model_dtype_or_rounding_is_refused(
     others = {
         "another model": absolute_models,
         "another dtype": load_models(tiny_folder, dtype=torch.bfloat16),
-        "another cache": replace(tiny_models, cache_dtype=torch.float8_e4m3fn),
-        "another quantization": replace(tiny_models, quantization="int8"),
+        "another cache": replace(tiny_models, runtime=RuntimeProfile(cache="fp8")),
+        "another quantization": replace(tiny_models, runtime=RuntimeProfile(quantization="int8")),
     }
     for words, models in others.items():
         with pytest.raises(SessionFileError, match=words):

@@ -16,6 +16,7 @@ from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.generation.session_file import SessionRecord
 from longlive.models.list_cache import ListCache
+from longlive.prompts import check_prompt
 from tests.conftest import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
@@ -116,7 +117,7 @@ def test_a_hard_cut_begins_like_a_new_story_while_the_clock_goes_on(tiny_models:
     cut, after = session.next_chunk(), session.next_chunk()
     assert (cut.index, cut.first_frame, len(cut.frames), len(after.frames)) == (5, 57, 9, 12)
     fresh = Session(tiny_models, BLUE, seed=7)
-    fresh._digests = ["not made"] * 5  # so that it draws the noise of chunks 5 and 6
+    fresh._generator.digests = ["not made"] * 5  # so that it draws the noise of chunks 5 and 6
     assert np.array_equal(cut.frames, fresh.next_chunk().frames)
     assert np.array_equal(after.frames, fresh.next_chunk().frames)
 
@@ -130,8 +131,8 @@ def test_a_soft_switch_uses_the_new_prompt_for_the_memory(tiny_models: ModelBund
         run(session, 1)
     old = Session(tiny_models, RED, seed=7)
     run(old, 3)
-    assert soft._cache and keep._cache and old._cache
-    before = [cache.contents(1)[6][0] for cache in (soft._cache, keep._cache, old._cache)]
+    caches = [session._generator.latents.cache for session in (soft, keep, old)]
+    before = [cache.contents(1)[6][0] for cache in caches]
     assert not torch.allclose(before[0], before[2], atol=1e-5)
     assert torch.equal(before[1], before[2])
 
@@ -200,7 +201,7 @@ def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> Non
 def test_a_closed_session_says_so_and_frees_its_memory(tiny_models: ModelBundle) -> None:
     session = Session(tiny_models, RED)
     session.next_chunk()
-    cache = weakref.ref(session._cache)
+    cache = weakref.ref(session._generator.latents.cache)
     session.close()
     session.close()
     gc.collect()
@@ -229,10 +230,9 @@ def test_every_stage_of_a_chunk_is_timed(tiny_models: ModelBundle) -> None:
 
 
 def tensors_held(session: Session) -> int:
-    assert session._cache is not None
     features = [part for part in session._decoder._features or [] if isinstance(part, Tensor)]
-    recent = sum(part.numel() for part in session._recent)
-    return session._cache.num_bytes + recent + sum(part.numel() for part in features)
+    recent = sum(part.numel() for part in session._generator.latents.recent)
+    return session._generator.latents.cache.num_bytes + recent + sum(part.numel() for part in features)
 
 
 def test_three_hundred_chunks_take_no_more_memory_than_ten(tiny_models: ModelBundle) -> None:
@@ -269,9 +269,9 @@ def test_absolute_positions_go_over_to_relative_ones_before_the_table_ends(
     """The reference crashes at 1024 latents, 4 minutes 16 seconds."""
     session = Session(absolute_models, RED, seed=7)
     run(session, 21)
-    assert session._cache and not session._cache.is_relative, "63 latents have a position each"
+    assert not session._generator.latents.cache.is_relative, "63 latents have a position each"
     latents = run(session, 5)
-    assert session._cache.is_relative
+    assert session._generator.latents.cache.is_relative
     assert latents.isfinite().all()
     session.set_prompt(BLUE, "soft")
     assert run(session, 2).isfinite().all()
@@ -282,9 +282,9 @@ def test_a_hard_cut_goes_back_to_absolute_positions(absolute_models: ModelBundle
     run(session, 23)
     session.set_prompt(BLUE, "hard")
     cut = run(session, 2)
-    assert session._cache and not session._cache.is_relative
+    assert not session._generator.latents.cache.is_relative
     fresh = Session(absolute_models, BLUE, seed=7)
-    fresh._digests = ["not made"] * 23
+    fresh._generator.digests = ["not made"] * 23
     assert torch.equal(cut, run(fresh, 2))
 
 
@@ -356,6 +356,39 @@ def test_a_file_of_another_model_or_dtype_is_refused_with_the_reason(
 def test_a_chunk_that_comes_out_different_is_named(tiny_models: ModelBundle, tmp_path: Path) -> None:
     session = Session(tiny_models, RED)
     run(session, 3)
-    session._digests[1] = "0" * 16
+    session._generator.digests[1] = "0" * 16
     with pytest.raises(SessionFileError, match=r"Chunk 1 .* comes out different"):
         Session.load(tiny_models, saved(session, tmp_path / "s.json"))
+
+
+def test_a_prompt_that_the_model_cannot_read_to_its_end_is_reported_while_it_is_in_use(
+    tiny_models: ModelBundle,
+) -> None:
+    """The tiny model reads 12 tokens, the end mark included."""
+    long = " ".join(["ball"] * 12)
+    session = Session(tiny_models, long, seed=7)
+    assert session.truncated_prompt is None, "not read yet"
+    session.next_latents()
+    assert session.truncated_prompt == long
+    session.set_prompt(RED)
+    assert session.truncated_prompt == long, "still in use"
+    session.next_latents()
+    assert session.truncated_prompt is None
+
+
+def test_a_prompt_is_cleaned_once_from_the_session_to_the_text_encoder(
+    tiny_models: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[str] = []
+
+    def clean(text: str) -> str:
+        cleaned.append(text)
+        return text.strip()
+
+    monkeypatch.setattr("longlive.prompts.clean_prompt", clean)
+    session = Session(tiny_models, " a red ball on ice ", seed=7)
+    session.next_latents()
+    session.set_prompt(check_prompt(" a blue cube on ice "))
+    session.next_latents()
+    assert cleaned == [" a red ball on ice ", " a blue cube on ice "]
+    assert [event.text for event in session.prompts] == ["a red ball on ice", "a blue cube on ice"]

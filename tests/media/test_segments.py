@@ -12,7 +12,7 @@ import pytest
 
 from longlive.chunks import FrameChunk, MediaSegment
 from longlive.errors import MediaError
-from longlive.media.mp4 import TakeFile, write_video
+from longlive.media.mp4 import Mp4Writer, write_video
 from longlive.media.segments import SegmentEncoder
 
 
@@ -60,7 +60,7 @@ def test_pictures_keep_their_colours_and_are_enlarged(colour: tuple[int, int, in
 
 @pytest.mark.parametrize("container", ["mp4", "ts"])
 def test_a_segment_of_one_picture_plays_and_joins_a_take_with_the_others(tmp_path, container) -> None:
-    encoder, take = SegmentEncoder(container=container), TakeFile(tmp_path / "take.mp4")
+    encoder, take = SegmentEncoder(container=container), Mp4Writer(tmp_path / "take.mp4")
     whole = make_chunk(0)
     for start, end in ((0, 1), (1, 12)):
         part = FrameChunk(0, 0, "a ball", start, whole.frames[start:end], 16, end == 12)
@@ -95,7 +95,7 @@ def test_a_chunk_without_pictures_is_refused_in_words() -> None:
 
 @pytest.mark.parametrize("container", ["mp4", "ts"])
 def test_a_take_holds_every_picture_at_its_time(tmp_path, container) -> None:
-    encoder, take = SegmentEncoder(container=container), TakeFile(tmp_path / "take.mp4")
+    encoder, take = SegmentEncoder(container=container), Mp4Writer(tmp_path / "take.mp4")
     for index in range(4):
         take.append(encoder.encode(make_chunk(index)))
         assert not (tmp_path / "take.mp4").exists()
@@ -109,7 +109,7 @@ def test_a_take_holds_every_picture_at_its_time(tmp_path, container) -> None:
 
 def test_an_empty_take_is_an_error_and_leaves_no_file(tmp_path) -> None:
     with pytest.raises(MediaError, match="no pictures"):
-        TakeFile(tmp_path / "take.mp4").close()
+        Mp4Writer(tmp_path / "take.mp4").close()
     assert not list(tmp_path.iterdir())
 
 
@@ -133,7 +133,7 @@ def noisy_segment(index: int) -> MediaSegment:
 
 
 def test_a_full_disk_is_told_in_words_and_leaves_no_half_file(tmp_path) -> None:
-    take = TakeFile(tmp_path / "take.mp4")
+    take = Mp4Writer(tmp_path / "take.mp4")
     with small_disk(20_000), pytest.raises(MediaError, match=r"take\.mp4 cannot be written"):
         for index in range(10):
             take.append(noisy_segment(index))
@@ -141,7 +141,7 @@ def test_a_full_disk_is_told_in_words_and_leaves_no_half_file(tmp_path) -> None:
 
 
 def test_a_disk_that_fills_while_the_take_is_closed_leaves_no_half_file(tmp_path) -> None:
-    take = TakeFile(tmp_path / "take.mp4")
+    take = Mp4Writer(tmp_path / "take.mp4")
     take.append(SegmentEncoder().encode(make_chunk(0)))
     with small_disk(900), pytest.raises(MediaError, match="cannot be written"):
         take.close()
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_while_the_take_is_closed_leaves_no_half_file(tmp_path
 
 def test_a_folder_that_is_not_there_is_told_in_words(tmp_path) -> None:
     with pytest.raises(MediaError, match="cannot be written"):
-        TakeFile(tmp_path / "gone" / "take.mp4").append(noisy_segment(0))
+        Mp4Writer(tmp_path / "gone" / "take.mp4").append(noisy_segment(0))
 
 
 def test_write_video_joins_chunks_and_removes_its_part_when_they_break_off(tmp_path) -> None:

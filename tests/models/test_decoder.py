@@ -202,8 +202,8 @@ def test_a_decoder_catches_up_with_all_that_the_next_pictures_depend_on(
         whole.decode_latents(part)
     unneeded = max(0, number - -(-reach // size))
     late.catch_up([torch.full_like(parts[0], torch.nan)] * unneeded + list(parts[unneeded:]), 9)
-    assert len(late.remembered) == len(whole.remembered) > 0
-    assert all(map(torch.equal, late.remembered, whole.remembered))
+    assert len(late.features) == len(whole.features) > 0
+    assert all(map(torch.equal, late.features, whole.features))
     following = [decoder.decode(chunk(parts[0], 15, 45)) for decoder in (late, whole)]
     assert np.array_equal(following[0].frames, following[1].frames)
     assert following[0].first_frame == 9

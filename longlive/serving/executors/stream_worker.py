@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode
-from longlive.config import ModelConfig
+from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, SwitchMode, latents_digest
+from longlive.config import EncoderName, ModelConfig
 from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
-from longlive.generation.session_file import SessionRecord, latents_digest
+from longlive.generation.session_file import SessionRecord
 from longlive.media.segments import SegmentEncoder
 from longlive.runtime.memory import release
 from longlive.serving.executors.events import (
@@ -74,7 +74,7 @@ class Workplace(Protocol):
     """Where a producer works: the model, and turns at it. See ``longlive.serving.executors.model_runner``."""
 
     config: ModelConfig
-    encoder: str
+    encoder: EncoderName
     overlap: bool
 
     def open(self, order: Job) -> Source:
@@ -195,7 +195,7 @@ class StreamWorker:
         """
         if not pipeline.is_begun:
             pipeline.begin()
-        *ahead, last = self._parts(pipeline.take())
+        *ahead, last = self._parts(pipeline.result())
         yield from ahead
         self._next_chunk = last.index + 1
         if self._is_another_wanted():
