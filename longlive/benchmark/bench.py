@@ -31,9 +31,9 @@ class Sample:
     """One chunk as it was measured.
 
     Attributes:
-        start_seconds, num_frames: where it lies in the video, and how many pictures it has.
-        chunk_ms: from its beginning (the prompt's text, if that changed) to the encoded segment.
-        cpu_ms: processor time of this process meanwhile; on a shared machine it tells more.
+        start_seconds, num_frames: its time in the video, and its number of pictures.
+        chunk_ms: from its start (embedding the prompt, if that changed) to the encoded segment.
+        cpu_ms: processor time of this process meanwhile; steadier on a shared machine.
         stage_ms: by stage, encode included.
         is_switch: whether a new prompt began with it.
         memory_bytes: of the process (CPU) or the device (CUDA) after it.
@@ -63,10 +63,11 @@ class Bench:
         """Prepare a run with soft prompt switches every so many seconds.
 
         Args:
-            models: what to measure, made quick already.
-            compile_mode: how, to be told beside the figures.
+            models: what to measure, optimized already.
+            switch_every: seconds between switches.
+            compile_mode: reported beside the figures.
             overlap: decode and encode one chunk while the next is made.
-            stream: as for Session.
+            stream: options of the stream, as for Session.
         """
         if not switch_every > 0:
             raise ConfigError("switch_every", switch_every, "it must be above 0 seconds", "Try 10.")
@@ -84,7 +85,7 @@ class Bench:
         self.samples: list[Sample] = []
 
     def run(self, seconds: float) -> Iterator[FrameChunk]:
-        """Make a video of this length; gives each chunk, so that a progress bar can follow."""
+        """Make a video of this length; yields each chunk, so that a progress bar can follow."""
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
         self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
@@ -169,7 +170,7 @@ class Bench:
         return took * 1000
 
     def _encoded(self, session: Session, line: Pipeline | SequentialPipeline) -> Iterator[FrameChunk]:
-        """The next pictures, part by part, as a producer makes and sends them."""
+        """The next pictures, part by part, as a worker makes and sends them."""
         if not line.is_begun:
             line.begin()
         for part in line.result().parts():
@@ -232,7 +233,7 @@ def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
 
 
 def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
-    """One denoising pass over a chunk with a full window, to be run as often as one likes."""
+    """One denoising pass over a chunk with a full window; may be called any number of times."""
     choices, config = StreamConfig.of(models.config, **stream), models.config
     device, dtype = models.device, models.dtype
     place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.runtime.cache_dtype}
@@ -287,7 +288,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as lines for people."""
+    """The result as a table for people."""
     apart = ("minutes", "versions", "git_revision", "stages_ms")
     lines = [f"{key:<26} {value}" for key, value in result.items() if key not in apart]
     for name, times in result["stages_ms"].items():

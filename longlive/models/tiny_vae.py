@@ -2,7 +2,7 @@
 
 Parameter names are those of the published file (github.com/madebyollin/taehv, MIT). The network works on
 each latent by itself, but for blocks that also see the frame before: one frame per block is all that a
-stream has to remember. Like the transformer, the module keeps no state; memory is passed in and out.
+stream has to keep. Like the transformer, the module has no state; it is passed in and out.
 """
 
 import math
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Memory = tuple[Tensor, ...]
+"""The last frame of features of each MemoryBlock."""
 
 BLOCKS_PER_STAGE = 3
 
@@ -35,7 +36,7 @@ class TinyVae(nn.Module):
         Args:
             latent_channels: of a latent.
             widths: channels of the three stages, and of the pictures' own size.
-            time_scales: how many frames each stage makes of one.
+            time_scales: frames that each stage makes of one.
         """
         super().__init__()
         self.config: dict[str, Any] = {
@@ -64,16 +65,16 @@ class TinyVae(nn.Module):
             Pictures (B, frames, 3, 8 H, 8 W) in [-1, 1], where the first latent of a video gives one and each
             later one four; and the memory for the next call: a frame of features for each memory block.
         """
-        batch, known, x = latents.shape[0], iter(memory or ()), latents.flatten(0, 1)
-        seen = []
+        batch, before, x = latents.shape[0], iter(memory or ()), latents.flatten(0, 1)
+        new_memory = []
         for layer in self.decoder:
             if isinstance(layer, MemoryBlock):
-                x, last = layer(x.unflatten(0, (batch, -1)), next(known, None))
-                seen.append(last)
+                x, last = layer(x.unflatten(0, (batch, -1)), next(before, None))
+                new_memory.append(last)
             else:
                 x = layer(x)
         pictures = x.unflatten(0, (batch, -1)).clamp(0, 1) * 2 - 1
-        return pictures if memory else pictures[:, self.time_scale - 1 :], tuple(seen)
+        return pictures if memory else pictures[:, self.time_scale - 1 :], tuple(new_memory)
 
 
 class MemoryBlock(nn.Module):

@@ -67,7 +67,7 @@ def test_nvenc_without_a_gpu_is_an_error_before_anything_is_loaded(tiny_folder: 
         plan_for("no such model", RuntimeOptions(device="cpu", encoder="nvenc"))
     with pytest.raises(ConfigError, match="must be one of"):
         check_encoder("h265", CPU)
-    assert ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print).encoder == "x264"
+    assert ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print).runtime.encoder == "x264"
 
 
 def test_x264_opens_and_settings_hold_back_no_picture() -> None:

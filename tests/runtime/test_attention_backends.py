@@ -89,7 +89,7 @@ def test_packages_get_our_layout_and_give_ours(
 
 @pytest.mark.parametrize(("name", "cure"), [("flash3", "install the package"), ("cudnn", "another")])
 def test_an_attention_that_is_not_there_is_refused_with_the_cure(name: str, cure: str) -> None:
-    with pytest.raises(ConfigError, match=f"not to be had on cpu .* {cure}"):
+    with pytest.raises(ConfigError, match=f"not available on cpu .* {cure}"):
         choose_backend(CPU, torch.float32, name)
 
 
