@@ -1,4 +1,4 @@
-"""What is made ahead is what would be made in turn, and faults come out where somebody asks."""
+"""Chunks made ahead are those made one by one, and faults are raised where the result is asked for."""
 
 import threading
 from collections.abc import Callable
@@ -9,11 +9,7 @@ import torch
 
 from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
-from longlive.generation.cuda_streams import SideStream
-from longlive.generation.lookahead import OnLatents, Pipeline
-from longlive.serving.events import RunFinished
-from tests.serving.test_engine import is_finished, read
-from tests.support.fakes import FakeModels, make_engine
+from longlive.generation.lookahead import OnLatents, Pipeline, SequentialPipeline
 
 
 def chunk(index: int) -> LatentChunk:
@@ -34,13 +30,13 @@ def pipe() -> object:
 
 
 def test_a_chunk_is_handed_over_before_it_is_remembered(pipe) -> None:
-    post_attention, order = threading.Event(), []
+    may_go_on, order = threading.Event(), []
 
     def make(on_latents: OnLatents) -> None:
         number = len(order)
         order.append("made")
         on_latents(chunk(number))
-        post_attention.wait(10)
+        may_go_on.wait(10)
         order.append("remembered")
 
     pipeline = pipe(make)
@@ -50,7 +46,7 @@ def test_a_chunk_is_handed_over_before_it_is_remembered(pipe) -> None:
     assert pipeline.result().index == 0
     assert order == ["made"] and not pipeline.is_begun
     pipeline.begin()  # waits for its turn behind the clean pass
-    post_attention.set()
+    may_go_on.set()
     assert pipeline.result().index == 2
     assert order[:3] == ["made", "remembered", "made"]
 
@@ -93,21 +89,15 @@ def test_pictures_made_beside_the_next_chunk_are_those_made_in_turn(tiny_models:
         assert {"denoise", "remember", "decode"} <= set(ahead.stage_ms)
 
 
-def test_a_chunk_is_drawn_while_the_one_before_is_decoded() -> None:
-    seen = {}
-    for overlap in (False, True):
-        models = FakeModels(chunk_s=0.03, decode_s=0.03)
-        engine = make_engine(models, overlap=overlap, video_s=4.0, ahead_s=99)
-        finished = read(engine.start("ada", "a ball", seed=0), is_finished)[-1]
-        assert isinstance(finished, RunFinished) and finished.take is not None
-        engine.close()
-        seen[overlap] = models.overlapped
-    assert seen[False] == 0
-    assert seen[True] >= 3
+def test_without_a_thread_a_chunk_is_made_when_its_result_is_asked_for() -> None:
+    made: list[int] = []
 
+    def make(on_latents: OnLatents) -> None:
+        made.append(len(made))
+        on_latents(chunk(made[-1]))
 
-def test_on_a_cpu_there_is_no_stream_beside_the_main_one() -> None:
-    aside = SideStream(torch.device("cpu"))
-    assert aside.mark() is None
-    with aside.after(None, torch.zeros(1)):
-        assert torch.ones(1).item() == 1
+    pipeline = SequentialPipeline(make)
+    pipeline.begin()
+    assert not made and not pipeline.is_begun
+    assert [pipeline.result().index for _ in range(2)] == [0, 1]
+    pipeline.close()

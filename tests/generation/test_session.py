@@ -27,10 +27,10 @@ def run(session: Session, num_chunks: int) -> Tensor:
     return torch.cat([session.next_latents().latents for _ in range(num_chunks)], 1)
 
 
-def told(
+def latents_of(
     models: ModelBundle, num_chunks: int, switches: dict[int, tuple[str, SwitchMode]], **options: Any
 ) -> Tensor:
-    """The latents of a story that goes over to other prompts before the given chunks."""
+    """The latents of a session that switches prompts before the given chunks."""
     session, parts = Session(models, RED, seed=7, **options), []
     for index in range(num_chunks):
         if index in switches:
@@ -51,14 +51,14 @@ def test_a_chunk_knows_its_place_its_prompt_and_its_time(tiny_models: ModelBundl
 
 
 def test_the_same_seed_and_prompts_give_the_same_latents_bit_for_bit(tiny_models: ModelBundle) -> None:
-    story: dict[int, tuple[str, SwitchMode]] = {2: (BLUE, "soft"), 4: (STAR, "hard"), 5: (RED, "keep")}
-    first = told(tiny_models, 8, story)
+    switches: dict[int, tuple[str, SwitchMode]] = {2: (BLUE, "soft"), 4: (STAR, "hard"), 5: (RED, "keep")}
+    first = latents_of(tiny_models, 8, switches)
     torch.randn(100)
     np.random.default_rng().normal(size=3)
-    assert torch.equal(first, told(tiny_models, 8, story))
+    assert torch.equal(first, latents_of(tiny_models, 8, switches))
 
 
-def test_seed_take_and_prompt_each_change_the_story(tiny_models: ModelBundle) -> None:
+def test_seed_take_and_prompt_each_change_the_video(tiny_models: ModelBundle) -> None:
     first = run(Session(tiny_models, RED, seed=7), 1)
     for other in (
         Session(tiny_models, RED, seed=8),
@@ -69,7 +69,7 @@ def test_seed_take_and_prompt_each_change_the_story(tiny_models: ModelBundle) ->
 
 
 def test_a_session_is_the_sampling_code_chunk_by_chunk(tiny_models: ModelBundle) -> None:
-    """A plain twin: the same story told by hand, with the list cache instead of the ring."""
+    """A reference: the same session written out, with the list cache instead of the ring."""
     models, config = tiny_models, tiny_models.config
     session = Session(models, RED, seed=7)
     cache = ListCache(config.transformer, session.stream, config.tokens_per_latent)
@@ -97,18 +97,20 @@ def test_a_session_is_the_sampling_code_chunk_by_chunk(tiny_models: ModelBundle)
 def test_a_switch_changes_nothing_before_its_chunk_and_everything_from_it(
     tiny_models: ModelBundle, switch: SwitchMode
 ) -> None:
-    plain, switched = told(tiny_models, 6, {}), told(tiny_models, 6, {3: (BLUE, switch)})
+    plain, switched = latents_of(tiny_models, 6, {}), latents_of(tiny_models, 6, {3: (BLUE, switch)})
     assert torch.equal(plain[:, :9], switched[:, :9])
     changed = (plain - switched)[:, 9:].abs().amax((0, 2, 3, 4))
     assert changed.gt(1e-4).all()
 
 
 def test_the_three_switches_differ(tiny_models: ModelBundle) -> None:
-    soft, hard, keep = (told(tiny_models, 5, {3: (BLUE, mode)})[:, 9:] for mode in ("soft", "hard", "keep"))
+    soft, hard, keep = (
+        latents_of(tiny_models, 5, {3: (BLUE, mode)})[:, 9:] for mode in ("soft", "hard", "keep")
+    )
     assert min((a - b).abs().max() for a, b in ((soft, hard), (hard, keep), (soft, keep))) > 1e-5
 
 
-def test_a_hard_cut_begins_like_a_new_story_while_the_clock_goes_on(tiny_models: ModelBundle) -> None:
+def test_a_hard_cut_begins_like_a_new_video_while_the_clock_goes_on(tiny_models: ModelBundle) -> None:
     """Memory, sink, positions and decoder start from nothing; only the noise of that chunk is its own."""
     session = Session(tiny_models, RED, seed=7)
     for _ in range(5):
@@ -179,7 +181,7 @@ def test_a_refused_prompt_leaves_the_stream_unharmed(tiny_models: ModelBundle, b
     first = run(session, 1)
     with pytest.raises(PromptError):
         session.set_prompt(bad)
-    assert torch.equal(torch.cat([first, run(session, 2)], 1), told(tiny_models, 3, {}))
+    assert torch.equal(torch.cat([first, run(session, 2)], 1), latents_of(tiny_models, 3, {}))
 
 
 def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> None:
@@ -299,10 +301,10 @@ def test_attending_to_everything_ends_in_words_at_the_end_of_the_table(tiny_mode
     "options", [{"window": 7, "sink": 1}, {"window": 6, "sink": 0}, {"global_sink": False}]
 )
 def test_other_windows_and_sinks_run_and_switch(tiny_models: ModelBundle, options: dict[str, Any]) -> None:
-    story: dict[int, tuple[str, SwitchMode]] = {5: (BLUE, "soft")}
-    latents = told(tiny_models, 7, story, **options)
+    switches: dict[int, tuple[str, SwitchMode]] = {5: (BLUE, "soft")}
+    latents = latents_of(tiny_models, 7, switches, **options)
     assert latents.isfinite().all()
-    assert not torch.equal(latents[:, 12:], told(tiny_models, 7, story)[:, 12:])
+    assert not torch.equal(latents[:, 12:], latents_of(tiny_models, 7, switches)[:, 12:])
 
 
 def saved(session: Session, path: Path) -> Path:

@@ -41,7 +41,7 @@ def test_a_cpu_takes_torch_s_own() -> None:
     assert choose_backend(CPU, torch.bfloat16, "sdpa") is SDPA
 
 
-def test_the_choice_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         choose_backend(CPU, torch.float32)
     assert "attention: sdpa" in caplog.text

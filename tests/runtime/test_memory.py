@@ -1,4 +1,4 @@
-"""What fits is chosen from counted sizes, and said in words; the budgets here are pretended ones."""
+"""What fits is chosen from counted sizes; the budgets here are made up."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_keys_and_values_are_those_that_are_counted() -> None:
         (8, "streamed", "tiny", "fp8", 1),
     ],
 )
-def test_each_size_of_device_has_a_way_that_fits(
+def test_each_size_of_device_has_a_preset_that_fits(
     device_gb: int, text: str, decoder: str, cache: str, streams: int
 ) -> None:
     fit = plan_memory(SIZES, int(0.97 * device_gb * GB), presets_for(SIZES, ANYTHING))
@@ -75,7 +75,7 @@ def test_the_first_session_takes_8_gb_without_a_resident_text_encoder() -> None:
     assert needed_bytes(SIZES, more) - needed_bytes(SIZES, preset) == 2 * (SIZES.cache + 100_000_000)
 
 
-def test_a_smaller_way_takes_less_and_the_largest_of_them_comes_first() -> None:
+def test_a_smaller_preset_takes_less_and_the_largest_of_them_comes_first() -> None:
     fit = plan_memory(SIZES, 90 * GB, presets_for(SIZES, ANYTHING))
     needs = [needed_bytes(SIZES, preset) for preset in (fit.preset, *fit.smaller)]
     assert needs == sorted(set(needs), reverse=True)
@@ -94,7 +94,7 @@ def test_a_model_without_a_tiny_vae_is_decoded_by_its_own() -> None:
     assert {preset.decoder for preset in presets_for(sizes, ANYTHING)} == {"wan"}
 
 
-def test_what_cannot_fit_is_told_with_what_it_would_need() -> None:
+def test_what_cannot_fit_is_refused_with_what_it_would_need() -> None:
     with pytest.raises(FitError, match=r"it needs \d+\.\d GB \(tiny decoder, .*fp8 keys.*3\.0 GB are free"):
         plan_memory(SIZES, 3 * GB, presets_for(SIZES, ANYTHING))
 

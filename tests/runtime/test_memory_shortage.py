@@ -1,4 +1,4 @@
-"""The memory runs out in the midst of a story: nothing is lost, and nothing comes twice."""
+"""Memory runs out while a session runs: nothing is lost, and nothing comes twice."""
 
 import dataclasses
 from typing import Any
@@ -60,8 +60,8 @@ def test_after_the_memory_ran_out_a_call_goes_on_where_it_stopped(
     assert session.record() == plain.record()
 
 
-def test_a_session_takes_its_model_in_a_smaller_way(tiny_models: ModelBundle) -> None:
-    """What it remembers goes over to 8 bits; the story goes on from there."""
+def test_a_session_goes_on_with_a_downgraded_model(tiny_models: ModelBundle) -> None:
+    """Its cache is cast to 8 bits; the video goes on from there."""
     with (
         Session(tiny_models, "a red ball", seed=3) as session,
         Session(tiny_models, "a red ball", seed=3) as plain,

@@ -1,4 +1,4 @@
-"""Starting: what fits is taken, a smaller way is tried once, and people hear what is done."""
+"""Startup: the first preset that fits is taken, a smaller one is tried once, and progress is reported."""
 
 from functools import partial
 from pathlib import Path
@@ -23,26 +23,26 @@ from longlive.runtime.startup import (
 LARGE, MIDDLE, SMALL = Preset("resident"), Preset("streamed"), Preset("streamed", cache="fp8")
 
 
-def test_a_person_hears_what_is_done_until_a_model_is_ready(tiny_folder: Path) -> None:
-    said: list[str] = []
+def test_progress_is_reported_until_a_model_is_ready(tiny_folder: Path) -> None:
+    lines: list[str] = []
 
     def first_chunk(models: ModelBundle) -> tuple[int, ...]:
         with Session(models, "a red ball") as session:
             return session.next_chunk().frames.shape
 
-    made = start(str(tiny_folder), RuntimeOptions(device="cpu"), said.append, prepare=first_chunk)
+    made = start(str(tiny_folder), RuntimeOptions(device="cpu"), lines.append, prepare=first_chunk)
     assert made == (9, 32, 48, 3)
-    assert [line.split()[0] for line in said] == ["looking", "fits:", "loading", "making", "ready"]
-    assert "(float32 on cpu)" in said[2]
+    assert [line.split()[0] for line in lines] == ["looking", "fits:", "loading", "making", "ready"]
+    assert "(float32 on cpu)" in lines[2]
 
 
-def test_on_a_cpu_nothing_is_moved_rounded_or_told_unasked(tiny_folder: Path) -> None:
-    said: list[str] = []
-    models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder="auto"), said.append)
-    assert not said
+def test_on_a_cpu_nothing_is_moved_rounded_or_reported_unasked(tiny_folder: Path) -> None:
+    lines: list[str] = []
+    models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder="auto"), lines.append)
+    assert not lines
     assert (models.decoder_name, models.runtime.quantization, models.runtime.cache) == ("wan", "off", "full")
     assert models.runtime.max_streams == 16
-    assert models.transformer.blocks[0].attn1._fused is not None, "made quick"
+    assert models.transformer.blocks[0].attn1._fused is not None, "optimized"
 
 
 def test_what_is_asked_for_is_what_runs(tiny_folder: Path) -> None:
@@ -67,20 +67,20 @@ def test_a_budget_decides_before_anything_is_loaded(
     assert 0.95 * roomy.needed >= tight.needed
 
 
-def test_an_impossible_precision_is_told_before_anything_is_read() -> None:
+def test_an_impossible_precision_is_refused_before_anything_is_read() -> None:
     with pytest.raises(ConfigError, match="8-bit floats need a GPU, not cpu"):
         plan_for("no such model", RuntimeOptions(device="cpu", quantize="fp8"))
 
 
-def test_a_decoder_that_the_model_lacks_is_told_with_the_cure(tiny_folder: Path) -> None:
+def test_a_decoder_that_the_model_lacks_is_named_with_the_cure(tiny_folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no tiny decoder .*use the decoder wan"):
         plan_for(str(tiny_folder), RuntimeOptions(device="cpu", decoder="tiny"))
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(0, LARGE), (1, MIDDLE)])
-def test_after_the_memory_ran_out_the_next_smaller_way_is_tried(failures: int, expected: Preset) -> None:
+def test_after_memory_ran_out_the_next_smaller_preset_is_tried(failures: int, expected: Preset) -> None:
     tried: list[Preset] = []
-    said: list[str] = []
+    lines: list[str] = []
 
     def attempt(preset: Preset) -> Preset:
         tried.append(preset)
@@ -88,12 +88,12 @@ def test_after_the_memory_ran_out_the_next_smaller_way_is_tried(failures: int, e
             raise torch.OutOfMemoryError("CUDA out of memory")
         return preset
 
-    assert first_that_fits([LARGE, MIDDLE, SMALL], attempt, said.append) == expected
-    assert len(said) == failures
-    assert not failures or "out of memory with auto decoder, text encoder on the device; trying" in said[0]
+    assert first_that_fits([LARGE, MIDDLE, SMALL], attempt, lines.append) == expected
+    assert len(lines) == failures
+    assert not failures or "out of memory with auto decoder, text encoder on the device; trying" in lines[0]
 
 
-def test_only_one_smaller_way_is_tried() -> None:
+def test_only_one_smaller_preset_is_tried() -> None:
     tried: list[Preset] = []
 
     def attempt(preset: Preset) -> None:
@@ -108,7 +108,7 @@ def test_only_one_smaller_way_is_tried() -> None:
         first_that_fits([LARGE], attempt, print)
 
 
-def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
+def test_all_is_freed_before_the_smaller_preset_is_tried() -> None:
     """What the first attempt made hangs on its error, and would be there beside the second."""
     import weakref
 
@@ -127,17 +127,17 @@ def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
     assert first_that_fits([LARGE, MIDDLE], attempt, print) == "gone"
 
 
-def test_the_smaller_way_for_a_story_that_goes_on_is_one_that_frees_something_of_it() -> None:
+def test_running_streams_are_downgraded_to_a_preset_that_frees_memory_of_a_single_stream() -> None:
     fewer = Preset("resident", streams=3)
-    way = downgrade_path(Preset("resident", streams=4), [fewer, LARGE, MIDDLE, SMALL])
-    assert isinstance(way, partial) and way.keywords == {"preset": MIDDLE}
-    way = downgrade_path(MIDDLE, [fewer, LARGE, MIDDLE, SMALL])
-    assert isinstance(way, partial) and way.keywords == {"preset": SMALL}
+    path = downgrade_path(Preset("resident", streams=4), [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(path, partial) and path.keywords == {"preset": MIDDLE}
+    path = downgrade_path(MIDDLE, [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(path, partial) and path.keywords == {"preset": SMALL}
     assert downgrade_path(SMALL, [MIDDLE, SMALL]) is None
     assert downgrade_path(LARGE, [fewer]) is None
 
 
-def test_a_model_shrinks_while_a_story_goes_on(tiny_folder: Path) -> None:
+def test_a_model_is_downgraded_while_a_session_goes_on(tiny_folder: Path) -> None:
     models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print)
     assert models.runtime.downgrade is None, "a CPU has one memory for all"
     with Session(models, "a red ball", seed=1) as session, Session(models, "a red ball", seed=1) as plain:
