@@ -114,7 +114,7 @@ def _scene(number: int, prompt: Any, default_at: float) -> Scene:
     if isinstance(prompt, str):
         return Scene(default_at, prompt)
     if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
-        rule = 'it must have a text and may have "at" and "switch"'
+        rule = 'it must hold a text and may hold "at" and "switch"'
         raise ConfigError(f"prompts[{number}]", prompt, rule, 'Try {"at": 0, "text": "a red ball"}.')
     at, switch = prompt.get("at", default_at), prompt.get("switch")
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= MAX_AT_S:
