@@ -35,8 +35,8 @@ EncoderName = Literal["nvenc", "x264"]
 TextPlacement = Literal["resident", "streamed", "cpu"]
 """The text encoder's weights: on the device; on the CPU and brought to the device block by block for each
 prompt; on the CPU, where prompts are then read."""
-ResumeMode = Literal["exact", "quick"]
-"""How a session goes on from kept latents: bit for bit, or by few passes and a soft recache."""
+ResumeMode = Literal["auto", "exact", "quick"]
+"""How a session goes on from kept latents: bit for bit, by few passes and a soft recache, or as suits."""
 
 
 @dataclass(frozen=True, kw_only=True)

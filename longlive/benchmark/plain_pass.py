@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longlive.config import CompileMode, ModelConfig, StreamConfig
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.kv_cache import KVCache
 from longlive.models.rope import THETA
 from longlive.models.transformer import Block, CausalWanTransformer, modulated_norm
@@ -50,7 +50,7 @@ class PlainPass:
         self._tokens = tokens_per_latent
         self._layers = [torch.zeros(2, 1, stream.window * tokens_per_latent, *heads) for _ in model.blocks]
 
-    def __call__(self, latents: Tensor, timestep: float, prompt: PromptMemory, *, start: int) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float, prompt: PromptKV, *, start: int) -> Tensor:
         """The raw prediction for the newest latents of the stream, as the transformer gives it.
 
         Args:

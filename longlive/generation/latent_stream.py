@@ -9,7 +9,7 @@ from torch import Tensor
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.bundle import ModelBundle
 from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import CausalWanTransformer
@@ -32,7 +32,7 @@ class LatentStream:
         """Reserve the cache; nothing is computed."""
         config = models.config
         self.start = 0
-        self.prompt: PromptMemory | None = None
+        self.prompt: PromptKV | None = None
         self.recent: deque[Tensor] = deque(maxlen=stream.chunks_in_window)
         self.cache = KVCache(
             config.transformer,
@@ -47,7 +47,7 @@ class LatentStream:
         self._schedule = FlowSchedule.of(config)
 
     @torch.no_grad()
-    def switch(self, prompt: PromptMemory, switch: str | None) -> None:
+    def switch(self, prompt: PromptKV, switch: str | None) -> None:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
         if switch == "soft":
             window, context_noise = torch.cat(tuple(self.recent), dim=1), self._stream.context_noise

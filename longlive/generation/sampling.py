@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.kv_cache import Cache
 from longlive.models.transformer import CausalWanTransformer
 
@@ -18,7 +18,7 @@ from longlive.models.transformer import CausalWanTransformer
 def denoise_chunk(
     transformer: CausalWanTransformer,
     noise: Callable[[int], Tensor],
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
     schedule: FlowSchedule,
     *,
@@ -56,7 +56,7 @@ def denoise_chunk(
 def remember_chunk(
     transformer: CausalWanTransformer,
     clean: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
     *,
     start: int,
@@ -79,7 +79,7 @@ def remember_chunk(
 def recache(
     transformer: CausalWanTransformer,
     window: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
     *,
     start: int,

@@ -79,7 +79,7 @@ class RmsNorm(nn.Module):
 
 
 @dataclass(frozen=True)
-class PromptMemory:
+class PromptKV:
     """A prompt's keys and values for the cross-attention of each layer, computed once per prompt.
 
     Attributes:

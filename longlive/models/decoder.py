@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, W
 from torch import Tensor
 
 from longlive.chunks import FrameChunk, LatentChunk
-from longlive.models.tiny_vae import GrowTime, Memory, MemoryBlock, TinyVae
+from longlive.models.tiny_vae import GrowTime, MemoryBlock, TinyVae, TinyVaeState
 from longlive.models.wan_vae import (
     Features,
     decode_stream,
@@ -31,7 +31,7 @@ class StreamingDecoder:
 
     def reset(self) -> None:
         """Forget everything: the next latent is the first of a video, and its picture is number 0."""
-        self._features: Features | Memory | None = None
+        self._features: Features | TinyVaeState | None = None
         self._next_frame = 0
 
     @property

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Memory = tuple[Tensor, ...]
+TinyVaeState = tuple[Tensor, ...]
 """The last frame of features of each MemoryBlock."""
 
 BLOCKS_PER_STAGE = 3
@@ -54,27 +54,27 @@ class TinyVae(nn.Module):
         self.decoder = nn.Sequential(*layers)
         self.time_scale = math.prod(time_scales)
 
-    def forward(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def forward(self, latents: Tensor, state: TinyVaeState | None = None) -> tuple[Tensor, TinyVaeState]:
         """Decode what follows the latents given before.
 
         Args:
             latents: (B, F, C, H, W), normalised, as the transformer makes them.
-            memory: of the call before; None at the start of a video.
+            state: of the call before; None at the start of a video.
 
         Returns:
             Pictures (B, frames, 3, 8 H, 8 W) in [-1, 1], where the first latent of a video gives one and each
-            later one four; and the memory for the next call: a frame of features for each memory block.
+            later one four; and the state for the next call.
         """
-        batch, before, x = latents.shape[0], iter(memory or ()), latents.flatten(0, 1)
-        new_memory = []
+        batch, before, x = latents.shape[0], iter(state or ()), latents.flatten(0, 1)
+        new_state = []
         for layer in self.decoder:
             if isinstance(layer, MemoryBlock):
                 x, last = layer(x.unflatten(0, (batch, -1)), next(before, None))
-                new_memory.append(last)
+                new_state.append(last)
             else:
                 x = layer(x)
         pictures = x.unflatten(0, (batch, -1)).clamp(0, 1) * 2 - 1
-        return pictures if memory else pictures[:, self.time_scale - 1 :], tuple(new_memory)
+        return pictures if state else pictures[:, self.time_scale - 1 :], tuple(new_state)
 
 
 class MemoryBlock(nn.Module):

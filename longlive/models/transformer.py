@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from longlive.config import TransformerConfig
-from longlive.models.attention import SDPA, Attention, AttentionContext, Backend, PromptMemory, attend
+from longlive.models.attention import SDPA, Attention, AttentionContext, Backend, PromptKV, attend
 from longlive.models.kv_cache import Cache
 from longlive.models.rope import Rope, rotate
 
@@ -56,7 +56,7 @@ class CausalWanTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def read_prompt(self, tokens: Tensor) -> PromptMemory:
+    def read_prompt(self, tokens: Tensor) -> PromptKV:
         """Keys and values of a prompt for every layer; all rows are attended to, padding too, as in Wan.
 
         Args:
@@ -65,13 +65,13 @@ class CausalWanTransformer(nn.Module):
         embedder = self.condition_embedder.text_embedder
         text = embedder(tokens.to(embedder.linear_1.weight.dtype))
         pairs = [block.read_prompt(text) for block in self.blocks]
-        return PromptMemory([keys for keys, _ in pairs], [values for _, values in pairs])
+        return PromptKV([keys for keys, _ in pairs], [values for _, values in pairs])
 
     def forward(
         self,
         latents: Tensor,
         timestep: float | Tensor,
-        prompt: PromptMemory,
+        prompt: PromptKV,
         cache: Cache | None = None,
         *,
         start: int = 0,
@@ -97,7 +97,7 @@ class CausalWanTransformer(nn.Module):
         self,
         latents: Tensor,
         timestep: float | Tensor,
-        prompt: PromptMemory,
+        prompt: PromptKV,
         cache: Cache,
         *,
         start: int = 0,
@@ -118,7 +118,7 @@ class CausalWanTransformer(nn.Module):
             block.attn1.fuse()
 
     def _begin(
-        self, latents: Tensor, timestep: float | Tensor, prompt: PromptMemory, cache: Cache | None, start: int
+        self, latents: Tensor, timestep: float | Tensor, prompt: PromptKV, cache: Cache | None, start: int
     ) -> "Call":
         if latents.ndim != 5 or latents.shape[2] != self.config.in_channels:
             expected = f"(B, F, {self.config.in_channels}, H, W)"
@@ -179,7 +179,7 @@ class Call:
     """
 
     context: AttentionContext
-    prompt: PromptMemory
+    prompt: PromptKV
     time: Tensor
     modulation: Tensor
     rows: int
