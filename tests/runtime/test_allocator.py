@@ -14,9 +14,9 @@ from longlive.runtime.allocator import configure_cpu, trim_heap
 FAULTS = """
 import resource, threading
 import torch
-from longlive.checkpoints import load_models
-from longlive.processor import settle
-from longlive.session import Session
+from longlive.weights.loading import load_models
+from longlive.runtime.allocator import configure_cpu
+from longlive.generation.session import Session
 
 def faults(num_chunks):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,7 +27,7 @@ def faults(num_chunks):
 def work():
     faults(3)
     plain = faults(3)
-    settle(2)
+    configure_cpu(2)
     faults(2)
     print(torch.get_num_threads(), plain, faults(3))
 
