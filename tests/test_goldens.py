@@ -17,8 +17,8 @@ from longlive.denoise import denoise_chunk, recache, remember_chunk
 from longlive.flow_matching import Timetable, add_noise, clean_to_velocity, velocity_to_clean
 from longlive.kv_cache import KVCache, ListCache
 from longlive.training.flow import timestep_weights
-from tests.golden_dmd import run_dmd
-from tests.golden_files import (
+from tests.support.golden_dmd import run_dmd
+from tests.support.golden_files import (
     Case,
     Data,
     Goldens,
@@ -27,7 +27,7 @@ from tests.golden_files import (
     stream_config,
     timetable_of,
 )
-from tests.golden_streaming import run_streaming_grad, run_streaming_rollout
+from tests.support.golden_streaming import run_streaming_grad, run_streaming_rollout
 
 VAE_TOLERANCE = 5e-5
 GOLDENS = Goldens.here()

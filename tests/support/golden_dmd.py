@@ -7,7 +7,7 @@ from longlive.flow_matching import Timetable
 from longlive.training.dmd import critic_loss, generator_loss
 from longlive.training.options import Defects, DmdOptions
 from longlive.training.scores import RELEASED_SCORE_SHIFT, Scores, predict_clean
-from tests.golden_files import (
+from tests.support.golden_files import (
     Case,
     Data,
     Goldens,
