@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +18,15 @@ import torch
 from torch import Tensor
 
 from longlive import Session, load_models
-from longlive.carriers import ThreadCarrier
-from longlive.engine import Engine
-from longlive.limits import Limits
-from longlive.news import Finished
-from longlive.session_file import SessionRecord
-from longlive.spool import stored_in
-from longlive.studio import Studio
+from longlive.generation.session_file import SessionRecord
+from longlive.serving.engine import Engine
+from longlive.serving.executors.model_runner import ModelRunner
+from longlive.serving.executors.thread import ThreadExecutor
+from longlive.serving.limits import Limits
+from longlive.serving.run_store import stored_runs
+from tests.support.paths import ROOT
+from tests.support.run_reader import is_finished, read
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "compatibility" / "65714c2"
 SESSION = FOLDER / "session.json"
 TOKEN = "PgdrdNZxbFqUU1bEwsb0jA"
@@ -61,14 +60,13 @@ def finished_story(folder: Path) -> dict:
     """The session file of the resting story after an engine has taken it up and told it to its end."""
     torch.set_num_threads(1)
     seconds = 6.3
-    limits = Limits(video_s=seconds, ahead_s=seconds)
-    engine = Engine(ThreadCarrier(Studio(load_models("storybook"))), folder=folder, limits=limits)
+    limits = Limits(max_video_s=seconds, buffer_ahead_s=seconds)
+    engine = Engine(ThreadExecutor(ModelRunner(load_models("storybook"))), folder=folder, limits=limits)
     run = engine.claim("viewer", TOKEN)
     assert run is not None and run.num_chunks == NUM_KEPT, "the story was not found"
-    while not isinstance(word := run.next_report(), Finished):
-        time.sleep(0.01 if word is None else 0)
-    assert word.session_file and word.take and not word.failed, word.reason
-    session = json.loads(word.session_file.read_text())
+    finished = read(run, is_finished, timeout=400)[-1]
+    assert finished.session_file and finished.video, finished.reason
+    session = json.loads(finished.session_file.read_text())
     engine.close()
     return session
 
@@ -94,10 +92,10 @@ def latents_of(session: Session, end: int) -> list[Tensor]:
 
 def test_values_are_the_recorded_ones_with_any_arithmetic(tmp_path: Path) -> None:
     models, record = load_models("storybook"), SessionRecord.read(SESSION)
-    (story,) = stored_in(shutil.copytree(FOLDER / "stories", tmp_path / "stories"))
-    past = story.past(exact=True)
+    (story,) = stored_runs(shutil.copytree(FOLDER / "stories", tmp_path / "stories"))
+    past = story.resume_state(exact=True)
     assert past is not None and past.record.chunks == record.chunks[:NUM_KEPT]
-    planned = [(prompt.chunk, prompt.text, prompt.switch) for prompt in story.planned]
+    planned = [(prompt.chunk, prompt.text, prompt.switch) for prompt in story.prompts]
     assert planned[1:] == [(prompt.chunk, prompt.text, prompt.switch) for prompt in record.prompts[1:]]
     whole = latents_of(Session.of_record(models, record), len(record.chunks))
     resumed = replace(past.record, prompts=record.prompts)

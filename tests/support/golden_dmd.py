@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from longlive.flow_matching import Timetable
-from longlive.training.dmd import critic_loss, generator_loss
-from longlive.training.options import Defects, DmdOptions
-from longlive.training.scores import RELEASED_SCORE_SHIFT, Scores, predict_clean
+from longlive.generation.flow_matching import FlowSchedule
+from longlive.training.objectives.dmd import critic_loss, generator_loss
+from longlive.training.objectives.options import DmdOptions, ReleasedQuirks
+from longlive.training.objectives.scores import RELEASED_SCORE_SHIFT, Scores, predict_clean
 from tests.support.golden_files import (
     Case,
     Data,
@@ -30,8 +30,8 @@ def run_dmd(goldens: Goldens, case: Case, data: Data) -> None:
     options = DmdOptions(
         guidance=case["guidance_scale"], min_timestep=case["min_step"], max_timestep=case["max_step"]
     )
-    timetable = Timetable(case["timestep_shift_noise"], (1000, 750, 500, 250))
-    scores = Scores(teacher, critic, timetable, options, Defects.as_released())
+    timetable = FlowSchedule(case["timestep_shift_noise"], (1000, 750, 500, 250))
+    scores = Scores(teacher, critic, timetable, options, ReleasedQuirks.as_released())
     known = check_predictions(scores, data) | check_generator(scores, case, data)
     known |= check_critic(scores, case, data)
     assert_all_known(data, known | {"text_cond", "text_uncond", "x", "timestep", "noise"})
@@ -45,7 +45,7 @@ def check_predictions(scores: Scores, data: Data) -> set[str]:
     check_close("pred_fake", scores.critic_clean(noisy, timesteps, data["text_cond"]), data["pred_fake"])
     for kind in ("cond", "uncond"):
         prompt = scores.teacher.read_prompt(data[f"text_{kind}"])
-        seen = predict_clean(scores.teacher, noisy, timesteps, prompt, Timetable(RELEASED_SCORE_SHIFT, ()))
+        seen = predict_clean(scores.teacher, noisy, timesteps, prompt, FlowSchedule(RELEASED_SCORE_SHIFT, ()))
         check_close(f"pred_real_{kind}", seen, data[f"pred_real_{kind}"])
     return {"noisy", "pred_fake", "pred_real_cond", "pred_real_uncond"}
 

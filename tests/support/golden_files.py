@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from longlive import names
 from longlive.config import StreamConfig, TransformerConfig
 from longlive.errors import ConfigError
-from longlive.flow_matching import Timetable
-from longlive.kv_cache import Cache
-from longlive.transformer import CausalWanTransformer
+from longlive.generation.flow_matching import FlowSchedule
+from longlive.models.kv_cache import Cache
+from longlive.models.transformer import CausalWanTransformer
+from longlive.weights import key_mapping as names
+from longlive.weights.lora import merge_lora
+from tests.support.paths import ROOT
 
 log = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 2e-5
 
 Case = dict[str, Any]
@@ -52,7 +53,7 @@ class Goldens:
         model = CausalWanTransformer(transformer_config(case["config"])).requires_grad_(False)
         state = names.transformer_from_released(self.tensors(weights))
         if lora is not None:
-            state = names.merge_lora(state, lora, case["alpha"] / case["rank"])
+            state = merge_lora(state, lora, case["alpha"] / case["rank"])
         names.check_names(state, model.state_dict(), weights)
         model.load_state_dict(state)
         return model
@@ -149,7 +150,7 @@ def stream_config(case: Case) -> StreamConfig:
         pytest.skip(f"refused by StreamConfig: {error}")
 
 
-class UnwarpedTimetable(Timetable):
+class UnwarpedTimetable(FlowSchedule):
     """For cases recorded with ``warp_denoising_step`` false."""
 
     @property
@@ -157,7 +158,7 @@ class UnwarpedTimetable(Timetable):
         return tuple(float(step) for step in self.steps)
 
 
-def timetable_of(case: Case) -> Timetable:
+def timetable_of(case: Case) -> FlowSchedule:
     """The timetable at whose steps a case was sampled."""
-    kind = Timetable if case.get("warp_denoising_step", True) else UnwarpedTimetable
+    kind = FlowSchedule if case.get("warp_denoising_step", True) else UnwarpedTimetable
     return kind(case["timestep_shift"], tuple(case["denoising_step_list"]))

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.training.options import Defects, StreamingOptions
-from longlive.training.rollout import Noise, Rollout
-from longlive.training.streaming import Sequence
+from longlive.training.objectives.options import ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.rollout import Noise, Rollout
+from longlive.training.objectives.streaming import Sequence
 from tests.support.golden_files import (
     Case,
     Data,
@@ -37,7 +37,7 @@ class CheckedRollout(Rollout):
         num_recaches: how many were compared.
     """
 
-    def __init__(self, goldens: Goldens, case: Case, data: Data, defects: Defects) -> None:
+    def __init__(self, goldens: Goldens, case: Case, data: Data, defects: ReleasedQuirks) -> None:
         stream, tokens = stream_config(case), case["tokens_per_frame"]
         clip = case["kv_cache_frames"] - stream.window
         model = goldens.transformer(case)
@@ -90,7 +90,7 @@ def check_memory(what: str, rollout: Rollout, tokens: int, keys: Tensor, values:
 def run_streaming_rollout(goldens: Goldens, case: Case, data: Data) -> None:
     case = RELEASED | case
     chunks, texts = case["chunks"], data["text"]
-    rollout = CheckedRollout(goldens, case, data, Defects.as_released())
+    rollout = CheckedRollout(goldens, case, data, ReleasedQuirks.as_released())
     switches = [facts["start"] for facts in chunks if facts["relative_switch"] is not None]
     second = {"switch_text": texts[1], "switch_start": switches[0]} if switches else {}
     sequence = Sequence(rollout, options_of(case, chunks[-1]), texts[0], still=stub_still, **second)
@@ -125,7 +125,7 @@ def stub_still(latents: Tensor) -> Tensor:
 def run_streaming_grad(goldens: Goldens, case: Case, data: Data) -> None:
     case, known = RELEASED | case, {"noise", "renoise", "context_noise", "text", "out", "loss", "loss_weight"}
     for prefix, leaks in (("grad_reference.", True), ("grad_detached.", False)):
-        defects = replace(Defects.as_released(), leaks_gradients=leaks)
+        defects = replace(ReleasedQuirks.as_released(), leaks_gradients=leaks)
         rollout = CheckedRollout(goldens, case, data, defects)
         model = rollout.transformer.requires_grad_(True)
         model.checkpointing = case["gradient_checkpointing"]
