@@ -11,7 +11,7 @@ from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
 from longlive.generation.cuda_streams import SideStream
 from longlive.generation.lookahead import OnLatents, Pipeline
-from longlive.serving.events import RunFinished
+from longlive.serving.runs.events import RunFinished
 from tests.support.fakes import FakeModels, make_engine
 from tests.support.run_reader import is_finished, read
 

@@ -15,12 +15,12 @@ import pytest
 from longlive.errors import MediaError
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.messages import Playhead
 from longlive.serving.executors.playback_clock import MAX_LEAP_S, PlaybackClock
-from longlive.serving.run import KEPT_EVENTS
-from longlive.serving.run_store import RunStore
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.run import KEPT_EVENTS
+from longlive.serving.runs.run_store import RunStore
 from tests.support import fakes
 from tests.support.fakes import FakeModels, read_card
 from tests.support.metrics_reader import figures
@@ -174,7 +174,7 @@ def test_who_was_away_for_long_is_not_taken_for_silent_at_once(make_engine) -> N
     run = engine.start("ada", MEADOW, seed=0)
     read(run, is_segment(0))
     run.playhead(0.1, playing=True)
-    wait_for(lambda: run.status == "suspended" and run.view().silent_s > 1.6)
+    wait_for(lambda: run.status == "suspended" and run.presence.silent_s > 1.6)
     assert engine.claim("ada", run.token) is run
     words = read(run, is_segment(run.num_chunks))
     begun = time.monotonic()

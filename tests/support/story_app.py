@@ -12,11 +12,11 @@ import spaces  # noqa: F401  (first, as in app.py)
 
 from longlive.runtime.startup import RuntimeOptions
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.executors import zerogpu
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.limits import Limits
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.run import Run
 from tests.support.run_reader import run_of
 
 LEASE_S = 10.0
@@ -48,7 +48,7 @@ def tell(viewer: str, prompt: str, seed: int, buffer_ahead_s: float) -> Iterator
     yield json.dumps({"token": run.token})
     cursor = 0
     while True:
-        run.follow()
+        run.presence.follow()
         for number, event in run.events.since(cursor, timeout=0.2):
             cursor = number
             if not isinstance(event, RunStarted):
