@@ -5,7 +5,7 @@ import os
 
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
-from longlive.runtime.options import add_model_options, say
+from longlive.runtime.options import add_model_options, print_progress
 from longlive.runtime.startup import RuntimeOptions, start
 from longlive.serving.engine import Engine
 from longlive.serving.executors import zerogpu
@@ -98,17 +98,21 @@ def open_executor(options: argparse.Namespace) -> Executor:
                 "executor", name, rule, "Use --executor thread, or select ZeroGPU in the Space's settings."
             )
         return zerogpu.open_executor(
-            options.model, runtime, say, lease_s=options.lease_s, size=options.gpu_size
+            options.model, runtime, print_progress, lease_s=options.lease_s, size=options.gpu_size
         )
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
         ray = RayExecutor(
-            options.model, runtime, actors=options.actors, address=options.ray_address, progress=say
+            options.model,
+            runtime,
+            actors=options.actors,
+            address=options.ray_address,
+            progress=print_progress,
         )
         ray.warm_up()
         return ray
-    return start(options.model, runtime, say, prepare=_warm_executor)
+    return start(options.model, runtime, print_progress, prepare=_warm_executor)
 
 
 def _warm_executor(models: ModelBundle) -> ThreadExecutor:

@@ -16,6 +16,7 @@ from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerCo
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.engine import Engine
 from longlive.serving.executors.events import SegmentEvent
@@ -94,6 +95,10 @@ class FakeModels:
     smaller: Callable[["FakeModels"], "FakeModels"] | None = None
     out_of_memory: list[tuple[str, int]] = field(default_factory=list)
 
+    @property
+    def runtime(self) -> RuntimeProfile:
+        return RuntimeProfile(max_streams=self.streams, encoder=self.encoder, downgrade=self.smaller)  # type: ignore[arg-type]
+
     def work(self, stage: str, chunk: int) -> None:
         """Run out of memory once for each time that this stage of this chunk is listed."""
         if (stage, chunk) in self.out_of_memory:
@@ -102,7 +107,7 @@ class FakeModels:
 
 
 class FakeSession:
-    """What a run needs of a Session."""
+    """What a run needs of a Session; of a prompt, it reads 1000 characters."""
 
     def __init__(self, models: FakeModels, job: Job, turn: Turn) -> None:
         self.models, self.opened_with, self.seed = models, models, job.seed
@@ -158,6 +163,11 @@ class FakeSession:
         frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
         place = chunk.index, chunk.prompt_index, chunk.prompt, first
         return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
+
+    @property
+    def truncated_prompt(self) -> str | None:
+        text = self.prompts[-1].text
+        return text if len(text) > 1000 else None
 
     def record(self) -> SessionRecord:
         config = self.models.config

@@ -29,7 +29,7 @@ from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import LoadTestResult, as_json, combine, table
 from longlive.benchmark.loadtest.viewer_log import ViewerLog
 from longlive.errors import EndpointError
-from longlive.runtime.options import say
+from longlive.runtime.options import print_progress
 
 Viewer = ApiViewer | BrowserViewer
 
@@ -243,6 +243,6 @@ def run_loadtest(args: argparse.Namespace) -> int:
         timeout_s=args.patience,
         read_every=args.read_every,
     )
-    result = run_load_test(args.url, plan, chromium=args.chromium, progress=say)
+    result = run_load_test(args.url, plan, chromium=args.chromium, progress=print_progress)
     sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
     return 0
