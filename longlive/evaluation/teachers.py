@@ -13,7 +13,7 @@ from longlive.models.decoder import StreamingDecoder, to_uint8
 from longlive.storybook.world.oracle import Reading, read
 from longlive.training.objectives.ode_initialisation import ode_pairs
 from longlive.training.objectives.options import DmdOptions
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import read_texts
 
 CLIP_LATENTS = 21
@@ -30,7 +30,7 @@ DEFINITIONS = {
 def score_teacher(
     models: ModelBundle, *, guidances: list[float], num_steps: int, num_prompts: int, seed: int
 ) -> dict[str, Any]:
-    """Scores in [0, 100] of the guided ODE's ends, for each strength of guidance.
+    """ScoreModels in [0, 100] of the guided ODE's ends, for each strength of guidance.
 
     Args:
         models: whose transformer sees all latents of a clip at once.
@@ -53,7 +53,7 @@ def _read_clips(
     models: ModelBundle, trials: list[Trial], first: int, guidance: float, num_steps: int
 ) -> list[Reading]:
     options = DmdOptions(guidance=guidance)
-    scores = Scores(models.transformer, models.transformer, FlowSchedule.of(models.config), options)
+    scores = ScoreModels(models.transformer, models.transformer, FlowSchedule.of(models.config), options)
     shape = (CLIP_LATENTS, *models.config.latent_shape)
     noise = torch.stack(
         [draw_noise(shape, seed=first + i, take=0, chunk=0, step=0) for i in range(len(trials))]

@@ -119,7 +119,7 @@ def story_loss(
     rng: torch.Generator,
 ) -> Tensor:
     """Mean weighted error of the predicted clean latents over all chunks of a batch of clips."""
-    timetable = FlowSchedule.of(config)
+    schedule = FlowSchedule.of(config)
     cache = ListCache(config.transformer, StreamConfig.of(config), config.tokens_per_latent)
     prompt = model.read(tokenizer, batch.captions)
     context = _blurred(batch.latents, rng)
@@ -131,8 +131,8 @@ def story_loss(
             recache(model.transformer, context[:, :start], prompt, cache, start=start, with_grad=True)
         clean = batch.latents[:, start : start + CHUNK]
         for _ in range(FIRST_CHUNK_DRAWS if chunk == 0 else 1):  # it alone has nothing but the words to go by
-            timesteps = random_timesteps(timetable, len(clean), rng)
-            sigma = timetable.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
+            timesteps = random_timesteps(schedule, len(clean), rng)
+            sigma = schedule.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
             noisy = add_noise(clean, torch.randn(clean.shape, generator=rng), sigma)
             output = model.transformer(noisy, timesteps.unsqueeze(1), prompt, cache, start=start)
             predicted = prediction_to_clean(output.float(), noisy, sigma, config.transformer.prediction)
@@ -144,11 +144,11 @@ def story_loss(
     return torch.stack(losses).mean()
 
 
-def random_timesteps(timetable: FlowSchedule, count: int, rng: torch.Generator) -> Tensor:
-    """Timesteps (count,), mostly those at which the sampler runs, the others anywhere in the timetable."""
-    steps = torch.tensor(timetable.warped_steps)
+def random_timesteps(schedule: FlowSchedule, count: int, rng: torch.Generator) -> Tensor:
+    """Timesteps (count,), mostly those at which the sampler runs, the others anywhere in the schedule."""
+    steps = torch.tensor(schedule.warped_steps)
     chosen = steps[torch.randint(len(steps), (count,), generator=rng)]
-    anywhere = timetable.sigmas[torch.randint(900, (count,), generator=rng)] * 1000
+    anywhere = schedule.sigmas[torch.randint(900, (count,), generator=rng)] * 1000
     return torch.where(torch.rand(count, generator=rng) < STEP_SHARE, chosen, anywhere)
 
 

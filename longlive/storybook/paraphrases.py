@@ -59,7 +59,7 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
         seed: of scenes, words and noise.
         lr: at first.
     """
-    errors, timetable = _Errors(models), FlowSchedule.of(models.config)
+    errors, schedule = _Errors(models), FlowSchedule.of(models.config)
     weights = list(models.text_encoder.model.requires_grad_(True).parameters())
     optimizer = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(steps):
@@ -70,7 +70,7 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
             with torch.no_grad():
                 rough = errors.of(words, noise[:, :1], torch.full((LOOKED_AT,), float(NUM_TIMESTEPS)))
             chosen = [*rough.topk(LEARNT_FROM // 2).indices.tolist(), *range(LEARNT_FROM // 2)]
-            levels = torch.tensor(timetable.warped_steps)[torch.randint(2, (LEARNT_FROM,), generator=draws)]
+            levels = torch.tensor(schedule.warped_steps)[torch.randint(2, (LEARNT_FROM,), generator=draws)]
             loss = errors.of(words.at(chosen), noise[chosen], levels).mean()
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, 2 * (steps - step) / steps)
@@ -87,7 +87,7 @@ class _Errors:
 
     def __init__(self, models: ModelBundle) -> None:
         self.transformer = models.transformer.requires_grad_(False)
-        self.timetable, self.learner = FlowSchedule.of(models.config), models.text_encoder
+        self.schedule, self.learner = FlowSchedule.of(models.config), models.text_encoder
         self.teacher = copy.copy(models.text_encoder)
         self.teacher.model = copy.deepcopy(self.teacher.model).requires_grad_(False)
 
@@ -99,7 +99,7 @@ class _Errors:
 
     def _drawn(self, encoder: TextEncoder, words: list[str], noise: Tensor, timesteps: Tensor) -> Tensor:
         prompt = self.transformer.read_prompt(read_texts(encoder, words))
-        return predict_clean(self.transformer, noise, timesteps, prompt, self.timetable)
+        return predict_clean(self.transformer, noise, timesteps, prompt, self.schedule)
 
 
 def _draw(rng: np.random.Generator) -> Wordings:

@@ -17,7 +17,7 @@ from longlive.training.learner import Learner
 from longlive.training.objectives.dmd import critic_loss, generator_loss
 from longlive.training.objectives.draws import CounterRng
 from longlive.training.objectives.rollout import Noise, Rollout
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
 from longlive.training.objectives.texts import read_texts
 from longlive.training.recipe import Recipe
@@ -63,7 +63,7 @@ class Distillation:
     recipe: Recipe
     models: ModelBundle
     stream: StreamConfig
-    scores: Scores
+    scores: ScoreModels
     learners: dict[str, Learner]
     score_reader: TextEncoder | None
     prompt_source: Prompts
@@ -157,11 +157,11 @@ class Distillation:
             switch_text = self._read([pair.next_prompt for pair in stream.pairs], reader)
         rollout = Rollout(
             self.models.transformer,
-            self.scores.timetable,
+            self.scores.schedule,
             self.stream,
             self.models.config.tokens_per_latent,
             clip=options.clip,
-            defects=self.recipe.defects,
+            quirks=self.recipe.quirks,
         )
         stream.sequence = Sequence(
             rollout,

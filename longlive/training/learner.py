@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from longlive.errors import ConfigError
 from longlive.training.processes import Processes
-from longlive.training.recipe import LearnerOptions, Run
+from longlive.training.recipe import LearnerOptions, RunOptions
 
 EMBEDDINGS = ("shared", "patch_embedding", "proj_out", "relative_attention_bias")
 """Parts of the names of matrices that Muon leaves to AdamW."""
@@ -18,7 +18,9 @@ EMBEDDINGS = ("shared", "patch_embedding", "proj_out", "relative_attention_bias"
 class Learner:
     """Steps a module's trainable parameters along the gradients that backward passes have left in them."""
 
-    def __init__(self, module: nn.Module, options: LearnerOptions, run: Run, processes: Processes) -> None:
+    def __init__(
+        self, module: nn.Module, options: LearnerOptions, run: RunOptions, processes: Processes
+    ) -> None:
         """``module`` is trained as it is: freeze it, add a LoRA or shard it before."""
         self.module = module
         self.options = options

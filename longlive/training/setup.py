@@ -19,7 +19,7 @@ from longlive.training.distillation import Distillation, Stream
 from longlive.training.learner import Learner
 from longlive.training.lora import add_lora
 from longlive.training.objectives.draws import CounterRng
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import has_same_encoder
 from longlive.training.processes import Processes
 from longlive.training.recipe import LearnerOptions, Recipe
@@ -127,8 +127,8 @@ def _distillation(
 
 def _scores(
     recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, critic: CausalWanTransformer
-) -> Scores:
-    return Scores(teacher, critic, FlowSchedule.of(models.config), recipe.distillation, recipe.defects)
+) -> ScoreModels:
+    return ScoreModels(teacher, critic, FlowSchedule.of(models.config), recipe.distillation, recipe.quirks)
 
 
 def _draws(recipe: Recipe, processes: Processes) -> dict[int, CounterRng]:

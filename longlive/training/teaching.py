@@ -22,7 +22,7 @@ from longlive.training.learner import Learner
 from longlive.training.objectives.draws import DROP, CounterRng
 from longlive.training.objectives.flow import teacher_loss
 from longlive.training.objectives.ode_initialisation import OdePairs, initialisation_loss, ode_pairs
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import read_texts
 from longlive.training.processes import Processes
 from longlive.training.recipe import Recipe
@@ -39,7 +39,7 @@ class Teaching:
 
     recipe: Recipe
     models: ModelBundle
-    scores: Scores
+    scores: ScoreModels
     learners: dict[str, Learner]
     draws: dict[int, CounterRng]
     subject: str = "generator"
@@ -104,7 +104,7 @@ class TeacherStage(Teaching):
             self.models.transformer,
             clean,
             text,
-            timetable=self.scores.timetable,
+            schedule=self.scores.schedule,
             uniform=draws.uniform(step),
             noise=draws.clip_noise(step, tuple(clean.shape[1:])),
             sigma_floor=options.sigma_floor,
@@ -163,7 +163,7 @@ class InitStage(Teaching):
             self.models.transformer,
             OdePairs(noisy, clean),
             text,
-            timetable=self.scores.timetable,
+            schedule=self.scores.schedule,
             stream=self.stream,
             tokens_per_latent=self.models.config.tokens_per_latent,
             steps=draws.steps(step, num_chunks, len(self.models.config.steps)),

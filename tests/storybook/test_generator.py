@@ -85,9 +85,9 @@ def test_a_training_pass_predicts_what_streaming_would(monkeypatch):
 
 
 def test_timesteps_are_mostly_those_of_the_sampler():
-    timetable = FlowSchedule.of(storybook_config())
-    drawn = random_timesteps(timetable, 4000, torch.Generator().manual_seed(0))
-    share = torch.isin(drawn, torch.tensor(timetable.warped_steps)).float().mean()
+    schedule = FlowSchedule.of(storybook_config())
+    drawn = random_timesteps(schedule, 4000, torch.Generator().manual_seed(0))
+    share = torch.isin(drawn, torch.tensor(schedule.warped_steps)).float().mean()
     assert 0.7 < share < 0.85 and drawn.max() <= 1000 and drawn.min() > 0
 
 

@@ -51,7 +51,7 @@ STAGES = {
     "streaming": {},
     "streaming by lora": {"generator": {"lora_rank": 4, "lr": 1e-2}, "critic": {"lora_rank": 4}},
     "streaming as released": {
-        "defects": dict.fromkeys(("zeroes_sink", "leaks_gradients", "noises_context"), True)
+        "quirks": dict.fromkeys(("zeroes_sink", "leaks_gradients", "noises_context"), True)
     },
 }
 

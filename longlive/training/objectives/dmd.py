@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from longlive.training.objectives.flow import flow_loss, masked_mean
-from longlive.training.objectives.options import ReleasedQuirks
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.quirks import ReleasedQuirks
+from longlive.training.objectives.scores import ScoreModels
 
 
 class GeneratorLoss(NamedTuple):
@@ -22,7 +22,7 @@ class GeneratorLoss(NamedTuple):
 
 
 def generator_loss(
-    scores: Scores,
+    scores: ScoreModels,
     clip: Tensor,
     text: Tensor,
     negative: Tensor,
@@ -47,7 +47,7 @@ def generator_loss(
 
 @torch.no_grad()
 def kl_gradient(
-    scores: Scores,
+    scores: ScoreModels,
     clip: Tensor,
     text: Tensor,
     negative: Tensor,
@@ -63,21 +63,21 @@ def kl_gradient(
     noisy = scores.noisy(clip, timesteps, noise)
     seen = scores.critic_clean(noisy, timesteps, text)
     wanted = scores.teacher_clean(noisy, timesteps, text, negative)
-    gradient = (seen - wanted) / _normaliser(clip - wanted, mask, scores.defects)
-    return gradient.nan_to_num() if scores.defects.hides_nan else gradient
+    gradient = (seen - wanted) / _normaliser(clip - wanted, mask, scores.quirks)
+    return gradient.nan_to_num() if scores.quirks.hides_nan else gradient
 
 
-def _normaliser(distance: Tensor, mask: Tensor | None, defects: ReleasedQuirks) -> Tensor:
+def _normaliser(distance: Tensor, mask: Tensor | None, quirks: ReleasedQuirks) -> Tensor:
     """Mean size of ``distance`` (B, F, C, H, W) per sample where there is loss, as (B, 1, 1, 1, 1)."""
     sizes = distance.abs().mean(dim=(2, 3, 4))
-    if mask is None or defects.normalises_overlap:
+    if mask is None or quirks.normalises_overlap:
         return sizes.mean(1).view(-1, 1, 1, 1, 1)
     kept = mask.expand(sizes.shape)
     return ((sizes * kept).sum(1) / kept.sum(1)).view(-1, 1, 1, 1, 1)
 
 
 def critic_loss(
-    scores: Scores,
+    scores: ScoreModels,
     clip: Tensor,
     text: Tensor,
     *,

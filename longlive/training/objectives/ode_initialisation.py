@@ -19,7 +19,7 @@ from longlive.generation.flow_matching import (
 from longlive.generation.sampling import remember_chunk
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 
 
 class OdePairs(NamedTuple):
@@ -36,18 +36,18 @@ class OdePairs(NamedTuple):
 
 @torch.no_grad()
 def ode_pairs(
-    scores: Scores, noise: Tensor, text: Tensor, negative: Tensor, *, num_steps: int = 48
+    scores: ScoreModels, noise: Tensor, text: Tensor, negative: Tensor, *, num_steps: int = 48
 ) -> OdePairs:
     """Solve the teacher's guided ODE from ``noise`` to its end, by Euler's steps.
 
     Args:
-        scores: of which the teacher, the guidance and the student's timetable are used.
+        scores: of which the teacher, the guidance and the student's schedule are used.
         noise: standard normals (B, F, C, H, W).
         text, negative: (B or 1, text_len, text_dim), as in ``generator_loss``.
-        num_steps: evenly over the timetable; the student's own levels are visited as well.
+        num_steps: evenly over the schedule; the student's own levels are visited as well.
     """
-    levels = scores.timetable.sigmas.tolist()
-    wanted = [NUM_TIMESTEPS - step for step in scores.timetable.steps]
+    levels = scores.schedule.sigmas.tolist()
+    wanted = [NUM_TIMESTEPS - step for step in scores.schedule.steps]
     path = sorted({NUM_TIMESTEPS * step // num_steps for step in range(num_steps)} | set(wanted))
     noisy, seen = noise, {}
     for entry, following in zip(path, [*path[1:], None], strict=True):
@@ -64,7 +64,7 @@ def initialisation_loss(
     pairs: OdePairs,
     text: Tensor,
     *,
-    timetable: FlowSchedule,
+    schedule: FlowSchedule,
     stream: StreamConfig,
     tokens_per_latent: int,
     steps: Tensor,
@@ -80,8 +80,8 @@ def initialisation_loss(
     """
     prompt = transformer.read_prompt(text)
     cache = ListCache(transformer.config, stream, tokens_per_latent)
-    timesteps = torch.tensor(timetable.warped_steps, device=pairs.clean.device)[steps]
-    sigmas = timetable.sigmas_of(timesteps).view(*steps.shape, 1, 1, 1, 1)
+    timesteps = torch.tensor(schedule.warped_steps, device=pairs.clean.device)[steps]
+    sigmas = schedule.sigmas_of(timesteps).view(*steps.shape, 1, 1, 1, 1)
     samples = torch.arange(len(pairs.clean), device=pairs.clean.device)
     losses = []
     for number, clean in enumerate(pairs.clean.split(stream.chunk, 1)):

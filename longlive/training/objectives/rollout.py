@@ -14,7 +14,7 @@ from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.attention import PromptMemory
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.released_cache import ReleasedCache
 
 Noise = Callable[[int, int], Tensor]
@@ -34,16 +34,16 @@ class Rollout:
     def __init__(
         self,
         transformer: CausalWanTransformer,
-        timetable: FlowSchedule,
+        schedule: FlowSchedule,
         stream: StreamConfig,
         tokens_per_latent: int,
         *,
         clip: int = 21,
-        defects: ReleasedQuirks | None = None,
+        quirks: ReleasedQuirks | None = None,
     ) -> None:
         """A stream at its beginning; ``clip`` is what a released recache writes back, in latents."""
-        self.transformer, self.timetable, self.stream = transformer, timetable, stream
-        self.defects = defects or ReleasedQuirks()
+        self.transformer, self.schedule, self.stream = transformer, schedule, stream
+        self.quirks = quirks or ReleasedQuirks()
         self._clip = clip
         self._cache = self._new_cache(tokens_per_latent)
         self._position = 0
@@ -70,8 +70,8 @@ class Rollout:
         Raises:
             ValueError: if there is no such step, or the latents make no whole chunks.
         """
-        if not 0 <= exit_step < len(self.timetable.steps):
-            raise ValueError(f"exit step {exit_step} is none of the {len(self.timetable.steps)} steps")
+        if not 0 <= exit_step < len(self.schedule.steps):
+            raise ValueError(f"exit step {exit_step} is none of the {len(self.schedule.steps)} steps")
         if num_latents < 1 or num_latents % self.stream.chunk:
             raise ValueError(f"{num_latents} latents are no whole number of chunks of {self.stream.chunk}")
         prompt = self._read(text, exit_step, with_grad)
@@ -92,7 +92,7 @@ class Rollout:
         if self._recent is None:
             return
         prompt = self.transformer.read_prompt(text)
-        if isinstance(self._cache, ReleasedCache) and self.defects.zeroes_sink and not self._keeps_sink:
+        if isinstance(self._cache, ReleasedCache) and self.quirks.zeroes_sink and not self._keeps_sink:
             self._recache_as_released(self._cache, self._recent, prompt)
         else:
             recache(self.transformer, self._recent, prompt, self._cache, start=self._position)
@@ -131,15 +131,15 @@ class Rollout:
             partial(noise, start),
             prompt,
             self._cache,
-            self.timetable,
+            self.schedule,
             start=start,
             exit_step=exit_step,
             with_grad=with_grad,
         )
         context = clean.detach()
-        if self.defects.noises_context:
-            sigma = self.timetable.sigma_of(self.stream.context_noise)
-            context = add_noise(context, noise(start, len(self.timetable.steps)), sigma)
+        if self.quirks.noises_context:
+            sigma = self.schedule.sigma_of(self.stream.context_noise)
+            context = add_noise(context, noise(start, len(self.schedule.steps)), sigma)
         remember_chunk(self.transformer, context, prompt, self._cache, start=start)
         self._position += clean.shape[1]
         self._recent = self._with_recent(clean.detach())
@@ -151,7 +151,7 @@ class Rollout:
 
     def _read(self, text: Tensor, exit_step: int, with_grad: bool) -> PromptMemory:
         carries = with_grad
-        if self.defects.text_gradients_by_checkpointing and not self.transformer.checkpointing:
+        if self.quirks.text_gradients_by_checkpointing and not self.transformer.checkpointing:
             carries = with_grad and exit_step == 0 and not self._has_read
         self._has_read = True
         with torch.set_grad_enabled(carries):
@@ -171,13 +171,13 @@ class Rollout:
 
     @property
     def _keeps_sink(self) -> bool:
-        return self.stream.global_sink and not self.defects.ignores_global_sink
+        return self.stream.global_sink and not self.quirks.ignores_global_sink
 
     def _new_cache(self, tokens_per_latent: int) -> ListCache:
         stream = replace(self.stream, global_sink=self._keeps_sink)
-        config, defects = self.transformer.config, self.defects
-        if not (defects.leaks_gradients or defects.zeroes_sink):
+        config, quirks = self.transformer.config, self.quirks
+        if not (quirks.leaks_gradients or quirks.zeroes_sink):
             return ListCache(config, stream, tokens_per_latent)
         return ReleasedCache(
-            config, stream, tokens_per_latent, clip=self._clip, leaks_gradients=defects.leaks_gradients
+            config, stream, tokens_per_latent, clip=self._clip, leaks_gradients=quirks.leaks_gradients
         )
