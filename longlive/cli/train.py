@@ -48,6 +48,7 @@ def run_train(args: argparse.Namespace) -> int:
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         return _start(args.processes)
 
+    from longlive.storybook.sources import SOURCES
     from longlive.training.export import export
     from longlive.training.processes import Processes
     from longlive.training.setup import new_stage
@@ -58,7 +59,7 @@ def run_train(args: argparse.Namespace) -> int:
     folder = args.folder or Path("runs") / args.what
     if processes.is_main:
         _tell_memory(recipe, args.what, processes.count)
-    stage = new_stage(args.what, recipe, processes, folder=folder)
+    stage = new_stage(args.what, recipe, processes, folder=folder, sources=SOURCES)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
     export(stage, folder, is_main=processes.is_main)
