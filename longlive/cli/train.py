@@ -109,19 +109,19 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _tell_plan(recipe: Recipe, args: argparse.Namespace) -> int:
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     planned = plan(recipe, args.what)
-    sys.stdout.write((json.dumps(planned) if args.json else told(planned)) + "\n")
+    sys.stdout.write((json.dumps(planned) if args.json else format_plan(planned)) + "\n")
     return 0
 
 
 def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
     """What the run is about to take, before it starts."""
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     run = dataclasses.replace(recipe.run, processes=count)
-    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
+    sys.stderr.write(format_plan(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
 
 
 def _start(count: int) -> int:
