@@ -66,7 +66,7 @@ def chunk_pass(config: ModelConfig, stream: StreamConfig, *, only_remembers: boo
 
 
 def count_flops(prepare: PassFactory, model: PlannedModel, run: RunOptions) -> int:
-    """FLOPs of one pass of one sample; with the backward pass, and its recomputation, if the model is trained."""
+    """FLOPs of a pass of one sample, and of its backward pass (and recomputation) if the model is trained."""
 
     def measure(transformer: CausalWanTransformer, forward: Callable[[], Tensor]) -> int:
         transformer.checkpointing = run.checkpointing
@@ -108,7 +108,7 @@ def measure_blocks(
 
 
 def meta_transformer(model: PlannedModel) -> CausalWanTransformer:
-    """The model on the meta device, with its LoRA if it has one; only trained parameters require gradients."""
+    """The model on the meta device, with its LoRA if any; only trained parameters require gradients."""
     options = model.options
     with torch.device("meta"):
         transformer = CausalWanTransformer(model.config)

@@ -25,8 +25,8 @@ from longlive.training.objectives.texts import has_same_encoder
 from longlive.training.processes import Processes
 from longlive.training.recipe import LearnerOptions, Recipe
 from longlive.training.sharding import shard
-from longlive.training.stages import Stage
 from longlive.training.teaching import InitStage, TeacherStage
+from longlive.training.trainer import ModelStage
 from longlive.weights.loading import load_models, load_transformer, read_config
 from longlive.weights.registry import find_model
 
@@ -42,7 +42,7 @@ def new_stage(
     folder: Path,
     sources: DataSources | None = None,
     clips: CleanClips | None = None,
-) -> Stage:
+) -> ModelStage:
     """Load the models of a recipe and build the stage ``name`` of ``recipe.STAGES``.
 
     Args:
@@ -74,7 +74,9 @@ def _load(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
     return models
 
 
-def _teacher_stage(recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips) -> Stage:
+def _teacher_stage(
+    recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips
+) -> ModelStage:
     if recipe.teaching.is_fresh:
         reset_parameters(models.transformer, recipe.run.seed)
     learners = {"teacher": new_learner(models.transformer, recipe.generator, recipe, processes)}
@@ -98,7 +100,7 @@ def _init_stage(
     processes: Processes,
     prompts: Prompts,
     folder: Path,
-) -> Stage:
+) -> ModelStage:
     learners = {"generator": new_learner(models.transformer, recipe.generator, recipe, processes)}
     prepare(teacher, recipe, processes)
     stage = InitStage(
@@ -118,7 +120,7 @@ def _init_stage(
 
 def _distillation(
     recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes, prompts: Prompts
-) -> Stage:
+) -> ModelStage:
     critic = _critic(recipe, models, teacher, processes)
     learners = {
         "generator": new_learner(models.transformer, recipe.generator, recipe, processes),
