@@ -53,6 +53,11 @@ class MuonAdamW(torch.optim.Optimizer):
             groups, {"lr": lr, "betas": betas, "momentum": momentum, "weight_decay": weight_decay}
         )
 
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate of the matrices; AdamW's follows by ``adam_ratio``."""
+        for group in self.param_groups:
+            group["lr"] = lr * group["ratio"]
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""

@@ -1,11 +1,10 @@
-"""Several processes train together: the mean gradient in all of them, and each its own pictures."""
+"""Several processes train one run, and another number of them resumes it."""
 
 from pathlib import Path
 
 import torch
 
 from longlive.storybook.codec import train_codec
-from longlive.storybook.dataset import load_dataset, make_dataset
 from longlive.storybook.workers import run_in_processes
 from longlive.training.checkpoint import read_averages
 
@@ -18,10 +17,3 @@ def test_two_processes_write_one_run_and_resume_as_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-0000001", "step-0000002"]
     one, two = (read_averages(checkpoints / f"step-000000{step}", "codec") for step in (1, 2))
     assert any(not torch.equal(value, two[name]) for name, value in one.items())
-
-
-def test_every_shard_is_written_by_one_of_the_processes(tmp_path: Path) -> None:
-    run_in_processes(train_codec, 1, {"folder": tmp_path, "batch": 1, "steps": 1})
-    options = {"folder": tmp_path / "clips", "num_shards": 2, "codec_folder": tmp_path / "vae"}
-    run_in_processes(make_dataset, 2, options)
-    assert sum(len(clips.scenes) for clips in load_dataset(tmp_path / "clips").values()) == 80

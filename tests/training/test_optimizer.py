@@ -22,8 +22,7 @@ def test_it_fits_a_small_regression():
     optimizer = MuonAdamW(model, lr=2e-2)
     options, losses = LearnerOptions(lr=2e-2, warm_up=5, decay=0.4), []
     for step in range(150):
-        for group in optimizer.param_groups:
-            group["lr"] = options.lr_at(step, 150) * group["ratio"]
+        optimizer.set_lr(options.lr_at(step, 150))
         loss = (model(x) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()

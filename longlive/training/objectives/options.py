@@ -10,12 +10,12 @@ from longlive.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class StreamingOptions:
-    """How long the sequences of a run are and how they are cut into clips.
+    """Length of the sequences, and how they are cut into clips.
 
     Attributes:
-        clip: latents that teacher and critic see.
-        new_latents: latents that each clip after the first adds; the others overlap with the clip before.
-        max_latents: no sequence is longer. With ``clip`` itself, each sequence is one clip (plain DMD).
+        clip: latents in a clip, the input of teacher and critic.
+        new_latents: new latents of each clip after the first; the others overlap with the clip before.
+        max_latents: maximum length of a sequence; equal to ``clip``, each sequence is one clip (plain DMD).
         has_switch: the prompt changes once per sequence, at the start of a clip.
     """
 
@@ -37,7 +37,7 @@ class StreamingOptions:
 
     @property
     def overlap(self) -> int:
-        """Latents that a clip after the first shares with the one before."""
+        """Latents that a clip shares with the clip before."""
         return self.clip - self.new_latents
 
     @property
@@ -55,13 +55,13 @@ class StreamingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DmdOptions:
-    """Numbers of distribution matching distillation (DMD2, arXiv:2405.14867; Self-Forcing, arXiv:2506.08009).
+    """Options of distribution matching distillation (DMD2, arXiv:2405.14867; Self-Forcing, arXiv:2506.08009).
 
     Attributes:
-        guidance: of the teacher; 1 is none. The usual convention, unless ``ReleasedQuirks.doubles_guidance``.
-        min_timestep, max_timestep: within [0, 1000]; drawn ones are clamped to them after the shift.
-        sigma_floor: noise levels below it weigh no more than it in the critic's loss; 0 is the plain
-            flow-matching loss. For critics that predict clean latents, whose errors do not vanish with sigma.
+        guidance: scale of the teacher's classifier-free guidance; 1 is none.
+        min_timestep, max_timestep: range to which timesteps are clamped, within [0, 1000].
+        sigma_floor: lower bound of sigma in the critic's loss weight; 0 is the plain flow-matching loss. For
+            critics that predict clean latents, whose errors do not vanish with sigma.
     """
 
     guidance: float = 4.0
@@ -81,5 +81,5 @@ class DmdOptions:
 
     @classmethod
     def as_released(cls) -> "DmdOptions":
-        """The released numbers, for ``ReleasedQuirks.as_released()``: there, guidance 3 stands for 4."""
+        """The released values, for use with ``ReleasedQuirks.as_released()``: there, guidance 3 means 4."""
         return cls(guidance=3.0)

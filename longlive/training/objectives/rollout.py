@@ -1,4 +1,4 @@
-"""The training-time stream: chunks through denoise.py, with gradients at one exit step."""
+"""Generation in training: chunks by ``generation.sampling``, with gradients at one exit step."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,15 +20,15 @@ from longlive.training.objectives.released_cache import ReleasedCache
 Noise = Callable[[int, int], Tensor]
 """(first latent of a chunk, step) -> standard normals (B, chunk, C, H, W), as for ``denoise_chunk``.
 
-Asked for the step after the last only with ``ReleasedQuirks.noises_context``, for what is remembered.
+Called for the step after the last only with ``ReleasedQuirks.noises_context``, to noise the context.
 """
 
 
 class Rollout:
-    """A batch of streams under training: their memory, their last latents and their position.
+    """A batch of streams in training: their cache, latest latents and position.
 
-    What is remembered carries no gradients, so each chunk's gradients end in its own exit pass, and memory
-    stays flat however long a sequence is.
+    The cache carries no gradients, so each chunk's gradients stay within its own exit pass, and memory does
+    not grow with the length of a sequence.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Rollout:
         clip: int = 21,
         quirks: ReleasedQuirks | None = None,
     ) -> None:
-        """A stream at its beginning; ``clip`` is what a released recache writes back, in latents."""
+        """Start a stream; ``clip`` is the number of latents that a released recache writes back."""
         self.transformer, self.schedule, self.stream = transformer, schedule, stream
         self.quirks = quirks or ReleasedQuirks()
         self._clip = clip
@@ -52,23 +52,23 @@ class Rollout:
 
     @property
     def position(self) -> int:
-        """Latents made so far; also the number of the next one."""
+        """Number of latents generated so far, and the index of the next one."""
         return self._position
 
     def extend(
         self, num_latents: int, text: Tensor, noise: Noise, *, exit_step: int, with_grad: bool = False
     ) -> Tensor:
-        """The next latents (B, num_latents, C, H, W); they are remembered.
+        """Generate the next latents (B, num_latents, C, H, W) and write them to the cache.
 
         Args:
             num_latents: a whole number of chunks.
             text: (B or 1, text_len, text_dim), the prompt's tokens.
             noise: see ``Noise``.
-            exit_step: index of the step whose clean latents are taken, the same for all chunks.
-            with_grad: let gradients flow through that step.
+            exit_step: index of the step whose clean prediction is returned, the same for all chunks.
+            with_grad: enable gradients in that step.
 
         Raises:
-            ValueError: if there is no such step, or the latents make no whole chunks.
+            ValueError: if there is no such step, or the latents are no whole number of chunks.
         """
         if not 0 <= exit_step < len(self.schedule.steps):
             raise ValueError(f"exit step {exit_step} is none of the {len(self.schedule.steps)} steps")
@@ -83,7 +83,7 @@ class Rollout:
 
     @torch.no_grad()
     def switch(self, text: Tensor) -> None:
-        """Make the memory of the last latents anew under another prompt (KV-recache).
+        """Recompute the cache of the latest latents under another prompt (KV-recache).
 
         Args:
             text: (B or 1, text_len, text_dim), the new prompt's tokens.
@@ -98,17 +98,17 @@ class Rollout:
             recache(self.transformer, self._recent, prompt, self._cache, start=self._position)
 
     def remembered(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
-        """A layer's keys and values of each latent that the next chunk will see."""
+        """Keys and values of one layer, for each latent that the next chunk attends to."""
         return self._cache.contents(layer)
 
     def detach(self) -> None:
-        """Detach what is remembered; it carries gradients only with ``ReleasedQuirks.leaks_gradients``."""
+        """Detach the cache, which carries gradients only with ``ReleasedQuirks.leaks_gradients``."""
         layers = [self._cache.contents(layer) for layer in range(self.transformer.config.num_layers)]
         detached = [{f: (k.detach(), v.detach()) for f, (k, v) in layer.items()} for layer in layers]
         self._cache.restore(self._cache.placed, detached)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on in another process: tensors, and lists and dictionaries of them."""
+        """State for ``restore``, in another process too: tensors, and lists and dictionaries of them."""
         return {
             "position": self._position,
             "recent": self._recent,
@@ -118,7 +118,7 @@ class Rollout:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where ``state()`` was taken."""
+        """Continue from a ``state()``."""
         self._position, self._recent = state["position"], state["recent"]
         self._has_read = state["has_read"]
         placed = range(state["first_placed"], self._position)
@@ -158,7 +158,7 @@ class Rollout:
             return self.transformer.read_prompt(text)
 
     def _recache_as_released(self, cache: ReleasedCache, recent: Tensor, prompt: PromptMemory) -> None:
-        """Empty the memory and write the last clip back; nothing is written below it, nor into the sink."""
+        """Zero the cache and write back only the last clip; earlier latents and the sink stay zero."""
         if self._position <= self._clip:
             cache.reset()
             num_latents = self._position

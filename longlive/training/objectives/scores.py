@@ -1,6 +1,6 @@
-"""Teacher (real score) and critic (fake score): what a bidirectional transformer takes a noisy clip for.
+"""Teacher (real score) and critic (fake score): predictions of clean clips by bidirectional transformers.
 
-They are the generator's own class, called without a cache: all latents of a clip see each other.
+They have the generator's class and are called without a cache, so all latents of a clip attend to each other.
 """
 
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ def predict_clean(
     prompt: PromptMemory,
     schedule: FlowSchedule,
 ) -> Tensor:
-    """The clean latents that a bidirectional transformer sees in a noisy clip.
+    """The clean latents that a bidirectional transformer predicts from a noisy clip.
 
     Args:
         noisy: (B, F, C, H, W).
         timesteps: (B,), in [0, 1000].
-        schedule: gives the noise level of each timestep.
+        schedule: for the noise level of each timestep.
 
     Returns:
         Like ``noisy``.
@@ -41,10 +41,10 @@ def predict_clean(
 
 @dataclass(frozen=True)
 class ScoreModels:
-    """The two judges of a clip, and how both are asked.
+    """Teacher and critic, with the noise levels and guidance at which they are evaluated.
 
     Attributes:
-        schedule: the generator's; noise is mixed in by it.
+        schedule: the generator's; it determines how noise is added.
     """
 
     teacher: CausalWanTransformer
@@ -54,7 +54,7 @@ class ScoreModels:
     quirks: ReleasedQuirks = field(default_factory=ReleasedQuirks)
 
     def timesteps(self, uniform: Tensor) -> Tensor:
-        """Timesteps (B,): whole ones chosen by ``uniform`` (B,) in [0, 1), then shifted and clamped."""
+        """Timesteps (B,) for ``uniform`` (B,) in [0, 1): integers, then shifted and clamped."""
         even = (uniform * 1000).floor() / 1000
         shift = self.schedule.shift
         warped = 1000 * shift * even / (1 + (shift - 1) * even)
@@ -65,29 +65,29 @@ class ScoreModels:
         return self.schedule.sigmas_of(timesteps)
 
     def noisy(self, clip: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-        """``clip`` (B, F, C, H, W), detached, with ``noise`` mixed in at the level of ``timesteps`` (B,)."""
+        """``clip`` (B, F, C, H, W), detached, with ``noise`` added at the level of ``timesteps`` (B,)."""
         return add_noise(clip.detach(), noise, self.sigmas(timesteps).view(-1, 1, 1, 1, 1))
 
     @torch.no_grad()
     def teacher_clean(self, noisy: Tensor, timesteps: Tensor, text: Tensor, negative: Tensor) -> Tensor:
-        """The teacher's clean latents, guided; ``text`` and ``negative`` are (B or 1, text_len, text_dim)."""
-        wanted, unwanted = (
+        """The teacher's prediction with guidance; ``text`` and ``negative``: (B or 1, text_len, text_dim)."""
+        positive, unguided = (
             predict_clean(
                 self.teacher, noisy, timesteps, self.teacher.read_prompt(tokens), self._score_schedule
             )
             for tokens in (text, negative)
         )
-        origin = wanted if self.quirks.doubles_guidance else unwanted
-        return origin + self.options.guidance * (wanted - unwanted)
+        origin = positive if self.quirks.doubles_guidance else unguided
+        return origin + self.options.guidance * (positive - unguided)
 
     def critic_clean(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        """The critic's clean latents; it is never guided, and carries gradients if they are enabled."""
+        """The critic's prediction, without guidance; with gradients if they are enabled."""
         prompt = self.critic.read_prompt(text)
         return predict_clean(self.critic, noisy, timesteps, prompt, self._score_schedule)
 
     @property
     def _score_schedule(self) -> FlowSchedule:
-        """By which velocities of teacher and critic become clean latents."""
+        """The schedule that turns velocities of teacher and critic into clean latents."""
         if self.quirks.has_two_schedules:
             return FlowSchedule(RELEASED_SCORE_SHIFT, self.schedule.steps)
         return self.schedule

@@ -37,7 +37,9 @@ def new_sequence(
         model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, quirks=ReleasedQuirks(**quirks)
     )
     second = None if switch_start is None else words(1)
-    return Sequence(rollout, options, words(0), switch_text=second, switch_start=switch_start, still=still)
+    return Sequence(
+        rollout, options, words(0), switch_text=second, switch_start=switch_start, encode_last=still
+    )
 
 
 def clips_of(sequence: Sequence, **options: object) -> list[Clip]:
@@ -74,7 +76,7 @@ def test_a_clip_begins_with_the_end_of_the_one_before_re_encoded_as_a_still() ->
         heard.append(latents)
         return torch.full_like(latents[:, :1], 7.0)
 
-    first, second, third, *_ = clips_of(new_sequence(still=still))
+    first, second, third, *_ = clips_of(new_sequence(encode_last=still))
     assert [latents.shape[1] for latents in heard[:2]] == [7, 7]
     assert torch.equal(heard[0], first.latents[:, :7])
     assert torch.equal(heard[1][:, 1:], second.latents[:, 1:7]), "from before the still was put there"
@@ -90,7 +92,7 @@ def test_a_still_is_the_last_picture_encoded_by_itself() -> None:
     assert pictures.shape[1] == 25
     expected = encode_pictures(vae, pictures[:, 24:])
     assert torch.allclose(image_latent_of(vae, latents), expected, atol=1e-5)
-    clips = clips_of(new_sequence(still=partial(image_latent_of, vae)))
+    clips = clips_of(new_sequence(encode_last=partial(image_latent_of, vae)))
     assert torch.allclose(clips[1].latents[:, :1], image_latent_of(vae, clips[0].latents[:, :7]), atol=1e-5)
 
 
