@@ -40,5 +40,5 @@ def test_the_files_of_a_folder_decide_who_reads_its_clips(tmp_path: Path, tiny_m
 
 
 def test_a_teacher_without_clips_is_refused(tiny_models: ModelBundle) -> None:
-    with pytest.raises(ConfigError, match="data.clips"):
+    with pytest.raises(ConfigError, match=r"data\.clips"):
         DataSources().open_clips(DataOptions(), tiny_models.vae)
