@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from longlive.errors import CheckpointError
-from longlive.storybook.generator import StorybookModel, storybook_config
+from longlive.storybook.generator import storybook_config
 from longlive.storybook.release import begin_from, write_model
-from longlive.storybook.vocabulary import tokenizer_of
 from longlive.weights.loading import load_models
 
 
@@ -42,10 +41,3 @@ def test_the_shipped_model_is_small_and_is_the_storybook():
     assert size <= 30_000_000
     assert models.config == storybook_config()
     assert "dragon" not in models.card.words and "meadow" in models.card.words
-
-
-def test_the_tokenizer_of_a_folder_is_made_once(tmp_path):
-    one = tokenizer_of(tmp_path, 0)
-    assert tokenizer_of(tmp_path, 1).get_vocab() == one.get_vocab()
-    assert len(one) == len(load_models("storybook").text_encoder.tokenizer)
-    StorybookModel(storybook_config(), len(one))
