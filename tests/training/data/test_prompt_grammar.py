@@ -150,7 +150,7 @@ def test_a_grammar_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=words):
             write_prompt_set(out, grammar=grammar)
     grammar.write_text(GRAMMAR.read_text(encoding="utf-8").replace("[80, 100]", "[8, 10]"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"no new story of 8 to 10 words"):
+    with pytest.raises(ConfigError, match=r"no new sequence of 8 to 10 words"):
         write_prompt_set(out, grammar=grammar)
     assert not out.exists()
 
