@@ -1,4 +1,4 @@
-"""Facts of a checkpoint (TransformerConfig, ModelConfig) and choices of a run (StreamConfig).
+"""Facts of a checkpoint (TransformerConfig, ModelConfig), options of a stream (StreamConfig), option words.
 
 All are frozen and validated on construction; what follows from other fields is a property.
 Units: "latent" counts latent frames, "frame" counts pictures. The first latent of a video decodes to one
@@ -11,7 +11,32 @@ from typing import Any, Literal, get_args
 from longlive.errors import ConfigError
 
 Positions = Literal["absolute", "relative"]
+"""How latent frames are numbered for RoPE: since the start of the video, or within the window."""
 Prediction = Literal["velocity", "clean"]
+"""What a network returns: the velocity (noise - clean), or the clean latents."""
+
+# The words of the options by which a model is run. ``typing.get_args`` gives the choices of each; "auto" is
+# a choice of the options alone, and is replaced by one of these words before the model is loaded.
+Auto = Literal["auto"]
+DType = Literal["float32", "bfloat16", "float16"]
+"""The dtype that is computed in."""
+DecoderName = Literal["wan", "tiny", "light"]
+"""What turns latents into pictures: Wan 2.1's VAE, the tiny VAE, or LightVAE."""
+CompileMode = Literal["off", "default", "graphs"]
+"""The transformer: kernel by kernel, with compiled blocks, or these as CUDA graphs."""
+AttentionName = Literal["flash3", "flash4", "cudnn", "sdpa", "sage"]
+"""The kernel of the self-attention."""
+Quantization = Literal["off", "int8", "fp8"]
+"""How the matrix products of the transformer's blocks are rounded."""
+CacheName = Literal["full", "fp8"]
+"""How keys and values are stored: in the dtype that is computed in, or in 8 bits."""
+EncoderName = Literal["nvenc", "x264"]
+"""What encodes H.264."""
+TextPlacement = Literal["resident", "streamed", "cpu"]
+"""The text encoder's weights: on the device; on the CPU and brought to the device block by block for each
+prompt; on the CPU, where prompts are then read."""
+ResumeMode = Literal["auto", "exact", "quick"]
+"""How a session goes on from kept latents: bit for bit, by few passes and a soft recache, or as suits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +93,13 @@ class ModelConfig:
     """Facts of a checkpoint: its transformer's shape, and what ``longlive.json`` says of how it was trained.
 
     Attributes:
-        name: what people call it.
+        name: of the model, as people know it.
         height, width: size of a picture in pixels.
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
-        shift: of the flow-matching timetable.
+        shift: of the flow-matching schedule; see FlowSchedule.
         chunk, window, sink: latent frames generated together; attended to, sink included; kept for ever.
-        positions: how it was trained to count frames.
+        positions: how frames were numbered in training.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
         display_scale: whole number by which pictures are enlarged when encoded for people.
@@ -147,13 +172,13 @@ class ModelConfig:
         return 0 if num_latents <= 0 else 1 + (num_latents - 1) * self.temporal_scale
 
     def chunk_seconds(self) -> float:
-        """How long a chunk after the first plays."""
+        """Seconds of video in a chunk; a video's first chunk is shorter."""
         return self.chunk * self.temporal_scale / self.fps
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """Choices of a run. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
+    """Options of a stream. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
 
     Attributes:
         chunk, window, sink: as in ModelConfig; ``window=-1`` attends to everything (memory then grows).
@@ -193,14 +218,19 @@ class StreamConfig:
                 "context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0."
             )
 
+    @property
+    def chunks_in_window(self) -> int | None:
+        """How many chunks hold the latents of a full window; None for an endless one."""
+        return None if self.window == -1 else -(-self.window // self.chunk)
+
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
-        """What ``model`` was tuned with, with ``changes`` on top; unknown names raise ConfigError."""
+        """What ``model`` was tuned with, changed by ``changes``; ConfigError for an unknown name."""
         known = {field.name for field in fields(cls)}
         for name in changes:
             if name not in known:
                 raise ConfigError(
-                    name, changes[name], f"the choices of a run are {sorted(known)}", "Correct the name."
+                    name, changes[name], f"the options of a stream are {sorted(known)}", "Correct the name."
                 )
         facts = {
             name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")

@@ -15,7 +15,7 @@ from longlive.benchmark.sweep import Variant, ratios, read_results, sweep, sweep
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
 from longlive.runtime.allocator import configure_cpu
-from longlive.runtime.startup import RuntimeOptions, accelerate, asked_for, ready_models, warm
+from longlive.runtime.startup import RuntimeOptions, accelerate, ready_models, warm
 from longlive.weights.random_models import random_models
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progre
     Returns:
         what to print, the JSON object last.
     """
-    dtypes = args.dtype or [str(RuntimeOptions(device=args.device).precision).removeprefix("torch.")]
+    dtypes = args.dtype or [str(RuntimeOptions(device=args.device).torch_dtype).removeprefix("torch.")]
     if args.count:
         return [json.dumps(count_costs(args.model, dtype=getattr(torch, dtypes[0]), **stream))]
     references = read_results(args.against) if args.against else []
@@ -70,9 +70,9 @@ def _measure(
     words = vars(variant) | {"quantize": variant.quantization}
     choices = RuntimeOptions.of(vars(args) | words)
     if args.random_weights:
-        place: dict[str, Any] = {"device": choices.place, "dtype": choices.precision}
+        place: dict[str, Any] = {"device": choices.torch_device, "dtype": choices.torch_dtype}
         models = random_models(args.model, decoder=variant.decoder, **place)
-        models = accelerate(models, choices, asked_for(choices))
+        models = accelerate(models, choices, choices.preset())
     else:
         models = ready_models(args.model, choices, logger.info)
     for told in warm(models, choices, StreamConfig.of(models.config, **stream)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.chunks import SWITCH_MODES, FrameChunk
 from longlive.errors import ConfigError, LongLiveError
-from longlive.runtime.options import add_model_options, say
+from longlive.runtime.options import add_model_options, print_progress
 
 if TYPE_CHECKING:
     from longlive.generation.session import Session
@@ -209,11 +209,11 @@ def _fetch(args: argparse.Namespace) -> int:
     if args.checkpoint:
         recipe = recipe_of(args.checkpoint, name=args.model, **lora, **facts)
     if recipe and args.dry_run:
-        print_download_plan(recipe, say)
+        print_download_plan(recipe, print_progress)
         return 0
-    folder = assemble(recipe, say) if recipe else find_model(args.model)
+    folder = assemble(recipe, print_progress) if recipe else find_model(args.model)
     if recipe:
-        add_decoders(recipe, folder, say)
+        add_decoders(recipe, folder, print_progress)
     if args.verify:
         verify(folder)
     _tell(args.json, {"model": args.model, "folder": str(folder)}, str(folder))
@@ -236,7 +236,6 @@ def _facts(settings: list[str]) -> dict[str, Any]:
 
 def _scenes(args: argparse.Namespace) -> "list[Scene]":
     from longlive.generation.storyboard import SUFFIXES, Scene, read_storyboard
-    from longlive.prompts import check_prompt
 
     if args.prompt.endswith(SUFFIXES):
         scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=args.line)
@@ -244,20 +243,19 @@ def _scenes(args: argparse.Namespace) -> "list[Scene]":
         scenes = [Scene(0.0, args.prompt)]
     for seconds, prompt in args.at:
         try:
-            scenes.append(Scene(float(seconds), prompt))
+            at = float(seconds)
         except ValueError as error:
             raise ConfigError(
                 "--at", seconds, "it must be a number of seconds", "Try --at 5 PROMPT."
             ) from error
-    for scene in scenes:
-        check_prompt(scene.text)
+        scenes.append(Scene(at, prompt))
     return scenes
 
 
 def _load(name: str, args: argparse.Namespace) -> "ModelBundle":
     from longlive.runtime.startup import RuntimeOptions, ready_models
 
-    return ready_models(name, RuntimeOptions.of(vars(args)), say)
+    return ready_models(name, RuntimeOptions.of(vars(args)), print_progress)
 
 
 def _stream(args: argparse.Namespace) -> dict[str, Any]:
@@ -273,7 +271,7 @@ def _write(out: Path, chunks: Iterable[FrameChunk], scale: int | None, models: "
     if out.suffix == ".gif":
         write_gif(out, chunks, scale)
     else:
-        write_video(out, chunks, scale, encoder=models.encoder)
+        write_video(out, chunks, scale, encoder=models.runtime.encoder)
 
 
 def _replayed(session: "Session", record: Any, differing: list[int], verify: bool) -> Iterator[FrameChunk]:

@@ -1,12 +1,12 @@
-"""Makes a loaded transformer quick for streaming: its attention, fused weights, compiler and CUDA graphs."""
+"""Optimizes a loaded transformer for streaming: attention, fused weights, compiler and CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
-from longlive.config import ModelConfig, StreamConfig
+from longlive.config import CompileMode, ModelConfig, StreamConfig
 from longlive.errors import ConfigError
 from longlive.generation.sampling import recache
 from longlive.models.kv_cache import KVCache
@@ -16,7 +16,6 @@ from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
 
 logger = logging.getLogger(__name__)
 
-CompileMode = Literal["off", "default", "graphs"]
 MODES: tuple[CompileMode, ...] = get_args(CompileMode)
 
 
@@ -40,7 +39,7 @@ def optimize_for_inference(
         compiler: torch.compile's backend.
 
     Raises:
-        ConfigError: for an unknown mode, or an attention that is not to be had.
+        ConfigError: for an unknown mode, or an attention that is not available.
     """
     if compile_mode not in MODES:
         raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
@@ -59,7 +58,7 @@ def optimize_for_inference(
 def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: StreamConfig) -> Iterator[str]:
     """Run a pass of each shape that a stream can have, so that no viewer waits for the compiler.
 
-    Gives what it does next, in words for people, before each of the window's lengths and prompt switches.
+    Yields a progress line before each of the window's lengths, prompt switch included.
     """
     weight = transformer.proj_out.weight
     place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}

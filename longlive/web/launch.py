@@ -5,7 +5,7 @@ import os
 
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
-from longlive.runtime.options import add_model_options, say
+from longlive.runtime.options import add_model_options, print_progress
 from longlive.runtime.startup import RuntimeOptions, start
 from longlive.serving.engine import Engine
 from longlive.serving.executors import zerogpu
@@ -14,7 +14,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
-from longlive.serving.run_store import store_folder
+from longlive.serving.runs.run_store import store_folder
 from longlive.web.file_serving import serve_from
 from longlive.web.middleware.client_address import trust_proxies
 
@@ -33,7 +33,7 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
     group = parser.add_argument_group("carrier")
     group.add_argument(
-        "--carrier",
+        "--executor",
         choices=("auto", *EXECUTORS),
         default="auto",
         help="who makes the stories: threads of this process, ZeroGPU's workers, or Ray actors "
@@ -67,45 +67,49 @@ def open_engine(options: argparse.Namespace) -> Engine:
         LongLiveError: in words, if the model, the carrier or the folder of the stories cannot be had.
     """
     limits = Limits.of(vars(options))
-    folder = store_folder(options.stories, options.port)
+    folder = store_folder(options.store, options.port)
     carrier = open_executor(options)
-    size = options.stories_gb * 1e9
-    engine = Engine(carrier, limits=limits, folder=folder, stories_bytes=size, resume=options.resume)
+    size = options.store_gb * 1e9
+    engine = Engine(carrier, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
     serve_from(folder)
     if isinstance(carrier, ThreadExecutor):
-        engine.metrics.watch_gpu(carrier.studio.models.device)
+        engine.metrics.watch_gpu(carrier.runner.models.device)
     return engine
 
 
 def default_executor() -> str:
     """Who carries where nobody says."""
-    if zerogpu.is_here():
+    if zerogpu.is_available():
         return "zerogpu"
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
 
 def open_executor(options: argparse.Namespace) -> Executor:
     """Who makes the videos, ready to begin; errors as for ``open_engine``."""
-    name = default_executor() if options.carrier == "auto" else options.carrier
+    name = default_executor() if options.executor == "auto" else options.executor
     choices = RuntimeOptions.of(vars(options))
     if name == "zerogpu":
-        if not zerogpu.is_here():
+        if not zerogpu.is_available():
             rule = "this is no Space with ZeroGPU hardware"
             raise ConfigError(
                 "carrier", name, rule, "Use --carrier thread, or choose ZeroGPU in its settings."
             )
         return zerogpu.open_executor(
-            options.model, choices, say, lease_s=options.lease_s, size=options.gpu_size
+            options.model, choices, print_progress, lease_s=options.lease_s, size=options.gpu_size
         )
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
         carrier = RayExecutor(
-            options.model, choices, actors=options.actors, address=options.ray_address, tell=say
+            options.model,
+            choices,
+            actors=options.actors,
+            address=options.ray_address,
+            progress=print_progress,
         )
         carrier.warm_up()
         return carrier
-    return start(options.model, choices, say, prepare=_warm_carrier)
+    return start(options.model, choices, print_progress, prepare=_warm_carrier)
 
 
 def _warm_carrier(models: ModelBundle) -> ThreadExecutor:

@@ -15,12 +15,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import ModelConfig, TextPlacement, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import Vae
 from longlive.models.model_card import ModelCard
-from longlive.models.text_encoder import TextEncoder, TextPlacement
+from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.models.wan_vae import optimize_for_cpu

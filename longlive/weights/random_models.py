@@ -51,8 +51,8 @@ class RandomText:
         self._tokens: Tensor = torch.randn(shape, generator=rng).to(device, dtype)
 
     def encode(self, prompt: str) -> PromptEmbedding:
-        """As TextEncoder.encode."""
-        return PromptEmbedding(check_prompt(prompt), self._tokens, is_shortened=False)
+        """Check the prompt; its embedding is the same for all."""
+        return PromptEmbedding(check_prompt(prompt), self._tokens, is_truncated=False)
 
 
 def config_of(name: str) -> ModelConfig:

@@ -9,7 +9,9 @@ from longlive.weights.assembly import assemble
 from longlive.weights.downloads import hub_errors
 from longlive.weights.released import RECIPES
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# An installed package holds the assets itself; in a checkout they lie beside the package.
+ASSETS = _PACKAGE / "assets" if (_PACKAGE / "assets").is_dir() else _PACKAGE.parent / "assets"
 EMBEDDED = {"storybook": ASSETS / "storybook"}
 KNOWN_MODELS = (*EMBEDDED, *RECIPES)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

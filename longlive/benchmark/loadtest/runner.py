@@ -28,7 +28,7 @@ from longlive.benchmark.loadtest.figures import ViewerResult, figures_of, figure
 from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import Result, as_json, table, total
 from longlive.errors import EndpointError
-from longlive.runtime.options import say
+from longlive.runtime.options import print_progress
 
 Viewer = ApiViewer | BrowserViewer
 
@@ -249,6 +249,6 @@ def run_loadtest(args: argparse.Namespace) -> int:
         patience_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan, chromium=args.chromium, tell=say)
+    result = load(args.url, plan, chromium=args.chromium, tell=print_progress)
     sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
     return 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.objectives.options import DmdOptions
 from longlive.training.objectives.quirks import ReleasedQuirks
@@ -21,7 +21,7 @@ def predict_clean(
     transformer: CausalWanTransformer,
     noisy: Tensor,
     timesteps: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     schedule: FlowSchedule,
 ) -> Tensor:
     """The clean latents that a bidirectional transformer predicts from a noisy clip.
