@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from longlive.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longlive.training.data.chat_models import SceneWriter
+    from longlive.training.data.chat_models import ChatModel
 
 SOME = 5
 
@@ -79,8 +79,8 @@ def _switch(args: argparse.Namespace) -> int:
     return _tell(args, asdict(summary) | {"out": str(args.out), "rejected_file": str(rejected)}, words)
 
 
-def _writer(args: argparse.Namespace) -> "SceneWriter":
-    from longlive.training.data.chat_models import EndpointWriter, LocalWriter
+def _writer(args: argparse.Namespace) -> "ChatModel":
+    from longlive.training.data.chat_models import EndpointChat, LocalChat
 
     if bool(args.endpoint) == bool(args.local) or bool(args.endpoint) != bool(args.model):
         came = {name: getattr(args, name) for name in ("endpoint", "model", "local")}
@@ -91,7 +91,7 @@ def _writer(args: argparse.Namespace) -> "SceneWriter":
             raise ConfigError(
                 "--parallel", args.parallel, "a local model answers one at a time", "Leave it out."
             )
-        return LocalWriter(args.local)
+        return LocalChat(args.local)
     key = ""
     if args.api_key_env:
         key = os.environ.get(args.api_key_env, "")
@@ -99,7 +99,7 @@ def _writer(args: argparse.Namespace) -> "SceneWriter":
             raise ConfigError(
                 "--api-key-env", args.api_key_env, "no such variable is set", "Set it to the key."
             )
-    return EndpointWriter(args.endpoint, args.model, key=key, timeout_s=args.timeout)
+    return EndpointChat(args.endpoint, args.model, key=key, timeout_s=args.timeout)
 
 
 def _set(args: argparse.Namespace) -> int:

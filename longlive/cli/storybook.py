@@ -34,13 +34,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Run the stages asked for; each goes on from its last checkpoint."""
     from longlive.storybook import paraphrases, release
-    from longlive.storybook.workers import train_in_parallel
+    from longlive.storybook.workers import run_in_processes
 
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     folder: Path = args.folder
     if args.start_from is not None:
-        release.begin_from(args.start_from, folder)
+        release.begin_from(args.start_from, folder, seed=args.seed)
     target, jobs = args.out or folder / "release", _jobs(args)
     for stage in sorted(args.stages, key=STAGES.index):
         if stage == "release":
@@ -48,7 +48,7 @@ def run_train(args: argparse.Namespace) -> int:
         elif stage == "words":
             paraphrases.train_paraphrases(target, steps=args.words_steps, seed=args.seed)
         else:
-            train_in_parallel(jobs[stage][0], args.workers, jobs[stage][1])
+            run_in_processes(jobs[stage][0], args.workers, jobs[stage][1])
     return 0
 
 
@@ -86,7 +86,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score the model and print what came out."""
-    from longlive.evaluation.obedience import ATTRIBUTES, evaluate_storybook
+    from longlive.evaluation.obedience import evaluate_storybook
+    from longlive.evaluation.trials import ATTRIBUTES
     from longlive.weights.loading import load_models
 
     if args.prompts < 5:

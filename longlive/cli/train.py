@@ -48,6 +48,7 @@ def run_train(args: argparse.Namespace) -> int:
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
         return _start(args.processes)
 
+    from longlive.storybook.sources import SOURCES
     from longlive.training.export import export
     from longlive.training.processes import Processes
     from longlive.training.setup import new_stage
@@ -58,7 +59,7 @@ def run_train(args: argparse.Namespace) -> int:
     folder = args.folder or Path("runs") / args.what
     if processes.is_main:
         _tell_memory(recipe, args.what, processes.count)
-    stage = new_stage(args.what, recipe, processes, folder=folder)
+    stage = new_stage(args.what, recipe, processes, folder=folder, sources=SOURCES)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
     export(stage, folder, is_main=processes.is_main)
@@ -108,19 +109,19 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _tell_plan(recipe: Recipe, args: argparse.Namespace) -> int:
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     planned = plan(recipe, args.what)
-    sys.stdout.write((json.dumps(planned) if args.json else told(planned)) + "\n")
+    sys.stdout.write((json.dumps(planned) if args.json else format_plan(planned)) + "\n")
     return 0
 
 
 def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
     """What the run is about to take, before it starts."""
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     run = dataclasses.replace(recipe.run, processes=count)
-    sys.stderr.write(told(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
+    sys.stderr.write(format_plan(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
 
 
 def _start(count: int) -> int:

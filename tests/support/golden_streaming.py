@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.training.objectives.options import ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.options import StreamingOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Noise, Rollout
 from longlive.training.objectives.streaming import Sequence
 from tests.support.golden_files import (
@@ -37,18 +38,18 @@ class CheckedRollout(Rollout):
         num_recaches: how many were compared.
     """
 
-    def __init__(self, goldens: Goldens, case: Case, data: Data, defects: ReleasedQuirks) -> None:
+    def __init__(self, goldens: Goldens, case: Case, data: Data, quirks: ReleasedQuirks) -> None:
         stream, tokens = stream_config(case), case["tokens_per_frame"]
         clip = case["kv_cache_frames"] - stream.window
         model = goldens.transformer(case)
-        super().__init__(model, timetable_of(case), stream, tokens, clip=clip, defects=defects)
+        super().__init__(model, timetable_of(case), stream, tokens, clip=clip, quirks=quirks)
         self.data, self.tokens, self.late, self.num_recaches = data, tokens, 0, 0
 
     def noise(self, prefix: str, first: int) -> Noise:
         """The recorded noise of a clip from latent ``first`` on."""
 
         def noise(start: int, step: int) -> Tensor:
-            if step == len(self.timetable.steps):
+            if step == len(self.schedule.steps):
                 every = self.data[f"{prefix}context_noise"]
             else:
                 every = self.data[f"{prefix}renoise"][step - 1] if step else self.data[f"{prefix}noise"]
@@ -125,8 +126,8 @@ def stub_still(latents: Tensor) -> Tensor:
 def run_streaming_grad(goldens: Goldens, case: Case, data: Data) -> None:
     case, known = RELEASED | case, {"noise", "renoise", "context_noise", "text", "out", "loss", "loss_weight"}
     for prefix, leaks in (("grad_reference.", True), ("grad_detached.", False)):
-        defects = replace(ReleasedQuirks.as_released(), leaks_gradients=leaks)
-        rollout = CheckedRollout(goldens, case, data, defects)
+        quirks = replace(ReleasedQuirks.as_released(), leaks_gradients=leaks)
+        rollout = CheckedRollout(goldens, case, data, quirks)
         model = rollout.transformer.requires_grad_(True)
         model.checkpointing = case["gradient_checkpointing"]
         options = {"exit_step": case["exit_step_index"], "with_grad": True}

@@ -1,6 +1,5 @@
 """The training-time stream: the same video as for a viewer, and gradients of the exit step alone."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,9 @@ from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.kv_cache import KVCache
-from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
+from tests.support.tiny_scores import SHORT, noise_of, texts
 from tests.support.tiny_transformer import (
     CONFIG,
     STREAMS,
@@ -23,14 +23,8 @@ from tests.support.tiny_transformer import (
     random_latents,
     tiny_transformer,
 )
-from tests.training.objectives.test_scores import words
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
-SHORT = FlowSchedule(5.0, (1000, 500))
-
-
-def noise_of(chunk: int = 3, batch: int = 1) -> Callable[[int, int], Tensor]:
-    return lambda start, step: random_latents(chunk, batch=batch, seed=1000 * step + start)
 
 
 def new_rollout(
@@ -38,21 +32,21 @@ def new_rollout(
     *,
     clip: int = 21,
     prediction: Prediction = "velocity",
-    **defects: bool,
+    **quirks: bool,
 ) -> Rollout:
     model = tiny_transformer(replace(CONFIG, prediction=prediction))
     stream = stream or StreamConfig(window=9)
-    return Rollout(model, SHORT, stream, TOKENS_PER_LATENT, clip=clip, defects=ReleasedQuirks(**defects))
+    return Rollout(model, SHORT, stream, TOKENS_PER_LATENT, clip=clip, quirks=ReleasedQuirks(**quirks))
 
 
 def play(rollout: Rollout, *, switch_at: int = 12, length: int = 30, **options: Any) -> Tensor:
     """Latents of two prompts, in two calls."""
     chunk, batch = rollout.stream.chunk, options.pop("batch", 1)
     options = {"exit_step": 1} | options
-    before = rollout.extend(switch_at, words(0), noise_of(chunk, batch), **options)
-    rollout.switch(words(1))
+    before = rollout.extend(switch_at, texts(0), noise_of(chunk, batch), **options)
+    rollout.switch(texts(1))
     return torch.cat(
-        (before, rollout.extend(length - switch_at, words(1), noise_of(chunk, batch), **options)), 1
+        (before, rollout.extend(length - switch_at, texts(1), noise_of(chunk, batch), **options)), 1
     )
 
 
@@ -62,11 +56,11 @@ def streamed(
     """The same by KVCache and denoise.py."""
     model = tiny_transformer(replace(CONFIG, prediction=prediction))
     cache = KVCache(CONFIG, stream, TOKENS_PER_LATENT, batch=batch)
-    prompt, made = model.read_prompt(words(0)), random_latents(0, batch=batch)
+    prompt, made = model.read_prompt(texts(0)), random_latents(0, batch=batch)
     noise = noise_of(stream.chunk, batch)
     for start in range(0, length, stream.chunk):
         if start == switch_at:
-            prompt = model.read_prompt(words(1))
+            prompt = model.read_prompt(texts(1))
             recache(model, made, prompt, cache, start=start)
         clean = denoise_chunk(
             model, lambda step, at=start: noise(at, step), prompt, cache, SHORT, start=start
@@ -108,8 +102,8 @@ def test_a_rollout_equals_a_viewers_session(
         return draw_noise(shape, seed=11, take=0, chunk=start // config.chunk, step=step)
 
     tokens = [tiny_models.text_encoder.encode(text).tokens for text in texts]
-    timetable, stream = FlowSchedule.of(config), StreamConfig.of(config, positions=positions)
-    rollout = Rollout(tiny_models.transformer, timetable, stream, config.tokens_per_latent)
+    schedule, stream = FlowSchedule.of(config), StreamConfig.of(config, positions=positions)
+    rollout = Rollout(tiny_models.transformer, schedule, stream, config.tokens_per_latent)
     made = [rollout.extend(3 * switch_chunk, tokens[0], noise, exit_step=3)]
     rollout.switch(tokens[1])
     made.append(rollout.extend(3 * (8 - switch_chunk), tokens[1], noise, exit_step=3))
@@ -119,7 +113,7 @@ def test_a_rollout_equals_a_viewers_session(
 def test_what_is_remembered_has_no_history_and_the_latents_have() -> None:
     rollout = new_rollout()
     rollout.transformer.requires_grad_(True)
-    made = rollout.extend(12, words(0), noise_of(), exit_step=0, with_grad=True)
+    made = rollout.extend(12, texts(0), noise_of(), exit_step=0, with_grad=True)
     assert made.requires_grad
     assert not any(tensor.requires_grad for layer in (0, 1) for tensor in tensors_of(rollout, layer))
 
@@ -148,10 +142,10 @@ def test_a_chunks_gradients_end_in_its_own_exit_pass() -> None:
     whole = gradients(new_rollout(), slice(27, 30))
     rollout = new_rollout()
     rollout.transformer.requires_grad_(True)
-    rollout.extend(12, words(0), noise_of(), exit_step=1)
-    rollout.switch(words(1))
-    rollout.extend(15, words(1), noise_of(), exit_step=1)
-    rollout.extend(3, words(1), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
+    rollout.extend(12, texts(0), noise_of(), exit_step=1)
+    rollout.switch(texts(1))
+    rollout.extend(15, texts(1), noise_of(), exit_step=1)
+    rollout.extend(3, texts(1), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
     alone = {name: p.grad for name, p in rollout.transformer.named_parameters() if p.grad is not None}
     assert same(whole, alone)
 
@@ -172,7 +166,7 @@ def test_checkpointing_leaves_the_memory_as_it_was() -> None:
     rollout = new_rollout()
     rollout.transformer.checkpointing = True
     rollout.transformer.requires_grad_(True)
-    made = rollout.extend(15, words(0), noise_of(), exit_step=1, with_grad=True)
+    made = rollout.extend(15, texts(0), noise_of(), exit_step=1, with_grad=True)
     before = tensors_of(rollout, 1)
     made.sum().backward()
     after = tensors_of(rollout, 1)
@@ -181,13 +175,13 @@ def test_checkpointing_leaves_the_memory_as_it_was() -> None:
 
 @pytest.mark.parametrize("as_released", [False, True])
 def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool) -> None:
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
-    first = play(new_rollout(**defects))
-    rollout = new_rollout(**defects)
-    before = rollout.extend(12, words(0), noise_of(), exit_step=1)
-    rollout.switch(words(5))
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
+    first = play(new_rollout(**quirks))
+    rollout = new_rollout(**quirks)
+    before = rollout.extend(12, texts(0), noise_of(), exit_step=1)
+    rollout.switch(texts(5))
     changed = rollout.extend(
-        18, words(5), lambda start, step: noise_of()(start + 500 * (start > 20), step), exit_step=1
+        18, texts(5), lambda start, step: noise_of()(start + 500 * (start > 20), step), exit_step=1
     )
     assert torch.equal(before, first[:, :12])
     assert not torch.allclose(changed[:, :3], first[:, 12:15], atol=1e-3)
@@ -196,35 +190,35 @@ def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool
 @pytest.mark.parametrize("as_released", [False, True])
 @pytest.mark.parametrize("global_sink", [False, True])
 def test_a_rollout_goes_on_from_its_state_in_another_process(global_sink: bool, as_released: bool) -> None:
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     stream = StreamConfig(window=9, global_sink=global_sink)
-    whole = new_rollout(stream, clip=9, **defects)
-    whole.extend(12, words(0), noise_of(), exit_step=1)
-    whole.switch(words(1))
+    whole = new_rollout(stream, clip=9, **quirks)
+    whole.extend(12, texts(0), noise_of(), exit_step=1)
+    whole.switch(texts(1))
     state = whole.state()
-    expected = whole.extend(12, words(1), noise_of(), exit_step=0)
-    resumed = new_rollout(stream, clip=9, **defects)
+    expected = whole.extend(12, texts(1), noise_of(), exit_step=0)
+    resumed = new_rollout(stream, clip=9, **quirks)
     resumed.restore(state)
     assert resumed.position == 12
-    assert torch.equal(resumed.extend(12, words(1), noise_of(), exit_step=0), expected)
-    resumed.switch(words(2))
-    whole.switch(words(2))
-    last = [found.extend(3, words(2), noise_of(), exit_step=0) for found in (whole, resumed)]
+    assert torch.equal(resumed.extend(12, texts(1), noise_of(), exit_step=0), expected)
+    resumed.switch(texts(2))
+    whole.switch(texts(2))
+    last = [found.extend(3, texts(2), noise_of(), exit_step=0) for found in (whole, resumed)]
     assert torch.equal(*last)
 
 
 def test_a_switch_before_the_first_latent_only_changes_the_prompt() -> None:
     plain, switched = new_rollout(), new_rollout()
-    switched.switch(words(1))
-    made = [found.extend(3, words(1), noise_of(), exit_step=0) for found in (plain, switched)]
+    switched.switch(texts(1))
+    made = [found.extend(3, texts(1), noise_of(), exit_step=0) for found in (plain, switched)]
     assert torch.equal(*made)
 
 
 def test_impossible_calls_are_refused_with_the_numbers() -> None:
     with pytest.raises(ValueError, match="exit step 2 is none of the 2 steps"):
-        new_rollout().extend(3, words(), noise_of(), exit_step=2)
+        new_rollout().extend(3, texts(), noise_of(), exit_step=2)
     with pytest.raises(ValueError, match="4 latents are no whole number of chunks of 3"):
-        new_rollout().extend(4, words(), noise_of(), exit_step=0)
+        new_rollout().extend(4, texts(), noise_of(), exit_step=0)
 
 
 def test_noised_context_changes_what_is_remembered_by_half_a_percent() -> None:
@@ -238,8 +232,8 @@ def test_zero_sinks_come_only_without_the_global_sink_and_after_the_first_clip(s
     follows = StreamConfig(window=9, global_sink=False)
     kept = [new_rollout(clip=21, zeroes_sink=zeroes) for zeroes in (False, True)]
     assert torch.equal(*(play(rollout, switch_at=switch_at) for rollout in kept))
-    for stream, defects in ((follows, {}), (StreamConfig(window=9), {"ignores_global_sink": True})):
-        rollout = new_rollout(stream, clip=21, zeroes_sink=True, **defects)
+    for stream, quirks in ((follows, {}), (StreamConfig(window=9), {"ignores_global_sink": True})):
+        rollout = new_rollout(stream, clip=21, zeroes_sink=True, **quirks)
         play(rollout, switch_at=switch_at)
         sink = [half for latent in (0, 1, 2) for half in rollout.remembered(1)[latent]]
         assert all(bool(half.any()) is (switch_at < 21) for half in sink)
@@ -257,12 +251,12 @@ def test_a_leak_changes_gradients_and_no_value() -> None:
 
 
 def test_a_leak_ends_where_the_memory_is_detached() -> None:
-    def last_clip(**defects: bool) -> dict[str, Tensor]:
-        rollout = new_rollout(**defects)
+    def last_clip(**quirks: bool) -> dict[str, Tensor]:
+        rollout = new_rollout(**quirks)
         rollout.transformer.requires_grad_(True)
-        rollout.extend(12, words(0), noise_of(), exit_step=1, with_grad=True)
+        rollout.extend(12, texts(0), noise_of(), exit_step=1, with_grad=True)
         rollout.detach()
-        rollout.extend(3, words(0), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
+        rollout.extend(3, texts(0), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
         return {name: p.grad for name, p in rollout.transformer.named_parameters() if p.grad is not None}
 
     assert same(last_clip(), last_clip(leaks_gradients=True))

@@ -11,13 +11,13 @@ from torch import Tensor
 from longlive.config import StreamConfig
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.wan_vae import encode_pictures
-from longlive.training.objectives.options import ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.options import StreamingOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
 from tests.conftest import tiny_vae
+from tests.support.tiny_scores import SHORT, noise_of, texts
 from tests.support.tiny_transformer import CONFIG, TOKENS_PER_LATENT, random_latents, tiny_transformer
-from tests.training.objectives.test_rollout import SHORT, noise_of
-from tests.training.objectives.test_scores import words
 
 NINE = StreamingOptions(clip=9, new_latents=6, max_latents=33)
 
@@ -27,16 +27,18 @@ def new_sequence(
     *,
     num_layers: int = 1,
     switch_start: int | None = None,
-    still: object = None,
-    **defects: bool,
+    encode_last: object = None,
+    **quirks: bool,
 ) -> Sequence:
     model = tiny_transformer(replace(CONFIG, num_layers=num_layers)).requires_grad_(True)
     stream = StreamConfig(window=9, positions="relative")
     rollout = Rollout(
-        model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, defects=ReleasedQuirks(**defects)
+        model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, quirks=ReleasedQuirks(**quirks)
     )
-    second = None if switch_start is None else words(1)
-    return Sequence(rollout, options, words(0), switch_text=second, switch_start=switch_start, still=still)
+    second = None if switch_start is None else texts(1)
+    return Sequence(
+        rollout, options, texts(0), switch_text=second, switch_start=switch_start, encode_last=encode_last
+    )
 
 
 def clips_of(sequence: Sequence, **options: object) -> list[Clip]:
@@ -53,15 +55,15 @@ def test_the_papers_sequence_clip_by_clip() -> None:
     assert all(clip.latents.shape[1] == 21 for clip in clips)
     assert clips[0].mask.tolist() == [True] * 21
     assert all(clip.mask.tolist() == [False] * 3 + [True] * 18 for clip in clips[1:])
-    assert all(torch.equal(clip.text, words(int(clip.start >= 57))) for clip in clips)
+    assert all(torch.equal(clip.text, texts(int(clip.start >= 57))) for clip in clips)
 
 
 def test_a_sequence_is_one_rollout_with_one_recache() -> None:
     clips = clips_of(new_sequence(num_layers=2, switch_start=15))
     rollout = new_sequence(num_layers=2).rollout
-    whole = [rollout.extend(15, words(0), noise_of(), exit_step=0)]
-    rollout.switch(words(1))
-    whole.append(rollout.extend(18, words(1), noise_of(), exit_step=0))
+    whole = [rollout.extend(15, texts(0), noise_of(), exit_step=0)]
+    rollout.switch(texts(1))
+    whole.append(rollout.extend(18, texts(1), noise_of(), exit_step=0))
     made = torch.cat([clip.latents[:, clip.mask] for clip in clips], 1)
     assert torch.equal(made, torch.cat(whole, 1))
 
@@ -73,7 +75,7 @@ def test_a_clip_begins_with_the_end_of_the_one_before_re_encoded_as_a_still() ->
         heard.append(latents)
         return torch.full_like(latents[:, :1], 7.0)
 
-    first, second, third, *_ = clips_of(new_sequence(still=still))
+    first, second, third, *_ = clips_of(new_sequence(encode_last=still))
     assert [latents.shape[1] for latents in heard[:2]] == [7, 7]
     assert torch.equal(heard[0], first.latents[:, :7])
     assert torch.equal(heard[1][:, 1:], second.latents[:, 1:7]), "from before the still was put there"
@@ -89,7 +91,7 @@ def test_a_still_is_the_last_picture_encoded_by_itself() -> None:
     assert pictures.shape[1] == 25
     expected = encode_pictures(vae, pictures[:, 24:])
     assert torch.allclose(image_latent_of(vae, latents), expected, atol=1e-5)
-    clips = clips_of(new_sequence(still=partial(image_latent_of, vae)))
+    clips = clips_of(new_sequence(encode_last=partial(image_latent_of, vae)))
     assert torch.allclose(clips[1].latents[:, :1], image_latent_of(vae, clips[0].latents[:, :7]), atol=1e-5)
 
 
@@ -117,9 +119,9 @@ def num_live_tensors() -> int:
 @pytest.mark.parametrize(("as_released", "max_latents"), [(False, 240), (True, 93)])
 def test_memory_is_flat_however_long_a_sequence_is(as_released: bool, max_latents: int) -> None:
     """After the last clip's backward pass as many tensors live as after the third's."""
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     options = StreamingOptions(max_latents=max_latents)
-    sequence, counts, held = new_sequence(options, **defects), [], []
+    sequence, counts, held = new_sequence(options, **quirks), [], []
     while not sequence.is_over:
         clip = sequence.next_clip(noise_of(), exit_step=0, with_grad=True)
         clip.latents[:, clip.mask].square().mean().backward()
@@ -147,14 +149,14 @@ def test_a_state_keeps_its_own_prompts_and_switch() -> None:
     whole, other = new_sequence(switch_start=15), new_sequence()
     whole.next_clip(noise_of(), exit_step=0)
     other.restore(whole.state())
-    assert [bool(torch.equal(clip.text, words(1))) for clip in clips_of(other)] == [False, True, True, True]
+    assert [bool(torch.equal(clip.text, texts(1))) for clip in clips_of(other)] == [False, True, True, True]
 
 
 def test_impossible_sequences_are_refused() -> None:
     with pytest.raises(ValueError, match="no clip after the first starts at latent 10"):
         new_sequence(switch_start=10)
     with pytest.raises(ValueError, match="both a second prompt"):
-        Sequence(new_sequence().rollout, NINE, words(), switch_start=9)
+        Sequence(new_sequence().rollout, NINE, texts(), switch_start=9)
     sequence = new_sequence()
     clips_of(sequence)
     with pytest.raises(ValueError, match="over at latent 33"):
