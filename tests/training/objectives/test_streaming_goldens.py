@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule
-from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from longlive.weights import key_mapping as names
 from tests.support.golden_files import (
@@ -143,13 +143,13 @@ class Pair:
             leaks=case["leaks"],
             checkpointed=case["gradient_checkpointing"],
         )
-        defects = replace(ReleasedQuirks.as_released(), leaks_gradients=case["leaks"])
+        quirks = replace(ReleasedQuirks.as_released(), leaks_gradients=case["leaks"])
         self.rollout = Rollout(
             self.model,
             timetable_of(case),
             stream_config(case),
             TOKENS_PER_LATENT,
-            defects=defects if case["released"] else ReleasedQuirks(),
+            quirks=quirks if case["released"] else ReleasedQuirks(),
         )
         self.made = self.noises[0][:, :0]
         self.recache: tuple[Tensor, Tensor] | None = None
