@@ -32,8 +32,8 @@ ORDER = (
     "cli",
 )
 """The packages: each may import only itself and those before it. The README's map is in the same order."""
-MAX_MODULES = 15
-MAX_CLASS_LINES = 260
+MAX_MODULES = 16
+MAX_CLASS_LINES = 265
 HOMES = {
     "gradio": ("app.py", "longlive/web/", "longlive/serving/executors/zerogpu.py"),
     "spaces": ("app.py", "longlive/web/", "longlive/serving/executors/zerogpu.py"),

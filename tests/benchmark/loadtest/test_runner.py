@@ -38,9 +38,7 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
     assert result["viewers"][0]["pictures"] >= 3 * 16 and result["viewers"][0]["seconds"] == pytest.approx(
         3, abs=0.2
     )
-    assert all(
-        one["end"].startswith("Stopped.") and not one["refusals"] for one in result["viewers"]
-    )
+    assert all(one["end"].startswith("Stopped.") and not one["refusals"] for one in result["viewers"])
     later = result["viewers"][2]
     assert (
         later["queue_updates"][0][1] == 1
