@@ -13,6 +13,8 @@ The names below are loaded when they are first used, so that importing the packa
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from longlive.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, PromptEmbedding
     from longlive.config import ModelConfig, StreamConfig, TransformerConfig
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from longlive.models.model_card import ModelCard, Story
     from longlive.weights.loading import load_models
     from longlive.weights.saving import save_models
-
-__version__ = "0.1.0"
 
 # The modules that the public names come from; the quick ones first.
 _MODULES = (

@@ -4,12 +4,13 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
-SwitchMode = Literal["soft", "hard", "keep"]
+from longlive.config import SwitchMode
+
 SWITCH_MODES: tuple[str, ...] = get_args(SwitchMode)
 
 

@@ -10,8 +10,19 @@ from typing import Any, Literal, get_args
 
 from longlive.errors import ConfigError
 
+# The values that options take; ``get_args`` lists them. "auto" leaves the choice to us.
 Positions = Literal["absolute", "relative"]
 Prediction = Literal["velocity", "clean"]
+SwitchMode = Literal["soft", "hard", "keep"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+DecoderName = Literal["wan", "tiny", "light"]
+CompileMode = Literal["off", "default", "graphs"]
+Attention = Literal["auto", "flash3", "flash4", "cudnn", "sdpa", "sage"]
+Quantization = Literal["off", "int8", "fp8"]
+CacheFormat = Literal["full", "fp8"]
+TextPlacement = Literal["resident", "streamed", "cpu"]  # on the device; there block by block; on the CPU
+VideoEncoder = Literal["auto", "nvenc", "x264"]
+ResumeMode = Literal["auto", "exact", "quick"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive import __version__
 from longlive.chunks import SWITCH_MODES, FrameChunk, LatentChunk, SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionClosedError, SessionFileError
@@ -40,6 +39,7 @@ from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.kv_cache import KVCache
 from longlive.prompts import check_prompt
+from longlive.version import __version__
 
 logger = logging.getLogger(__name__)
 

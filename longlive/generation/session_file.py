@@ -1,10 +1,8 @@
 """The session file: all that is needed to make a run again, as JSON, with a digest of each chunk."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +12,7 @@ from torch import Tensor
 from longlive.chunks import SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
+from longlive.files import atomic_write
 
 VERSION = 1
 
@@ -73,17 +72,13 @@ class SessionRecord:
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
         text = (
             json.dumps({"version": VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
         )
         try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
+            with atomic_write(path) as part:
+                part.write_text(text, encoding="utf-8")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             raise SessionFileError(
                 f"The session file {path} cannot be written: {error}. Choose another place."
             ) from error

@@ -6,19 +6,17 @@ padding mask, and zero the rows beyond the prompt's own tokens.
 
 import threading
 from collections import OrderedDict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from longlive.chunks import PromptEmbedding
+from longlive.config import TextPlacement
 from longlive.prompts import check_prompt
 
 RECENT_PROMPTS = 32
-
-TextPlacement = Literal["resident", "streamed", "cpu"]
-"""Of the weights: on the device; on the CPU, brought to the device block by block; on the CPU."""
 
 
 class TextEncoder:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
-from longlive.config import ModelConfig, StreamConfig
+from longlive.config import CompileMode, ModelConfig, StreamConfig
 from longlive.errors import ConfigError
 from longlive.generation.sampling import recache
 from longlive.models.kv_cache import KVCache
@@ -16,7 +16,6 @@ from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
 
 logger = logging.getLogger(__name__)
 
-CompileMode = Literal["off", "default", "graphs"]
 MODES: tuple[CompileMode, ...] = get_args(CompileMode)
 
 

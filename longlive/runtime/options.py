@@ -7,15 +7,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
-DTYPES = ("float32", "bfloat16", "float16")
-DECODERS = ("auto", "wan", "tiny", "light")
-COMPILE_MODES = ("off", "default", "graphs")
-ATTENTIONS = ("auto", "flash3", "flash4", "cudnn", "sdpa", "sage")
-QUANTIZATIONS = ("off", "int8", "fp8")
-CACHES = ("full", "fp8")
-ENCODERS = ("auto", "nvenc", "x264")
-PLACEMENTS = ("auto", "resident", "streamed", "cpu")
+from longlive import config
+
+DTYPES = get_args(config.Dtype)
+DECODERS = ("auto", *get_args(config.DecoderName))
+COMPILE_MODES = get_args(config.CompileMode)
+ATTENTIONS = get_args(config.Attention)
+QUANTIZATIONS = get_args(config.Quantization)
+CACHES = get_args(config.CacheFormat)
+ENCODERS = get_args(config.VideoEncoder)
+PLACEMENTS = ("auto", *get_args(config.TextPlacement))
 
 # Option, its words, its default, what it is.
 _CHOICES = (

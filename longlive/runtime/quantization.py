@@ -9,19 +9,20 @@ import importlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from longlive.config import Quantization
 from longlive.errors import ConfigError
 from longlive.models.transformer import CausalWanTransformer
 
 logger = logging.getLogger(__name__)
 
 OFF = "off"
-KINDS = (OFF, "int8", "fp8")
+KINDS = get_args(Quantization)
 # Compute capability that has products of 8-bit floats.
 _FP8_CAPABILITY = (8, 9)
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from longlive.config import ResumeMode
 from longlive.errors import BusyError, LongLiveError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
@@ -32,7 +33,7 @@ from longlive.serving.metrics import Metrics
 from longlive.serving.run import Run, State, key_of
 from longlive.serving.run_store import claim_folder, stored_runs
 from longlive.serving.status import EngineStatus
-from longlive.serving.supervisor import Resume, RunSupervisor
+from longlive.serving.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Engine:
         limits: Limits | None = None,
         folder: Path | None = None,
         stories_bytes: float = 20e9,
-        resume: Resume = "auto",
+        resume: ResumeMode = "auto",
     ) -> None:
         """Serve what ``carrier`` makes; the runs that lie in ``folder`` can be taken up again.
 

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from typing import Literal
 
+from longlive.config import ResumeMode
 from longlive.errors import LongLiveError, LostError
 from longlive.serving.events import RunFinished
 from longlive.serving.executors.events import (
@@ -25,13 +25,11 @@ TRIES = 3
 EXACT_CHUNKS = 160
 """A longer story is taken up in the quick way, unless it is told otherwise."""
 
-Resume = Literal["auto", "exact", "quick"]
-
 
 class RunSupervisor:
     """What the thread of a run does; many runs share it."""
 
-    def __init__(self, carrier: Executor, metrics: Metrics, resume: Resume) -> None:
+    def __init__(self, carrier: Executor, metrics: Metrics, resume: ResumeMode) -> None:
         """Have runs made by ``carrier``.
 
         Args:

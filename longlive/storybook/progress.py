@@ -1,7 +1,6 @@
 """What every training stage shares: a progress bar with a log file, and checkpoints that survive a kill."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from tqdm import tqdm
+
+from longlive.files import atomic_write
 
 
 class TrainingLog:
@@ -57,9 +58,8 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "average": average.values,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with atomic_write(path) as part:
+        torch.save(state, part)
 
 
 def resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: Any) -> int:

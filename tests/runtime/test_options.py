@@ -36,7 +36,7 @@ def test_the_words_are_those_that_the_modules_know() -> None:
     assert (encoders.AUTO, *encoders.CODECS) == ENCODERS
     assert QUANTIZATIONS == quantization.KINDS
     assert tuple(_CACHES) == CACHES
-    assert set(PLACEMENTS[1:]) == set(text.SlotMapping.__args__)  # type: ignore[attr-defined]
+    assert set(PLACEMENTS[1:]) == set(text.TextPlacement.__args__)  # type: ignore[attr-defined]
 
 
 def test_silence_means_what_a_program_gets_that_says_nothing() -> None:

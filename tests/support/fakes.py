@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
-from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.model_card import ModelCard, Story
-from longlive.serving.engine import Engine, Resume
+from longlive.serving.engine import Engine
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.model_runner import ModelRunner, Opener, Turn
 from longlive.serving.executors.thread import ThreadExecutor
@@ -186,7 +186,7 @@ def make_engine(
     overlap: bool | None = None,
     opener: Opener = FakeSession,
     folder: Path | None = None,
-    resume: Resume = "auto",
+    resume: ResumeMode = "auto",
     **limits: float,
 ) -> Engine:
     """An engine over one carrier in this process, of test cards unless it is told otherwise."""

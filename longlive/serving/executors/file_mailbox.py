@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.errors import MailboxError
+from longlive.files import atomic_write
 from longlive.serving.executors.messages import _KINDS, Message, gives_way, put_off
 
 LOOK_EVERY_S = 0.015
@@ -107,13 +108,8 @@ class FileMailbox:
             return b""
 
     def _write(self, letters: "list[_Letter]") -> None:
-        part = self._mail.with_suffix(".part")
-        try:
+        with atomic_write(self._mail) as part:
             part.write_text(json.dumps([letter.values() for letter in letters]), encoding="ascii")
-            os.replace(part, self._mail)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
