@@ -34,8 +34,9 @@ from longlive.runtime.memory import (
     words_of,
 )
 from longlive.runtime.quantization import check_kind, quantize
-from longlive.weights.loading import decoder_folder, load_decoder, load_models, read_config
-from longlive.weights.registry import find_model
+from longlive.weights.layout import ModelFolder
+from longlive.weights.loading import decoder_folder, load, load_decoder
+from longlive.weights.registry import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +103,13 @@ def start(
     """
     begun = time.perf_counter()
     tell(f"looking for {name}")
-    fit = fit_of(name, choices, free)
+    folder, fit = _resolve_and_fit(name, choices, free)
     tell(str(fit))
 
     def attempt(preset: Preset) -> Made:
         dtype = str(choices.precision).removeprefix("torch.")
         tell(f"loading {name} ({dtype} on {choices.place})")
-        models = _load(name, choices, preset, fit.smaller)
+        models = _load(folder, choices, preset, fit.smaller)
         for words in warm(models, choices):
             tell(words)
         tell("making a first chunk that nobody sees")
@@ -126,11 +127,11 @@ def ready_models(
 
     On a CPU nothing is told, since nothing is chosen there.
     """
-    fit = fit_of(name, choices, free)
+    folder, fit = _resolve_and_fit(name, choices, free)
     if choices.place.type != "cpu":
         tell(str(fit))
     presets = [fit.preset, *fit.smaller]
-    return first_that_fits(presets, lambda preset: _load(name, choices, preset, fit.smaller), tell)
+    return first_that_fits(presets, lambda preset: _load(folder, choices, preset, fit.smaller), tell)
 
 
 def asked_for(choices: RuntimeOptions, streams: int = 1) -> Preset:
@@ -141,19 +142,25 @@ def asked_for(choices: RuntimeOptions, streams: int = 1) -> Preset:
 
 def fit_of(name: str, choices: RuntimeOptions, free: int | None = None) -> MemoryPlan:
     """The way of running a model that fits; arguments and errors as for ``start``."""
+    return _resolve_and_fit(name, choices, free)[1]
+
+
+def _resolve_and_fit(
+    name: str, choices: RuntimeOptions, free: int | None = None
+) -> tuple[ModelFolder, MemoryPlan]:
     device = choices.place
     check_kind(choices.quantize, device)
     check_encoder(choices.encoder, device)
-    folder = find_model(name)
+    folder = resolve(name)
     if choices.decoder != "auto":
-        decoder_folder(folder, choices.decoder)
-    sizes = footprint_of(folder, read_config(folder), choices.precision)
+        decoder_folder(folder.path, choices.decoder)
+    sizes = footprint_of(folder.path, folder.config, choices.precision)
     wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.
     plain = [asked_for(choices, streams) for streams in (16, 8, 4, 2, 1)]
     presets = presets_for(sizes, wishes, plain if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
-    return choose(sizes, free_bytes(device) if free is None else free, presets, context=context)
+    return folder, choose(sizes, free_bytes(device) if free is None else free, presets, context=context)
 
 
 def first_that_fits(
@@ -233,10 +240,12 @@ def warm(models: ModelBundle, choices: RuntimeOptions, stream: StreamConfig | No
         yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
 
 
-def _load(name: str, choices: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]) -> ModelBundle:
+def _load(
+    folder: ModelFolder, choices: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]
+) -> ModelBundle:
     configure_cpu(choices.threads or 1)
-    models = load_models(
-        name,
+    models = load(
+        folder,
         device=choices.place,
         dtype=choices.precision,
         decoder=preset.decoder,

@@ -14,7 +14,7 @@ from longlive.models.transformer import CausalWanTransformer
 from longlive.training.flops import Prepare, _chunk_pass, _clip_pass, _counted
 from longlive.training.model_sizes import KNOWN, Trio
 from longlive.training.recipe import LearnerOptions, Recipe
-from longlive.weights.registry import find_model
+from longlive.weights.registry import resolve
 
 UMT5_XXL, WAN_VAE = 5_680_910_336, 126_892_531
 """Parameters of Wan 2.1's text encoder and VAE."""
@@ -93,7 +93,7 @@ def _other_bytes(name: str, width: int) -> int:
     """The text encoder, in the run's precision, and the VAE, in float32."""
     if name in KNOWN:
         return width * UMT5_XXL + MASTER * WAN_VAE
-    folder = find_model(name)
+    folder = resolve(name).path
     text, vae = (
         sum(_numel(path) for path in (folder / part).glob("*.safetensors"))
         for part in ("text_encoder", "vae")

@@ -4,8 +4,7 @@ import dataclasses
 
 from longlive.config import ModelConfig, TransformerConfig
 from longlive.training.recipe import LearnerOptions
-from longlive.weights.loading import read_config
-from longlive.weights.registry import find_model
+from longlive.weights.registry import resolve
 from longlive.weights.released import LONGLIVE_1_3B
 
 WAN_14B = dataclasses.replace(
@@ -30,4 +29,4 @@ Trio = dict[str, tuple[TransformerConfig, LearnerOptions | None]]
 
 def config_of(name: str) -> ModelConfig:
     """The facts of a model; those of the paper's need no files."""
-    return KNOWN[name] if name in KNOWN else read_config(find_model(name))
+    return KNOWN[name] if name in KNOWN else resolve(name).config

@@ -26,8 +26,8 @@ from longlive.training.recipe import LearnerOptions, Recipe
 from longlive.training.sharding import shard
 from longlive.training.stages import Stage
 from longlive.training.teaching import InitStage, TeacherStage
-from longlive.weights.loading import load_models, load_transformer, read_config
-from longlive.weights.registry import find_model
+from longlive.weights.loading import load_models, load_transformer
+from longlive.weights.registry import resolve
 
 CALLED = ("forward", "remember", "read_prompt")
 """The ways into a transformer."""
@@ -193,8 +193,8 @@ def load_score_model(
     Raises:
         ConfigError: if it sees other latents than the generator makes.
     """
-    folder = find_model(name)
-    mine, others = models.config, read_config(folder)
+    folder = resolve(name)
+    mine, others = models.config, folder.config
     for fact in ("latent_shape", "text_len"):
         if getattr(mine, fact) != getattr(others, fact):
             rule = f"its {fact} is {getattr(others, fact)}, but the generator's is {getattr(mine, fact)}"
@@ -205,7 +205,7 @@ def load_score_model(
 
 def other_reader(models: ModelBundle, recipe: Recipe, processes: Processes) -> TextEncoder | None:
     """The text encoder of teacher and critic; None if it is the generator's own, file by file."""
-    if has_same_encoder(models.folder, find_model(recipe.models.teacher)):
+    if has_same_encoder(models.folder, resolve(recipe.models.teacher).path):
         return None
     return _loaded(recipe.models.teacher, recipe, processes).text_encoder
 

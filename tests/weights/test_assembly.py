@@ -15,19 +15,19 @@ from safetensors.torch import load_file
 from longlive import Session, load_models
 from longlive.errors import CheckpointError
 from longlive.weights import registry as hub
-from longlive.weights.assembly import add_decoders, assemble, cache_folder, print_download_plan
+from longlive.weights.assembly import assemble, cache_folder, print_download_plan
 from longlive.weights.key_mapping import transformer_from_released
-from longlive.weights.layout import WEIGHTS, verify
-from longlive.weights.lora import merge_lora
+from longlive.weights.layout import WEIGHTS, verify_digests
+from longlive.weights.lora import merge_lora, pair_up
 from tests.support import published_weights as published
 from tests.support.hub_fixtures import FakeHub, etag, serving
-from tests.support.published_weights import RECIPE
+from tests.support.published_weights import SOURCES
 
 BASE, LORA = "models/longlive_base.pt", "models/lora.pt"
 TEXT, TINY, LIGHT = "models_t5_umt5-xxl-enc-bf16.pth", "taew2_1.pth", "lightvaew2_1.pth"
-LONGLIVE, WAN = RECIPE.weights.repository, RECIPE.parts.repository
+LONGLIVE, WAN = SOURCES.weights.repository, SOURCES.parts.repository
 TRANSFORMER = f"transformer/{WEIGHTS}"
-WITHOUT_DECODERS = dataclasses.replace(RECIPE, tiny_vae=None, light_vae=None)
+WITHOUT_DECODERS = dataclasses.replace(SOURCES, tiny_vae=None, light_vae=None)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake(repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub with the published repositories, and an empty cache; large is what has over 10 kB.
 
-    The further decoders, which are as large as the real ones, are left out but where a test puts them in.
+    The optional decoders, which are as large as the real ones, are left out but where a test puts them in.
     """
     monkeypatch.setattr("longlive.weights.downloads.LARGE", 10_000)
-    monkeypatch.setitem(hub.RECIPES, "longlive-1.3b", WITHOUT_DECODERS)
+    monkeypatch.setitem(hub.RELEASED, "longlive-1.3b", WITHOUT_DECODERS)
     fake = FakeHub(repositories, published.revisions())
     with serving(fake, tmp_path / "cache" / "hub", monkeypatch):
         yield fake
@@ -66,17 +66,17 @@ def leftovers() -> list[str]:
 
 
 def test_fetch_convert_merge_load_generate(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(hub.RECIPES, "longlive-1.3b", RECIPE)
+    monkeypatch.setitem(hub.RELEASED, "longlive-1.3b", SOURCES)
     models = load_models("longlive-1.3b", decoder="tiny")
     with torch.random.fork_rng():
         torch.manual_seed(3)
         pairs = published.lora()
-    expected = merge_lora(transformer_from_released(published.released()), pairs, 1.0)
+    expected = merge_lora(transformer_from_released(published.released()), pair_up(pairs))
     loaded = models.transformer.state_dict()
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(loaded[name], expected[name].bfloat16().float()) for name in expected)
     assert models.text_encoder.model.shared.weight.dtype == torch.bfloat16, "stored so, and kept so"
-    assert models.config == RECIPE.config
+    assert models.config == SOURCES.config
     with Session(models, "a red ball", seed=1) as session:
         assert [session.next_chunk().frames.shape for _ in range(2)] == [(9, 32, 48, 3), (12, 32, 48, 3)]
     with Session(load_models("longlive-1.3b", decoder="light"), "a red ball") as session:
@@ -95,12 +95,12 @@ def test_only_what_is_needed_is_fetched_and_only_once(fake: FakeHub, monkeypatch
     shutil.rmtree(constants.HF_HUB_CACHE)
     offline(monkeypatch)
     assert hub.find_model("longlive-1.3b") == folder, "a converted model needs neither network nor Hub cache"
-    verify(folder)
+    verify_digests(folder)
 
 
 def test_sizes_and_free_space_are_told_before_anything_is_fetched(fake: FakeHub) -> None:
     lines: list[str] = []
-    print_download_plan(RECIPE, lines.append)
+    print_download_plan(SOURCES, lines.append)
     size = (fake.root / LONGLIVE / BASE).stat().st_size
     assert any(BASE in line and f"{size / 1e6:.2f} MB" in line for line in lines)
     assert "in all; to write: at most" in lines[-1]
@@ -109,7 +109,7 @@ def test_sizes_and_free_space_are_told_before_anything_is_fetched(fake: FakeHub)
 
 
 def test_nothing_is_fetched_when_something_cannot_be(fake: FakeHub) -> None:
-    fake.refusals[RECIPE.text_encoder.repository] = "GatedRepo"
+    fake.refusals[SOURCES.text_encoder.repository] = "GatedRepo"
     with pytest.raises(CheckpointError, match="accept terms first"):
         hub.find_model("longlive-1.3b")
     assert not fake.got(BASE)
@@ -251,7 +251,7 @@ def test_a_half_warm_cache_without_network_is_told(fake: FakeHub, monkeypatch: p
 def test_a_disk_without_room_is_told_before_anything_is_fetched(
     fake: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longlive.weights.downloads.free_bytes", lambda folder: 1_000)
+    monkeypatch.setattr("longlive.weights.downloads.free_disk_bytes", lambda folder: 1_000)
     with pytest.raises(CheckpointError, match=r"MB are needed in .*only 0.00 MB are free.*HF_HOME"):
         hub.find_model("longlive-1.3b")
     assert not fake.got(BASE)
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_while_converting_leaves_nothing_half_and_the_rest_is_
     folder = hub.find_model("longlive-1.3b")
     assert (folder / TRANSFORMER).stat().st_mtime_ns == kept, "what was finished is not made again"
     assert not partial.exists()
-    verify(folder)
+    verify_digests(folder)
 
 
 def test_a_checkpoint_of_ones_own_is_converted_once_and_again_when_it_changes(
@@ -290,36 +290,36 @@ def test_a_checkpoint_of_ones_own_is_converted_once_and_again_when_it_changes(
 ) -> None:
     file, state = tmp_path / "mine.pt", published.released()
     torch.save({"generator_ema": state}, file)
-    recipe = dataclasses.replace(
+    sources = dataclasses.replace(
         WITHOUT_DECODERS,
-        config=dataclasses.replace(RECIPE.config, name="mine", sink=0),
+        config=dataclasses.replace(SOURCES.config, name="mine", sink=0),
         weights=file,
         lora=None,
     )
-    folder = assemble(recipe)
+    folder = assemble(sources)
     assert folder.name.startswith("mine-")
     assert not fake.got(BASE), "LongLive's own weights are not needed for it"
     models = load_models(folder)
     assert models.config.sink == 0
     expected = transformer_from_released(state)["proj_out.bias"].bfloat16().float()
     assert torch.equal(models.transformer.proj_out.bias, expected)
-    assert assemble(recipe) == folder
-    assert assemble(dataclasses.replace(recipe, dtype=torch.float32)) != folder
+    assert assemble(sources) == folder
+    assert assemble(dataclasses.replace(sources, dtype=torch.float32)) != folder
     torch.save({"generator_ema": {name: tensor + 1 for name, tensor in state.items()}}, file)
-    assert assemble(recipe) != folder
+    assert assemble(sources) != folder
 
 
 def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake: FakeHub) -> None:
-    decoders = RECIPE.tiny_vae.repository
+    decoders = SOURCES.tiny_vae.repository
     fake.refusals[decoders] = "RepoNotFound"
     lines: list[str] = []
-    folder = assemble(RECIPE, lines.append)
+    folder = assemble(SOURCES, lines.append)
     assert any("no tiny_vae" in line and "works without it" in line for line in lines)
     with pytest.raises(CheckpointError, match=r"has no tiny decoder.*Fetch the model again"):
         load_models(folder, decoder="tiny")
     fake.refusals.clear()
     digest = load_models(folder).digest
-    add_decoders(RECIPE, folder)
+    assert assemble(SOURCES) == folder
     assert load_models(folder, decoder="tiny").digest == digest
 
 
@@ -330,4 +330,4 @@ def test_a_converted_file_that_changed_is_found_by_verifying(fake: FakeHub) -> N
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"not what was written.*Delete .* and fetch"):
-        verify(folder)
+        verify_digests(folder)

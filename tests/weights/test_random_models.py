@@ -8,7 +8,9 @@ import torch
 from longlive import Session
 from longlive.errors import ConfigError, PromptError
 from longlive.models.tiny_vae import TinyVae
-from longlive.weights.random_models import MID_SIZE, config_of, random_models
+from longlive.weights.random_models import random_models
+from longlive.weights.registry import config_of
+from longlive.weights.released import MID_SIZE
 
 
 def test_a_folder_gives_its_sizes_and_a_session_runs(tiny_folder: Path) -> None:

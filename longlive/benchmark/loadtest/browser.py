@@ -4,15 +4,12 @@ Chromium opens the page, presses Start, and sends prompts while it plays; each p
 is noted with its time. Needs Playwright's Python package and a Chromium.
 """
 
-import argparse
 import base64
 import itertools
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 STALL_S = 0.25
@@ -207,29 +204,3 @@ def _send_prompts(page: Any, how: Watch) -> list[float]:
         page.press("#prompt textarea", "Enter")
     page.wait_for_timeout(max(0.0, begun + how.seconds - time.monotonic()) * 1000)
     return sent
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measure both players, or one, and write a table or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("url", help="of the running app, such as http://127.0.0.1:7860/")
-    parser.add_argument("--seconds", type=float, default=60, help="to watch (default 60)")
-    parser.add_argument("--switches", type=int, default=10, help="prompts to send (default 10)")
-    parser.add_argument("--player", choices=("live", "compatible"), help="only this one")
-    parser.add_argument("--chromium", default=CHROMIUM, help=f"the browser (default {CHROMIUM})")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    options = parser.parse_args(arguments)
-    how = Watch(options.seconds, options.switches, chromium=options.chromium)
-    results = [
-        asdict(figures(player, watch(options.url, player, how), how.fps))
-        for player in ([options.player] if options.player else ["live", "compatible"])
-    ]
-    if options.json:
-        sys.stdout.write(json.dumps({result.pop("player"): result for result in results}) + "\n")
-    else:
-        rows = [f"{name:22}" + "".join(f"{result[name]!s:>14}" for result in results) for name in results[0]]
-        sys.stdout.write("\n".join(rows) + "\n")
-
-
-if __name__ == "__main__":
-    main()

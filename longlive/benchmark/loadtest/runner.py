@@ -5,11 +5,8 @@ asks for a setting and colours of its own, so that the picture book's oracle see
 pictures are read when the load is over, so that reading them is no load.
 """
 
-import argparse
 import contextlib
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +23,8 @@ from longlive.benchmark.loadtest.browser_viewer import BrowserViewer
 from longlive.benchmark.loadtest.dropouts import AbandoningClient
 from longlive.benchmark.loadtest.figures import ViewerResult, figures_of, figures_of_tab
 from longlive.benchmark.loadtest.plan import Plan
-from longlive.benchmark.loadtest.report import Result, as_json, table, total
+from longlive.benchmark.loadtest.report import Result, total
 from longlive.errors import EndpointError
-from longlive.runtime.options import say
 
 Viewer = ApiViewer | BrowserViewer
 
@@ -194,61 +190,3 @@ def _figures(viewers: Sequence[Viewer], number: int, plan: Plan) -> ViewerResult
         return figures_of_tab(f"browser {number + 1}", one, others)
     name = f"viewer {number + 1}" if number < plan.viewers else f"later {number + 1 - plan.viewers}"
     return figures_of(name, one.profile, one.log, one.player, others)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``loadtest``."""
-    usual = Plan(1)
-    parser.add_argument("url", help="of the running app, such as http://127.0.0.1:7860/")
-    parser.add_argument("--viewers", type=int, default=2, help="at once (default: 2)")
-    parser.add_argument(
-        "--seconds", type=float, default=usual.seconds, help="that each watches (default: 60)"
-    )
-    parser.add_argument(
-        "--browsers", type=int, default=0, help="how many of them are pages in Chromium (default: 0)"
-    )
-    parser.add_argument("--chromium", default=CHROMIUM, help=f"the browser (default: {CHROMIUM})")
-    parser.add_argument(
-        "--waiting", type=int, default=0, help="more viewers, who come when the others have their pictures"
-    )
-    parser.add_argument(
-        "--waiting-seconds",
-        type=float,
-        default=usual.waiting_s,
-        help="that each of those watches (default: 10)",
-    )
-    parser.add_argument(
-        "--drops",
-        type=int,
-        default=0,
-        help="visitors beside them who start a story and are gone (default: 0)",
-    )
-    parser.add_argument(
-        "--switch-every", type=float, default=usual.switch_every, help="seconds between prompts (default: 10)"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=usual.patience_s, help="seconds until it is over (default: 900)"
-    )
-    parser.add_argument(
-        "--read-every", type=int, default=1, help="read one of so many segments; 0 for none (default: 1)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.set_defaults(run=run_loadtest)
-
-
-def run_loadtest(args: argparse.Namespace) -> int:
-    """Do what the options say."""
-    plan = Plan(
-        viewers=args.viewers,
-        browsers=args.browsers,
-        seconds=args.seconds,
-        waiting=args.waiting,
-        waiting_s=args.waiting_seconds,
-        switch_every=args.switch_every,
-        drops=args.drops,
-        patience_s=args.patience,
-        read_every=args.read_every,
-    )
-    result = load(args.url, plan, chromium=args.chromium, tell=say)
-    sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
-    return 0
