@@ -1,4 +1,4 @@
-"""Facts of a checkpoint (TransformerConfig, ModelConfig) and choices of a run (StreamConfig).
+"""Facts of a checkpoint (TransformerConfig, ModelConfig), options of a run (StreamConfig), and option values.
 
 All are frozen and validated on construction; what follows from other fields is a property.
 Units: "latent" counts latent frames, "frame" counts pictures. The first latent of a video decodes to one
@@ -76,19 +76,20 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Facts of a checkpoint: its transformer's shape, and what ``longlive.json`` says of how it was trained.
+    """Facts of a checkpoint: its transformer's shape, and how it was trained, as ``longlive.json`` says.
 
     Attributes:
-        name: what people call it.
+        name: of the model, for people.
         height, width: size of a picture in pixels.
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
-        shift: of the flow-matching timetable.
-        chunk, window, sink: latent frames generated together; attended to, sink included; kept for ever.
-        positions: how it was trained to count frames.
+        shift: of the flow-matching schedule.
+        chunk, window, sink: latent frames that are generated together; attended to, sink included;
+            always kept.
+        positions: how latent frames were counted in training.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
-        display_scale: whole number by which pictures are enlarged when encoded for people.
+        display_scale: whole number by which pictures are enlarged when they are encoded.
     """
 
     name: str
@@ -164,7 +165,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """Choices of a run. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
+    """Options of a run. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
 
     Attributes:
         chunk, window, sink: as in ModelConfig; ``window=-1`` attends to everything (memory then grows).
@@ -187,7 +188,7 @@ class StreamConfig:
             raise ConfigError("sink", self.sink, "it cannot be negative", "Use 0 for no sink.")
         if self.sink > self.chunk:
             rule = (
-                f"a sink larger than a chunk ({self.chunk}) would keep the noise of its later frames for ever"
+                f"a sink larger than a chunk ({self.chunk}) would always keep the noise of its later frames"
             )
             raise ConfigError("sink", self.sink, rule, f"Use at most {self.chunk}.")
         if self.window != -1 and self.window < self.sink + self.chunk:
@@ -206,12 +207,12 @@ class StreamConfig:
 
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
-        """What ``model`` was tuned with, with ``changes`` on top; unknown names raise ConfigError."""
+        """What ``model`` was tuned with, but for ``changes``; unknown names raise ConfigError."""
         known = {field.name for field in fields(cls)}
         for name in changes:
             if name not in known:
                 raise ConfigError(
-                    name, changes[name], f"the choices of a run are {sorted(known)}", "Correct the name."
+                    name, changes[name], f"the options of a stream are {sorted(known)}", "Correct the name."
                 )
         facts = {
             name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")

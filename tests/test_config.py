@@ -65,7 +65,7 @@ def test_an_impossible_fact_names_field_value_rule_and_cure(field: str, value: o
         ({"chunk": 0}, "at least 1"),
         ({"positions": "sideways"}, "absolute"),
         ({"context_noise": 1001}, "timestep"),
-        ({"windw": 9}, "choices of a run are"),
+        ({"windw": 9}, "options of a stream are"),
     ],
 )
 def test_an_impossible_choice_names_field_value_rule_and_cure(changes: dict[str, Any], words: str) -> None:

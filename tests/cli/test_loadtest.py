@@ -20,11 +20,22 @@ def test_the_options_become_a_plan_whose_defaults_are_the_plans_own(
     monkeypatch.setattr(runner, "load", load)
     assert main(["loadtest", "http://here/"]) == 2
     assert capsys.readouterr().err == "longlive: no LongLive app answers at http://here/\n"
-    options = ["--viewers", "3", "--browsers", "1", "--waiting", "2", "--drops", "4", "--read-every", "0"]
+    options = [
+        "--viewers",
+        "3",
+        "--browsers",
+        "1",
+        "--waiting",
+        "2",
+        "--waiting-seconds",
+        "4",
+        "--read-every",
+        "0",
+    ]
     assert main(["loadtest", "http://here/", *options, "--seconds", "5", "--patience", "60"]) == 2
     assert plans == [
         Plan(2),
-        Plan(3, seconds=5, browsers=1, waiting=2, drops=4, read_every=0, patience_s=60),
+        Plan(3, seconds=5, browsers=1, waiting=2, waiting_s=4, read_every=0, patience_s=60),
     ]
 
 
