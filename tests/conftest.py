@@ -51,7 +51,7 @@ def tiny_models(tiny_folder: Path) -> ModelBundle:
 
 @pytest.fixture(scope="session")
 def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model of the picture size of the storybook, whose pictures are noise; tests may not change it."""
+    """A tiny model of the picture size of the storybook, with pictures of noise; tests may not change it."""
     folder = tmp_path_factory.mktemp("models") / "noise"
     write_tiny_model(folder, height=HEIGHT, width=WIDTH, window=6, text_len=48)
     return folder

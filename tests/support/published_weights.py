@@ -34,6 +34,8 @@ SOURCES: ModelSources = dataclasses.replace(
         LONGLIVE_SOURCES.config, transformer=SHAPE, height=32, width=48, text_len=12, window=6
     ),
 )
+WITHOUT_DECODERS = dataclasses.replace(SOURCES, tiny_vae=None, light_vae=None)
+BASE, LORA, TEXT = "models/longlive_base.pt", "models/lora.pt", "models_t5_umt5-xxl-enc-bf16.pth"
 RANK = 4
 
 
