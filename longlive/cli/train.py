@@ -77,11 +77,25 @@ def _add_storybook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of the release (default: FOLDER/release)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of data and training (default: 0)")
-    parser.add_argument("--codec-steps", type=int, default=3200, help="default: 3200")
+    parser.add_argument(
+        "--codec-steps", type=int, default=3200, help="optimisation steps of the codec (default: 3200)"
+    )
     parser.add_argument("--shards", type=int, default=80, help="shards of 40 clips each (default: 80)")
-    parser.add_argument("--generator-steps", type=int, default=1500, help="default: 1500")
-    parser.add_argument("--decoder-steps", type=int, default=900, help="default: 900")
-    parser.add_argument("--words-steps", type=int, default=160, help="default: 160")
+    parser.add_argument(
+        "--generator-steps",
+        type=int,
+        default=1500,
+        help="optimisation steps of the generator (default: 1500)",
+    )
+    parser.add_argument(
+        "--decoder-steps", type=int, default=900, help="optimisation steps of the decoder (default: 900)"
+    )
+    parser.add_argument(
+        "--words-steps",
+        type=int,
+        default=160,
+        help='optimisation steps of the stage "words", which teaches paraphrases (default: 160)',
+    )
 
 
 def run_train(args: argparse.Namespace) -> int:
