@@ -1,45 +1,55 @@
-"""What the viewer of a story is told, beside its pictures."""
+"""What the followers of a run read from its event log, beside its segments and notices."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from longlive.serving.executors.events import NoticeEvent, SegmentEvent
-from longlive.serving.limits import span
+from longlive.serving.codes import FinishReason
+from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 
 
 @dataclass(frozen=True)
-class PromptScheduled:
-    """When a prompt will be seen: from which chunk on, at which second of the take, in how many seconds."""
-
-    chunk: int
-    at_seconds: float
-    in_seconds: float
+class RunStarted:
+    """The first event of every log."""
 
 
 @dataclass(frozen=True)
 class QueuePosition:
-    """A word to the viewer: how many places from the model, and how many seconds it takes at most."""
+    """A run waits for a slot.
+
+    Attributes:
+        position: 1 for the run that is admitted next.
+        wait_s: seconds until then, at most.
+    """
 
     position: int
     wait_s: float
 
-    @property
-    def words(self) -> str:
-        """For people."""
-        place = "You are next" if self.position == 1 else f"You are number {self.position} in line"
-        wait = f"your story starts by itself, in {span(self.wait_s)} at most"
-        return f"{place}: {wait}. Please keep this page open."
-
 
 @dataclass(frozen=True)
 class RunFinished:
-    """A word to the viewer, the last one: why it ended, and the files that it left, if any."""
+    """The last event of a run.
 
-    reason: str
-    take: Path | None = None
+    Attributes:
+        reason: why it is over.
+        failure: what broke, if that ended it.
+        video, session_file: what it left, if anything.
+        not_kept: what could not be written, one message each.
+    """
+
+    reason: FinishReason
+    failure: Failure | None = None
+    video: Path | None = None
     session_file: Path | None = None
-    failed: bool = False
+    not_kept: tuple[str, ...] = ()
 
 
-RunEvent = SegmentEvent | NoticeEvent | QueuePosition | RunFinished
-"""What a viewer is told."""
+RunEvent = RunStarted | SegmentEvent | NoticeEvent | QueuePosition | RunFinished
+
+
+@dataclass(frozen=True)
+class PromptScheduled:
+    """When a prompt will be seen: from which chunk on, at which second of the video, in how many seconds."""
+
+    chunk: int
+    at_seconds: float
+    in_seconds: float

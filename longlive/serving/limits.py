@@ -1,4 +1,4 @@
-"""How far and how long a story may go, and for whom; told to people before it bites."""
+"""How long a run may take, how far it may run ahead, and how many viewers are let in."""
 
 import dataclasses
 import math
@@ -11,41 +11,42 @@ from longlive.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How far and how long a run may go; ``words`` tells people.
+    """How far and how long a run may go.
 
     Attributes:
-        ahead_s: seconds of video that may lie ready beyond the playhead.
-        idle_s: a run rests when its player has been silent for so long.
-        away_s: a run rests when nobody has followed it for so long.
-        grace_s: a run that rests, or has ended, can be taken up again for so long.
-        unwatched_s: a run whose player never spoke (a program, say) goes by the clock and ends after so long.
-        longest_s: every run ends after so long.
-        shared_s: after so long it ends if others wait; the warning comes ``warning_s`` before.
-        warning_s: how long before its end a run is warned.
-        video_s: a run ends when it has made so much video.
-        queue: prompts that may wait for their chunk.
-        prompts_per_minute: that one viewer may send.
-        line: runs that may wait for room.
-        per_address: runs of one address that may go on or wait at once.
+        buffer_ahead_s: seconds of video that may be ready beyond the playhead.
+        heartbeat_timeout_s: a run is suspended when its player has been silent for so long.
+        disconnect_timeout_s: a run is suspended when nobody has followed it for so long.
+        retention_s: a run that is suspended or finished can be resumed for so long.
+        no_player_timeout_s: a run without a player (a program, say) is paced by the clock and stops after
+            so long.
+        max_duration_s: every run stops after so long.
+        contended_duration_s: a run stops after so long if others wait.
+        warning_s: a viewer is warned so long before either limit.
+        max_video_s: a run is complete when it has made so much video.
+        max_pending_prompts: prompts of a viewer that may wait for their chunk.
+        prompts_per_minute: prompts that a viewer may send.
+        max_queue_size: runs that may wait for a slot.
+        max_runs_per_address: runs of one address that may run or wait at once.
     """
 
-    ahead_s: float = 1.5
-    idle_s: float = 15.0
-    away_s: float = 5.0
-    grace_s: float = 600.0
-    unwatched_s: float = 120.0
-    longest_s: float = 1800.0
-    shared_s: float = 300.0
+    buffer_ahead_s: float = 1.5
+    heartbeat_timeout_s: float = 15.0
+    disconnect_timeout_s: float = 5.0
+    retention_s: float = 600.0
+    no_player_timeout_s: float = 120.0
+    max_duration_s: float = 1800.0
+    contended_duration_s: float = 300.0
     warning_s: float = 30.0
-    video_s: float = math.inf
-    queue: int = 8
+    max_video_s: float = math.inf
+    max_pending_prompts: int = 8
     prompts_per_minute: int = 30
-    line: int = 16
-    per_address: int = 8
+    max_queue_size: int = 16
+    max_runs_per_address: int = 8
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Limits":
-        """From the options of a command, others among them; what is not among them is as usual.
+        """The limits among the options of a command; those that are missing keep their defaults.
 
         Raises:
             ConfigError: if one is not above 0.
@@ -53,16 +54,5 @@ class Limits:
         names = [field.name for field in dataclasses.fields(cls) if field.name in values]
         for name in names:
             if not values[name] > 0:
-                raise ConfigError(name, values[name], "it must be above 0", "Leave it out for the usual.")
+                raise ConfigError(name, values[name], "it must be above 0", "Leave it out for the default.")
         return cls(**{name: values[name] for name in names})
-
-    def words(self) -> str:
-        """What a viewer should know before it bites."""
-        return f"A story lasts up to {span(self.longest_s)}, or {span(self.shared_s)} while others wait."
-
-
-def span(seconds: float) -> str:
-    """A length of time for people."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes"

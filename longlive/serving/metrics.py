@@ -1,13 +1,13 @@
-"""What is counted of the engine's work, as Prometheus reads it.
+"""Metrics of the engine, for Prometheus.
 
 metrics = Metrics()
-metrics.watch("sessions", lambda: len(engine.runs))     # a gauge, asked when somebody reads
-metrics.started()
-metrics.made(12, chunk_s=0.18)
-metrics.ended("complete")
+metrics.watch("sessions", lambda: len(engine.runs))     # a gauge, read when somebody scrapes
+metrics.count_start()
+metrics.count_pictures(12, chunk_s=0.18)
+metrics.count_end("complete")
 metrics.text()                                          # what /metrics answers
 
-Labels are few fixed words: no prompt, token or address of anybody can get into a metric.
+Labels are a few fixed words: no prompt, token or address can get into a metric.
 """
 
 import logging
@@ -31,71 +31,75 @@ from prometheus_client import (
 )
 
 from longlive.chunks import SWITCH_MODES, SwitchMode
-from longlive.serving.executors.events import Failure
+from longlive.serving.codes import FailureKind
 
 logger = logging.getLogger(__name__)
 
-EndWord = Literal["stopped", "complete", "limit", "left", "failed"]
-Way = Literal["exact", "quick"]
-GaugeName = Literal["sessions", "queue", "parked", "room", "spool_bytes"]
+EndLabel = Literal["stopped", "complete", "limit", "abandoned", "failed"]
+ResumeKind = Literal["exact", "quick"]
+GaugeName = Literal["sessions", "queue_length", "suspended", "capacity", "store_bytes"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 FAILURES_IN_A_ROW = 5
 FAILING_S = 300.0
-BELIEVED_STALLS = 20
-BELIEVED_S = 600.0
-LATELY_S = 10.0
+MAX_STALLS_PER_REPORT = 20
+MAX_REPORTED_S = 600.0
+FPS_WINDOW_S = 10.0
 
 _GAUGES: dict[str, str] = {
-    "sessions": "Stories that are being made.",
-    "queue": "Viewers who wait for a seat.",
-    "parked": "Stories whose viewer is away and may come back.",
-    "room": "Stories that can be made in real time, at the measured speed and in the memory.",
-    "spool_bytes": "Bytes of all stories' spools on the disk.",
+    "sessions": "Runs that are being made.",
+    "queue_length": "Runs that wait for a slot.",
+    "suspended": "Runs whose viewer is away and may come back.",
+    "capacity": "Runs that can be made in real time, at the measured speed and in the memory.",
+    "store_bytes": "Bytes of all runs on disk.",
 }
 # Real time is 0.75 s a chunk: the buckets are finest below it.
 _CHUNK_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1, 1.5, 2, 3)
-_WAITED_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+_WAIT_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 
 
 class Metrics:
     """Counters, histograms and gauges of one engine, in a registry of their own.
 
-    Any thread may call any method. Words other than those of the types are counted as ``other``.
+    Any thread may call any method. Labels other than those of the types are counted as ``other``.
     """
 
     def __init__(self) -> None:
-        """Every counter stands at 0 for every word from the start; gauges appear when they are watched."""
-        disable_created_metrics()  # the time of birth of each series, as long again as the rest
+        """Every counter starts at 0 for every label; gauges appear when they are watched."""
+        disable_created_metrics()  # they would double the output
         registry = self.registry = CollectorRegistry()
-        self._started = Counter("longlive_runs_started", "Stories begun.", registry=registry)
-        self._ended = _counter(registry, "runs_ended", "Stories ended, by why.", "reason", get_args(EndWord))
-        self._failures = _counter(
-            registry, "failures", "Things that broke, by what.", "kind", get_args(Failure)
-        )
+        self._started = Counter("longlive_runs_started", "Runs started.", registry=registry)
+        self._ended = _counter(registry, "runs_ended", "Runs ended, by reason.", "reason", get_args(EndLabel))
+        self._failures = _counter(registry, "failures", "Failures, by kind.", "kind", get_args(FailureKind))
         self._resumes = _counter(
-            registry, "resumes", "Stories that went on after a break.", "way", get_args(Way)
+            registry, "resumes", "Runs that went on after an interruption.", "mode", get_args(ResumeKind)
         )
         self._prompts = _counter(
-            registry, "prompts", "Prompts taken while a story ran.", "switch", SWITCH_MODES
+            registry, "prompts", "Prompts accepted while a run was going on.", "switch", SWITCH_MODES
         )
-        self._refused = Counter("longlive_prompts_refused", "Prompts that were not taken.", registry=registry)
+        self._refused = Counter("longlive_prompts_refused", "Prompts refused.", registry=registry)
         self._pictures = Counter("longlive_pictures", "Pictures made.", registry=registry)
         self._stalls = Counter(
-            "longlive_stalls", "Stops of over 0.25 s, told by the players.", registry=registry
+            "longlive_stalls", "Stalls of over 0.25 s, reported by players.", registry=registry
         )
         self._dropped = Counter(
-            "longlive_dropped_messages", "Messages that a player never got.", registry=registry
+            "longlive_dropped_messages", "Events that no follower read.", registry=registry
         )
         self._chunk_s = _histogram(
-            registry, "chunk_seconds", "Time from a chunk's turn to its video.", _CHUNK_S
+            registry, "chunk_seconds", "Seconds from a chunk's start to its segment.", _CHUNK_S
         )
         self._first_s = _histogram(
-            registry, "first_picture_seconds", "Seat to first picture on a screen.", _WAITED_S
+            registry,
+            "first_picture_seconds",
+            "Seconds from admission to the first picture on a screen.",
+            _WAIT_S,
         )
         self._prompt_s = _histogram(
-            registry, "prompt_to_picture_seconds", "Prompt to its first picture on a screen.", _WAITED_S
+            registry,
+            "prompt_to_picture_seconds",
+            "Seconds from a prompt to its first picture on a screen.",
+            _WAIT_S,
         )
         ProcessCollector(registry=registry)
         threads = Gauge("longlive_threads", "Threads of the process, torch's among them.", registry=registry)
@@ -103,82 +107,82 @@ class Metrics:
         self._gauges: dict[str, Gauge] = {}
         self._lock = threading.Lock()
         self._last_ends: deque[tuple[bool, float]] = deque(maxlen=FAILURES_IN_A_ROW)
-        self._lately: deque[tuple[float, int]] = deque()
+        self._recent: deque[tuple[float, int]] = deque()
 
-    def started(self) -> None:
-        """A story has begun."""
+    def count_start(self) -> None:
+        """Count a run that was started."""
         self._started.inc()
 
-    def ended(self, reason: EndWord) -> None:
-        """A story is over: by its viewer, at its length, at a limit, because nobody was there, or broken."""
-        self._ended.labels(_known(reason, get_args(EndWord))).inc()
+    def count_end(self, reason: EndLabel) -> None:
+        """Count a run that is over: by its viewer, at its length, at a limit, abandoned, or failed."""
+        self._ended.labels(_known(reason, get_args(EndLabel))).inc()
         with self._lock:
             self._last_ends.append((reason == "failed", time.monotonic()))
 
-    def failed(self, kind: Failure) -> None:
-        """Something broke, whether the story went on or not."""
-        self._failures.labels(_known(kind, get_args(Failure))).inc()
+    def count_failure(self, kind: FailureKind) -> None:
+        """Count a failure, whether the run went on or not."""
+        self._failures.labels(_known(kind, get_args(FailureKind))).inc()
 
-    def resumed(self, way: Way) -> None:
-        """A story went on after a break."""
-        self._resumes.labels(_known(way, get_args(Way))).inc()
+    def count_resume(self, mode: ResumeKind) -> None:
+        """Count a run that goes on after an interruption."""
+        self._resumes.labels(_known(mode, get_args(ResumeKind))).inc()
 
-    def prompted(self, switch: SwitchMode) -> None:
-        """A prompt was taken."""
+    def count_prompt(self, switch: SwitchMode) -> None:
+        """Count a prompt that was accepted."""
         self._prompts.labels(_known(switch, SWITCH_MODES)).inc()
 
-    def refused(self) -> None:
-        """A prompt was not taken."""
+    def count_refused_prompt(self) -> None:
+        """Count a prompt that was refused."""
         self._refused.inc()
 
-    def made(self, pictures: int, chunk_s: float | None = None) -> None:
-        """A segment is ready; the last one of a chunk tells what the chunk took."""
+    def count_pictures(self, pictures: int, chunk_s: float | None = None) -> None:
+        """Count the pictures of a segment; the last one of a chunk says what the chunk took."""
         self._pictures.inc(pictures)
         if chunk_s is not None:
             self._chunk_s.observe(chunk_s)
         with self._lock:
-            self._lately.append((time.monotonic(), pictures))
+            self._recent.append((time.monotonic(), pictures))
             self._drop_old()
 
-    def stalled(self, times: int = 1) -> None:
-        """A player says that its picture stood still; of one word, so many times are believed."""
-        self._stalls.inc(min(max(times, 0), BELIEVED_STALLS))
+    def count_stalls(self, times: int = 1) -> None:
+        """Count stalls that a player reports, at most MAX_STALLS_PER_REPORT at a time."""
+        self._stalls.inc(min(max(times, 0), MAX_STALLS_PER_REPORT))
 
-    def dropped(self, messages: int = 1) -> None:
-        """Messages were given up that a player never got."""
-        self._dropped.inc(messages)
+    def count_dropped(self, events: int = 1) -> None:
+        """Count events that no follower read."""
+        self._dropped.inc(events)
 
-    def shown_first(self, seconds: float) -> None:
-        """The first picture of a story was on the screen so long after it got its seat."""
-        _believe(self._first_s, seconds)
+    def observe_first_picture(self, seconds: float) -> None:
+        """The first picture of a run was on the screen so long after its admission."""
+        _observe_plausible(self._first_s, seconds)
 
-    def shown_prompt(self, seconds: float) -> None:
+    def observe_prompt_latency(self, seconds: float) -> None:
         """The first picture of a prompt was on the screen so long after it was sent."""
-        _believe(self._prompt_s, seconds)
+        _observe_plausible(self._prompt_s, seconds)
 
-    def watch(self, name: GaugeName, ask: Callable[[], float]) -> None:
-        """Show a gauge from now on; ``ask`` is called whenever somebody reads, and must be quick.
+    def watch(self, name: GaugeName, read: Callable[[], float]) -> None:
+        """Export a gauge from now on; ``read`` is called at every scrape and must be quick.
 
-        An ``ask`` that raises costs its own gauge alone, which then is NaN.
+        If ``read`` raises, its gauge is NaN and the others are exported all the same.
         """
 
-        def answer() -> float:
+        def value() -> float:
             try:
-                return float(ask())
-            except Exception:  # of whatever is watched: the other figures are wanted all the more
-                logger.exception("longlive_%s cannot be told", name)
+                return float(read())
+            except Exception:
+                logger.exception("longlive_%s could not be read", name)
                 return math.nan
 
         with self._lock:
             if name not in self._gauges:
                 self._gauges[name] = Gauge(f"longlive_{name}", _GAUGES[name], registry=self.registry)
-            self._gauges[name].set_function(answer)
+            self._gauges[name].set_function(value)
 
     def watch_gpu(self, device: torch.device) -> None:
-        """Show the memory of a GPU that this process computes on; of a CPU, nothing."""
+        """Export the memory of a GPU that this process computes on; of a CPU, nothing."""
         if device.type != "cuda":
             return
-        about = "Memory of the GPU: held by tensors, kept by torch, and free for anybody."
+        about = "GPU memory in bytes: held by tensors, reserved by torch, and free."
         gauge = Gauge("longlive_gpu_bytes", about, ["state"], registry=self.registry)
         gauge.labels("tensors").set_function(lambda: torch.cuda.memory_allocated(device))
         gauge.labels("torch").set_function(lambda: torch.cuda.memory_reserved(device))
@@ -186,17 +190,17 @@ class Metrics:
 
     @property
     def fps(self) -> float:
-        """Pictures per second that were made for all viewers together, in the last seconds."""
+        """Pictures per second made for all viewers together, over the last FPS_WINDOW_S seconds."""
         with self._lock:
             self._drop_old()
-            if not self._lately:
+            if not self._recent:
                 return 0.0
-            passed = time.monotonic() - self._lately[0][0]
-            return sum(pictures for _, pictures in self._lately) / max(1.0, passed)
+            passed = time.monotonic() - self._recent[0][0]
+            return sum(pictures for _, pictures in self._recent) / max(1.0, passed)
 
     @property
     def keeps_failing(self) -> bool:
-        """Whether the last stories all failed, the last of them a short while ago."""
+        """Whether the last FAILURES_IN_A_ROW runs all failed, the last one within FAILING_S seconds."""
         with self._lock:
             ends = list(self._last_ends)
         is_full = len(ends) == FAILURES_IN_A_ROW and all(has_failed for has_failed, _ in ends)
@@ -207,13 +211,13 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _drop_old(self) -> None:
-        while self._lately and time.monotonic() - self._lately[0][0] > LATELY_S:
-            self._lately.popleft()
+        while self._recent and time.monotonic() - self._recent[0][0] > FPS_WINDOW_S:
+            self._recent.popleft()
 
 
-def _believe(histogram: Histogram, seconds: float) -> None:
-    """Note what a player tells, if it can be true: it may tell anything."""
-    if 0 <= seconds <= BELIEVED_S:  # which no NaN is
+def _observe_plausible(histogram: Histogram, seconds: float) -> None:
+    """Record what a player reports, if it can be true."""
+    if 0 <= seconds <= MAX_REPORTED_S:  # False for NaN
         histogram.observe(seconds)
 
 

@@ -1,73 +1,44 @@
-"""One line in the log for each start, switch, stop and failure of a story, with the reason.
+"""Log lines about runs, and how foreign text is shown in them.
 
-journal = Journal(run.name)
-journal.started(7, "a red ball stands", "thread")  # run 3fa2c1d4: started, seed 7, 17 characters, …
-journal.ended("stopped", 12.75, "The story has ended.")
-
-A run is called by its short name, the beginning of its token's digest, which opens nothing; of prompts only
-the length is told. Whatever else was not written by this code stands shortened and in quotes, line breaks and
-escapes spelt out.
+A run is called by its short name, the beginning of its token's digest, which gives no access to it; of
+prompts only the length is logged. Whatever else was not written by this code is shortened and quoted, line
+breaks and escapes spelt out.
 """
 
 import logging
 import sys
-from typing import TextIO
+from collections.abc import MutableMapping
+from typing import Any, TextIO
 
 logger = logging.getLogger(__name__)
 
-SHOWN_CHARACTERS = 160
+MAX_QUOTED_CHARACTERS = 160
 
 
-class RunLogger:
-    """The lines about one run."""
+class RunLogger(logging.LoggerAdapter):
+    """The package's log with the name of a run before each line."""
 
     def __init__(self, name: str) -> None:
-        """About the run of this short name."""
-        self.name = name
+        """Log about the run of this short name."""
+        super().__init__(logger, {"run": name})
 
-    def started(self, seed: int, prompt: str, carrier: str) -> None:
-        """It has begun, or stands in line."""
-        self._tell("started, seed %d, %d characters, %s carrier", seed, len(prompt), carrier)
-
-    def seated(self, waited_s: float) -> None:
-        """It has a seat after it stood in line."""
-        self._tell("got a seat after %.1f s", waited_s)
-
-    def turned(self, switch: str, chunk: int, prompt: str) -> None:
-        """A prompt was taken for a chunk."""
-        self._tell("turns (%s) at chunk %d, %d characters", shown(switch), chunk, len(prompt))
-
-    def rests(self, grace_s: float) -> None:
-        """Its viewer is away."""
-        self._tell("rests, since its viewer is away; kept for %.0f s", grace_s)
-
-    def resumed(self, way: str, chunk: int, why: str) -> None:
-        """It goes on after a break."""
-        self._tell("goes on from chunk %d in the %s way: %s", chunk, shown(way), shown(why))
-
-    def failed(self, kind: str, chunk: int, why: str) -> None:
-        """Something broke, whether the run goes on or not."""
-        self._tell("%s failed at chunk %d: %s", shown(kind), chunk, shown(why), level=logging.WARNING)
-
-    def ended(self, reason: str, seconds: float, why: str) -> None:
-        """It is over, with so much video made."""
-        self._tell("ended (%s) after %.2f s of video: %s", shown(reason), seconds, shown(why))
-
-    def _tell(self, words: str, *values: object, level: int = logging.INFO) -> None:
-        logger.log(level, "run %s: " + words, self.name, *values)
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """``run NAME: `` before the message."""
+        assert self.extra is not None
+        return f"run {self.extra['run']}: {msg}", kwargs
 
 
-def shown(text: object) -> str:
+def quoted(text: object) -> str:
     """Foreign text as it may stand in a log: a plain word as it is, all else in quotes, on one short line."""
-    words = str(text)
-    if words.isascii() and words.isalpha() and len(words) <= 20:
-        return words
-    cut = words if len(words) <= SHOWN_CHARACTERS else words[: SHOWN_CHARACTERS - 1] + "…"
+    shown = str(text)
+    if shown.isascii() and shown.isidentifier() and len(shown) <= 30:
+        return shown
+    cut = shown if len(shown) <= MAX_QUOTED_CHARACTERS else shown[: MAX_QUOTED_CHARACTERS - 1] + "…"
     return repr(cut)
 
 
-def show_lines(stream: TextIO | None = None) -> None:
-    """Show the lines of this package, with the time; of other packages, warnings only.
+def configure_logging(stream: TextIO | None = None) -> None:
+    """Show the lines of this package with the time; of other packages, warnings only.
 
     Args:
         stream: where to; None: standard error.
@@ -76,4 +47,4 @@ def show_lines(stream: TextIO | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("longlive").setLevel(logging.INFO)
-    logging.getLogger("longlive.generation.session").setLevel(logging.WARNING)  # its lines tell prompts
+    logging.getLogger("longlive.generation.session").setLevel(logging.WARNING)  # its lines show prompts

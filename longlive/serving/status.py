@@ -1,4 +1,4 @@
-"""How the house stands, in numbers: what is told outside, and nothing of anybody in it."""
+"""The state of an engine in numbers; nothing in it is about any viewer."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ class EngineStatus:
     """One moment of an engine.
 
     Attributes:
-        sessions: stories that are being made.
-        waiting: viewers in the line.
-        parked: stories whose viewer is away and may come back.
-        room: stories that can be made in real time.
-        fps: pictures per second that were made for all together in the last seconds.
-        carrier: where stories are made: thread, zerogpu or ray.
+        running: runs that are being made.
+        waiting: viewers in the queue.
+        suspended: runs whose viewer is away and may come back.
+        capacity: runs that can be made in real time.
+        fps: pictures per second that were made for all runs together in the last seconds.
+        executor: where runs are made: thread, zerogpu or ray.
         model: its name.
         is_ready: whether the model is loaded and warm.
         is_alive: whether there is a worker that can make a chunk.
     """
 
-    sessions: int
+    running: int
     waiting: int
-    room: int
-    carrier: str
+    capacity: int
+    executor: str
     model: str
-    parked: int = 0
+    suspended: int = 0
     fps: float = 0.0
     is_ready: bool = True
     is_alive: bool = True

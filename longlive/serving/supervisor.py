@@ -1,4 +1,4 @@
-"""How a run is made: by one carriage after another, until it rests, waits for another, or ends."""
+"""Makes a run by one stream of an executor after another, until it is suspended, waits, or is over."""
 
 import logging
 import time
@@ -6,140 +6,108 @@ import time
 from longlive.config import ResumeMode
 from longlive.errors import LongLiveError, LostError
 from longlive.serving.events import RunFinished
-from longlive.serving.executors.events import (
-    ExecutorEvent,
-    Failure,
-    Finished,
-    NoticeEvent,
-    Preempted,
-    SegmentEvent,
-)
+from longlive.serving.executors.events import Failure, Finished, NoticeEvent, Preempted, SegmentEvent
 from longlive.serving.executors.executor import Executor
-from longlive.serving.executors.messages import Stop
-from longlive.serving.metrics import EndWord, Metrics
-from longlive.serving.run import Run, State
+from longlive.serving.observer import Ended, Resumed
+from longlive.serving.run import Run
+from longlive.serving.scheduler import RunStatus, status_after
 
 logger = logging.getLogger(__name__)
 
-TRIES = 3
-EXACT_CHUNKS = 160
-"""A longer story is taken up in the quick way, unless it is told otherwise."""
+MAX_ATTEMPTS = 3
+MAX_EXACT_CHUNKS = 160
+"""A longer video is resumed quickly, unless the operator has chosen otherwise."""
 
 
 class RunSupervisor:
-    """What the thread of a run does; many runs share it."""
+    """What the thread of a run does; all runs share one supervisor."""
 
-    def __init__(self, carrier: Executor, metrics: Metrics, resume: ResumeMode) -> None:
-        """Have runs made by ``carrier``.
+    def __init__(self, executor: Executor, resume: ResumeMode) -> None:
+        """Have runs made by ``executor``.
 
         Args:
-            carrier: makes them.
-            metrics: where failures and ends are counted.
-            resume: how a story goes on after an interruption; ``auto``: exactly, unless it is long or that
+            executor: makes them.
+            resume: how a run goes on after an interruption; ``auto``: exactly, unless it is long or that
                 fails.
         """
-        self._carrier, self._metrics, self._resume = carrier, metrics, resume
+        self._executor, self._resume = executor, resume
 
-    def go(self, run: Run) -> State:
-        """Have a run carried once; the state that it is in afterwards. Errors end it in words."""
+    def make(self, run: Run) -> RunStatus:
+        """Make a run by one stream; returns its next status. Errors finish it."""
+        stop = run.lifecycle.stop
         try:
-            last = (
-                self._carry(run) if run.stopping is None else Finished(run.stopping.reason, run.stopping.keep)
-            )
+            last = self._stream(run) if stop is None else Finished(stop.reason)
         except LostError as error:
-            last = Preempted(str(error))
-            self._note_failure(run, "worker lost", str(error))
+            last = Preempted("worker_lost", str(error))
+            run.record(Failure("worker_lost", str(error), run.num_chunks))
         except LongLiveError as error:
-            last = Finished(str(error), failed=True)
+            last = Finished("failed", Failure("model", str(error), run.num_chunks))
         except Exception as error:
-            logger.exception("run %s broke at chunk %d", run.name, run.num_chunks)
-            last = Finished(f"The story broke: {type(error).__name__}. Press Start again.", failed=True)
+            logger.exception("run %s failed at chunk %d", run.name, run.num_chunks)
+            last = Finished("failed", Failure("model", type(error).__name__, run.num_chunks))
         finally:
-            run.carried_by(None)
-        run.played_s += time.monotonic() - run.changed
+            run.detach()
+        run.lifecycle.running_s += time.monotonic() - run.lifecycle.changed
         try:
-            return self._after(run, last)
+            return self._next_status(run, last)
         except Exception as error:
-            logger.exception("run %s could not end well", run.name)
-            return self._end(
-                run, Finished(f"The story broke: {type(error).__name__}.", keep=False, failed=True)
-            )
+            logger.exception("run %s could not be finished", run.name)
+            _finish(run, Finished("failed", Failure("disk", type(error).__name__)), writes_files=False)
+            return RunStatus.FINISHED
 
-    def _carry(self, run: Run) -> ExecutorEvent:
-        run.began = run.began or time.monotonic()
-        before = run.num_chunks
+    def _stream(self, run: Run) -> Finished | Preempted:
+        life = run.lifecycle
+        life.admitted = life.admitted or time.monotonic()
         exact = self._is_exact(run)
-        order = run.board(exact=exact)
-        if order.past is not None:
-            way = "exactly where it was" if exact else "from a quick memory of its last seconds"
-            run.say(NoticeEvent(f"Your story goes on, {way}."))
-            self._metrics.resumed("exact" if exact else "quick")
-            run.journal.resumed("exact" if exact else "quick", before, run.break_words)
-        carriage = self._carrier.start(order)
-        run.carried_by(carriage)
-        for report in carriage.reports():
-            if isinstance(report, SegmentEvent):
-                run.take(report)
-                run.tries = 0
-            elif isinstance(report, NoticeEvent):
-                if report.failure:
-                    self._note_failure(run, report.failure, report.words)
-                run.say(report)
+        job = run.build_job(exact=exact)
+        if job.resume is not None:
+            run.emit(NoticeEvent("resumed_exact" if exact else "resumed_quick"))
+            run.record(Resumed("exact" if exact else "quick", run.num_chunks, life.interruption))
+        handle = self._executor.start(job)
+        run.attach(handle)
+        for event in handle.events():
+            if isinstance(event, SegmentEvent):
+                run.add_segment(event)
+                life.attempts = 0
+            elif isinstance(event, NoticeEvent):
+                if event.failure:
+                    run.record(event.failure)
+                run.emit(event)
             else:
-                return report
-        raise LostError("it said no last word")
+                return event
+        raise LostError("The worker ended without a last event.")
 
     def _is_exact(self, run: Run) -> bool:
-        """Whether it goes on exactly; the last try is a quick one."""
+        """Whether it is resumed exactly; the last attempt is a quick one."""
         if self._resume == "auto":
-            return run.num_chunks <= EXACT_CHUNKS and run.tries < TRIES
+            return run.num_chunks <= MAX_EXACT_CHUNKS and run.lifecycle.attempts < MAX_ATTEMPTS
         return self._resume == "exact"
 
-    def _note_failure(self, run: Run, what: Failure, why: str) -> None:
-        self._metrics.failed(what)
-        run.journal.failed(what, run.num_chunks, why)
-
-    def _after(self, run: Run, last: ExecutorEvent) -> State:
-        """After a carriage: rest, wait for another, or end."""
-        if run.is_to_rest and run.stopping is None and not (isinstance(last, Finished) and last.failed):
-            return "resting"
-        if isinstance(last, Preempted) and run.stopping is not None:
-            last = Finished(run.stopping.reason, run.stopping.keep)
-        if isinstance(last, Preempted):
-            run.tries += 1
-            run.break_words = last.reason
-            if run.tries <= TRIES:
-                return "waiting"
-            words = f"{last.reason} It was tried {run.tries} times; please press Start again."
-            last = Finished(words, failed=True)
-        assert isinstance(last, Finished)
-        return self._end(run, last)
-
-    def _end(self, run: Run, last: Finished) -> State:
-        take = session_file = None
-        reason = last.reason
-        if last.keep:
-            take, session_file, trouble = run.files()
-            reason = f"{reason} {trouble}".strip()
-            if trouble:
-                self._note_failure(run, "disk", trouble)
-        run.finish()
-        run.say(RunFinished(reason, take, session_file, last.failed))
-        if last.failed:
-            self._note_failure(run, last.failure, last.reason)
-        word = _end_word(run, last)
-        self._metrics.ended(word)
-        run.journal.ended(word, run.end_s, reason)
-        run.stopping = run.stopping or Stop(reason, last.keep)
-        return "ended"
+    def _next_status(self, run: Run, last: Finished | Preempted) -> RunStatus:
+        life = run.lifecycle
+        if isinstance(last, Preempted) and life.stop is not None:
+            last = Finished(life.stop.reason)
+        if isinstance(last, Preempted) and life.is_suspending:
+            last = Preempted("suspended")
+        if isinstance(last, Preempted) and last.reason != "suspended":
+            life.attempts += 1
+            life.interruption = last.detail or last.reason.replace("_", " ")
+            if life.attempts > MAX_ATTEMPTS:
+                detail = f"{life.interruption} (attempt {life.attempts})"
+                last = Finished("failed", Failure("worker_lost", detail, run.num_chunks))
+        if isinstance(last, Finished):
+            _finish(run, last, writes_files=last.keeps_video)
+        return status_after(last, is_stopping=life.stop is not None, has_returned=life.has_returned)
 
 
-def _end_word(run: Run, last: Finished) -> EndWord:
-    """Why a story ended, in one of the words that are counted."""
-    if last.failed:
-        return "failed"
-    if not last.keep:
-        return "left"
-    if run.stopping is None:
-        return "complete"
-    return "limit" if run.is_over_limit else "stopped"
+def _finish(run: Run, last: Finished, *, writes_files: bool) -> None:
+    """Write the files that the run leaves, and its last event."""
+    files = run.store.write_files() if writes_files else None
+    run.write(lambda store: store.end())
+    not_kept = files.errors if files else ()
+    for failure in ([last.failure] if last.failure else []) + [Failure("disk", error) for error in not_kept]:
+        run.record(failure)
+    detail = " ".join([*([last.failure.detail] if last.failure else []), *not_kept])
+    run.record(Ended(last.reason, run.end_s, detail))
+    video, session_file = (files.video, files.session_file) if files else (None, None)
+    run.emit(RunFinished(last.reason, last.failure, video, session_file, not_kept))

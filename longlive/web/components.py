@@ -87,7 +87,7 @@ class StatusLine(gr.HTML):
 
         kwargs = {"elem_id": "house", "label": "house"} | kwargs
         kwargs.setdefault("html_template", "<p></p>")
-        kwargs.setdefault("js_on_load", _read("house.js"))
+        kwargs.setdefault("js_on_load", _read("status.js"))
         kwargs.setdefault("server_functions", [house])
         super().__init__(None, **kwargs)
 

@@ -1,6 +1,6 @@
 """What the house tells the world: ``/health`` for whoever restarts it, ``/metrics`` for Prometheus.
 
-page.launch(**page_options(routes_of(engine.house, engine.metrics)))
+page.launch(**page_options(routes_of(engine.status, engine.metrics)))
 
 They are routes of the app that ``launch`` serves, before Gradio's own. They name no prompt, token, address or
 session. Neither makes anybody wait: an engine that does not answer soon is told of as failing.
@@ -66,12 +66,17 @@ def routes_of(
 def report(house: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
     """What /health says of a house: ``status`` ok, loading or failing, and ``why`` where it is not ok."""
     numbers = {
-        "sessions": house.sessions,
+        "running": house.running,
         "waiting": house.waiting,
-        "parked": house.parked,
-        "room": house.room,
-        "carrier": house.carrier,
+        "suspended": house.suspended,
+        "capacity": house.capacity,
+        "executor": house.executor,
         "model": house.model,
+        # The names of the version before; to go with the next.
+        "sessions": house.running,
+        "parked": house.suspended,
+        "room": house.capacity,
+        "carrier": house.executor,
     }
     if not house.is_alive:
         return {"status": "failing", "why": "There is no worker that makes pictures."} | numbers

@@ -33,7 +33,7 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
     group = parser.add_argument_group("carrier")
     group.add_argument(
-        "--carrier",
+        "--executor",
         choices=("auto", *EXECUTORS),
         default="auto",
         help="who makes the stories: threads of this process, ZeroGPU's workers, or Ray actors "
@@ -67,29 +67,29 @@ def open_engine(options: argparse.Namespace) -> Engine:
         LongLiveError: in words, if the model, the carrier or the folder of the stories cannot be had.
     """
     limits = Limits.of(vars(options))
-    folder = store_folder(options.stories, options.port)
+    folder = store_folder(options.store, options.port)
     carrier = open_executor(options)
-    size = options.stories_gb * 1e9
-    engine = Engine(carrier, limits=limits, folder=folder, stories_bytes=size, resume=options.resume)
+    size = options.store_gb * 1e9
+    engine = Engine(carrier, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
     serve_from(folder)
     if isinstance(carrier, ThreadExecutor):
-        engine.metrics.watch_gpu(carrier.studio.models.device)
+        engine.metrics.watch_gpu(carrier.runner.models.device)
     return engine
 
 
 def default_executor() -> str:
     """Who carries where nobody says."""
-    if zerogpu.is_here():
+    if zerogpu.is_available():
         return "zerogpu"
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
 
 def open_executor(options: argparse.Namespace) -> Executor:
     """Who makes the videos, ready to begin; errors as for ``open_engine``."""
-    name = default_executor() if options.carrier == "auto" else options.carrier
+    name = default_executor() if options.executor == "auto" else options.executor
     choices = RuntimeOptions.of(vars(options))
     if name == "zerogpu":
-        if not zerogpu.is_here():
+        if not zerogpu.is_available():
             rule = "this is no Space with ZeroGPU hardware"
             raise ConfigError(
                 "carrier", name, rule, "Use --carrier thread, or choose ZeroGPU in its settings."
@@ -101,7 +101,7 @@ def open_executor(options: argparse.Namespace) -> Executor:
         from longlive.serving.executors.ray import RayExecutor
 
         carrier = RayExecutor(
-            options.model, choices, actors=options.actors, address=options.ray_address, tell=say
+            options.model, choices, actors=options.actors, address=options.ray_address, progress=say
         )
         carrier.warm_up()
         return carrier

@@ -54,7 +54,7 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
                 "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
                 elem_id="header",
             )
-            StatusLine(engine.house)
+            StatusLine(engine.status)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -92,13 +92,13 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
     def playhead(word: dict[str, Any]) -> bool:
         return endpoints.playhead(word)
 
-    def missed(word: dict[str, Any]) -> list[dict[str, Any]]:
-        return endpoints.missed(word)
+    def replay_since(word: dict[str, Any]) -> list[dict[str, Any]]:
+        return endpoints.replay_since(word)
 
-    def known(word: dict[str, Any]) -> bool:
-        return endpoints.known(word)
+    def exists(word: dict[str, Any]) -> bool:
+        return endpoints.exists(word)
 
-    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, missed, known])
+    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, replay_since, exists])
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {
@@ -109,7 +109,7 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.carrier.card
+    card = engine.executor.card
     parts = _draw_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
     parts["switch"] = gr.Radio(
         _SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch"

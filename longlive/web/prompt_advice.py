@@ -31,8 +31,8 @@ def status_line(house: EngineStatus) -> str:
         return "The model does not answer just now; new stories must wait"
     if not house.is_ready:
         return "The model is being loaded"
-    seats = max(house.room, house.sessions)
-    taken = f"{house.sessions} of {seats} {'seat' if seats == 1 else 'seats'} taken"
+    seats = max(house.capacity, house.running)
+    taken = f"{house.running} of {seats} {'seat' if seats == 1 else 'seats'} taken"
     line = {0: "nobody waits", 1: "1 waits"}.get(house.waiting, f"{house.waiting} wait")
     speed = [f"{house.fps:.0f} pictures/s"] if house.fps > 0 else []
     return " · ".join([taken, line, *speed])

@@ -1,151 +1,186 @@
-"""What the page says of a run: its words become messages to the player, numbered, and kept for a while."""
+"""What one viewer's player is sent: the events of a run as messages, numbered as in its event log."""
 
+import asyncio
 import base64
+import contextlib
 import itertools
 import secrets
 import threading
-from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 from longlive.chunks import MediaSegment
-from longlive.serving.events import QueuePosition, RunEvent, RunFinished
+from longlive.serving.events import QueuePosition, RunEvent, RunFinished, RunStarted
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.run import Run
+from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
 
-SHOWN_SPANS = 20
-SHOWN_CHARACTERS = 200
-KEPT_MESSAGES = 60
-PLAYING = "Playing. Send another prompt whenever you like."
+MAX_SPANS = 20
+MAX_CHARACTERS = 200
+HEARTBEAT_S = 0.25
+"""A follower that waits tells the run so often that it is there."""
 
 Message = dict[str, Any]
 
-_HOUSE, _NUMBERS = secrets.token_hex(4), itertools.count()
+_PROCESS, _NUMBERS = secrets.token_hex(4), itertools.count()
 
 
 class ViewerStream:
-    """A run with what the page says of it; whoever asks for messages moves it on.
+    """A run as its viewer's page shows it.
 
     Attributes:
-        number: this process, and the place among its visits; the player ignores messages of older ones.
+        number: of this process, and of this stream in it; the player ignores messages of older ones.
         run: the viewer's.
         mode: ``live`` or ``compatible``.
-        words: for the status line.
-        until: the second of the take at which ``words`` have come true.
-        advice: what to say from then on, if anything.
-        spans: what each prompt made so far.
-        serial: number of the last message.
-        finished: what was left at the end.
-        follower: whoever follows; the newest only.
+        status: the status line.
+        advice: what the status line says once the present text is out of date; empty for the default.
+        finished: the run's last event, once it was read.
+        follower: a ticket of whoever follows; the newest only.
     """
 
-    def __init__(self, run: Run, mode: str, words: str, advice: str = "") -> None:
-        """Begin with a message that says so."""
-        self.number = (_HOUSE, next(_NUMBERS))
-        self.run, self.mode, self.words, self.advice = run, mode, words, advice
-        self.until: float | None = 0.3
-        self.spans: list[dict[str, Any]] = []
-        self.serial = 0
+    def __init__(self, run: Run, mode: str, status: str, advice: str = "") -> None:
+        """Show ``status`` until the first pictures are seen, then ``advice``."""
+        self.number = (_PROCESS, next(_NUMBERS))
+        self.run, self.mode, self.status, self.advice = run, mode, status, advice
         self.finished: RunFinished | None = None
         self.follower: object = None
-        self._sent: deque[tuple[Message, MediaSegment | None]] = deque(maxlen=KEPT_MESSAGES)
+        self._status_until: float | None = 0.3
+        self._cursor = 0
         self._lock = threading.Lock()
-        self._next_frame = 0
-        self._add("begin")
 
-    @classmethod
-    def found(cls, run: Run, seconds: float) -> "ViewerStream":
-        """Of a run that another process began, with the pictures from a second of the take on."""
-        visit = cls(run, "compatible" if run.container == "ts" else "live", "Welcome back.")
-        for segment in run.segments():
-            visit._extend(segment)
-            if (segment.first_frame + segment.num_frames) / segment.fps > seconds:
-                visit._show(SegmentEvent(segment, 0.0, 0.0))
-        return visit
+    def show_status(self, status: str, until: float, advice: str) -> None:
+        """Show ``status`` until a second of the video is on the screen, then ``advice``."""
+        self.status, self._status_until, self.advice = status, until, advice
 
-    def advance(self) -> None:
-        """Make messages of what the run has said meanwhile."""
+    def messages(self, after: int) -> list[tuple[Message, MediaSegment | None]]:
+        """The messages with numbers above ``after`` that are kept, each with its segment, oldest first."""
+        self.observe()
+        return [
+            (self._message(number, event), self._segment(event))
+            for number, event in self.run.events.since(after)
+        ]
+
+    def observe(self) -> None:
+        """Let the events that came meanwhile change the status line, each once."""
         with self._lock:
-            while (word := self.run.next_report()) is not None:
-                self._hear(word)
+            for number, event in self.run.events.kept():
+                if number > self._cursor:
+                    self._cursor = number
+                    self._observe(event)
 
-    def after(self, serial: int) -> list[tuple[Message, MediaSegment | None]]:
-        """The messages that are kept of those after a number, each with its segment, in order."""
-        return [pair for pair in list(self._sent) if pair[0]["serial"] > serial]
+    async def follow(self, after: int) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
+        """The messages after a number as they come, until the last one, or until somebody else follows."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        self.follower = ticket = object()
 
-    def before(self, seconds: float) -> int:
-        """The number after which the messages that matter to a viewer at this second of the take begin."""
-        for message, segment in list(self._sent):
-            if segment is None:
-                continue
-            if (segment.first_frame + segment.num_frames) / segment.fps > seconds:
-                return message["serial"] - 1
-        return self.serial if self.finished is None else self.serial - 1
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(ready.set)
 
-    def greeting(self, serial: int, seconds: float) -> Message:
-        """A message that opens the player again for a run, after message ``serial``."""
-        first = next((segment for _, segment in self.after(serial) if segment), None)
+        with self.run.events.notify(wake):
+            while self.follower is ticket:
+                self.run.follow()
+                ready.clear()
+                for message, segment in self.messages(after):
+                    after = message["serial"]
+                    yield message, segment
+                    self.run.follow()
+                    if message["kind"] == "end":
+                        return
+                    if self.follower is not ticket:
+                        return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ready.wait(), HEARTBEAT_S)
+
+    def number_before(self, seconds: float) -> int:
+        """The number after which the messages begin that matter to a viewer at this second of the video."""
+        kept = self.run.events.kept()
+        for number, event in kept:
+            if isinstance(event, SegmentEvent) and _end_s(event.segment) > seconds:
+                return number - 1
+        last = self.run.events.last
+        return last - 1 if kept and isinstance(kept[-1][1], RunFinished) else last
+
+    def reopening(self, after: int, seconds: float) -> Message:
+        """A message that opens the player again for a run, after message ``after``."""
+        segments = [
+            event.segment
+            for number, event in self.run.events.kept()
+            if number > after and isinstance(event, SegmentEvent)
+        ]
+        first = segments[0] if segments else None
         offset = first.first_frame / first.fps if first and self.mode == "compatible" else 0.0
-        return self._place("begin", serial) | {"from_s": seconds, "offset_s": offset}
+        return self._header("begin", after) | {"from_s": seconds, "offset_s": offset}
 
     def timeline(self) -> dict[str, Any]:
-        """The value of the timeline."""
+        """The value of the timeline: what each prompt made, and the prompts to come."""
+        prompts = self.run.prompts
+        spans = [
+            {"prompt_index": span.prompt_index, "text": span.text[:MAX_CHARACTERS]}
+            | {"start": span.start, "end": span.end}
+            for span in prompts.spans[-MAX_SPANS:]
+        ]
         waiting = [
             {
-                "text": prompt.text[:SHOWN_CHARACTERS],
+                "text": prompt.text[:MAX_CHARACTERS],
                 "switch": prompt.switch,
                 "at": self.run.start_of(prompt.chunk),
             }
-            for prompt in self.run.waiting
+            for prompt in prompts.upcoming
         ]
-        return {"spans": self.spans[-SHOWN_SPANS:], "waiting": waiting}
+        return {"spans": spans, "waiting": waiting}
 
-    def _hear(self, word: RunEvent) -> None:
-        match word:
+    def _observe(self, event: RunEvent) -> None:
+        match event:
             case SegmentEvent():
-                if word.segment.first_frame >= self._next_frame:  # else it was read from the disk already
-                    self._extend(word.segment)
-                    self._show(word)
-            case NoticeEvent(words):
-                self.words, self.until = words, self.run.end_s
-                self._add("notice")
-            case QueuePosition(position, wait_s):
-                self.words, self.until = word.words, self.run.end_s
-                self._add("line", position=position, wait_s=round(wait_s, 1))
+                until = self._status_until
+                if until is not None and self.run.seconds_until(until) <= 0:
+                    self.status, self._status_until = self.advice or PLAYING, None
+            case NoticeEvent():
+                self.status, self._status_until = notice_text(event), self.run.end_s
+            case QueuePosition():
+                self.status, self._status_until = queue_text(event), self.run.end_s
             case RunFinished():
-                self.words, self.until, self.finished = word.reason, None, word
-                self._add("end", has_take=word.take is not None, failed=word.failed)
+                self.status, self._status_until = finished_text(event, self.run.limits), None
+                self.finished = event
 
-    def _extend(self, segment: MediaSegment) -> None:
-        """A prompt's span grows."""
-        self._next_frame = segment.first_frame + segment.num_frames
-        end = self._next_frame / segment.fps
-        text, start = segment.prompt[:SHOWN_CHARACTERS], segment.first_frame / segment.fps
-        if not self.spans or self.spans[-1]["text"] != text:
-            self.spans.append({"prompt_index": segment.prompt_index, "text": text, "start": start})
-        self.spans[-1] = self.spans[-1] | {"end": end}
+    def _message(self, number: int, event: RunEvent) -> Message:
+        match event:
+            case RunStarted():
+                return self._header("begin", number)
+            case SegmentEvent(segment, fps, chunk_ms):
+                speed = {"fps": fps, "delay_s": self.run.prompt_delay(), "chunk_ms": chunk_ms}
+                figures = speed if segment.ends_chunk and fps else None
+                fields = _segment_fields(segment, with_data=self.mode == "live")
+                return self._header("segment", number) | {"figures": figures} | fields
+            case NoticeEvent():
+                return self._header("notice", number)
+            case QueuePosition(position, wait_s):
+                return self._header("line", number) | {"position": position, "wait_s": round(wait_s, 1)}
+            case RunFinished():
+                has_failed = event.failure is not None
+                return self._header("end", number) | {
+                    "has_take": event.video is not None,
+                    "failed": has_failed,
+                }
 
-    def _show(self, shot: SegmentEvent) -> None:
-        """The message of a segment; only a whole chunk tells the speed."""
-        segment = shot.segment
-        if self.until is not None and self.run.seconds_until(self.until) <= 0:
-            self.words, self.until = self.advice or PLAYING, None
-        speed = {"fps": shot.fps, "delay_s": self.run.delay(), "chunk_ms": shot.chunk_ms}
-        figures = speed if segment.ends_chunk and shot.fps else None
-        is_live = self.mode == "live"
-        kept = replace(segment, data=b"") if is_live else segment  # the message has it
-        self._add("segment", kept, figures=figures, **_fields(segment, with_data=is_live))
+    def _segment(self, event: RunEvent) -> MediaSegment | None:
+        """The segment that goes beside a message: to the HLS player whole, else in the message."""
+        if not isinstance(event, SegmentEvent):
+            return None
+        return replace(event.segment, data=b"") if self.mode == "live" else event.segment
 
-    def _add(self, kind: str, segment: MediaSegment | None = None, **fields: Any) -> None:
-        self.serial += 1
-        self._sent.append((self._place(kind, self.serial) | fields, segment))
-
-    def _place(self, kind: str, serial: int) -> Message:
+    def _header(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
         return {"kind": kind} | place
 
 
-def _fields(segment: MediaSegment, *, with_data: bool) -> Message:
+def _end_s(segment: MediaSegment) -> float:
+    return (segment.first_frame + segment.num_frames) / segment.fps
+
+
+def _segment_fields(segment: MediaSegment, *, with_data: bool) -> Message:
     return {
         "chunk": segment.index,
         "prompt_index": segment.prompt_index,

@@ -12,8 +12,8 @@ from longlive.chunks import LatentChunk
 from longlive.generation.cuda_streams import SideStream
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.serving.events import RunFinished
-from tests.serving.test_engine import is_finished, read
 from tests.support.fakes import FakeModels, make_engine
+from tests.support.run_reader import is_finished, read
 
 
 def chunk(index: int) -> LatentChunk:
@@ -97,9 +97,9 @@ def test_a_chunk_is_drawn_while_the_one_before_is_decoded() -> None:
     seen = {}
     for overlap in (False, True):
         models = FakeModels(chunk_s=0.03, decode_s=0.03)
-        engine = make_engine(models, overlap=overlap, video_s=4.0, ahead_s=99)
+        engine = make_engine(models, overlap=overlap, max_video_s=4.0, buffer_ahead_s=99)
         finished = read(engine.start("ada", "a ball", seed=0), is_finished)[-1]
-        assert isinstance(finished, RunFinished) and finished.take is not None
+        assert isinstance(finished, RunFinished) and finished.video is not None
         engine.close()
         seen[overlap] = models.overlapped
     assert seen[False] == 0

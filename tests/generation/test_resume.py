@@ -55,7 +55,7 @@ def told(models: ModelBundle, end: int, switches: Switches | None = None, **opti
 
 
 def again(story: Told, *, exact: bool = True) -> Session:
-    return Session.resume(story.session.models, story.session.record(), story.kept, exact=exact)
+    return Session.resume(story.session.models, story.session.record(), story.checkpoint, exact=exact)
 
 
 def assert_same(session: Session, expected: Session) -> None:
@@ -364,7 +364,7 @@ def test_a_story_resumed_again_and_again_replays_from_its_file(
 @pytest.fixture(scope="module")
 def kept(tiny_models: ModelBundle) -> tuple[SessionRecord, list[Tensor]]:
     story = told(tiny_models, 3)
-    return story.session.record(), story.kept
+    return story.session.record(), story.checkpoint
 
 
 def test_latents_that_are_not_those_of_the_record_are_refused_in_words(

@@ -1,4 +1,4 @@
-"""What an engine's figures and log say of what happens in it."""
+"""What an engine's metrics and log say of what happens in it."""
 
 import logging
 import time
@@ -12,10 +12,10 @@ from longlive.serving.engine import Engine
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.limits import Limits
-from tests.serving.test_engine import LosingCarrier, in_a_smaller_way, is_finished, is_shot, read, wait_for
-from tests.serving.test_metrics import figures
 from tests.support import fakes
-from tests.support.fakes import FakeModels
+from tests.support.fakes import FakeModels, LosingExecutor, with_less_memory
+from tests.support.metrics_reader import figures
+from tests.support.run_reader import is_finished, is_segment, read, wait_for
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
@@ -57,15 +57,15 @@ def settled(engine: Engine, name: str, value: float = 1) -> None:
 
 
 def test_a_story_that_comes_to_its_length(make_engine, log, caplog) -> None:
-    engine = make_engine(video_s=3.0, ahead_s=99)
+    engine = make_engine(max_video_s=3.0, buffer_ahead_s=99)
     read(engine.start("ada", MEADOW, seed=7, script=[Scene(1.0, JUMP)]), is_finished)
     settled(engine, "runs_ended_total{reason=complete}")
     seen = figures(engine.metrics)
     assert seen["longlive_runs_started_total"] == 1 and seen["longlive_pictures_total"] == 57
     assert seen["longlive_chunk_seconds_count"] == 5
     assert log() == [
-        "started, seed 7, 35 characters, thread carrier",
-        "ended (complete) after 3.56 s of video: 'The story is complete: 3.6 s.'",
+        "started, seed 7, 35 characters, thread executor",
+        "ended (complete) after 3.56 s of video: complete",
     ]
     assert MEADOW not in caplog.text and JUMP not in caplog.text
 
@@ -73,18 +73,18 @@ def test_a_story_that_comes_to_its_length(make_engine, log, caplog) -> None:
 def test_a_prompt_and_a_stop(make_engine, log) -> None:
     engine = make_engine()
     run = engine.start("ada", MEADOW, seed=7)
-    read(run, is_shot(1))
+    read(run, is_segment(1))
     promise = run.prompt(JUMP, "hard")
     with pytest.raises(PromptError):
         run.prompt("")
-    read(run, is_shot(promise.chunk))
-    run.stop("Stopped by hand.")
+    read(run, is_segment(promise.chunk))
+    run.stop("user")
     read(run, is_finished)
     settled(engine, "runs_ended_total{reason=stopped}")
     assert counted(engine)["prompts_total{switch=hard}"] == 1
     assert counted(engine)["prompts_refused_total"] == 1
-    assert log()[1] == f"turns (hard) at chunk {promise.chunk}, 36 characters"
-    assert log()[2].endswith("'Stopped by hand.'") and len(log()) == 3
+    assert log()[1] == f"prompt switch (hard) at chunk {promise.chunk}, 36 characters"
+    assert log()[2].startswith("ended (stopped)") and log()[2].endswith(": user") and len(log()) == 3
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_prompt_and_a_stop(make_engine, log) -> None:
     ],
 )
 def test_a_story_that_breaks_says_what_broke(make_engine, log, models: FakeModels, kind: str) -> None:
-    engine = make_engine(models, ahead_s=99)
+    engine = make_engine(models, buffer_ahead_s=99)
     read(engine.start("ada", MEADOW, seed=7), is_finished)
     settled(engine, "runs_ended_total{reason=failed}")
     assert counted(engine)[f"failures_total{{kind={kind}}}"] == 1
@@ -106,7 +106,9 @@ def test_a_story_that_breaks_says_what_broke(make_engine, log, models: FakeModel
 
 def test_memory_that_ran_out_is_counted_also_when_the_story_went_on(make_engine) -> None:
     engine = make_engine(
-        FakeModels(smaller=in_a_smaller_way, out_of_memory=[("denoise", 2)]), video_s=3.0, ahead_s=99
+        FakeModels(smaller=with_less_memory, out_of_memory=[("denoise", 2)]),
+        max_video_s=3.0,
+        buffer_ahead_s=99,
     )
     read(engine.start("ada", MEADOW, seed=7), is_finished)
     settled(engine, "runs_ended_total{reason=complete}")
@@ -114,87 +116,88 @@ def test_memory_that_ran_out_is_counted_also_when_the_story_went_on(make_engine)
 
 
 def test_a_lost_worker_and_how_the_story_went_on(log) -> None:
-    studio = ModelRunner(FakeModels(), open_session=fakes.FakeSession)
-    engine = Engine(LosingCarrier(studio, [2]), limits=Limits(video_s=3, ahead_s=99))
+    runner = ModelRunner(FakeModels(), open_session=fakes.FakeSession)
+    engine = Engine(LosingExecutor(runner, [2]), limits=Limits(max_video_s=3, buffer_ahead_s=99))
     read(engine.start("ada", MEADOW, seed=0), is_finished)
     settled(engine, "runs_ended_total{reason=complete}")
-    assert counted(engine)["failures_total{kind=worker lost}"] == 1
-    assert counted(engine)["resumes_total{way=exact}"] == 1
-    assert log()[1] == "'worker lost' failed at chunk 2: killed"
-    assert log()[2] == "goes on from chunk 2 in the exact way: killed"
+    assert counted(engine)["failures_total{kind=worker_lost}"] == 1
+    assert counted(engine)["resumes_total{mode=exact}"] == 1
+    assert log()[1] == "worker_lost failed at chunk 2: killed"
+    assert log()[2] == "resumed (exact) at chunk 2: killed"
     engine.close()
 
 
 def test_a_limit_and_a_closed_page_are_told_apart(make_engine, log) -> None:
-    engine = make_engine(unwatched_s=0.2)
+    engine = make_engine(no_player_timeout_s=0.2)
     read(engine.start("ada", MEADOW, seed=0), is_finished)
     settled(engine, "runs_ended_total{reason=limit}")
-    engine.start("bob", MEADOW, seed=0).close()
-    settled(engine, "runs_ended_total{reason=left}")
+    engine.start("bob", MEADOW, seed=0).stop("closed")
+    settled(engine, "runs_ended_total{reason=abandoned}")
     assert [line.split(" after ")[0] for line in log() if line.startswith("ended")] == [
         "ended (limit)",
-        "ended (left)",
+        "ended (abandoned)",
     ]
 
 
 def test_a_viewer_who_goes_away_and_never_comes_back(make_engine, log) -> None:
-    engine = make_engine(away_s=0.1, grace_s=0.2)
-    read(engine.start("ada", MEADOW, seed=0), is_shot(0))
-    settled(engine, "runs_ended_total{reason=left}")
-    assert log()[1].startswith("rests, since its viewer is away")
-    assert log()[2].endswith("'nobody came back for it'")
+    engine = make_engine(disconnect_timeout_s=0.1, retention_s=0.2)
+    read(engine.start("ada", MEADOW, seed=0), is_segment(0))
+    settled(engine, "runs_ended_total{reason=abandoned}")
+    assert log()[1] == "suspended: viewer away; kept for 0 s"
+    assert log()[2].endswith(": expired")
 
 
 def test_a_full_disk_is_counted_and_the_story_goes_on(make_engine, log, monkeypatch) -> None:
-    engine = make_engine(ahead_s=99, video_s=3)
+    engine = make_engine(buffer_ahead_s=99, max_video_s=3)
     run = engine.start("ada", MEADOW, seed=0)
 
     def full(name: str, data: bytes) -> None:
-        run._spool.is_whole = False
+        run.store.is_intact = False
         raise MediaError("No space left on device")
 
-    read(run, is_shot(0))
-    monkeypatch.setattr(run._spool, "_append", full)
+    read(run, is_segment(0))
+    monkeypatch.setattr(run.store, "_append", full)
     read(run, is_finished)
     settled(engine, "failures_total{kind=disk}")
     assert "disk failed at chunk" in " ".join(log())
 
 
-def test_the_house_and_the_gauges_follow_who_plays_waits_and_rests(make_engine) -> None:
-    engine = make_engine(FakeModels(chunk_s=0.01, streams=1), away_s=99)
-    assert engine.house().sessions == engine.house().waiting == 0 and engine.house().fps == 0
+def test_status_and_gauges_follow_the_runs(make_engine) -> None:
+    engine = make_engine(FakeModels(chunk_s=0.01, streams=1), disconnect_timeout_s=99)
+    assert engine.status().running == engine.status().waiting == 0 and engine.status().fps == 0
     run = engine.start("ada", MEADOW, seed=0)
-    read(run, is_shot(1))
+    read(run, is_segment(1))
     engine.start("bob", MEADOW, seed=0)
-    house = engine.house()
-    assert (house.sessions, house.waiting, house.parked, house.room) == (1, 1, 0, 1)
-    assert house.is_ready and house.is_alive and (house.carrier, house.model) == ("thread", "test cards")
-    assert 0 < house.fps <= figures(engine.metrics)["longlive_pictures_total"]
+    status = engine.status()
+    assert (status.running, status.waiting, status.suspended, status.capacity) == (1, 1, 0, 1)
+    assert status.is_ready and status.is_alive
+    assert (status.executor, status.model) == ("thread", "test cards")
+    assert 0 < status.fps <= figures(engine.metrics)["longlive_pictures_total"]
     seen = figures(engine.metrics)
-    gauges = [seen[f"longlive_{name}"] for name in ("sessions", "queue", "parked", "room")]
-    assert gauges == [1, 1, 0, 1] and seen["longlive_spool_bytes"] > 0
-    run.rest()
-    wait_for(lambda: engine.house().parked == 1)
+    gauges = [seen[f"longlive_{name}"] for name in ("sessions", "queue_length", "suspended", "capacity")]
+    assert gauges == [1, 1, 0, 1] and seen["longlive_store_bytes"] > 0
+    run.suspend()
+    wait_for(lambda: engine.status().suspended == 1)
 
 
-def test_a_house_without_a_watch_or_room_is_not_alive_and_one_that_warms_up_is_not_ready(make_engine) -> None:
+def test_without_a_scheduler_or_capacity_it_is_not_alive_and_while_warming_up_not_ready(make_engine) -> None:
     engine, seen = make_engine(), []
-    studio = engine.carrier.studio
-    engine.carrier.warm_up = lambda: seen.append(engine.house())
+    runner = engine.executor.runner
+    engine.executor.warm_up = lambda: seen.append(engine.status())
     engine.warm_up()
-    assert not seen[0].is_ready and engine.house().is_ready
-    engine.carrier.room = lambda: 0
-    assert not engine.house().is_alive
-    engine.carrier.room = studio.room
-    assert engine.house().is_alive
+    assert not seen[0].is_ready and engine.status().is_ready
+    engine.executor.capacity = lambda: 0
+    assert not engine.status().is_alive
+    engine.executor.capacity = runner.capacity
+    assert engine.status().is_alive
     engine.close()
-    assert not engine.house().is_alive
+    assert not engine.status().is_alive
 
 
 def test_what_the_player_shows_is_timed_and_its_stalls_are_counted_once(make_engine) -> None:
     engine = make_engine()
     run = engine.start("ada", MEADOW, seed=0)
-    read(run, is_shot(1))
+    read(run, is_segment(1))
     engine.playhead(run.token, 0.0, True)
     assert figures(engine.metrics)["longlive_first_picture_seconds_count"] == 0
     engine.playhead(run.token, 0.1, True)
@@ -212,10 +215,10 @@ def test_what_the_player_shows_is_timed_and_its_stalls_are_counted_once(make_eng
     assert seen["longlive_stalls_total"] == 2
 
 
-def test_words_that_a_viewer_never_fetched_are_counted(make_engine) -> None:
+def test_events_that_no_follower_read_are_counted(make_engine) -> None:
     engine = make_engine()
     run = engine.start("ada", MEADOW, seed=0)
-    shot = next(word for word in read(run, is_shot(0)) if isinstance(word, SegmentEvent))
+    shot = next(word for word in read(run, is_segment(0)) if isinstance(word, SegmentEvent))
     for _ in range(70):
-        run.say(shot)
+        run.emit(shot)
     assert counted(engine)["dropped_messages_total"] >= 6

@@ -5,39 +5,28 @@ import time
 import psutil
 import pytest
 import torch
-from prometheus_client.parser import text_string_to_metric_families
 
 from longlive.serving import metrics as module
 from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
-
-
-def figures(metrics: Metrics) -> dict[str, float]:
-    """Every sample as Prometheus would store it: ``name{label=word}`` to value."""
-    found = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
-        assert family.documentation, family.name
-        for sample in family.samples:
-            labels = ",".join(f"{name}={word}" for name, word in sample.labels.items())
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return found
+from tests.support.metrics_reader import figures
 
 
 def test_every_event_is_counted_once_under_its_word() -> None:
     metrics = Metrics()
-    metrics.started()
-    metrics.ended("limit")
-    metrics.failed("worker lost")
-    metrics.resumed("quick")
-    metrics.prompted("hard")
-    metrics.refused()
-    metrics.dropped(3)
-    metrics.stalled(2)
+    metrics.count_start()
+    metrics.count_end("limit")
+    metrics.count_failure("worker_lost")
+    metrics.count_resume("quick")
+    metrics.count_prompt("hard")
+    metrics.count_refused_prompt()
+    metrics.count_dropped(3)
+    metrics.count_stalls(2)
     seen = figures(metrics)
     assert {name: value for name, value in seen.items() if name.startswith("longlive_") and value} == {
         "longlive_runs_started_total": 1,
         "longlive_runs_ended_total{reason=limit}": 1,
-        "longlive_failures_total{kind=worker lost}": 1,
-        "longlive_resumes_total{way=quick}": 1,
+        "longlive_failures_total{kind=worker_lost}": 1,
+        "longlive_resumes_total{mode=quick}": 1,
         "longlive_prompts_total{switch=hard}": 1,
         "longlive_prompts_refused_total": 1,
         "longlive_dropped_messages_total": 3,
@@ -48,21 +37,21 @@ def test_every_event_is_counted_once_under_its_word() -> None:
 
 def test_every_word_stands_at_0_before_anything_has_happened() -> None:
     seen = figures(Metrics())
-    for reason in ("stopped", "complete", "limit", "left", "failed"):
+    for reason in ("stopped", "complete", "limit", "abandoned", "failed"):
         assert seen[f"longlive_runs_ended_total{{reason={reason}}}"] == 0
-    for kind in ("model", "memory", "encoder", "disk", "worker lost"):
+    for kind in ("model", "memory", "encoder", "disk", "worker_lost"):
         assert seen[f"longlive_failures_total{{kind={kind}}}"] == 0
-    assert "longlive_room" not in seen, "what nobody watches is not told"
+    assert "longlive_capacity" not in seen, "what nobody watches is not told"
     assert not [name for name in seen if name.endswith("_created")]
 
 
 @pytest.mark.parametrize("word", ["<b>my prompt</b>", 'a"} 1\nforged 7', "", None])
 def test_a_stranger_s_word_becomes_no_label(word: str) -> None:
     metrics = Metrics()
-    metrics.ended(word)
-    metrics.failed(word)
-    metrics.resumed(word)
-    metrics.prompted(word)
+    metrics.count_end(word)
+    metrics.count_failure(word)
+    metrics.count_resume(word)
+    metrics.count_prompt(word)
     text, seen = metrics.text().decode(), figures(metrics)
     assert "my prompt" not in text and "forged" not in text
     assert (
@@ -72,11 +61,11 @@ def test_a_stranger_s_word_becomes_no_label(word: str) -> None:
 
 def test_chunks_and_waits_fall_into_buckets_that_suit_them() -> None:
     metrics = Metrics()
-    metrics.made(9)
-    metrics.made(12, chunk_s=0.18)
-    metrics.made(12, chunk_s=2.5)
-    metrics.shown_first(0.4)
-    metrics.shown_prompt(1.4)
+    metrics.count_pictures(9)
+    metrics.count_pictures(12, chunk_s=0.18)
+    metrics.count_pictures(12, chunk_s=2.5)
+    metrics.observe_first_picture(0.4)
+    metrics.observe_prompt_latency(1.4)
     seen = figures(metrics)
     assert seen["longlive_pictures_total"] == 33
     assert seen["longlive_chunk_seconds_count"] == 2
@@ -90,29 +79,29 @@ def test_chunks_and_waits_fall_into_buckets_that_suit_them() -> None:
 @pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, 1e9])
 def test_what_no_player_can_have_seen_is_not_counted(told: float) -> None:
     metrics = Metrics()
-    metrics.shown_first(told)
-    metrics.shown_prompt(told)
+    metrics.observe_first_picture(told)
+    metrics.observe_prompt_latency(told)
     assert figures(metrics)["longlive_first_picture_seconds_count"] == 0
     assert figures(metrics)["longlive_prompt_to_picture_seconds_count"] == 0
 
 
 def test_a_player_cannot_lower_the_stalls_nor_flood_them() -> None:
     metrics = Metrics()
-    metrics.stalled(-5)
-    metrics.stalled(10**9)
-    assert figures(metrics)["longlive_stalls_total"] == module.BELIEVED_STALLS
+    metrics.count_stalls(-5)
+    metrics.count_stalls(10**9)
+    assert figures(metrics)["longlive_stalls_total"] == module.MAX_STALLS_PER_REPORT
 
 
 def test_gauges_are_asked_when_somebody_reads_and_one_that_breaks_costs_itself_alone() -> None:
     metrics, playing = Metrics(), [3]
     metrics.watch("sessions", lambda: len(playing))
-    metrics.watch("room", lambda: 1 // 0)
+    metrics.watch("capacity", lambda: 1 // 0)
     assert figures(metrics)["longlive_sessions"] == 1
     playing.append(4)
     seen = figures(metrics)
-    assert seen["longlive_sessions"] == 2 and seen["longlive_room"] != seen["longlive_room"]
-    metrics.watch("room", lambda: 4)
-    assert figures(metrics)["longlive_room"] == 4
+    assert seen["longlive_sessions"] == 2 and seen["longlive_capacity"] != seen["longlive_capacity"]
+    metrics.watch("capacity", lambda: 4)
+    assert figures(metrics)["longlive_capacity"] == 4
 
 
 def test_memory_and_threads_of_the_process_are_told() -> None:
@@ -145,15 +134,15 @@ def test_it_keeps_failing_when_one_story_after_the_other_does_and_not_for_ever(
 ) -> None:
     metrics = Metrics()
     for _ in range(FAILURES_IN_A_ROW - 1):
-        metrics.ended("failed")
+        metrics.count_end("failed")
     assert not metrics.keeps_failing
-    metrics.ended("failed")
+    metrics.count_end("failed")
     assert metrics.keeps_failing
     now = time.monotonic()
     monkeypatch.setattr(module.time, "monotonic", lambda: now + module.FAILING_S + 1)
     assert not metrics.keeps_failing, "or nobody would be let in who could show that all is well"
     monkeypatch.undo()
-    metrics.ended("complete")
+    metrics.count_end("complete")
     assert not metrics.keeps_failing
 
 
@@ -162,16 +151,16 @@ def test_the_speed_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     assert metrics.fps == 0
     for _ in range(5):
-        metrics.made(12)
+        metrics.count_pictures(12)
         now[0] += 0.75
     assert metrics.fps == pytest.approx(60 / 3.75)
-    now[0] += module.LATELY_S - 1.0
+    now[0] += module.FPS_WINDOW_S - 1.0
     assert metrics.fps < 3, "the first have grown old"
-    now[0] += module.LATELY_S
+    now[0] += module.FPS_WINDOW_S
     assert metrics.fps == 0
 
 
 def test_two_engines_count_apart() -> None:
     first, second = Metrics(), Metrics()
-    first.started()
+    first.count_start()
     assert figures(second)["longlive_runs_started_total"] == 0

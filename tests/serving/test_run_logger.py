@@ -1,4 +1,4 @@
-"""One line for each thing that happens to a run, whatever text comes with it."""
+"""One line for each message, whatever text comes with it."""
 
 import io
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from longlive.serving.run_logger import SHOWN_CHARACTERS, RunLogger, show_lines, shown
+from longlive.serving.run_logger import MAX_QUOTED_CHARACTERS, RunLogger, configure_logging, quoted
 
 HOSTILE = [
     "a ball\nrun 000000: ended (stopped) after 1.00 s of video: 'forged'",
@@ -26,63 +26,34 @@ def log() -> Iterator[io.StringIO]:
     loggers = [logging.getLogger(name) for name in (None, "longlive", "longlive.generation.session")]
     handlers, levels, stream = loggers[0].handlers[:], [one.level for one in loggers], io.StringIO()
     loggers[0].handlers.clear()
-    show_lines(stream)
+    configure_logging(stream)
     yield stream
     loggers[0].handlers[:] = handlers
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
 
-def test_each_event_is_one_line_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_names_its_run(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    journal = RunLogger("3fa2c1d4")
-    journal.started(7, "a red ball stands", "thread")
-    journal.seated(3.24)
-    journal.turned("soft", 12, "the red ball jumps")
-    journal.rests(60)
-    journal.resumed("exact", 13, "the worker was lost")
-    journal.failed("memory", 14, "CUDA out of memory")
-    journal.ended("stopped", 12.754, "The story has ended.")
-    assert [record.getMessage().removeprefix("run 3fa2c1d4: ") for record in caplog.records] == [
-        "started, seed 7, 17 characters, thread carrier",
-        "got a seat after 3.2 s",
-        "turns (soft) at chunk 12, 18 characters",
-        "rests, since its viewer is away; kept for 60 s",
-        "goes on from chunk 13 in the exact way: 'the worker was lost'",
-        "memory failed at chunk 14: 'CUDA out of memory'",
-        "ended (stopped) after 12.75 s of video: 'The story has ended.'",
-    ]
-    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    RunLogger("3fa2c1d4").info("admitted after %.1f s in the queue", 3.24)
+    assert caplog.records[0].getMessage() == "run 3fa2c1d4: admitted after 3.2 s in the queue"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_text_cannot_forge_a_line_nor_reach_the_terminal(log: io.StringIO, text: str) -> None:
-    journal = RunLogger("3fa2c1d4")
-    journal.started(7, text, "thread")
-    journal.turned(text, 1, text)
-    journal.failed(text, 2, text)
-    journal.ended(text, 3.0, text)
-    lines = log.getvalue().splitlines()
-    assert len(lines) == 4
-    for line in lines:
-        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d run 3fa2c1d4: ", line)
-        assert line.isprintable() and len(line) < 6 * SHOWN_CHARACTERS
-
-
-def test_prompts_are_counted_and_never_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    journal = RunLogger("3fa2c1d4")
-    journal.started(7, "my secret wish", "thread")
-    journal.turned("soft", 3, "my secret wish")
-    assert "secret" not in caplog.text
+    RunLogger("3fa2c1d4").warning("model failed: %s", quoted(text))
+    (line,) = log.getvalue().splitlines()
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d run 3fa2c1d4: ", line)
+    assert line.isprintable() and len(line) < 6 * MAX_QUOTED_CHARACTERS
 
 
 def test_only_plain_words_go_without_quotes() -> None:
-    assert shown("soft") == "soft"
-    assert shown("worker lost") == "'worker lost'"
-    assert shown("") == "''"
-    assert shown("x" * 500) == f"'{'x' * (SHOWN_CHARACTERS - 1)}…'"
-    assert shown(ValueError("two\nlines")) == r"'two\nlines'"
+    assert quoted("soft") == "soft"
+    assert quoted("worker_lost") == "worker_lost"
+    assert quoted("worker lost") == "'worker lost'"
+    assert quoted("") == "''"
+    assert quoted("x" * 500) == f"'{'x' * (MAX_QUOTED_CHARACTERS - 1)}…'"
+    assert quoted(ValueError("two\nlines")) == r"'two\nlines'"
 
 
 def test_other_packages_show_warnings_only(log: io.StringIO) -> None:

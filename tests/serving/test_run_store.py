@@ -23,8 +23,8 @@ FACTS = {"key": "k", "seed": 7, "container": "mp4"}
 
 
 def header() -> SessionRecord:
-    order = Job(name="x", seed=7, prompts=(Prompt("a ball"),), limits=None)  # type: ignore[arg-type]
-    record = FakeSession(FakeModels(), order, None).record()
+    job = Job(name="x", seed=7, prompts=(Prompt("a ball"),), limits=None)  # type: ignore[arg-type]
+    record = FakeSession(FakeModels(), job, None).record()
     return dataclasses.replace(record, prompts=(), chunks=())
 
 
@@ -40,21 +40,21 @@ def chunk(index: int, dtype: torch.dtype = torch.float32) -> tuple[list[MediaSeg
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> RunStore:
-    spool = RunStore(tmp_path, FACTS)
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(tmp_path, FACTS)
     for index in range(4):
-        spool.add(*chunk(index))
-    spool.plan([Prompt("to come", "hard", 9), Prompt("later", "keep", 12, scripted=True)])
-    return spool
+        store.add(*chunk(index))
+    store.write_prompts([Prompt("to come", "hard", 9), Prompt("later", "keep", 12, scripted=True)])
+    return store
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_was_kept_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
-    spool = RunStore(tmp_path, FACTS)
+    store = RunStore(tmp_path, FACTS)
     for index in range(3):
-        spool.add(*chunk(index, dtype))
-    for one in (spool, RunStore.read(tmp_path)):
-        past = one.past(exact=True)
+        store.add(*chunk(index, dtype))
+    for one in (store, RunStore.read(tmp_path)):
+        past = one.resume_state(exact=True)
         assert past is not None and past.exact and past.num_frames == 12
         assert all(torch.equal(mine, chunk(n, dtype)[1].latents) for n, mine in enumerate(past.latents))
         assert past.latents[0].dtype == dtype
@@ -62,36 +62,36 @@ def test_what_was_kept_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype
         assert past.record.chunks == tuple(chunk(n, dtype)[1].digest for n in range(3))
 
 
-def test_a_run_is_read_as_another_process_left_it(spool: RunStore) -> None:
-    found = RunStore.read(spool.folder)
-    assert found.facts == FACTS and found.planned == spool.planned and found.num_bytes == spool.num_bytes
-    assert (found.num_chunks, found.num_frames, found.record()) == (4, 16, spool.record())
-    assert list(found.segments()) == list(spool.segments()) == [chunk(n)[0][0] for n in range(4)]
+def test_a_run_is_read_as_another_process_left_it(store: RunStore) -> None:
+    found = RunStore.read(store.folder)
+    assert found.facts == FACTS and found.prompts == store.prompts and found.num_bytes == store.num_bytes
+    assert (found.num_chunks, found.num_frames, found.record()) == (4, 16, store.record())
+    assert list(found.segments()) == list(store.segments()) == [chunk(n)[0][0] for n in range(4)]
     assert list(found.segments(first=2)) == [chunk(n)[0][0] for n in (2, 3)]
     found.add(*chunk(4))
-    assert RunStore.read(spool.folder).num_chunks == 5
+    assert RunStore.read(store.folder).num_chunks == 5
 
 
 @pytest.mark.parametrize("lost", [1, 30, 200])
 @pytest.mark.parametrize("name", [STORY, LATENTS, SEGMENTS])
-def test_a_torn_end_costs_the_torn_chunks_only(spool: RunStore, name: str, lost: int) -> None:
-    path = spool.folder / name
+def test_a_torn_end_costs_the_torn_chunks_only(store: RunStore, name: str, lost: int) -> None:
+    path = store.folder / name
     os.truncate(path, path.stat().st_size - lost)
-    found = RunStore.read(spool.folder)
+    found = RunStore.read(store.folder)
     assert 2 <= found.num_chunks <= 4
     found.add(*chunk(found.num_chunks))
-    again = RunStore.read(spool.folder)
+    again = RunStore.read(store.folder)
     assert again.num_chunks == found.num_chunks
     assert list(again.segments()) == [chunk(n)[0][0] for n in range(again.num_chunks)]
-    past = again.past(exact=False)
+    past = again.resume_state(exact=False)
     assert past is not None and [latents_digest(one) for one in past.latents] == list(past.record.chunks)
 
 
-def test_latents_that_went_bad_end_the_story_before_them(spool: RunStore) -> None:
-    data = bytearray((spool.folder / LATENTS).read_bytes())
+def test_latents_that_went_bad_end_the_story_before_them(store: RunStore) -> None:
+    data = bytearray((store.folder / LATENTS).read_bytes())
     data[len(data) // 2 + 5] ^= 255
-    (spool.folder / LATENTS).write_bytes(data)
-    assert RunStore.read(spool.folder).num_chunks == 2
+    (store.folder / LATENTS).write_bytes(data)
+    assert RunStore.read(store.folder).num_chunks == 2
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
@@ -108,36 +108,36 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
             (home / name / STORY).write_bytes(content)
     assert list(stored_runs(home)) == []
     for name in "abcd":
-        with pytest.raises(SessionFileError, match="There is no story"):
+        with pytest.raises(SessionFileError, match="There is no run"):
             RunStore.read(home / name)
 
 
-def test_a_full_disk_is_told_once_and_what_was_kept_before_stays(spool: RunStore) -> None:
+def test_a_full_disk_is_told_once_and_what_was_kept_before_stays(store: RunStore) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((spool.folder / SEGMENTS).stat().st_size + 10, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((store.folder / SEGMENTS).stat().st_size + 10, limits[1]))
     try:
         with pytest.raises(MediaError):
-            spool.add(*chunk(4))
-        spool.add(*chunk(5))
+            store.add(*chunk(4))
+        store.add(*chunk(5))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    record = spool.record()
+    record = store.record()
     assert record is not None and len(record.chunks) == 6, "the session file knows all chunks"
     with pytest.raises(SessionFileError, match="disk was full"):
-        spool.past(exact=True)
-    assert RunStore.read(spool.folder).num_chunks == 4
+        store.resume_state(exact=True)
+    assert RunStore.read(store.folder).num_chunks == 4
 
 
-def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(spool: RunStore, tmp_path: Path) -> None:
+def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStore, tmp_path: Path) -> None:
     import av
 
-    with av.open(str(spool.write_take(tmp_path / "take.mp4"))) as video:
+    with av.open(str(store.write_video(tmp_path / "take.mp4"))) as video:
         assert sum(1 for _ in video.decode(video=0)) == 16
     (tmp_path / "new").mkdir()
     empty = RunStore(tmp_path / "new", FACTS)
-    assert empty.past(exact=True) is None
+    assert empty.resume_state(exact=True) is None
     with pytest.raises(MediaError):
-        empty.write_take(tmp_path / "none.mp4")
+        empty.write_video(tmp_path / "none.mp4")
     with pytest.raises(SessionFileError, match="Nothing was made"):
         empty.write_session(tmp_path / "none.json")
 

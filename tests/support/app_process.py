@@ -11,11 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longlive.serving.run_logger import show_lines
+from longlive.serving.run_logger import configure_logging
 from tests.support.fakes import FakeModels, serve_page
 from tests.support.paths import ROOT
 
-LIMITS = {"unwatched_s": 20.0, "longest_s": 7200.0, "shared_s": 7200.0, "away_s": 10.0, "grace_s": 1.0}
+LIMITS = {
+    "no_player_timeout_s": 20.0,
+    "max_duration_s": 7200.0,
+    "contended_duration_s": 7200.0,
+    "disconnect_timeout_s": 10.0,
+    "retention_s": 1.0,
+}
 
 
 @dataclass
@@ -54,7 +60,7 @@ def serve_apart(log: Path) -> Iterator[Apart]:
 
 def main() -> None:
     """Serve until a line comes in."""
-    show_lines()
+    configure_logging()
     with serve_page(FakeModels(chunk_s=0.05, streams=2), **LIMITS) as served:
         print(json.dumps({"url": served.url, "folder": str(served.engine.folder)}), flush=True)
         sys.stdin.readline()

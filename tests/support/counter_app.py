@@ -26,7 +26,7 @@ def count_up(folder: str, numbers: int, lease_s: int) -> Iterator[str]:
     mailbox, text = FileMailbox(Path(folder)), "none"
     came: list[Message] = []
     for number in range(numbers):
-        for message in [*came, *mailbox.begin(number)]:
+        for message in [*came, *mailbox.start_chunk(number)]:
             if isinstance(message, Stop):
                 return
             text = getattr(message, "text", text)
@@ -49,6 +49,6 @@ def prompt(folder: str, text: str) -> int:
 with gr.Blocks() as page:
     gr.api(count, api_name="count", concurrency_limit=4)
     gr.api(prompt, api_name="prompt", concurrency_limit=None)
-house = EngineStatus(sessions=num_calls, waiting=0, room=4, carrier="zerogpu", model="a counter")
-routes = routes_of(lambda: house, Metrics())
+status = EngineStatus(running=num_calls, waiting=0, capacity=4, executor="zerogpu", model="a counter")
+routes = routes_of(lambda: status, Metrics())
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), **page_options(routes))

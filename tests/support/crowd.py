@@ -13,10 +13,16 @@ import httpx
 import psutil
 
 from longlive.web.middleware import abandoned_calls as unread
-from tests.serving.test_engine import wait_for
 from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.run_reader import wait_for
 
-LIMITS = {"away_s": 0.3, "grace_s": 0.3, "ahead_s": 20.0, "per_address": 999, "line": 999}
+LIMITS = {
+    "disconnect_timeout_s": 0.3,
+    "retention_s": 0.3,
+    "buffer_ahead_s": 20.0,
+    "max_runs_per_address": 999,
+    "max_queue_size": 999,
+}
 
 
 def weigh(served: Served) -> dict[str, float]:
@@ -31,12 +37,12 @@ def weigh(served: Served) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     me = psutil.Process()
-    endpoints = served.engine.when_forgotten.__self__  # type: ignore[attr-defined]
+    endpoints = served.engine.on_forget.__self__  # type: ignore[attr-defined]
     return {
         "bytes": me.memory_info().rss,
         "threads": me.num_threads(),
         "files": me.num_fds(),
-        "visits": len(endpoints._visits) + len(endpoints._viewers),
+        "streams": len(endpoints._streams) + len(endpoints._viewers),
         "unread": sum(one.qsize() for one in queue.pending_messages_per_session.values()),
         "sessions": len(served.page.state_holder.session_data),
     }

@@ -1,5 +1,6 @@
 """A model that draws test cards: the number of the picture and of the prompt, as black and white cells."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ import torch
 
 from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
+from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.engine import Engine
+from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.model_runner import ModelRunner, Opener, Turn
+from longlive.serving.executors.model_runner import ModelRunner, SessionOpener, Turn
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
+from tests.support.run_reader import unfinished
 
 PATIENT = {"timeout": 60.0}
 """What a program of the tests tells httpx: a busy machine answers late."""
@@ -100,16 +104,16 @@ class FakeModels:
 class FakeSession:
     """What a run needs of a Session."""
 
-    def __init__(self, models: FakeModels, order: Job, turn: Turn) -> None:
-        self.models, self.opened_with, self.seed = models, models, order.seed
+    def __init__(self, models: FakeModels, job: Job, turn: Turn) -> None:
+        self.models, self.opened_with, self.seed = models, models, job.seed
         models.work("open", 0)
         self.unremembered: LatentChunk | None = None
-        self.prompts = [PromptEvent(0, order.prompts[0].text, None)] if order.past is None else []
+        self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.index, self.is_closed = 0, False
-        if order.past is not None:
-            self.prompts = list(order.past.record.prompts)
-            self.index = len(order.past.latents)
-            if not order.past.exact:
+        if job.resume is not None:
+            self.prompts = list(job.resume.record.prompts)
+            self.index = len(job.resume.latents)
+            if not job.resume.exact:
                 self.prompts.append(PromptEvent(self.index, self.prompts[-1].text, "soft"))
         models.open_now += 1
         time.sleep(models.open_s)
@@ -184,14 +188,40 @@ def make_engine(
     models: Any = None,
     *,
     overlap: bool | None = None,
-    opener: Opener = FakeSession,
+    opener: SessionOpener = FakeSession,
     folder: Path | None = None,
     resume: ResumeMode = "auto",
     **limits: float,
 ) -> Engine:
-    """An engine over one carrier in this process, of test cards unless it is told otherwise."""
-    studio = ModelRunner(models or FakeModels(), open_session=opener, overlap=overlap)
-    return Engine(ThreadExecutor(studio), limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
+    """An engine over a thread executor, of test cards unless other models are given."""
+    runner = ModelRunner(models or FakeModels(), open_session=opener, overlap=overlap)
+    return Engine(ThreadExecutor(runner), limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
+
+
+def with_less_memory(models: FakeModels) -> FakeModels:
+    return dataclasses.replace(models, smaller=None, open_now=0, streams=1)
+
+
+class LosingExecutor(ThreadExecutor):
+    """Its workers die before the chunks that are listed, as often as they are."""
+
+    def __init__(self, runner: ModelRunner, losses: list[int]) -> None:
+        super().__init__(runner)
+        self.losses = losses
+
+    def start(self, job):
+        handle = super().start(job)
+        plain = handle.events
+
+        def events():
+            for event in plain():
+                if isinstance(event, SegmentEvent) and event.segment.index in self.losses:
+                    self.losses.remove(event.segment.index)
+                    raise LostError("killed")
+                yield event
+
+        handle.events = events
+        return handle
 
 
 def draw_card(frame: int, prompt: int) -> np.ndarray:
@@ -229,12 +259,11 @@ class Served:
         """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if not self.engine.num_runs and not self.models.open_now and not self.files():
+            if not unfinished(self.engine) and not self.models.open_now and not self.files():
                 return
             time.sleep(0.02)
-        raise AssertionError(
-            f"{self.engine.num_runs} runs, {self.models.open_now} sessions, files {self.files()} are left"
-        )
+        runs, sessions = len(unfinished(self.engine)), self.models.open_now
+        raise AssertionError(f"{runs} runs, {sessions} sessions, files {self.files()} are left")
 
     def files(self) -> list[Path]:
         """The folders of runs."""
@@ -251,7 +280,7 @@ def serve_page(
 
     models = models or FakeModels()
     engine = make_engine(models, **limits)
-    options = page_options(routes_of(engine.house, engine.metrics))
+    options = page_options(routes_of(engine.status, engine.metrics))
     page = build_page(engine, player=player)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
     try:

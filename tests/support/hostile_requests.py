@@ -30,7 +30,7 @@ PATHS = (
     "https://example.org/a.mp4",
     "gopher://127.0.0.1:9/_",
     "app.py",
-    "longlive/web/doors.py",
+    "longlive/web/endpoints.py",
     "/dev/zero",
     "C:\\boot.ini",
     "//evil.example/a",
@@ -216,7 +216,9 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
     component = body(
         {
             "component_id": st.just(player) | numbers | junk,
-            "fn_name": st.sampled_from(["playhead", "missed", "known", "house", "__init__", "preprocess"])
+            "fn_name": st.sampled_from(
+                ["playhead", "replay_since", "known", "house", "__init__", "preprocess"]
+            )
             | words,
             "data": word | junk,
             "session_hash": hashes,

@@ -1,9 +1,8 @@
-"""The real engine over ZeroGPU, and a page that is nothing but calls; each tells a story of storybook."""
+"""The real engine over ZeroGPU with the storybook model, and a page that is nothing but calls."""
 
 import json
 import math
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,69 +12,71 @@ import spaces  # noqa: F401  (first, as in app.py)
 
 from longlive.runtime.startup import RuntimeOptions
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
+from longlive.serving.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.executors import zerogpu
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.limits import Limits
 from longlive.serving.run import Run
+from tests.support.run_reader import run_of
 
 LEASE_S = 10.0
 
-zerogpu.LEAST_S = 3.0  # the tests have no time for leases of the usual length
-carrier = zerogpu.open_executor(
+zerogpu.MIN_LEASE_S = 3.0  # the tests have no time for leases of the usual length
+executor = zerogpu.open_executor(
     "storybook", RuntimeOptions(device="cuda", dtype="float32"), print, lease_s=LEASE_S
 )
-engine = Engine(carrier, limits=Limits(away_s=1.0), resume="exact")
+engine = Engine(executor, limits=Limits(disconnect_timeout_s=1.0), resume="exact")
 
 
-def told(word: Any) -> dict[str, Any]:
-    """What a viewer is told, as JSON has it."""
-    match word:
+def as_json(event: RunEvent) -> dict[str, Any]:
+    """An event as a viewer gets it."""
+    match event:
         case SegmentEvent(segment):
             return {"chunk": segment.index, "ends": segment.ends_chunk, "prompt": segment.prompt}
-        case NoticeEvent(words):
-            return {"notice": words}
+        case NoticeEvent(code):
+            return {"notice": code}
         case RunFinished():
-            files = {"take": str(word.take), "session": str(word.session_file)}
-            return {"finished": word.reason, "failed": word.failed} | files
-    return {"words": str(word)}
+            files = {"take": str(event.video), "session": str(event.session_file)}
+            return {"finished": event.reason, "failed": event.failure.detail if event.failure else ""} | files
+    return {"event": str(event)}
 
 
-def tell(viewer: str, prompt: str, seed: int, ahead_s: float) -> Iterator[str]:
-    """Tell a story to the end; how far ahead of its viewer, -1 for as fast as it can be made."""
-    limits = replace(engine.limits, ahead_s=ahead_s if ahead_s >= 0 else math.inf)
+def tell(viewer: str, prompt: str, seed: int, buffer_ahead_s: float) -> Iterator[str]:
+    """Make a video to its end; how far ahead of its viewer, -1 for as fast as it can be made."""
+    limits = replace(engine.limits, buffer_ahead_s=buffer_ahead_s if buffer_ahead_s >= 0 else math.inf)
     run = engine.start(viewer, prompt, seed=seed, limits=limits)
     yield json.dumps({"token": run.token})
+    cursor = 0
     while True:
-        word = run.next_report()
-        if word is None:
-            time.sleep(0.01)
-            continue
-        yield json.dumps(told(word))
-        if isinstance(word, RunFinished):
-            return
+        run.follow()
+        for number, event in run.events.since(cursor, timeout=0.2):
+            cursor = number
+            if not isinstance(event, RunStarted):
+                yield json.dumps(as_json(event))
+            if isinstance(event, RunFinished):
+                return
 
 
-def run_of(viewer: str) -> Run:
+def find(viewer: str) -> Run:
     """The viewer's run."""
-    run = engine.run_of(viewer)
+    run = run_of(engine, viewer)
     assert run is not None, viewer
     return run
 
 
 def send(viewer: str, text: str) -> int:
-    """Send a prompt; the chunk that it is promised for."""
-    return run_of(viewer).prompt(text).chunk
+    """Send a prompt; the chunk that it is scheduled for."""
+    return find(viewer).prompt(text).chunk
 
 
 def play(viewer: str, seconds: float, playing: bool) -> bool:
-    """The player's word."""
-    return engine.playhead(run_of(viewer).token, seconds, playing)
+    """The player's report."""
+    return engine.playhead(find(viewer).token, seconds, playing)
 
 
 def stop(viewer: str) -> str:
-    """End the story."""
-    run_of(viewer).stop("Stopped.")
+    """End the video."""
+    find(viewer).stop("user")
     return ""
 
 

@@ -217,7 +217,7 @@ def test_the_app_starts_in_a_space_and_answers_there(tiny_folder: Path) -> None:
                 break
             except (OSError, urllib.error.URLError):
                 time.sleep(0.3)
-        assert health["status"] == "ok" and health["carrier"] == "thread" and health["model"] == "tiny"
+        assert health["status"] == "ok" and health["executor"] == "thread" and health["model"] == "tiny"
         asked = urllib.request.Request(
             url, headers={"X-Forwarded-Host": SPACE["SPACE_HOST"], "X-Forwarded-Proto": "https"}
         )

@@ -16,11 +16,11 @@ from longlive.serving.status import EngineStatus
 from longlive.web.endpoints import Endpoints
 from longlive.web.health import report, routes_of
 from longlive.web.page import build_page, page_options
-from tests.serving.test_metrics import figures
 from tests.support.fakes import FakeModels, make_engine, serve_page
+from tests.support.metrics_reader import figures
 from tests.web.test_endpoints import _call_component as call_component
 
-QUIET = EngineStatus(sessions=0, waiting=0, room=4, carrier="thread", model="test cards", fps=61.0)
+QUIET = EngineStatus(sessions=0, waiting=0, room=4, executor="thread", model="test cards", fps=61.0)
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def served(
 
 
 def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
-    house = EngineStatus(sessions=3, waiting=2, parked=1, room=4, carrier="thread", model="test cards")
+    house = EngineStatus(sessions=3, waiting=2, parked=1, room=4, executor="thread", model="test cards")
     with served(lambda: house) as (url, _):
         answer = httpx.get(f"{url}health")
         told = answer.json()
@@ -54,7 +54,7 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
             "waiting": 2,
             "parked": 1,
             "room": 4,
-            "carrier": "thread",
+            "executor": "thread",
             "model": "test cards",
         }
         assert httpx.head(f"{url}health").status_code == 200
@@ -76,7 +76,7 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
 def test_loading_and_failing_are_told_apart(change: dict, failures: int, status: str, why: str) -> None:
     metrics = Metrics()
     for _ in range(failures):
-        metrics.ended("failed")
+        metrics.count_end("failed")
     told = report(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
     assert told["status"] == status and (why is None) == ("why" not in told)
     assert why is None or why in told["why"]
@@ -86,10 +86,10 @@ def test_what_is_not_well_is_a_503() -> None:
     metrics = Metrics()
     with served(metrics=metrics) as (url, _):
         for _ in range(FAILURES_IN_A_ROW):
-            metrics.ended("failed")
+            metrics.count_end("failed")
         answer = httpx.get(f"{url}health")
         assert answer.status_code == 503 and answer.json()["status"] == "failing"
-        metrics.ended("complete")
+        metrics.count_end("complete")
         assert httpx.get(f"{url}health").status_code == 200
 
 
@@ -136,7 +136,7 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
             "\nlonglive_runs_started_total 0.0\n" in answer.text
             and "\nlonglive_sessions 3.0\n" in answer.text
         )
-        metrics.started()
+        metrics.count_start()
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 

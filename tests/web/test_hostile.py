@@ -117,7 +117,7 @@ def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
     files = [
         ROOT / "canary.txt",
         tmp_path / "canary.txt",
-        ROOT / "longlive/web/doors.py",
+        ROOT / "longlive/web/endpoints.py",
         Path("/etc/passwd"),
     ]
     spellings = [

@@ -24,7 +24,7 @@ def test_the_gentle_answer_names_what_is_unknown_and_what_is_known() -> None:
     assert gentle_answer("the red ball", "storybook", CARD) == ""
 
 
-HOUSE = EngineStatus(sessions=3, waiting=0, room=4, carrier="thread", model="test cards", fps=61.4)
+HOUSE = EngineStatus(sessions=3, waiting=0, room=4, executor="thread", model="test cards", fps=61.4)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ class ApiViewer:
             return
         if self._serial + 1 < serial and message["kind"] != "begin":
             word = {"token": self._token, "after": self._serial, "before": serial}
-            self._inbox.append(self._server.call("missed", word))
+            self._inbox.append(self._server.call("replay_since", word))
         self._serial = serial
         self._inbox.append((message, words))
 

@@ -1,25 +1,23 @@
 """What an executor reports while it makes a run."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from longlive.chunks import MediaSegment
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.serving.codes import DISCARDING, FailureKind, FinishReason, NoticeCode, PreemptReason
 from longlive.serving.executors.packed import Packed
-
-Failure = Literal["model", "memory", "encoder", "disk", "worker lost"]
-"""What can break."""
 
 
 @dataclass(frozen=True)
 class ChunkCheckpoint:
-    """What makes it possible to go on after a chunk.
+    """What is needed to go on after a chunk.
 
     Attributes:
-        record: how the story is made, without its prompts and chunks.
-        event: the prompt that this chunk is the first of; None if it goes on with the one before.
+        record: the session's record without its prompts and chunks.
+        event: the prompt that came into force with this chunk; None if none did.
         digest: of the latents, as in the session file.
         latents: clean, (1, F, C, H, W), on the CPU.
     """
@@ -31,66 +29,91 @@ class ChunkCheckpoint:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, the latents are bytes."""
-        return _unpacked_kept, (self.record, self.event, self.digest, Packed.of(self.latents))
+        return _unpack_checkpoint, (self.record, self.event, self.digest, Packed.of(self.latents))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something broke.
+
+    Attributes:
+        kind: what.
+        detail: the error's own message.
+        chunk: that was being made.
+    """
+
+    kind: FailureKind
+    detail: str = ""
+    chunk: int = 0
 
 
 @dataclass(frozen=True)
 class SegmentEvent:
-    """A report: one more segment.
+    """One more segment.
 
     Attributes:
         segment: what to play.
-        fps: pictures per second that the model and the encoder reach together, over the last chunks.
-        chunk_ms: what this chunk took up to now, waiting for the model included.
-        kept: what belongs to the chunk that this segment ends; None if more of it follows.
+        fps: pictures per second that model and encoder reach together, over the last chunks.
+        chunk_ms: what this chunk took so far, waiting for the model included.
+        checkpoint: of the chunk that this segment ends; None if more of it follows.
     """
 
     segment: MediaSegment
     fps: float
     chunk_ms: float
-    kept: ChunkCheckpoint | None = None
+    checkpoint: ChunkCheckpoint | None = None
 
 
 @dataclass(frozen=True)
 class NoticeEvent:
-    """A report: something that the viewer should know, in words; the run goes on.
+    """Something that the viewer should know; the run goes on.
 
     Attributes:
-        words: for people.
+        code: what.
+        seconds: how long, where the notice is about time.
         failure: what had broken, if anything.
     """
 
-    words: str
+    code: NoticeCode
+    seconds: float = 0.0
     failure: Failure | None = None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A report, the last of a carriage: the story is over.
+    """The last event of a stream: the video is over.
 
     Attributes:
-        reason: why, for people.
-        keep: what was made; else it is dropped.
-        failed: it was not meant to end, since ``failure`` broke.
+        reason: why.
+        failure: what broke, if that ended it.
     """
 
-    reason: str
-    keep: bool = True
-    failed: bool = False
-    failure: Failure = "model"
+    reason: FinishReason
+    failure: Failure | None = None
+
+    @property
+    def keeps_video(self) -> bool:
+        """Whether what was made is kept."""
+        return self.reason not in DISCARDING
 
 
 @dataclass(frozen=True)
 class Preempted:
-    """A report, the last one of a carriage: the carrier lets go, and the story can go on elsewhere."""
+    """The last event of a stream: the executor lets go, and the run can go on later or elsewhere.
 
-    reason: str
+    Attributes:
+        reason: why.
+        detail: the error's or the platform's own message, if there is one.
+    """
+
+    reason: PreemptReason
+    detail: str = ""
 
 
 ExecutorEvent = SegmentEvent | NoticeEvent | Finished | Preempted
 
 
-def _unpacked_kept(
+def _unpack_checkpoint(
     record: SessionRecord, event: PromptEvent | None, digest: str, packed: Packed
 ) -> ChunkCheckpoint:
     return ChunkCheckpoint(record, event, digest, packed.tensor())

@@ -1,6 +1,6 @@
-"""Who carries a run: a thread of this process; other carriers (ZeroGPU, Ray) keep the same contract.
+"""Where runs are made; the implementations are threads of this process, ZeroGPU, and Ray.
 
-carrier.start(order) -> Carriage: messages in (prompt, playhead, stop), reports out.
+executor.start(job) -> StreamHandle: messages in (prompt, playhead, stop, suspend), events out.
 """
 
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from longlive.serving.executors.messages import Message
 
 
 class StreamHandle(Protocol):
-    """A run while it is carried."""
+    """A run while an executor makes it."""
 
     @property
-    def begun(self) -> int:
-        """The chunk that has begun last; -1 before the first."""
+    def started_chunk(self) -> int:
+        """The chunk that was started last; -1 before the first."""
 
     def post(self, message: Message) -> Message:
-        """Leave a message; a prompt is put off to the first chunk that has not begun, and returned so."""
+        """Send a message; returns it, a prompt moved to the first chunk that has not started."""
 
-    def reports(self) -> Iterator[ExecutorEvent]:
-        """What is made, as it is made, for one reader; the last is Ended or Yielded.
+    def events(self) -> Iterator[ExecutorEvent]:
+        """What is made, as it is made, for one reader; the last event is Finished or Preempted.
 
         Raises:
-            LostError: if whoever made it is gone.
+            LostError: if the worker is gone.
         """
 
 
 class Executor(Protocol):
-    """Makes what is ordered.
+    """Makes the videos of jobs.
 
     Attributes:
         name: ``thread``, ``zerogpu`` or ``ray``.
@@ -43,14 +43,14 @@ class Executor(Protocol):
     config: ModelConfig
     card: ModelCard
 
-    def room(self) -> int:
-        """How many runs it can carry at once in real time, at its measured speed, and has memory for."""
+    def capacity(self) -> int:
+        """How many runs it can make at once in real time, at its measured speed and in its memory."""
 
-    def start(self, order: Job) -> StreamHandle:
-        """Begin; returns at once."""
+    def start(self, job: Job) -> StreamHandle:
+        """Begin a job; returns at once."""
 
     def warm_up(self) -> None:
         """Do one-off work before the first viewer comes."""
 
     def close(self) -> None:
-        """Let go of everything; the carriages have ended before."""
+        """Free everything; all streams have ended before."""

@@ -1,4 +1,4 @@
-"""What a carrier is asked to make, and what it reports: values that cross threads, processes, machines."""
+"""What an executor is asked to make: values that cross threads, processes and machines."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ from longlive.serving.limits import Limits
 
 @dataclass(frozen=True)
 class ResumeState:
-    """A story so far, for a session that goes on with it.
+    """What was made so far, for a session that goes on with it.
 
     Attributes:
         record: prompts and digests of the chunks that were made.
         latents: of each chunk, (1, F, C, H, W) on the CPU.
         num_frames: pictures made.
-        exact: go on as if nothing had happened; else in the quick way (see Session.resume).
+        exact: go on bit for bit as if nothing had happened; else quickly (see Session.resume).
     """
 
     record: SessionRecord
@@ -31,20 +31,20 @@ class ResumeState:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, the latents are bytes."""
         packed = tuple(Packed.of(latents) for latents in self.latents)
-        return _unpacked_past, (self.record, packed, self.num_frames, self.exact)
+        return _unpack_state, (self.record, packed, self.num_frames, self.exact)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a carrier is asked to make.
+    """What an executor is asked to make.
 
     Attributes:
         name: of the run, short and safe to show and log.
         seed: of the noise.
-        prompts: what is still to come, by the chunk where each is due; of a new story, the first begins it.
+        prompts: what is still to come, by the chunk where each is due; a new video begins with the first.
         limits: how far it may go.
-        container: form of the segments.
-        past: what was made before; None for a new story.
+        container: format of the segments.
+        resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
     """
 
@@ -53,11 +53,11 @@ class Job:
     prompts: tuple[Prompt, ...]
     limits: Limits
     container: Container = "mp4"
-    past: ResumeState | None = None
+    resume: ResumeState | None = None
     playhead: Playhead | None = None
 
 
-def _unpacked_past(
+def _unpack_state(
     record: SessionRecord, packed: tuple[Packed, ...], num_frames: int, exact: bool
 ) -> ResumeState:
     return ResumeState(record, tuple(one.tensor() for one in packed), num_frames, exact)

@@ -1,14 +1,14 @@
-"""Messages to a run."""
+"""Messages to a run that is being made; they cross threads, processes and machines."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from longlive.chunks import SwitchMode
+from longlive.serving.codes import DISCARDING, StopReason
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A message: go on with this prompt from ``chunk`` on; ``scripted`` ones give way to a viewer's own."""
+    """Go on with this prompt from ``chunk`` on; scripted prompts are cancelled by a viewer's own."""
 
     text: str
     switch: SwitchMode = "soft"
@@ -18,7 +18,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Playhead:
-    """A message: the viewer sees this second of the take, and time passes or stands still."""
+    """The viewer sees this second of the video, and it plays or stands still."""
 
     seconds: float
     playing: bool = True
@@ -26,30 +26,24 @@ class Playhead:
 
 @dataclass(frozen=True)
 class Stop:
-    """A message: end, for this reason; ``keep`` the video made so far, or drop it."""
+    """End the video at the next chunk boundary."""
 
-    reason: str
-    keep: bool = True
+    reason: StopReason
 
-
-Message = Prompt | Playhead | Stop
-
-
-_KINDS: dict[str, Callable[..., Message]] = {kind.__name__: kind for kind in (Prompt, Playhead, Stop)}
+    @property
+    def keeps_video(self) -> bool:
+        """Whether what was made is kept."""
+        return self.reason not in DISCARDING
 
 
-def put_off(message: Message, begun: int) -> Message:
-    """The message; a prompt for a chunk that has begun is for the next one instead."""
-    if isinstance(message, Prompt) and message.chunk <= begun:
-        return replace(message, chunk=begun + 1)
-    return message
+@dataclass(frozen=True)
+class Suspend:
+    """Let go of the model at the next chunk boundary; the run can go on later."""
 
 
-def gives_way(old: Message, new: Message) -> bool:
+Message = Prompt | Playhead | Stop | Suspend
+
+
+def supersedes(new: Message, old: Message) -> bool:
     """Whether nobody need read ``old`` once ``new`` has come."""
     return isinstance(old, Playhead) and isinstance(new, Playhead)
-
-
-def add_prompt(waiting: list[Prompt], prompt: Prompt) -> list[Prompt]:
-    """The prompts that wait once ``prompt`` has come: a viewer's own word ends the script."""
-    return [*(other for other in waiting if prompt.scripted or not other.scripted), prompt]

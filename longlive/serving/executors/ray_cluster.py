@@ -1,4 +1,4 @@
-"""Ray itself: a cluster of machines, and the actors on it as the process of the page knows them.
+"""The Ray cluster, and its actors as the process of the page sees them.
 
 ``ray`` is an optional package; it is imported when a Cluster is made.
 """
@@ -20,43 +20,43 @@ from longlive.errors import ConfigError, LongLiveError, LostError
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions
 from longlive.serving.executors.events import ExecutorEvent
 
-STORE_BYTES = 2**30
-"""Of a Ray of our own, for stories on their way: 20 minutes at full size; a longer one goes by the disk."""
+OBJECT_STORE_BYTES = 2**30
+"""Object store of a Ray of our own: 20 minutes of latents at full size; longer videos spill to disk."""
 
-MOST_RUNS = 64
+MAX_RUNS = 64
 """Of one actor: each holds a thread there."""
 
-WAITING_REPORTS = 8
-KNOCK_S = 5.0
-CHECK_S = 1.0
-SILENT_S = 10.0
+MAX_UNREAD_EVENTS = 8
+CONNECT_TIMEOUT_S = 5.0
+CHECK_INTERVAL_S = 1.0
+ANSWER_TIMEOUT_S = 10.0
 
 
 class Cluster:
-    """Ray itself: a cluster that was joined, or one of our own on this machine.
+    """A Ray cluster: one that was joined, or one of our own on this machine.
 
     Attributes:
         ray: the package.
         num_actors: how many are wanted.
     """
 
-    def __init__(self, choices: RuntimeOptions, actors: int | None, address: str | None) -> None:
-        """Join the cluster at ``address`` or start one, for so many actors; errors as for RayCarrier."""
-        if (choices.device or "").startswith("cuda:"):
+    def __init__(self, options: RuntimeOptions, actors: int | None, address: str | None) -> None:
+        """Join the cluster at ``address`` or start one, for so many actors; errors as for RayExecutor."""
+        if (options.device or "").startswith("cuda:"):
             cure = "Ray deals out the GPUs: write cuda."
-            raise ConfigError("device", choices.device, "a worker takes the GPU that it is given", cure)
+            raise ConfigError("device", options.device, "a worker takes the GPU that it is given", cure)
         if actors is not None and actors < 1:
             raise ConfigError("actors", actors, "at least one is needed", "Leave it out for one per GPU.")
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._is_ours = True
         address = address or os.environ.get("RAY_ADDRESS")
-        self._threads = choices.threads or 1
+        self._threads = options.threads or 1
         self.ray = _imported(is_ours=address is None)
-        self._begin(address, actors)
+        self._connect(address, actors)
         try:
             total = self.ray.cluster_resources()
-            self._on_gpu = choices.device != "cpu" and (bool(total.get("GPU")) or choices.device is not None)
-            self.num_actors = actors or self._usual()
+            self._on_gpu = options.device != "cpu" and (bool(total.get("GPU")) or options.device is not None)
+            self.num_actors = actors or self._default_actors()
             self._check(total)
         except LongLiveError:
             self.close()
@@ -64,12 +64,12 @@ class Cluster:
 
     @property
     def folder(self) -> Path | None:
-        """Where our own Ray has its sockets and logs."""
+        """Where our own Ray keeps its sockets and logs."""
         return Path(self._scratch.name) if self._scratch else None
 
     def actor(self, worker: type, *arguments: Any) -> Any:
         """A handle of a new actor; its process is being started."""
-        groups = self.ray.remote(concurrency_groups={"runs": MOST_RUNS})
+        groups = self.ray.remote(concurrency_groups={"runs": MAX_RUNS})
         needs = {"num_cpus": self._threads, "num_gpus": int(self._on_gpu)}
         return groups(worker).options(**needs, scheduling_strategy="SPREAD").remote(*arguments)
 
@@ -80,7 +80,7 @@ class Cluster:
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def _begin(self, address: str | None, actors: int | None) -> None:
+    def _connect(self, address: str | None, actors: int | None) -> None:
         """Connect this process."""
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.ray.is_initialized():
@@ -89,9 +89,9 @@ class Cluster:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address is None:
-                self.ray.init("local", **self._own(actors), **quiet)
+                self.ray.init("local", **self._local_settings(actors), **quiet)
             else:
-                _knock(address)
+                _check_reachable(address)
                 self.ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError, self.ray.exceptions.RayError) as error:
             raise LostError(
@@ -103,17 +103,17 @@ class Cluster:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)
 
-    def _own(self, actors: int | None) -> dict[str, Any]:
+    def _local_settings(self, actors: int | None) -> dict[str, Any]:
         """The settings of our own Ray."""
         self._scratch = tempfile.TemporaryDirectory(prefix="longlive-ray-", ignore_cleanup_errors=True)
         return {
             "num_cpus": self._threads * (actors or max(1, _num_gpus())),
-            "object_store_memory": STORE_BYTES,
+            "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
             "_temp_dir": self._scratch.name,
         }
 
-    def _usual(self) -> int:
+    def _default_actors(self) -> int:
         """One actor per GPU or, on CPUs, per machine that has enough of them."""
         if self._on_gpu:
             return max(1, int(self.ray.cluster_resources().get("GPU", 0)))
@@ -121,7 +121,7 @@ class Cluster:
         return max(1, sum(cpus >= self._threads for cpus in free))
 
     def _check(self, total: dict[str, float]) -> None:
-        """Whether all actors find a place: Ray would wait for ever."""
+        """LostError if not all actors fit: Ray would wait for ever."""
         needed = {"GPU": self.num_actors * self._on_gpu, "CPU": self.num_actors * self._threads}
         for what, number in needed.items():
             if number > total.get(what, 0):
@@ -132,37 +132,37 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class State:
-    """What an actor tells of itself.
+class ActorState:
+    """What an actor reports of itself.
 
     Attributes:
-        room: 0 until it is warm.
-        lines: all that it has said since the start.
-        machine, process: where it lives.
+        capacity: 0 until it is warm.
+        lines: of progress, since the start.
+        machine, process: where it runs.
     """
 
-    room: int
+    capacity: int
     lines: tuple[str, ...]
     machine: str
     process: int
 
 
 class Actor:
-    """One actor, as this process knows it; once it is lost, it stays so.
+    """One actor, as this process sees it; once it is lost, it stays so.
 
     Attributes:
-        number: of its place.
-        carried: what it carries now.
-        state: what it told last.
+        number: from 0; its successor has the same.
+        handles: the runs that it makes now.
+        state: what it reported last.
     """
 
     def __init__(self, cluster: Cluster, worker: type, build: Any, number: int) -> None:
         """Its process is being started."""
         self.number = number
-        self.carried: set[object] = set()
+        self.handles: set[object] = set()
         self._ray = cluster.ray
         self._handle = cluster.actor(worker, build)
-        self.state = State(0, (), "", 0)
+        self.state = ActorState(0, (), "", 0)
         self._settled, self._lost = threading.Event(), threading.Event()
         self._error: LongLiveError = LostError("")
 
@@ -173,34 +173,34 @@ class Actor:
 
     @property
     def is_warm(self) -> bool:
-        """Whether it can carry runs."""
+        """Whether it can make runs."""
         return self._settled.is_set() and not self._lost.is_set()
 
     @property
-    def room(self) -> int:
-        """How many runs it can carry; 0 before it is warm, and when it is lost."""
-        return self.state.room if self.is_warm else 0
+    def capacity(self) -> int:
+        """How many runs it can make; 0 before it is warm, and when it is lost."""
+        return self.state.capacity if self.is_warm else 0
 
-    def warm_up(self, tell: ProgressCallback) -> None:
-        """Wait until it has loaded the model, handing on what it says.
+    def warm_up(self, progress: ProgressCallback) -> None:
+        """Wait until it has loaded the model, passing its progress on.
 
         Raises:
-            LongLiveError: in its words, if it failed.
+            LongLiveError: its own error, if it failed.
         """
-        warming, first, told = self.send("warm_up", group="runs"), self.send("state"), 0
-        if not self._is_there(first, SILENT_S):
-            tell("waiting for a place and a process in the cluster")
+        warming, first, num_passed = self.send("warm_up", group="runs"), self.send("state"), 0
+        if not self._is_there(first, ANSWER_TIMEOUT_S):
+            progress("waiting for a place and a process in the cluster")
         is_done = False
         while not is_done:
-            is_done = self._is_there(warming, CHECK_S)
+            is_done = self._is_there(warming, CHECK_INTERVAL_S)
             self.state = self._get(self.send("state"), None)
-            for line in self.state.lines[told:]:
-                tell(line)
-            told = len(self.state.lines)
-        if words := self._get(warming, None):
-            raise LongLiveError(words)
+            for line in self.state.lines[num_passed:]:
+                progress(line)
+            num_passed = len(self.state.lines)
+        if message := self._get(warming, None):
+            raise LongLiveError(message)
         self._settled.set()
-        tell(f"room for {self.room}, in process {self.state.process} on {self.state.machine}")
+        progress(f"capacity {self.capacity}, process {self.state.process} on {self.state.machine}")
 
     def wait(self) -> None:
         """Wait until it is warm; its error if it is lost before."""
@@ -209,13 +209,13 @@ class Actor:
             raise self._error
 
     def watch(self) -> None:
-        """Ask it for its room again and again; LostError once it is lost."""
-        while not self._lost.wait(CHECK_S):
-            self.state = self.ask("state", timeout=SILENT_S)
+        """Ask for its state again and again; LostError once it is lost."""
+        while not self._lost.wait(CHECK_INTERVAL_S):
+            self.state = self.ask("state", timeout=ANSWER_TIMEOUT_S)
         raise self._error
 
     def lose(self, error: LongLiveError) -> None:
-        """It is gone, or is to go."""
+        """Mark it as lost and kill it."""
         if not self._lost.is_set():
             self._error = error
             self._lost.set()
@@ -233,16 +233,16 @@ class Actor:
         return self._get(self.send(method, *arguments), timeout)
 
     def stream(self, run: Any) -> Iterator[ExecutorEvent]:
-        """The reports of a run, which go no further ahead than ``WAITING_REPORTS``; LostError."""
-        way = {"concurrency_group": "runs", "num_returns": "streaming"}
-        limit = {"_generator_backpressure_num_objects": WAITING_REPORTS}
+        """The events of a run, at most ``MAX_UNREAD_EVENTS`` ahead of the reader; LostError."""
+        call = {"concurrency_group": "runs", "num_returns": "streaming"}
+        limit = {"_generator_backpressure_num_objects": MAX_UNREAD_EVENTS}
         stream = None
         while not self.is_lost:
-            stream = stream or self._handle.reports.options(**way, **limit).remote(run)
-            is_there = self._is_there(stream, CHECK_S)
+            stream = stream or self._handle.events.options(**call, **limit).remote(run)
+            is_there = self._is_there(stream, CHECK_INTERVAL_S)
             reference = next(stream, None) if is_there else None
             if reference is not None:
-                yield self._get(reference, SILENT_S)
+                yield self._get(reference, ANSWER_TIMEOUT_S)
             elif is_there:
                 return
         raise self._error
@@ -260,7 +260,7 @@ class Actor:
 
     @contextmanager
     def _answering(self, timeout: float | None) -> Iterator[None]:
-        """Ray's errors, in words."""
+        """Turn Ray's errors into LostError."""
         errors = self._ray.exceptions
         try:
             yield
@@ -276,28 +276,28 @@ class Actor:
 def _imported(*, is_ours: bool) -> Any:
     """Ray, with the variables that it reads when it is imported, where nobody has set them."""
     usual = {
-        "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody of its use
-        "RAY_ENABLE_AUTO_CONNECT": "0",  # start only when it is told to
-        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # no pages of words about a lost process; one line comes from us
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # start only on ray.init
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # a lost process fills pages; we log one line
     }
     if is_ours:
-        usual["RAY_AUTH_MODE"] = "token"  # nobody without it is let in; Ray would do the same, and say so
+        usual["RAY_AUTH_MODE"] = "token"  # Ray would do the same, with a warning
     if "ray" not in sys.modules:
         for name, value in usual.items():
             os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
-        cure = "pip install 'ray>=2.60,<3', or take another --carrier"
+        cure = "pip install 'ray>=2.60,<3', or choose another --executor"
         raise LostError(f"Ray is not installed: {cure}.") from error
     return ray
 
 
-def _knock(address: str) -> None:
-    """OSError if nobody opens: Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """OSError if nothing listens there: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _num_gpus() -> int:

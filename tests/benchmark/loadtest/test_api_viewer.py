@@ -62,7 +62,7 @@ class App:
         asked = json.loads(request.content)
         assert (asked["component_id"], asked["session_hash"]) == (8, "session")
         self.words.append({"fn_name": asked["fn_name"]} | asked["data"])
-        return httpx.Response(200, json=self.missed if asked["fn_name"] == "missed" else self.heeds)
+        return httpx.Response(200, json=self.missed if asked["fn_name"] == "replay_since" else self.heeds)
 
     def say(self, serial: int, kind: str, words: str = "", **fields: Any) -> dict[str, Any]:
         """Put a message on the stream."""
@@ -171,7 +171,7 @@ def test_messages_that_did_not_come_are_asked_for_and_taken_in_order(app: App, p
     app.say(4, "segment", **segment(2))
     program.step(1.0)
     program.step(1.1)
-    assert {"fn_name": "missed", "token": "token", "after": 1, "before": 4} in app.words
+    assert {"fn_name": "replay_since", "token": "token", "after": 1, "before": 4} in app.words
     assert [one.first_frame for one in program.log.arrivals] == [0, 16, 32]
     assert program.log.asked_again == 2
 

@@ -6,7 +6,7 @@ from longlive.benchmark.loadtest.figures import ViewerResult
 from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import table, total
 
-FACTS = {"model": None, "carrier": None, "health": (), "least_room": None, "most_room": None}
+FACTS = {"model": None, "executor": None, "health": (), "least_room": None, "most_room": None}
 FACTS |= {"drops": 0, "drops_refused": 0, "longest_step_s": 0.02, "load_cpu_share": 0.1, "load_average": 0.5}
 
 

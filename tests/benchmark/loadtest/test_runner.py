@@ -11,7 +11,7 @@ from longlive.cli import main
 from longlive.errors import EndpointError
 from tests.support.fakes import FakeModels, serve_page
 
-SHORT = {"away_s": 0.5, "grace_s": 0.5}
+SHORT = {"disconnect_timeout_s": 0.5, "retention_s": 0.5}
 
 
 def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
     later = result["watched"][2]
     assert later["told"][0][1] == 1 and later["told"][0][2] > 3 and result["false_positions"] == 0
     assert later["first_picture_s"] > 1, "the house was full until the others left"
-    assert (result["model"], result["carrier"], result["health"]) == ("test cards", "thread", ["ok"])
+    assert (result["model"], result["executor"], result["health"]) == ("test cards", "thread", ["ok"])
     assert result["pictures_read"] == 0, "test cards are no picture book"
     assert (
         {"gradio_client", "torch"} <= set(result["versions"])
@@ -68,7 +68,7 @@ def test_no_viewer_outstays_the_patience_of_the_load() -> None:
 
 
 def test_visitors_who_come_and_go_do_not_touch_the_viewers() -> None:
-    with serve_page(FakeModels(chunk_s=0.02), unwatched_s=1.0, **SHORT) as page:
+    with serve_page(FakeModels(chunk_s=0.02), no_player_timeout_s=1.0, **SHORT) as page:
         result = load(page.url, Plan(viewers=1, seconds=4, drops=4))
         page.wait_until_empty()
     assert (result.drops, result.drops_refused) == (4, 0)

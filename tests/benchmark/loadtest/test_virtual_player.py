@@ -11,7 +11,7 @@ def test_it_plays_by_the_clock_once_enough_lies_ready() -> None:
     assert (player.seconds(10.5), player.is_playing(10.5), player.shown_at(0.0)) == (0.0, False, None)
     player.add(11.0, 1.3125)
     assert player.is_playing(11.0) and player.seconds(11.5) == 0.5
-    assert player.ahead_s(11.5) == pytest.approx(0.8125)
+    assert player.buffer_ahead_s(11.5) == pytest.approx(0.8125)
     assert player.shown_at(0.25) == 11.25
     assert player.shown_at(1.3125) is None
     assert not player.stalls(11.5)

@@ -25,7 +25,11 @@ LATENTS = tuple(torch.randn(1, 3, 2, 4, 5).to(dtype) for dtype in (torch.float32
     "value",
     [
         Job(
-            name="one", seed=3, prompts=(), limits=Limits(), past=ResumeState(RECORD, LATENTS, 9, exact=True)
+            name="one",
+            seed=3,
+            prompts=(),
+            limits=Limits(),
+            resume=ResumeState(RECORD, LATENTS, 9, exact=True),
         ),
         ChunkCheckpoint(RECORD, PromptEvent(4, "a ball", "hard"), "abc", LATENTS[1]),
         ORDER,
@@ -35,11 +39,11 @@ LATENTS = tuple(torch.randn(1, 3, 2, 4, 5).to(dtype) for dtype in (torch.float32
 def test_values_cross_whole_and_their_latents_as_bytes(value: Any, dumps: Any) -> None:
     pickled = bytes(dumps(value))
     back = pickle.loads(pickled)
-    held = value.past if isinstance(value, Job) else value
+    held = value.resume if isinstance(value, Job) else value
     if held is None:
         assert back == value
         return
-    found = back.past if isinstance(back, Job) else back
+    found = back.resume if isinstance(back, Job) else back
     expected, got = (one if isinstance(one, tuple) else (one,) for one in (held.latents, found.latents))
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(expected, got, strict=True))
     assert all(one.view(torch.uint8).numpy().tobytes() in pickled for one in expected)

@@ -13,7 +13,7 @@ import pytest
 from longlive.errors import MailboxError
 from longlive.serving.executors.file_mailbox import FileMailbox
 from longlive.serving.executors.mailbox import Mailbox, MemoryMailbox
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, add_prompt
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop
 
 MAILBOXES: dict[str, Callable[[Path], Mailbox]] = {"memory": lambda _: MemoryMailbox(), "file": FileMailbox}
 
@@ -65,27 +65,31 @@ def poll_until(mailbox: Mailbox, count: int) -> list[str]:
 
 
 def test_it_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun(mailbox: Mailbox) -> None:
-    assert mailbox.begun == -1
+    assert mailbox.started_chunk == -1
     assert mailbox.post(Prompt("a")) == Prompt("a", chunk=0)
-    assert mailbox.begin(4) == [Prompt("a", chunk=0)]
-    assert mailbox.begun == 4
+    assert mailbox.start_chunk(4) == [Prompt("a", chunk=0)]
+    assert mailbox.started_chunk == 4
     mailbox.post(Playhead(1.0))
     assert mailbox.post(Prompt("b", "hard", chunk=2)) == Prompt("b", "hard", chunk=5)
     assert mailbox.post(Prompt("c", chunk=9, scripted=True)) == Prompt("c", chunk=9, scripted=True)
-    mailbox.post(Stop("Stopped.", keep=False))
+    mailbox.post(Stop("closed"))
     assert mailbox.poll() == [
         Playhead(1.0),
         Prompt("b", "hard", chunk=5),
         Prompt("c", chunk=9, scripted=True),
-        Stop("Stopped.", keep=False),
+        Stop("closed"),
     ]
-    assert mailbox.begun == 4
+    assert mailbox.started_chunk == 4
     assert mailbox.poll(0.01) == []
 
 
 def test_it_can_begin_in_the_middle_of_a_story(tmp_path: Path) -> None:
-    for mailbox in (MemoryMailbox(begun=6), FileMailbox(tmp_path, begun=6), FileMailbox(tmp_path, begun=2)):
-        assert mailbox.begun == 6
+    for mailbox in (
+        MemoryMailbox(started_chunk=6),
+        FileMailbox(tmp_path, started_chunk=6),
+        FileMailbox(tmp_path, started_chunk=2),
+    ):
+        assert mailbox.started_chunk == 6
         assert mailbox.post(Prompt("a")) == Prompt("a", chunk=7)
 
 
@@ -103,9 +107,9 @@ def test_a_poll_waits_for_a_message_and_no_longer(mailbox: Mailbox) -> None:
     begun = time.monotonic()
     assert mailbox.poll(0.2) == []
     assert 0.2 <= time.monotonic() - begun < 5
-    thread = in_thread(lambda: (time.sleep(0.1), mailbox.post(Stop("Now."))))
+    thread = in_thread(lambda: (time.sleep(0.1), mailbox.post(Stop("user"))))
     begun = time.monotonic()
-    assert mailbox.poll(30) == [Stop("Now.")]
+    assert mailbox.poll(30) == [Stop("user")]
     assert time.monotonic() - begun < 10
     thread.join()
 
@@ -134,7 +138,7 @@ def test_no_prompt_is_promised_for_a_chunk_that_began_without_it(mailbox: Mailbo
     read_at: dict[str, int] = {}
     chunk = 0
     while thread.is_alive() or len(read_at) < 200:
-        read_at |= dict.fromkeys(texts(mailbox.begin(chunk)), chunk)
+        read_at |= dict.fromkeys(texts(mailbox.start_chunk(chunk)), chunk)
         chunk += 1
     thread.join()
     assert len(promised) == 200
@@ -144,8 +148,8 @@ def test_no_prompt_is_promised_for_a_chunk_that_began_without_it(mailbox: Mailbo
 def test_a_file_mailbox_is_shared_by_all_who_open_its_folder(tmp_path: Path) -> None:
     page, worker = FileMailbox(tmp_path), FileMailbox(tmp_path)
     page.post(Prompt("a"))
-    assert worker.begin(0) == [Prompt("a")]
-    assert page.begun == 0
+    assert worker.start_chunk(0) == [Prompt("a")]
+    assert page.started_chunk == 0
     page.post(Prompt("b"))
     assert FileMailbox(tmp_path).poll() == [Prompt("b", chunk=1)]
     assert worker.poll() == [], "whoever reads next does not read it again"
@@ -169,13 +173,13 @@ def test_a_process_forked_while_the_mailbox_is_locked_does_not_keep_it(file_mail
             time.sleep(30)
             os._exit(0)
     try:
-        thread = in_thread(file_mailbox.post, Stop("Now."))
+        thread = in_thread(file_mailbox.post, Stop("user"))
         thread.join(10)
         assert not thread.is_alive(), "the lock is still held"
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
-    assert file_mailbox.poll() == [Stop("Now.")]
+    assert file_mailbox.poll() == [Stop("user")]
 
 
 def test_any_text_comes_through_a_file_mailbox(file_mailbox: FileMailbox) -> None:
@@ -205,8 +209,8 @@ def test_a_full_disk_is_told_in_words_and_loses_nothing(
         patch.setattr(Path, "write_text", write_half)
         with pytest.raises(MailboxError, match=r"No space left on device.*disk is full"):
             file_mailbox.post(Prompt("b"))
-        assert file_mailbox.begin(3) == [Prompt("a")], "reading needs no room"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mail.json", "place"]
+        assert file_mailbox.start_chunk(3) == [Prompt("a")], "reading needs no room"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mail.json", "state"]
     assert file_mailbox.post(Prompt("c")) == Prompt("c", chunk=4)
     assert file_mailbox.poll() == [Prompt("c", chunk=4)]
 
@@ -215,7 +219,7 @@ def test_a_folder_that_was_removed_is_told_in_words(file_mailbox: FileMailbox, t
     for path in tmp_path.iterdir():
         path.unlink()
     with pytest.raises(MailboxError, match="folder was removed"):
-        file_mailbox.post(Stop("Now."))
+        file_mailbox.post(Stop("user"))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +228,7 @@ def test_a_folder_that_was_removed_is_told_in_words(file_mailbox: FileMailbox, t
         "nonsense",
         '[{"number": 0}]',
         '[{"number": 0, "kind": "os.system", "command": "true"}]',
-        '[{"number": 0, "kind": "Stop", "reason": "", "colour": "red"}]',
+        '[{"number": 0, "kind": "Stop", "reason": "user", "colour": "red"}]',
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(
@@ -249,9 +253,3 @@ def test_the_files_of_a_mailbox_are_json(file_mailbox: FileMailbox, tmp_path: Pa
     file_mailbox.post(Prompt("a", "keep", 3))
     fields = {"text": "a", "switch": "keep", "chunk": 3, "scripted": False}
     assert json.loads((tmp_path / "mail.json").read_text()) == [{"number": 0, "kind": "Prompt"} | fields]
-
-
-def test_a_viewers_own_word_ends_the_script() -> None:
-    script, own = Prompt("scripted", chunk=4, scripted=True), Prompt("own", chunk=2)
-    assert add_prompt([script], own) == [own]
-    assert add_prompt([own], script) == [own, script]

@@ -22,19 +22,20 @@ from longlive.generation.storyboard import Scene
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions
 from longlive.serving.engine import Engine
 from longlive.serving.events import RunFinished
-from longlive.serving.executors import ray as ray_carrier
+from longlive.serving.executors import ray as ray_executor
 from longlive.serving.executors import ray_cluster
 from longlive.serving.executors.events import Finished, SegmentEvent
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Playhead, Prompt, Stop
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.packed import Packed
-from longlive.serving.executors.ray import RayExecutor, RayHandle, Worker, thread_carrier
-from longlive.serving.executors.ray_cluster import Cluster
+from longlive.serving.executors.ray import RayExecutor, RayHandle, Worker, warm_thread_executor
+from longlive.serving.executors.ray_cluster import ActorState, Cluster
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.run import Run
 from tests.support.fakes import FakeModels, FakeSession, tiny_config
+from tests.support.run_reader import next_event
 
 MEADOW, JUMP, SNOW = (
     "a red ball stands on a green meadow",
@@ -47,12 +48,12 @@ STALLS_S = 0.5
 NUM_CPUS = 4
 
 
-def fake_carrier(tell: ProgressCallback, **facts: Any) -> ThreadExecutor:
-    """What an actor carries with: a model of test cards, which sleeps where another would compute."""
+def fake_executor(tell: ProgressCallback, **facts: Any) -> ThreadExecutor:
+    """The executor of an actor: a model of test cards, which sleeps where another would compute."""
     tell("drawing cards")
-    carrier = ThreadExecutor(ModelRunner(FakeModels(**facts), open_session=FakeSession))
-    carrier.warm_up()
-    return carrier
+    executor = ThreadExecutor(ModelRunner(FakeModels(**facts), open_session=FakeSession))
+    executor.warm_up()
+    return executor
 
 
 def no_memory(tell: ProgressCallback) -> ThreadExecutor:
@@ -64,25 +65,30 @@ def no_colours(tell: ProgressCallback) -> ThreadExecutor:
     raise ConfigError("colours", 0, "there must be one", "Buy some.")
 
 
-def order(**limits: float) -> Job:
+def job(**limits: float) -> Job:
     return Job(name="ada", seed=7, prompts=(Prompt(MEADOW),), limits=Limits(**limits))
 
 
 def digests(run: Run) -> list[str]:
-    return json.loads((run.folder / "longlive.json").read_text())["chunks"]
+    return json.loads((run.store.folder / "longlive.json").read_text())["chunks"]
 
 
 class Placed(RayExecutor):
-    """A RayCarrier of which is known where each run went, and which outlives its engines."""
+    """A RayExecutor that records where each run went, and outlives its engines."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.places: dict[str, list[int]] = {}
 
-    def start(self, order: Job) -> RayHandle:
-        carriage = super().start(order)
-        self.places.setdefault(order.name, []).append(carriage.worker)
-        return carriage
+    def start(self, job: Job) -> RayHandle:
+        handle = super().start(job)
+        self.places.setdefault(job.name, []).append(handle.worker)
+        return handle
+
+    @property
+    def workers(self) -> list[ActorState]:
+        """What the actors reported last."""
+        return [actor.state for actor in self._actors]
 
     def close(self) -> None:
         """An engine does not need it any more."""
@@ -116,7 +122,7 @@ class Viewer(threading.Thread):
     def run(self) -> None:
         begun = 0.0
         while self.finished is None and not self.is_leaving.is_set():
-            report, now = self.run_.next_report(), time.monotonic()
+            report, now = next_event(self.run_), time.monotonic()
             if isinstance(report, SegmentEvent):
                 shown_at = report.segment.first_frame / report.segment.fps
                 begun = begun or now
@@ -178,28 +184,28 @@ def cluster() -> Iterator[Cluster]:
 def fakes(cluster: Cluster) -> Iterator[Placed]:
     """Two workers of test cards, each with memory for two viewers; its speed would not do for a third."""
     lines: list[str] = []
-    build = partial(fake_carrier, chunk_s=0.2, streams=2)
-    carrier = Placed("storybook", RuntimeOptions(), actors=2, build=build, tell=lines.append)
-    carrier.config = tiny_config()
-    with carrier.lent():
+    build = partial(fake_executor, chunk_s=0.2, streams=2)
+    executor = Placed("storybook", RuntimeOptions(), actors=2, build=build, progress=lines.append)
+    executor.config = tiny_config()
+    with executor.lent():
         assert {f"worker {number}: drawing cards" for number in (1, 2)} < set(lines)
-        yield carrier
+        yield executor
 
 
 @pytest.fixture
-def carrier(fakes: Placed) -> Iterator[Placed]:
+def executor(fakes: Placed) -> Iterator[Placed]:
     """The same, with both workers there and nothing to do."""
-    wait(lambda: fakes.room() == 4)
+    wait(lambda: fakes.capacity() == 4)
     yield fakes
-    wait(lambda: not any(actor.carried for actor in fakes._actors))
+    wait(lambda: not any(actor.handles for actor in fakes._actors))
 
 
 @contextlib.contextmanager
 def watched(
-    carrier: Any, num_viewers: int, script: tuple[Scene, ...] = (), **limits: float
+    executor: Any, num_viewers: int, script: tuple[Scene, ...] = (), **limits: float
 ) -> Iterator[list[Viewer]]:
     """An engine with so many viewers, each on a run."""
-    engine = Engine(carrier, limits=Limits(**limits), resume="exact")
+    engine = Engine(executor, limits=Limits(**limits), resume="exact")
     try:
         yield [
             Viewer(engine.start(str(number), MEADOW, seed=7, script=script)) for number in range(num_viewers)
@@ -209,21 +215,24 @@ def watched(
 
 
 def test_a_worker_carries_runs_by_number_until_they_are_over() -> None:
-    worker = Worker(partial(fake_carrier, chunk_s=0.01))
-    assert worker.state().room == 0
+    worker = Worker(partial(fake_executor, chunk_s=0.01))
+    assert worker.state().capacity == 0
     assert worker.warm_up() == ""
     state = worker.state()
-    assert (state.room, state.lines, state.process) == (4, ("drawing cards",), os.getpid())
-    first, second = worker.start(order(video_s=1.0, ahead_s=99)), worker.start(order(ahead_s=99))
-    assert worker.begun(first) == -1
+    assert (state.capacity, state.lines, state.process) == (4, ("drawing cards",), os.getpid())
+    first, second = (
+        worker.start(job(max_video_s=1.0, buffer_ahead_s=99)),
+        worker.start(job(buffer_ahead_s=99)),
+    )
+    assert worker.started_chunk(first) == -1
     assert worker.post(first, Prompt(JUMP)) == Prompt(JUMP, chunk=0)
-    reports = list(worker.reports(first))
+    reports = list(worker.events(first))
     assert [report.segment.index for report in reports[:-1]] == [0, 0, 1] and isinstance(
         reports[-1], Finished
     )
     assert worker.post(first, Prompt(SNOW)) == Prompt(SNOW), "nobody reads it any more"
-    worker.post(second, Stop("Enough."))
-    assert list(worker.reports(second))[-1] == Finished("Enough.")
+    worker.post(second, Stop("user"))
+    assert list(worker.events(second))[-1] == Finished("user")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -238,7 +247,7 @@ def test_a_worker_tells_in_words_why_it_cannot_begin() -> None:
 
 
 def test_no_worker_is_started_for_a_model_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_carrier, "Cluster", None)
+    monkeypatch.setattr(ray_executor, "Cluster", None)
     with pytest.raises(CheckpointError, match=r"There is no model 'storybok'. Did you mean 'storybook'"):
         RayExecutor("storybok", RuntimeOptions())
 
@@ -281,100 +290,100 @@ def test_more_workers_than_the_cluster_has_places_for_are_refused(cluster: Clust
 
 @pytest.mark.slow
 def test_what_keeps_a_worker_from_beginning_is_told_in_its_words(cluster: Cluster) -> None:
-    carrier = RayExecutor("storybook", RuntimeOptions(), actors=1, build=no_colours)
+    executor = RayExecutor("storybook", RuntimeOptions(), actors=1, build=no_colours)
     try:
         with pytest.raises(LongLiveError, match=r"^colours is 0, but there must be one. Buy some.$"):
-            carrier.warm_up()
-        assert carrier.room() == 0
-        with pytest.raises(LostError, match="No worker is there just now"):
-            carrier.start(order())
+            executor.warm_up()
+        assert executor.capacity() == 0
+        with pytest.raises(LostError, match="No worker is alive just now"):
+            executor.start(job())
     finally:
-        carrier.close()
+        executor.close()
 
 
 @pytest.mark.slow
-def test_runs_go_where_most_room_is_left_and_two_workers_carry_twice_the_viewers_of_one(carrier) -> None:
-    assert [worker.room for worker in carrier.workers] == [2, 2] and carrier.room() == 4
-    with watched(carrier, 4) as viewers:
+def test_runs_go_where_most_room_is_left_and_two_workers_carry_twice_the_viewers_of_one(executor) -> None:
+    assert [worker.capacity for worker in executor.workers] == [2, 2] and executor.capacity() == 4
+    with watched(executor, 4) as viewers:
         for viewer in viewers:
             viewer.wait(lambda viewer: viewer.chunk >= 7)
-        assert sorted(carrier.places[viewer.run_.name] for viewer in viewers) == [[0], [0], [1], [1]]
+        assert sorted(executor.places[viewer.run_.name] for viewer in viewers) == [[0], [0], [1], [1]]
         assert max(viewer.stalled_s for viewer in viewers) <= STALLS_S
 
 
 def test_one_worker_cannot_carry_as_many() -> None:
     """Or the test above would show nothing."""
-    alone = fake_carrier(lambda _: None, chunk_s=0.2)
-    assert alone.room() == 2
-    alone.room = lambda: 4
+    alone = fake_executor(lambda _: None, chunk_s=0.2)
+    assert alone.capacity() == 2
+    alone.capacity = lambda: 4
     with watched(alone, 4) as viewers:
         wait(lambda: max(viewer.stalled_s for viewer in viewers) > STALLS_S)
 
 
 @pytest.mark.slow
-def test_a_prompt_is_seen_in_the_chunk_that_was_promised(carrier) -> None:
-    carriage = carrier.start(order(video_s=5))
-    assert carriage.begun == -1
+def test_a_prompt_is_seen_in_the_chunk_that_was_promised(executor) -> None:
+    handle = executor.start(job(max_video_s=5))
+    assert handle.started_chunk == -1
     promised: list[Prompt] = []
     shots = []
-    for report in carriage.reports():
+    for report in handle.events():
         if isinstance(report, SegmentEvent):
             shots.append(report)
-            carriage.post(Playhead(report.segment.first_frame / 16, True))
+            handle.post(Playhead(report.segment.first_frame / 16, True))
         if len(shots) in (3, 4):
             soonest = (
                 promised[-1].chunk + 1 if promised else 0
             )  # as Run asks: each of its prompts gets a chunk
-            promised.append(carriage.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=soonest)))
+            promised.append(handle.post(Prompt((JUMP, SNOW)[len(shots) - 3], chunk=soonest)))
             assert promised[-1].chunk > report.segment.index
     prompts = {shot.segment.index: shot.segment.prompt for shot in shots}
     seen = {text: next(chunk for chunk in prompts if prompts[chunk] == text) for text in (JUMP, SNOW)}
     assert seen == {prompt.text: prompt.chunk for prompt in promised}
-    assert isinstance(report, Finished) and carriage.post(Prompt(MEADOW)).text == MEADOW
+    assert isinstance(report, Finished) and handle.post(Prompt(MEADOW)).text == MEADOW
 
 
 @pytest.mark.slow
-def test_reports_go_no_further_than_they_are_read_and_a_run_nobody_reads_any_more_ends(carrier) -> None:
-    carriage = carrier.start(order(ahead_s=999))
-    reports = carriage.reports()
+def test_reports_go_no_further_than_they_are_read_and_a_run_nobody_reads_any_more_ends(executor) -> None:
+    handle = executor.start(job(buffer_ahead_s=999))
+    reports = handle.events()
     next(reports)
-    wait(lambda: carriage.begun >= ray_cluster.WAITING_REPORTS - 3)
+    wait(lambda: handle.started_chunk >= ray_cluster.MAX_UNREAD_EVENTS - 3)
     time.sleep(1.0)
-    assert carriage.begun <= ray_cluster.WAITING_REPORTS
+    assert handle.started_chunk <= ray_cluster.MAX_UNREAD_EVENTS
     reports.close()
-    wait(lambda: carriage.begun < 0 or carriage.post(Prompt(JUMP)).chunk == 0)
+    wait(lambda: handle.started_chunk < 0 or handle.post(Prompt(JUMP)).chunk == 0)
 
 
 @pytest.mark.slow
-def test_when_a_worker_is_killed_its_viewers_go_on_elsewhere_and_the_others_never_notice(carrier) -> None:
-    with watched(carrier, 2) as (ada, bob):
+def test_when_a_worker_is_killed_its_viewers_go_on_elsewhere_and_the_others_never_notice(executor) -> None:
+    with watched(executor, 2) as (ada, bob):
         for viewer in (ada, bob):
             viewer.wait(lambda viewer: viewer.chunk >= 2)
-        (place,), (other,) = carrier.places[ada.run_.name], carrier.places[bob.run_.name]
+        (place,), (other,) = executor.places[ada.run_.name], executor.places[bob.run_.name]
         assert place != other
-        killed, seen = carrier.kill(place), ada.chunk
+        killed, seen = executor.kill(place), ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
         assert ada.came[-1][1] - killed < 5.0
         assert ada.run_.prompt(JUMP).chunk >= seen
-        wait(lambda: carrier.room() == 4)
-        assert (carrier.places[ada.run_.name], carrier.places[bob.run_.name]) == ([place, other], [other])
+        wait(lambda: executor.capacity() == 4)
+        assert (executor.places[ada.run_.name], executor.places[bob.run_.name]) == ([place, other], [other])
         for viewer in (ada, bob):
             chunks = viewer.indices
             assert chunks == list(range(len(chunks))), "no picture is missing, and none comes twice"
-        carriage = carrier.start(order(video_s=1.0))
-        assert carriage.worker == place, "another worker is there in the place of the one that was killed"
-        assert list(carriage.reports())[-1] == Finished("The story is complete: 1.3 s.")
+        handle = executor.start(job(max_video_s=1.0))
+        assert handle.worker == place, "another worker is there in the place of the one that was killed"
+        assert list(handle.events())[-1] == Finished("complete")
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_silent_is_given_up(carrier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_silent_is_given_up(executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose network is gone: Ray itself takes a minute to see it."""
-    monkeypatch.setattr(ray_cluster, "SILENT_S", 1.0)
-    monkeypatch.setattr(ray_cluster, "CHECK_S", 0.2)
-    with watched(carrier, 1) as (ada,):
+    monkeypatch.setattr(ray_cluster, "ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(ray_cluster, "CHECK_INTERVAL_S", 0.2)
+    with watched(executor, 1) as (ada,):
         ada.wait(lambda viewer: viewer.chunk >= 1)
-        (place,) = carrier.places[ada.run_.name]
-        stopped, seen = carrier.kill(place, signal.SIGSTOP), ada.chunk
+        (place,) = executor.places[ada.run_.name]
+        stopped, seen = executor.kill(place, signal.SIGSTOP), ada.chunk
         assert ada.run_.prompt(JUMP).chunk > seen, "a prompt that comes meanwhile is kept"
         ada.wait(lambda viewer: viewer.chunk > seen + 2)
         assert time.monotonic() - stopped < 12
@@ -384,20 +393,20 @@ def test_a_worker_that_is_silent_is_given_up(carrier, monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_a_story_whose_worker_was_killed_has_the_latents_of_one_that_was_not(cluster: Cluster) -> None:
     script = (Scene(1.5, JUMP), Scene(3.0, SNOW, "hard"))
-    told = {"video_s": 5.0, "ahead_s": 99.0}
-    with watched(thread_carrier("storybook", RuntimeOptions(), lambda _: None), 1, script, **told) as (
+    told = {"max_video_s": 5.0, "buffer_ahead_s": 99.0}
+    with watched(warm_thread_executor("storybook", RuntimeOptions(), lambda _: None), 1, script, **told) as (
         plain,
     ):
         plain.wait(lambda viewer: viewer.finished, 60)
         expected = digests(plain.run_)
     with (
-        Placed("storybook", RuntimeOptions(), actors=2).lent() as carrier,
-        watched(carrier, 1, script, **told) as (ada,),
+        Placed("storybook", RuntimeOptions(), actors=2).lent() as executor,
+        watched(executor, 1, script, **told) as (ada,),
     ):
         ada.wait(lambda viewer: viewer.chunk >= 2)
-        killed, seen = carrier.kill(carrier.places[ada.run_.name][0]), ada.chunk
+        killed, seen = executor.kill(executor.places[ada.run_.name][0]), ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
         assert ada.came[-1][1] - killed < 5.0
         ada.wait(lambda viewer: viewer.finished, 60)
-        assert not ada.finished.failed and len(expected) >= 7
+        assert not ada.finished.failure is not None and len(expected) >= 7
         assert digests(ada.run_) == expected

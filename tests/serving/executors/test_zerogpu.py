@@ -34,7 +34,7 @@ def served(folder: Path, *command: str) -> Iterator[tuple[FakeDevice, Client]]:
 
 @pytest.fixture(scope="module")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevice, Client]]:
-    with served(tmp_path_factory.mktemp("device"), "tests/web/counter_app.py") as page:
+    with served(tmp_path_factory.mktemp("device"), "tests/support/counter_app.py") as page:
         yield page
 
 
@@ -66,7 +66,7 @@ def test_a_generator_takes_prompts_while_it_runs_in_its_own_process(
 
 def test_health_and_metrics_are_served_there_too(counting: tuple[FakeDevice, Client]) -> None:
     _, client = counting
-    assert httpx.get(f"{client.src}health").json()["carrier"] == "zerogpu"
+    assert httpx.get(f"{client.src}health").json()["executor"] == "zerogpu"
     assert "longlive_runs_started_total 0.0" in httpx.get(f"{client.src}metrics").text
 
 
@@ -122,10 +122,10 @@ SEED = 7
 class Viewer:
     """One who is told a story; ``words`` are what came, in order."""
 
-    def __init__(self, client: Client, name: str, ahead_s: float = -1) -> None:
+    def __init__(self, client: Client, name: str, buffer_ahead_s: float = -1) -> None:
         self._client, self.name = client, name
         self.words: list[dict[str, Any]] = []
-        self.job = client.submit(name, SCENES[0], SEED, ahead_s, api_name="/tell")
+        self.job = client.submit(name, SCENES[0], SEED, buffer_ahead_s, api_name="/tell")
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -135,7 +135,7 @@ class Viewer:
 
     @property
     def num_resumed(self) -> int:
-        return sum("goes on" in word.get("notice", "") for word in self.words)
+        return sum(word.get("notice", "").startswith("resumed_") for word in self.words)
 
     def send(self, text: str) -> int:
         return self._client.predict(self.name, text, api_name="/send")
@@ -162,7 +162,7 @@ class Viewer:
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevice, Client]]:
-    with served(tmp_path_factory.mktemp("device"), "tests/web/story_app.py") as page:
+    with served(tmp_path_factory.mktemp("device"), "tests/support/story_app.py") as page:
         yield page
 
 
@@ -182,16 +182,16 @@ def storybook() -> ModelBundle:
 
 
 def assert_whole(storybook: ModelBundle, end: dict[str, Any], num_chunks: int) -> SessionRecord:
-    """The thread carrier, given the same prompts for the same chunks, makes the same latents."""
+    """The thread executor, given the same prompts for the same chunks, makes the same latents."""
     record = SessionRecord.read(end["session"])
     assert len(record.chunks) == num_chunks
     assert record.model_digest == storybook.digest
     prompts = tuple(Prompt(event.text, event.switch or "soft", event.chunk) for event in record.prompts)
     seconds = storybook.config.num_frames(num_chunks * storybook.config.chunk) / storybook.config.fps
-    limits = Limits(ahead_s=math.inf, video_s=seconds)
+    limits = Limits(buffer_ahead_s=math.inf, max_video_s=seconds)
     order = Job(name="thread", seed=SEED, prompts=prompts, limits=limits)
-    reports = ThreadExecutor(ModelRunner(storybook)).start(order).reports()
-    kept = [report.kept for report in reports if isinstance(report, SegmentEvent) and report.kept]
+    reports = ThreadExecutor(ModelRunner(storybook)).start(order).events()
+    kept = [report.checkpoint for report in reports if isinstance(report, SegmentEvent) and report.checkpoint]
     assert tuple(one.digest for one in kept) == record.chunks
     assert [one.event for one in kept if one.event] == list(record.prompts)
     assert Path(end["take"]).stat().st_size > 1000
@@ -215,7 +215,7 @@ def test_a_story_with_three_prompts_goes_on_in_further_leases_as_if_there_were_o
     viewer.is_told(viewer.num_chunks + 2)
     viewer.stop()
     end = viewer.end()
-    assert (end["finished"], end["failed"]) == ("Stopped.", False)
+    assert (end["finished"], end["failed"]) == ("user", "")
     record = assert_whole(storybook, end, viewer.num_chunks)
     assert [(event.chunk, event.text) for event in record.prompts] == list(zip(promised, SCENES, strict=True))
     leases = device.leases[num_before:]
@@ -264,7 +264,7 @@ def test_a_stopped_story_frees_its_worker_for_the_next(telling: tuple[FakeDevice
 @pytest.mark.slow
 def test_a_story_whose_viewer_is_gone_frees_its_worker(telling: tuple[FakeDevice, Client]) -> None:
     device, client = telling
-    viewer = Viewer(client, "gone", ahead_s=1.5)
+    viewer = Viewer(client, "gone", buffer_ahead_s=1.5)
     viewer.is_told(1)
     viewer.job.cancel()
     until(lambda: not device.out())
@@ -286,7 +286,7 @@ def test_two_stories_are_told_at_once_each_in_its_own_worker(telling: tuple[Fake
 @pytest.mark.slow
 def test_a_worker_makes_no_more_than_the_playhead_asks_for(telling: tuple[FakeDevice, Client]) -> None:
     _, client = telling
-    viewer = Viewer(client, "paused", ahead_s=1.5)
+    viewer = Viewer(client, "paused", buffer_ahead_s=1.5)
     viewer.is_told(1)
     viewer.play(0.0, playing=False)
     at = viewer.num_chunks
@@ -311,9 +311,8 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     viewer.is_told(viewer.num_chunks + 1)
     device.left_s = 4
     end = viewer.end()
-    words = "You have exceeded your ZeroGPU quota (10s requested vs. 4s left). Try again in 3:12:00"
-    assert words in end["finished"]
-    assert not end["failed"]
+    assert end["finished"] == "quota"
+    assert "quota (10s requested vs. 4s left). Try again in 3:12:00" in end["failed"]
     seconds = [lease.seconds for lease in device.leases[num_before:]]
     assert seconds == sorted(seconds, reverse=True)
     assert set(seconds) == {10, 7}
@@ -321,8 +320,7 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     assert_whole(storybook, end, viewer.num_chunks)
     refused = Viewer(client, "too poor")
     end = refused.end()
-    assert end["failed"]
-    assert end["finished"].startswith("You have exceeded your ZeroGPU quota")
+    assert end["finished"] == "quota" and end["failed"].startswith("You have exceeded your ZeroGPU quota")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ MEADOW = "a red ball stands on a green meadow"
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr("longlive.web.middleware.abandoned_calls.PATIENCE_S", 2.0)
-    with serve_page(FakeModels(), away_s=0.5, grace_s=0.5) as page:
+    with serve_page(FakeModels(), disconnect_timeout_s=0.5, retention_s=0.5) as page:
         yield page
 
 

@@ -74,7 +74,7 @@ def test_bytes_that_are_no_text_are_refused() -> None:
         "file=http://169.254.169.254/latest/meta-data/",
         "file=/etc/passwd",
         "file=app.py",
-        "file=longlive/web/doors.py",
+        "file=longlive/web/endpoints.py",
         "file/etc/passwd",
         "deep_link?session_hash=a",
         "custom_component/a/client/component/index.js",
