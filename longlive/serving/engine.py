@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from longlive.config import ResumeMode
-from longlive.errors import BusyError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
@@ -30,8 +29,9 @@ from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Admitted, Ended, Observer, Started, Suspended
-from longlive.serving.run import Run, key_of
-from longlive.serving.run_store import lock_folder, stored_runs
+from longlive.serving.run import Run, create_run
+from longlive.serving.run_registry import RunRegistry
+from longlive.serving.run_store import lock_folder
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
@@ -47,6 +47,7 @@ class Engine:
 
     Attributes:
         executor, limits, folder: as they were given.
+        runs: all that are kept.
         metrics: what is counted.
         on_forget: called with each run that is no longer kept; must be quick.
     """
@@ -83,7 +84,8 @@ class Engine:
         self._supervisor = RunSupervisor(executor, resume)
         self.on_forget: Callable[[Run], None] = lambda run: None
         self._changed = threading.Condition(threading.RLock())
-        self._runs: dict[str, Run] = self._stored()
+        self.runs = RunRegistry()
+        self.runs.load(self.folder, executor.config, self.limits, self._observer)
         self._is_closed = self._is_warming_up = False
         self._export_gauges()
         self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
@@ -123,9 +125,9 @@ class Engine:
             MediaError: if the disk is full.
         """
         with self._changed:
-            previous = [run for run in self._runs.values() if run.viewer == viewer and not run.is_leaving]
-            self._check_busy(address, previous)
-            run = Run.create(
+            previous = self.runs.of_viewer(viewer)
+            self.runs.check_busy(address, previous, self.limits)
+            run = create_run(
                 viewer,
                 self.folder / secrets.token_hex(16),
                 self.executor.config,
@@ -139,7 +141,7 @@ class Engine:
             run.address = address
             for old in previous:
                 old.stop("replaced")
-            self._runs[run.key] = run
+            self.runs.add(run)
             run.record(Started(seed, len(prompt), self.executor.name))
             self._tick()
         return run
@@ -152,30 +154,25 @@ class Engine:
                 return None
             run.viewer, run.token = viewer, token
             run.context = contextvars.copy_context()
-            run.follow()
+            run.presence.follow()
             self._mark_returned(run)
             return run
 
     def find(self, token: str) -> Run | None:
         """The run with this token."""
-        key = key_of(token)
-        return next((run for run in list(self._runs.values()) if run.has_key(key)), None)
+        return self.runs.find(token)
 
     def exists(self, run: Run) -> bool:
         """Whether a run is still kept."""
-        return run.key in self._runs
-
-    def count(self, status: RunStatus) -> int:
-        """How many runs have a status."""
-        return sum(run.status is status for run in list(self._runs.values()))
+        return run in self.runs
 
     def status(self) -> EngineStatus:
         """The state of the engine in numbers; takes no lock."""
         capacity = self.executor.capacity()
         return EngineStatus(
-            running=self.count(RunStatus.RUNNING),
-            waiting=self._queue_length(),
-            suspended=self.count(RunStatus.SUSPENDED),
+            running=self.runs.count(RunStatus.RUNNING),
+            waiting=self.runs.queue_length(),
+            suspended=self.runs.count(RunStatus.SUSPENDED),
             capacity=capacity,
             fps=self.metrics.fps,
             executor=self.executor.name,
@@ -201,13 +198,13 @@ class Engine:
         """Suspend every run; a folder that was given keeps them for the next engine, a temporary one goes."""
         with self._changed:
             self._is_closed = True
-            for run in self._runs.values():
+            for run in self.runs:
                 if run.status is RunStatus.RUNNING:
                     self._suspend(run, scheduler.Suspend(run.key, "shutdown"))
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         with self._changed:
             self._changed.notify_all()
-            while self.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
+            while self.runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
         self._thread.join(5)
         self.executor.close()
@@ -215,52 +212,12 @@ class Engine:
         if self._is_temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _stored(self) -> dict[str, Run]:
-        """The runs that another engine left in the folder."""
-        found = {}
-        for store in stored_runs(self.folder):
-            if store.is_finished:
-                shutil.rmtree(store.folder, ignore_errors=True)
-                continue
-            try:
-                run = Run.load(store, self.executor.config, self.limits, self._observer)
-            except (KeyError, TypeError, ValueError):
-                logger.warning("%s holds no run that can be read", store.folder.name)
-                continue
-            found[run.key] = run
-        if found:
-            logger.info("found %d suspended runs", len(found))
-        return found
-
     def _export_gauges(self) -> None:
-        self.metrics.watch("sessions", lambda: self.count(RunStatus.RUNNING))
-        self.metrics.watch("queue_length", self._queue_length)
-        self.metrics.watch("suspended", lambda: self.count(RunStatus.SUSPENDED))
+        self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))
+        self.metrics.watch("queue_length", self.runs.queue_length)
+        self.metrics.watch("suspended", lambda: self.runs.count(RunStatus.SUSPENDED))
         self.metrics.watch("capacity", self.executor.capacity)
-        self.metrics.watch(
-            "store_bytes", lambda: sum(run.store.num_bytes for run in list(self._runs.values()))
-        )
-
-    def _queue_length(self) -> int:
-        return sum(
-            run.status is RunStatus.WAITING and not run.is_leaving for run in list(self._runs.values())
-        )
-
-    def _check_busy(self, address: str, previous: Sequence[Run]) -> None:
-        waiting = [
-            run for run in self._runs.values() if run.status is RunStatus.WAITING and not run.is_leaving
-        ]
-        num_waiting = sum(run not in previous for run in waiting)
-        if num_waiting >= self.limits.max_queue_size:
-            raise BusyError(f"The queue is full ({num_waiting} wait). Please come back in a few minutes.")
-        active = (RunStatus.WAITING, RunStatus.RUNNING)
-        others = [run for run in self._runs.values() if run.status in active and not run.is_leaving]
-        same = [run for run in others if address and run.address == address and run not in previous]
-        if len(same) >= self.limits.max_runs_per_address:
-            raise BusyError(
-                f"{len(same)} videos are being made for your address already; that is the limit. "
-                "Please stop one of them first."
-            )
+        self.metrics.watch("store_bytes", self.runs.num_bytes)
 
     def _mark_returned(self, run: Run) -> None:
         """The viewer is back: a suspended run waits again, at the position of its arrival."""
@@ -284,10 +241,10 @@ class Engine:
         """Ask the scheduler what to do, and do it."""
         if self._is_closed:
             return
-        views = [run.view() for run in self._runs.values()]
+        views = [run.view() for run in self.runs]
         capacity, now = self.executor.capacity(), time.monotonic()
         for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
-            self._apply(self._runs[action.key], action)
+            self._apply(self.runs[action.key], action)
 
     def _apply(self, run: Run, action: Action) -> None:
         life = run.lifecycle
@@ -343,7 +300,7 @@ class Engine:
 
     def _forget(self, run: Run) -> None:
         """Drop a run and its files; whoever follows it still gets a last event."""
-        del self._runs[run.key]
+        self.runs.remove(run)
         if run.status is not RunStatus.FINISHED:
             run.record(Ended("expired", run.end_s))
             run.emit(RunFinished("expired"))

@@ -24,7 +24,6 @@ from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
-from longlive.serving.executors.playback_clock import PlaybackClock
 from longlive.serving.limits import Limits
 from longlive.serving.observer import (
     ChunkMade,
@@ -34,10 +33,10 @@ from longlive.serving.observer import (
     PromptAccepted,
     PromptRefused,
 )
+from longlive.serving.presence import Presence
 from longlive.serving.prompt_schedule import PromptSchedule
 from longlive.serving.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
-from longlive.serving.viewer_metrics import RateLimiter, ViewerMetrics
 
 KEPT_EVENTS = 64
 _CHUNKS = range(1, 2**20)  # more than any video has
@@ -90,7 +89,7 @@ class Run:
         events: what its followers read.
         prompts: what each prompt made, and those to come.
         store: its files.
-        clock: where the viewer is.
+        presence: whether its viewer is there, and where the playhead is.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Run:
         token: str,
         status: RunStatus = RunStatus.WAITING,
     ) -> None:
-        """A run with the facts and chunks of ``store``; see ``create`` and ``load``."""
+        """A run with the facts and chunks of ``store``; see ``create_run`` and ``load_run``."""
         now = time.monotonic()
         self.viewer, self.limits, self.store, self.token = viewer, limits, store, token
         self.key, self.seed = str(store.facts["key"]), int(store.facts["seed"])
@@ -116,68 +115,14 @@ class Run:
         self.prompts = PromptSchedule(
             prompt for prompt in store.prompts if not store.num_chunks or prompt.chunk >= store.num_chunks
         )
-        self.clock = PlaybackClock()
+        self.presence = Presence(limits, observer.metrics)
         self.num_chunks = store.num_chunks
         self._model, self._observer = model, observer
         self._end_frame = self._shown_frame = store.num_frames
         self._segments: list[MediaSegment] = []
         self._handle: StreamHandle | None = None
-        self._followed_at = now
-        self._rate = RateLimiter(limits.prompts_per_minute)
-        self._viewer_metrics = ViewerMetrics(observer.metrics, limits.max_pending_prompts)
         self._lock = threading.RLock()
         self.events.append(RunStarted())
-
-    @classmethod
-    def create(
-        cls,
-        viewer: str,
-        folder: Path,
-        model: ModelConfig,
-        limits: Limits,
-        observer: Observer,
-        *,
-        seed: int,
-        prompt: str,
-        script: Sequence[Scene] = (),
-        container: Container = "mp4",
-    ) -> "Run":
-        """A new run, on disk from here on.
-
-        Raises:
-            PromptError: if a prompt cannot be used.
-            MediaError: if the disk is full.
-        """
-        token = secrets.token_urlsafe(16)
-        prompts = PromptSchedule([Prompt(check_prompt(prompt))])
-        for scene in script:
-            start_of = lambda chunk: model.num_frames(chunk * model.chunk) / model.fps  # noqa: E731
-            chunk = bisect.bisect_left(_CHUNKS, scene.at, key=start_of) + 1
-            prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
-        facts = {"key": key_of(token), "seed": seed, "container": container}
-        try:
-            folder.mkdir(mode=0o700)
-            store = RunStore(folder, facts)
-            store.write_prompts(tuple(prompts))
-        except (OSError, MediaError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            why = error.strerror if isinstance(error, OSError) else error
-            raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
-        return cls(viewer, store, model, limits, observer, token=token)
-
-    @classmethod
-    def load(cls, store: RunStore, model: ModelConfig, limits: Limits, observer: Observer) -> "Run":
-        """A run that another process left on disk; it is suspended.
-
-        Raises:
-            KeyError, TypeError, ValueError: if its facts are not those of a run.
-        """
-        run = cls("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
-        run.lifecycle.interruption = "the app was restarted"
-        run.clock.seek(run.end_s, False)
-        for span in store.spans():
-            run.prompts.extend_span(*span)
-        return run
 
     @property
     def name(self) -> str:
@@ -205,7 +150,7 @@ class Run:
 
     def view(self) -> RunView:
         """What the scheduler knows of it."""
-        life, now, reported_at = self.lifecycle, time.monotonic(), self.clock.reported_at
+        life, presence = self.lifecycle, self.presence
         return RunView(
             key=self.key,
             status=life.status,
@@ -218,17 +163,13 @@ class Run:
             is_suspending=life.is_suspending,
             has_returned=life.has_returned,
             is_warned=life.is_warned,
-            has_player=reported_at is not None,
-            silent_s=now - (reported_at or life.arrived),
-            unattended_s=now - max(self._followed_at, reported_at or 0.0),
+            has_player=presence.has_player,
+            silent_s=presence.silent_s,
+            unattended_s=presence.unattended_s,
             num_bytes=self.store.num_bytes,
             queue_position=life.queue_position,
             queue_updated=life.queue_updated,
         )
-
-    def follow(self) -> None:
-        """Somebody follows it."""
-        self._followed_at = time.monotonic()
 
     def emit(self, event: RunEvent) -> None:
         """Add an event for the followers; the oldest ones are dropped."""
@@ -256,10 +197,8 @@ class Run:
     def playhead(self, seconds: float, playing: bool, *, stalls: int = 0) -> None:
         """Take in the player's report: the second on the screen, and how often it has stalled so far."""
         playhead = Playhead(seconds, playing)
-        self.clock.report(playhead)
         with self._lock:
-            self._viewer_metrics.on_screen(seconds, self.lifecycle.admitted)
-            self._viewer_metrics.stalls(stalls)
+            self.presence.report(playhead, stalls, self.lifecycle.admitted)
             self._post(playhead)
 
     def stop(self, reason: StopReason) -> None:
@@ -279,7 +218,7 @@ class Run:
         with self._lock:
             state = self.store.resume_state(exact=exact)
             self._segments.clear()
-            playhead = Playhead(self.clock.position(self.end_s), True) if state else None
+            playhead = Playhead(self.presence.clock.position(self.end_s), True) if state else None
             return Job(
                 name=self.name,
                 seed=self.seed,
@@ -308,7 +247,7 @@ class Run:
         """Store one more segment and show it; one that was shown before is not shown again."""
         segment = event.segment
         end = segment.first_frame + segment.num_frames
-        self.clock.assume_playing()
+        self.presence.clock.assume_playing()
         self.record(ChunkMade(segment.num_frames, event.chunk_ms / 1000 if segment.ends_chunk else None))
         with self._lock:
             self._segments.append(segment)
@@ -333,12 +272,12 @@ class Run:
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
         if not self.num_chunks:
-            return self._model.num_frames(chunk * self._model.chunk) / self._model.fps
+            return _start_of(chunk, self._model)
         return self.end_s + (chunk - self.num_chunks) * self._model.chunk_seconds()
 
     def seconds_until(self, second: float) -> float:
         """How long the viewer waits for a second of the video."""
-        return max(0.0, second - self.clock.position(self.end_s))
+        return max(0.0, second - self.presence.clock.position(self.end_s))
 
     def prompt_delay(self) -> float:
         """How long a viewer who sends a prompt now waits to see it, in seconds."""
@@ -352,19 +291,19 @@ class Run:
 
     def _schedule(self, text: str, switch: SwitchMode) -> PromptScheduled:
         with self._lock:
-            self._rate.check()
+            self.presence.rate.check()
             pending = len(self.prompts.own)
             if pending >= self.limits.max_pending_prompts:
                 raise PromptError(
                     f"{pending} prompts are waiting already. Please let the video reach the next one first."
                 )
-            self._rate.count()
+            self.presence.rate.count()
             posted = self._post(Prompt(text, switch, self.prompts.next_chunk(self.num_chunks)))
             assert isinstance(posted, Prompt), posted
             self.prompts.add(posted)
             self.write(lambda store: store.write_prompts(tuple(self.prompts)))
             at = self.start_of(posted.chunk)
-            self._viewer_metrics.prompt_sent(at)
+            self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
 
     def _post(self, message: Message) -> Message:
@@ -384,6 +323,60 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def create_run(
+    viewer: str,
+    folder: Path,
+    model: ModelConfig,
+    limits: Limits,
+    observer: Observer,
+    *,
+    seed: int,
+    prompt: str,
+    script: Sequence[Scene] = (),
+    container: Container = "mp4",
+) -> Run:
+    """A new run, on disk from here on.
+
+    Raises:
+        PromptError: if a prompt cannot be used.
+        MediaError: if the disk is full.
+    """
+    token = secrets.token_urlsafe(16)
+    prompts = PromptSchedule([Prompt(check_prompt(prompt))])
+    for scene in script:
+        chunk = bisect.bisect_left(_CHUNKS, scene.at, key=lambda index: _start_of(index, model)) + 1
+        prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
+    facts = {"key": key_of(token), "seed": seed, "container": container}
+    try:
+        folder.mkdir(mode=0o700)
+        store = RunStore(folder, facts)
+        store.write_prompts(tuple(prompts))
+    except (OSError, MediaError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        why = error.strerror if isinstance(error, OSError) else error
+        raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
+    return Run(viewer, store, model, limits, observer, token=token)
+
+
+def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Observer) -> Run:
+    """A run that another process left on disk; it is suspended.
+
+    Raises:
+        KeyError, TypeError, ValueError: if its facts are not those of a run.
+    """
+    run = Run("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
+    run.lifecycle.interruption = "the app was restarted"
+    run.presence.clock.seek(run.end_s, False)
+    for span in store.spans():
+        run.prompts.extend_span(*span)
+    return run
+
+
+def _start_of(chunk: int, model: ModelConfig) -> float:
+    """The second at which a chunk begins if no chunk before it is cut short."""
+    return model.num_frames(chunk * model.chunk) / model.fps
 
 
 def key_of(token: str) -> str:

@@ -80,12 +80,12 @@ class ViewerStream:
 
         with self.run.events.notify(wake):
             while self.follower is ticket:
-                self.run.follow()
+                self.run.presence.follow()
                 ready.clear()
                 for message, segment in self.messages(after):
                     after = message["serial"]
                     yield message, segment
-                    self.run.follow()
+                    self.run.presence.follow()
                     if message["kind"] == "end":
                         return
                     if self.follower is not ticket:

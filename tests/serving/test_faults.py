@@ -174,7 +174,7 @@ def test_who_was_away_for_long_is_not_taken_for_silent_at_once(make_engine) -> N
     run = engine.start("ada", MEADOW, seed=0)
     read(run, is_segment(0))
     run.playhead(0.1, playing=True)
-    wait_for(lambda: run.status == "suspended" and run.view().silent_s > 1.6)
+    wait_for(lambda: run.status == "suspended" and run.presence.silent_s > 1.6)
     assert engine.claim("ada", run.token) is run
     words = read(run, is_segment(run.num_chunks))
     begun = time.monotonic()

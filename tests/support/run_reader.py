@@ -17,7 +17,7 @@ _PENDING: "WeakKeyDictionary[Run, tuple[list[int], deque[RunEvent]]]" = WeakKeyD
 def next_event(run: Run) -> RunEvent | None:
     """The next event that no call has returned yet, RunStarted left out; None if there is none."""
     cursor, pending = _PENDING.setdefault(run, ([0], deque()))
-    run.follow()
+    run.presence.follow()
     if not pending:
         for number, event in run.events.since(cursor[0]):
             cursor[0] = number
@@ -79,7 +79,7 @@ def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
 
 def unfinished(engine: Engine) -> list[Run]:
     """The runs of an engine that are not over."""
-    return [run for run in list(engine._runs.values()) if run.status is not RunStatus.FINISHED]
+    return [run for run in engine.runs if run.status is not RunStatus.FINISHED]
 
 
 def run_of(engine: Engine, viewer: str) -> Run | None:

@@ -48,7 +48,7 @@ def tell(viewer: str, prompt: str, seed: int, buffer_ahead_s: float) -> Iterator
     yield json.dumps({"token": run.token})
     cursor = 0
     while True:
-        run.follow()
+        run.presence.follow()
         for number, event in run.events.since(cursor, timeout=0.2):
             cursor = number
             if not isinstance(event, RunStarted):

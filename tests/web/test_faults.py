@@ -184,7 +184,7 @@ def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
         eve.predict(JUMP, "hard", api_name="/prompt")
     assert (
         run.prompts.upcoming == []
-        and run.clock.reported_at is None
+        and run.presence.clock.reported_at is None
         and not run.is_leaving
         and run.viewer == ada.session_hash
     )
