@@ -1,15 +1,18 @@
-"""The values that travel: one frozen type for each arrow of the data's way.
+"""The values that pass between the stages, one frozen type for each arrow.
 
-``str -> PromptEmbedding -> LatentChunk -> FrameChunk -> MediaSegment -> browser``
+``PromptText -> PromptEmbedding -> LatentChunk -> FrameChunk -> MediaSegment -> browser``
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+import threading
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
 from longlive.config import SwitchMode
+from longlive.prompts import PromptText
 
 SWITCH_MODES: tuple[str, ...] = get_args(SwitchMode)
 
@@ -19,14 +22,37 @@ class PromptEmbedding:
     """A prompt as the transformer reads it.
 
     Attributes:
-        text: the prompt after cleaning.
+        text: the cleaned prompt.
         tokens: (1, text_len, text_dim); rows beyond the prompt's own tokens are zero.
-        is_shortened: whether the prompt had more than ``text_len`` tokens, so that its end was left out.
+        is_truncated: whether the prompt had more than ``text_len`` tokens, so that its end was left out.
     """
 
-    text: str
+    text: PromptText
     tokens: Tensor
-    is_shortened: bool = False
+    is_truncated: bool = False
+
+
+def latents_digest(latents: Tensor) -> str:
+    """SHA-256 of the latents as float32, the first 16 hex digits."""
+    return hashlib.sha256(latents.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+class LatentsDigest:
+    """The digest of a chunk's latents, computed once, by whoever asks first; threads may ask at once."""
+
+    def __init__(self, latents: Tensor) -> None:
+        """Compute nothing yet."""
+        self._latents: Tensor | None = latents
+        self._value = ""
+        self._lock = threading.Lock()
+
+    @property
+    def value(self) -> str:
+        """16 hex digits, as ``latents_digest`` gives them."""
+        with self._lock:
+            if self._latents is not None:
+                self._value, self._latents = latents_digest(self._latents), None
+            return self._value
 
 
 @dataclass(frozen=True)
@@ -37,11 +63,12 @@ class LatentChunk:
         index: number of the chunk, from 0.
         prompt_index: number of the prompt that made it, from 0 in order of use.
         prompt: that prompt's text.
-        first_latent: number of its first latent frame since the start of the take or the last hard cut;
-            0 tells the decoder to start afresh.
+        first_latent: number of its first latent frame since the start of the video or the last hard cut;
+            at 0 the decoder starts afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
-        ready: event of their device after which they are there; None if whoever asks has to wait anyway.
-        ends_chunk: whether no more of the chunk follows.
+        ready: CUDA event after which the latents are computed; None where no wait is needed.
+        ends_chunk: whether this is the last part of the chunk.
+        chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
 
     index: int
@@ -51,11 +78,22 @@ class LatentChunk:
     latents: Tensor
     ready: Any = None
     ends_chunk: bool = True
+    chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Prepare the digest of a whole chunk."""
+        if self.chunk_digest is None:
+            object.__setattr__(self, "chunk_digest", LatentsDigest(self.latents))
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole chunk's latents, from a part of it too; computed once."""
+        return self.chunk_digest.value
 
     def parts(self) -> "list[LatentChunk]":
-        """What to decode and send by itself, in order: of a take's first chunk, the first latent goes ahead.
+        """Split the first chunk of a video into its first latent and the rest; other chunks stay whole.
 
-        Its one picture is what the viewer waits for. At a hard cut nobody waits: the chunk stays whole.
+        The first latent decodes to the one picture that the viewer waits for, so it is sent ahead.
         """
         if self.index > 0 or self.latents.shape[1] == 1:
             return [self]
@@ -65,11 +103,11 @@ class LatentChunk:
 
 @dataclass(frozen=True)
 class FrameChunk:
-    """The pictures of one chunk, or of a part of it.
+    """The decoded pictures of one chunk, or of a part of it.
 
     Attributes:
         index, prompt_index, prompt, ends_chunk: as in the LatentChunk that it was decoded from.
-        first_frame: number of its first picture since the start of the take.
+        first_frame: number of its first picture since the start of the video.
         frames: uint8 (F, H, W, 3), RGB.
         fps: pictures per second.
     """
@@ -84,12 +122,12 @@ class FrameChunk:
 
     @property
     def start_seconds(self) -> float:
-        """When its first picture is shown, in seconds since the start of the take."""
+        """Time of its first picture, in seconds since the start of the video."""
         return self.first_frame / self.fps
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
+        """Duration at normal speed."""
         return len(self.frames) / self.fps
 
 
@@ -116,5 +154,5 @@ class MediaSegment:
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
+        """Duration at normal speed."""
         return self.num_frames / self.fps

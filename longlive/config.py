@@ -1,4 +1,4 @@
-"""Facts of a checkpoint (TransformerConfig, ModelConfig), options of a run (StreamConfig), and option values.
+"""Facts of a checkpoint (TransformerConfig, ModelConfig), options of a stream (StreamConfig), option words.
 
 All are frozen and validated on construction; what follows from other fields is a property.
 Units: "latent" counts latent frames, "frame" counts pictures. The first latent of a video decodes to one
@@ -10,19 +10,35 @@ from typing import Any, Literal, get_args
 
 from longlive.errors import ConfigError
 
-# The values that options take; ``get_args`` lists them. "auto" leaves the choice to us.
 Positions = Literal["absolute", "relative"]
+"""How latent frames are numbered for RoPE: since the start of the video, or within the window."""
 Prediction = Literal["velocity", "clean"]
+"""What a network returns: the velocity (noise - clean), or the clean latents."""
 SwitchMode = Literal["soft", "hard", "keep"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+"""What happens to the cache when a new prompt takes effect: recached, cleared, or kept as it is."""
+
+# The words of the options by which a model is run. ``typing.get_args`` gives the choices of each; "auto" is
+# a choice of the options alone, and is replaced by one of these words before the model is loaded.
+Auto = Literal["auto"]
+DType = Literal["float32", "bfloat16", "float16"]
+"""The dtype that is computed in."""
 DecoderName = Literal["wan", "tiny", "light"]
+"""What turns latents into pictures: Wan 2.1's VAE, the tiny VAE, or LightVAE."""
 CompileMode = Literal["off", "default", "graphs"]
-Attention = Literal["auto", "flash3", "flash4", "cudnn", "sdpa", "sage"]
+"""The transformer: kernel by kernel, with compiled blocks, or these as CUDA graphs."""
+AttentionName = Literal["flash3", "flash4", "cudnn", "sdpa", "sage"]
+"""The kernel of the self-attention."""
 Quantization = Literal["off", "int8", "fp8"]
-CacheFormat = Literal["full", "fp8"]
-TextPlacement = Literal["resident", "streamed", "cpu"]  # on the device; there block by block; on the CPU
-VideoEncoder = Literal["auto", "nvenc", "x264"]
+"""How the matrix products of the transformer's blocks are rounded."""
+CacheName = Literal["full", "fp8"]
+"""How keys and values are stored: in the dtype that is computed in, or in 8 bits."""
+EncoderName = Literal["nvenc", "x264"]
+"""What encodes H.264."""
+TextPlacement = Literal["resident", "streamed", "cpu"]
+"""The text encoder's weights: on the device; on the CPU and brought to the device block by block for each
+prompt; on the CPU, where prompts are then read."""
 ResumeMode = Literal["auto", "exact", "quick"]
+"""How a session goes on from kept latents: bit for bit, by few passes and a soft recache, or as suits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +175,13 @@ class ModelConfig:
         return 0 if num_latents <= 0 else 1 + (num_latents - 1) * self.temporal_scale
 
     def chunk_seconds(self) -> float:
-        """How long a chunk after the first plays."""
+        """Seconds of video in a chunk; a video's first chunk is shorter."""
         return self.chunk * self.temporal_scale / self.fps
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """Options of a run. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
+    """Options of a stream. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
 
     Attributes:
         chunk, window, sink: as in ModelConfig; ``window=-1`` attends to everything (memory then grows).
@@ -204,6 +220,11 @@ class StreamConfig:
             raise ConfigError(
                 "context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0."
             )
+
+    @property
+    def chunks_in_window(self) -> int | None:
+        """How many chunks hold the latents of a full window; None for an endless one."""
+        return None if self.window == -1 else -(-self.window // self.chunk)
 
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":

@@ -6,20 +6,20 @@
   * CheckpointError    a model name, folder, file or key is missing, unexpected or broken
   * SessionFileError   a session file cannot be read, or belongs to another model or version
   * SessionClosedError a session was asked for more after it had been closed
-  * MediaError         pictures could not be encoded or written (a full disk, say)
-  * EndpointError      a language model behind an address cannot be reached, or refuses
+  * MediaError         pictures could not be encoded or written, for example to a full disk
+  * EndpointError      a language model's endpoint cannot be reached, or refuses
   * FitError           a model does not fit into the memory that is free
   * BusyError          too many viewers wait for the model
-  * LostError          the worker that carried a run is gone
-  * MailboxError       a message cannot be left for a run (a full disk, say)
-  * TrainingError      a loss or gradient in training is no number
+  * LostError          the worker of a run is gone
+  * MailboxError       a message to a run cannot be written or read
+  * TrainingError      a loss or gradient in training is not a number
 
 Each message says what came, what was expected, and what to do about it.
 """
 
 
 class LongLiveError(Exception):
-    """Root of all errors that LongLive raises on purpose."""
+    """Base of all errors that LongLive raises on purpose."""
 
 
 class ConfigError(LongLiveError, ValueError):
@@ -52,7 +52,7 @@ class MediaError(LongLiveError):
 
 
 class EndpointError(LongLiveError):
-    """A language model behind an address cannot be reached, or refuses."""
+    """A language model's endpoint cannot be reached, or refuses."""
 
 
 class FitError(LongLiveError):
@@ -64,12 +64,12 @@ class BusyError(LongLiveError):
 
 
 class LostError(LongLiveError):
-    """The worker that carried a run is gone; the run can go on elsewhere."""
+    """The worker of a run is gone; another one can resume the run."""
 
 
 class MailboxError(LongLiveError):
-    """A message cannot be left for a run, or not be read."""
+    """A message to a run cannot be written or read."""
 
 
 class TrainingError(LongLiveError):
-    """A loss or gradient in training is no number."""
+    """A loss or gradient in training is not a number."""

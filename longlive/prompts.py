@@ -1,4 +1,4 @@
-"""Prompts as people type them: cleaned, checked."""
+"""Prompts as people type them, checked and cleaned once."""
 
 import html
 import re
@@ -7,15 +7,26 @@ import unicodedata
 from longlive.errors import PromptError
 
 MAX_CHARACTERS = 2000
-OVERRIDES = "\u202d\u202e"  # bidi overrides: text would read in another order than it shows
+OVERRIDES = "\u202d\u202e"  # bidirectional overrides show text in another order
 
 
-def check_prompt(text: str) -> str:
-    """The prompt, cleaned; emoji, HTML and right-to-left text are plain text here.
+class PromptText(str):
+    """A prompt that has been cleaned by ``check_prompt``; it is not cleaned again."""
+
+    __slots__ = ()
+
+
+def check_prompt(text: str) -> PromptText:
+    """Check and clean a prompt; emoji, HTML and right-to-left text are plain text here.
+
+    Args:
+        text: as it was typed; a PromptText is returned as it is.
 
     Raises:
-        PromptError: in words for people, when it is empty, too long, or holds control characters.
+        PromptError: if it is empty, too long, or holds control characters; the message is for viewers.
     """
+    if isinstance(text, PromptText):
+        return text
     if not isinstance(text, str):
         raise PromptError(
             f"A prompt must be text, but {type(text).__name__} came. Type what you want to see."
@@ -25,13 +36,23 @@ def check_prompt(text: str) -> str:
             f"This prompt has {len(text):,} characters; at most {MAX_CHARACTERS:,} fit. Please shorten it."
         )
     _refuse_controls(text)
-    cleaned = clean_prompt(text)
-    _refuse_controls(cleaned)  # HTML's spelling of one has become one
-    if not any(char.isprintable() and not char.isspace() for char in cleaned):
+    return recorded_prompt(clean_prompt(text))
+
+
+def recorded_prompt(text: str) -> PromptText:
+    """Check a prompt that was cleaned before it was stored; cleaning it again might change it.
+
+    Raises:
+        PromptError: if it is empty or holds control characters, which a cleaned prompt never does.
+    """
+    if isinstance(text, PromptText):
+        return text
+    _refuse_controls(text)  # in a prompt just cleaned: one that HTML had spelled out
+    if not any(char.isprintable() and not char.isspace() for char in text):
         raise PromptError(
             "The prompt is empty. Type what you want to see, for example: a red ball on a meadow."
         )
-    return cleaned
+    return PromptText(text)
 
 
 def _refuse_controls(text: str) -> None:
@@ -44,7 +65,7 @@ def _refuse_controls(text: str) -> None:
 
 
 def clean_prompt(text: str) -> str:
-    """Mend broken Unicode, unescape HTML twice, make every run of white space one blank, as Wan 2.1 does."""
+    """Mend broken Unicode, unescape HTML twice, collapse white space, as Wan 2.1 does."""
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))

@@ -15,7 +15,7 @@ from longlive.benchmark.profiling import PassProfile, matmul_ceiling, profile_ru
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
-from longlive.generation.lookahead import InTurn, OnLatents, Pipeline
+from longlive.generation.lookahead import OnLatents, Pipeline, SequentialPipeline
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
 from longlive.models.bundle import ModelBundle
@@ -31,9 +31,9 @@ class Sample:
     """One chunk as it was measured.
 
     Attributes:
-        start_seconds, num_frames: where it lies in the video, and how many pictures it has.
-        chunk_ms: from its beginning (the prompt's text, if that changed) to the encoded segment.
-        cpu_ms: processor time of this process meanwhile; on a shared machine it tells more.
+        start_seconds, num_frames: its time in the video, and its number of pictures.
+        chunk_ms: from its start (embedding the prompt, if that changed) to the encoded segment.
+        cpu_ms: processor time of this process meanwhile; steadier on a shared machine.
         stage_ms: by stage, encode included.
         is_switch: whether a new prompt began with it.
         memory_bytes: of the process (CPU) or the device (CUDA) after it.
@@ -63,10 +63,11 @@ class Bench:
         """Prepare a run with soft prompt switches every so many seconds.
 
         Args:
-            models: what to measure, made quick already.
-            compile_mode: how, to be told beside the figures.
+            models: what to measure, optimized already.
+            switch_every: seconds between switches.
+            compile_mode: reported beside the figures.
             overlap: decode and encode one chunk while the next is made.
-            stream: as for Session.
+            stream: options of the stream, as for Session.
         """
         if not switch_every > 0:
             raise ConfigError("switch_every", switch_every, "it must be above 0 seconds", "Try 10.")
@@ -78,16 +79,19 @@ class Bench:
         self._num_warm_up = 1
         self._made: dict[int, tuple[bool, dict[str, float]]] = {}
         self._drafts: list[tuple[int, Sample]] = []
-        self._encoder = SegmentEncoder(scale=models.config.display_scale, encoder=models.encoder)
+        scale, encoder = models.config.display_scale, models.runtime.encoder
+        self._encoder = SegmentEncoder(scale=scale, encoder=encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []
 
     def run(self, seconds: float) -> Iterator[FrameChunk]:
-        """Make a video of this length; gives each chunk, so that a progress bar can follow."""
+        """Make a video of this length; yields each chunk, so that a progress bar can follow."""
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
         self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
-        line = (Pipeline if self._overlap else InTurn)(lambda on_latents: self._make(session, on_latents))
+        line = (Pipeline if self._overlap else SequentialPipeline)(
+            lambda on_latents: self._make(session, on_latents)
+        )
         for _ in range(self._num_warm_up):
             for chunk in self._encoded(session, line):
                 self.first_ms = self.first_ms or (time.perf_counter() - begun) * 1000
@@ -113,13 +117,13 @@ class Bench:
             "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
-            "quantization": self.models.quantization,
-            "cache": self.models.cache,
+            "quantization": self.models.runtime.quantization,
+            "cache": self.models.runtime.cache,
             "weight_bytes": weight_bytes(self.models.transformer),
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "overlap": self._overlap,
-            "encoder": self.models.encoder,
+            "encoder": self.models.runtime.encoder,
             "random_weights": self.models.digest == "random",
             "height": facts.height,
             "width": facts.width,
@@ -153,23 +157,23 @@ class Bench:
         if is_switch:
             session.set_prompt(prompt, "soft")
         made = session.next_latents(on_latents)
-        self._made[made.index] = is_switch, dict(session.making_ms)
+        self._made[made.index] = is_switch, dict(session.latents_ms)
 
     def _warm_first(self) -> float:
         """Milliseconds from a prompt to the first picture's segment, of a stream that begins now."""
         begun = time.perf_counter()
         with Session(self.models, self._prompts[0], seed=2, **self._stream) as fresh:
-            line = (Pipeline if self._overlap else InTurn)(fresh.next_latents)
+            line = (Pipeline if self._overlap else SequentialPipeline)(fresh.next_latents)
             next(self._encoded(fresh, line))
             took = time.perf_counter() - begun
             line.close()
         return took * 1000
 
-    def _encoded(self, session: Session, line: Pipeline | InTurn) -> Iterator[FrameChunk]:
-        """The next pictures, part by part, as a producer makes and sends them."""
+    def _encoded(self, session: Session, line: Pipeline | SequentialPipeline) -> Iterator[FrameChunk]:
+        """The next pictures, part by part, as a worker makes and sends them."""
         if not line.is_begun:
             line.begin()
-        for part in line.take().parts():
+        for part in line.result().parts():
             if part.ends_chunk:
                 line.begin()
             chunk = session.decode(part)
@@ -178,7 +182,7 @@ class Bench:
             self._encode_ms = (time.perf_counter() - begun) * 1000
             yield chunk
 
-    def _measured(self, session: Session, line: Pipeline | InTurn) -> FrameChunk:
+    def _measured(self, session: Session, line: Pipeline | SequentialPipeline) -> FrameChunk:
         begun, cpu = time.perf_counter(), time.process_time()
         (chunk,) = self._encoded(session, line)
         ended = time.perf_counter()
@@ -187,7 +191,7 @@ class Bench:
             num_frames=len(chunk.frames),
             chunk_ms=(ended - begun) * 1000,
             cpu_ms=(time.process_time() - cpu) * 1000,
-            stage_ms=session.decoding_ms | {"encode": self._encode_ms},
+            stage_ms=session.decode_ms | {"encode": self._encode_ms},
             is_switch=False,
             memory_bytes=_memory(self.models.device),
         )
@@ -229,10 +233,10 @@ def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
 
 
 def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
-    """One denoising pass over a chunk with a full window, to be run as often as one likes."""
+    """One denoising pass over a chunk with a full window; may be called any number of times."""
     choices, config = StreamConfig.of(models.config, **stream), models.config
     device, dtype = models.device, models.dtype
-    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.cache_dtype}
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.runtime.cache_dtype}
     cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
     latents = torch.randn(1, choices.chunk, *config.latent_shape, device=device).to(dtype)
     window = config.window if choices.window == -1 else choices.window
@@ -284,7 +288,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as lines for people."""
+    """The result as a table for people."""
     apart = ("minutes", "versions", "git_revision", "stages_ms")
     lines = [f"{key:<26} {value}" for key, value in result.items() if key not in apart]
     for name, times in result["stages_ms"].items():

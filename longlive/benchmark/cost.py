@@ -1,4 +1,4 @@
-"""What a model costs, counted without running it: parameters, FLOPs of a pass and of a chunk, memory."""
+"""What a model costs, counted without running it: parameters, FLOPs of a pass and a chunk, memory."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
     Args:
         name: as for ``load_models``; ``longlive-1.3b`` and ``mid-size`` need no files.
         dtype: of the memory.
-        stream: choices of the run, by the names of StreamConfig.
+        stream: options of the stream, by the names of StreamConfig.
 
     Returns:
         ``parameters`` of the transformer; ``flops_prompt`` to read a prompt; ``flops_pass`` for one denoising
@@ -34,15 +34,15 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
 
 
 def costs_of(config: ModelConfig, *, dtype: torch.dtype = torch.float32, **stream: Any) -> dict[str, Any]:
-    """As ``count_costs``, of a model whose facts are at hand."""
-    choices = StreamConfig.of(config, **stream)
-    if choices.window == -1:
-        choices = dataclasses.replace(choices, window=config.window)
+    """The costs of a model of this configuration; see ``count_costs``."""
+    options = StreamConfig.of(config, **stream)
+    if options.window == -1:
+        options = dataclasses.replace(options, window=config.window)
     # Fake tensors have shapes and no values; only plain attention is made of products that are counted.
     with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
         transformer = CausalWanTransformer(config.transformer)
-        cache = KVCache(config.transformer, choices, config.tokens_per_latent)
-        return _sizes(config, choices) | _count(transformer, cache, config, dtype)
+        cache = KVCache(config.transformer, options, config.tokens_per_latent)
+        return _sizes(config, options) | _count(transformer, cache, config, dtype)
 
 
 def _sizes(config: ModelConfig, stream: StreamConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a machine does during a pass: kernels, waits and allocations; and the most that it could do."""
+"""What a machine does during a pass (kernels, waits, allocations), and its peak speed."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class PassProfile:
 
 
 def profile_run(run: Callable[[], Any], device: torch.device) -> PassProfile:
-    """Run a function once more under torch's profiler; it should have run before, so that all is warm."""
+    """Run a function under torch's profiler; it should have run before, so that everything is warm."""
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     _wait(device)
     with profile(activities=activities, profile_memory=True) as recorded:
@@ -54,7 +54,7 @@ def profile_run(run: Callable[[], Any], device: torch.device) -> PassProfile:
 
 
 def matmul_ceiling(device: torch.device, dtype: torch.dtype, *, tries: int = 5) -> float:
-    """The most TFLOP/s that a large matrix product reaches here: what no pass can exceed."""
+    """TFLOP/s of a large matrix product on this device, which no pass can exceed."""
     size = 8192 if device.type == "cuda" else 512
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")

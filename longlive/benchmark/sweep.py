@@ -13,7 +13,7 @@ from longlive.runtime.memory import release
 Result = dict[str, Any]
 """What ``Bench.result`` gives."""
 
-# What tells variants of a run apart, and what a table shows of each.
+# The fields that differ between variants, and the columns that a table shows of each.
 NAMES = ("decoder", "dtype", "quantization", "cache", "compile", "attention")
 COLUMNS = (
     "fps_end_to_end",
@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a model; the words are those of the command line."""
+    """One way to run a model; values are those of the command line."""
 
     decoder: str
     dtype: str
@@ -41,14 +41,14 @@ class Variant:
 
 
 def variants_of(**choices: Sequence[str]) -> list[Variant]:
-    """All combinations; ``choices`` gives the words for each field of Variant."""
-    return [Variant(*words) for words in itertools.product(*(choices[name] for name in NAMES))]
+    """All combinations; ``choices`` has the values of each field of Variant."""
+    return [Variant(*values) for values in itertools.product(*(choices[name] for name in NAMES))]
 
 
 def sweep(
     variants: Sequence[Variant], measure: Callable[[Variant], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """The result of each variant, in turn; the memory of one is free before the next begins."""
+    """Yield the result of each variant; the memory of one is freed before the next begins."""
     for variant in variants:
         yield measure(variant)
         release()

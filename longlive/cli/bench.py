@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from longlive.benchmark.sweep import ratios, read_results, sweep, sweep_table, variants_of
     from longlive.runtime.startup import RuntimeOptions
 
-    dtypes = args.dtype or [str(RuntimeOptions(device=args.device).precision).removeprefix("torch.")]
+    dtypes = args.dtype or [str(RuntimeOptions(device=args.device).torch_dtype).removeprefix("torch.")]
     if args.count:
         return _count(args, dtypes[0])
     references = read_results(args.against) if args.against else []
@@ -94,13 +94,15 @@ def _measure(args: argparse.Namespace, variant: "Variant") -> dict[str, Any]:
 
 
 def _load(args: argparse.Namespace, options: "RuntimeOptions") -> "ModelBundle":
-    from longlive.runtime.startup import accelerate, asked_for, ready_models
+    from longlive.runtime.startup import accelerate, ready_models
     from longlive.weights.random_models import random_models
 
     if not args.random_weights:
         return ready_models(args.model, options, logger.info)
-    models = random_models(args.model, decoder=options.decoder, device=options.place, dtype=options.precision)
-    return accelerate(models, options, asked_for(options))
+    models = random_models(
+        args.model, decoder=options.decoder, device=options.torch_device, dtype=options.torch_dtype
+    )
+    return accelerate(models, options, options.preset())
 
 
 COMMANDS = (Command("bench", "measure the speed from prompt to encoded pictures", add_arguments, run),)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.config import Positions
-from longlive.runtime.options import say
+from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
     from longlive.chunks import FrameChunk
@@ -50,7 +50,7 @@ def load_with_options(name: str, options: dict[str, Any]) -> "ModelBundle":
     """Load a model and make it ready to run, as the options of ``add_model_options`` say."""
     from longlive.runtime.startup import RuntimeOptions, ready_models
 
-    return ready_models(name, RuntimeOptions.of(options), say)
+    return ready_models(name, RuntimeOptions.of(options), print_progress)
 
 
 def with_progress(chunks: "Iterable[FrameChunk]", seconds: float) -> "Iterator[FrameChunk]":

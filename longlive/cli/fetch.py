@@ -7,7 +7,7 @@ from typing import Any
 
 from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
-from longlive.runtime.options import say
+from longlive.runtime.options import print_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint:
         sources = sources_for_checkpoint(args.checkpoint, name=args.model, **lora, **facts)
     if sources and args.dry_run:
-        print_download_plan(sources, say)
+        print_download_plan(sources, print_progress)
         return 0
-    folder = assemble(sources, say) if sources else find_model(args.model, say)
+    folder = assemble(sources, print_progress) if sources else find_model(args.model, print_progress)
     if args.verify:
         verify_digests(folder)
     print_result({"model": args.model, "folder": str(folder)}, str(folder), as_json=args.json)

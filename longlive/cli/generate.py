@@ -180,7 +180,7 @@ def _write(out: Path, chunks: "Iterable[FrameChunk]", scale: int | None, models:
     if out.suffix == ".gif":
         write_gif(out, chunks, scale)
     else:
-        write_video(out, chunks, scale, encoder=models.encoder)
+        write_video(out, chunks, scale, encoder=models.runtime.encoder)
 
 
 def _summary(session: "Session") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 
 from longlive.benchmark.loadtest.browser import CHROMIUM
 from longlive.cli.common import Command
-from longlive.runtime.options import say
+from longlive.runtime.options import print_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         patience_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan, chromium=args.chromium, tell=say)
+    result = load(args.url, plan, chromium=args.chromium, tell=print_progress)
     print(json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result))
     return 0
 

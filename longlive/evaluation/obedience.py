@@ -17,7 +17,7 @@ from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.kv_cache import KVCache
@@ -130,7 +130,7 @@ class BatchTeller:
             [draw_noise(shape, seed=s, take=0, chunk=self.chunk, step=step) for s in self.seeds]
         )
 
-    def _read(self, prompts: Sequence[str]) -> PromptMemory:
+    def _read(self, prompts: Sequence[str]) -> PromptKV:
         tokens = torch.cat([self.models.text_encoder.encode(prompt).tokens for prompt in prompts])
         return self.models.transformer.read_prompt(tokens)
 

@@ -1,7 +1,7 @@
-"""Flow matching as Wan 2.1 and LongLive do it: timetable, noising, and the clean latents behind a prediction.
+"""Flow matching as Wan 2.1 and LongLive do it: schedule, noising, and clean latents from a prediction.
 
-Source: rectified flow (arXiv:2209.03003); the timetable of 1000 entries and the rule of the nearest are
-the released code's (shift 5, no entry at 0: the lowest sigma is 0.00498).
+Source: rectified flow (arXiv:2209.03003); the schedule of 1000 entries and the rule of the nearest one
+are the released code's (shift 5, no entry at 0: the lowest sigma is 0.00498).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class FlowSchedule:
 
     @classmethod
     def of(cls, model: ModelConfig) -> "FlowSchedule":
-        """The timetable that a checkpoint was trained with."""
+        """The schedule that a checkpoint was trained with."""
         return cls(model.shift, tuple(model.steps))
 
     @property
@@ -49,7 +49,7 @@ class FlowSchedule:
         return float(sigmas[(sigmas * NUM_TIMESTEPS - timestep).abs().argmin()])
 
     def sigmas_of(self, timesteps: Tensor) -> Tensor:
-        """As ``sigma_of``, for a tensor of timesteps of any shape; float32, same shape and device."""
+        """Noise levels of timesteps of any shape, by the same rule; float32, same shape and device."""
         sigmas = self.sigmas.to(timesteps.device)
         nearest = (sigmas * NUM_TIMESTEPS - timesteps.float().unsqueeze(-1)).abs().argmin(-1)
         return sigmas[nearest]
@@ -82,7 +82,7 @@ def clean_to_velocity(clean: Tensor, noisy: Tensor, sigma: Tensor | float) -> Te
 def prediction_to_clean(
     output: Tensor, noisy: Tensor, sigma: Tensor | float, prediction: Prediction
 ) -> Tensor:
-    """The clean latents behind a network's output: the one place that knows of both kinds of prediction.
+    """The clean latents that a network's output stands for, whichever it predicts.
 
     Returned in the dtype of ``noisy``, also when autocast has lowered that of the output.
     """

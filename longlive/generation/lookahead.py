@@ -1,6 +1,6 @@
-"""Two things at once: the next chunk is denoised while the one before is decoded and encoded.
+"""Pipelining: the next chunk is denoised while the one before is decoded and encoded.
 
-On a GPU, decoding goes to a stream of its own, and encoding is the host's work; on a CPU, each takes a core.
+On a GPU, decoding runs on a stream of its own and encoding on the host; on a CPU, each takes a core.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from longlive.chunks import LatentChunk
 
 OnLatents = Callable[[LatentChunk], None]
-"""Is given a chunk as soon as it is clean, before the pass that remembers it."""
+"""Called with a chunk as soon as its latents are clean, before its clean pass."""
 
 
 class Pipeline:
     """Makes chunks ahead, one at a time, in a thread of its own."""
 
     def __init__(self, make: Callable[[OnLatents], object]) -> None:
-        """``make`` makes the next chunk, and hands it over once."""
+        """``make`` makes the next chunk, and passes it to its argument once, possibly before it returns."""
         self._make = make
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="longlive-ahead")
         self._chunk: Future[LatentChunk] | None = None
@@ -24,23 +24,23 @@ class Pipeline:
 
     @property
     def is_begun(self) -> bool:
-        """Whether a chunk has been begun that was not taken yet."""
+        """Whether a chunk has been begun whose result was not asked for yet."""
         return self._chunk is not None
 
     def begin(self) -> None:
-        """Begin the next chunk, as soon as the one before is remembered."""
+        """Begin the next chunk once ``make`` has returned from the one before."""
         assert self._chunk is None, "a chunk has been begun already"
         self._chunk = Future()
         self._job = self._thread.submit(self._run, self._chunk)
 
-    def take(self) -> LatentChunk:
-        """Wait for the chunk that was begun; raises what ``make`` raised, or had left to raise."""
+    def result(self) -> LatentChunk:
+        """Wait for the chunk that was begun; raises what ``make`` raised for it or, late, the one before."""
         assert self._chunk is not None, "no chunk has been begun"
         chunk, self._chunk = self._chunk, None
         return chunk.result()
 
     def close(self) -> None:
-        """Wait until nothing is made any more."""
+        """Wait until ``make`` has returned; no more chunks can be begun."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, chunk: "Future[LatentChunk]") -> None:
@@ -50,7 +50,7 @@ class Pipeline:
             self._fail(chunk, error)
 
     def _fail(self, chunk: "Future[LatentChunk]", error: BaseException) -> None:
-        """A failure after the hand-over is told when the next chunk is asked for."""
+        """Report a failure by the chunk, or by the next one if the chunk has been passed on already."""
         if not chunk.done():
             chunk.set_exception(error)
             return
@@ -61,23 +61,23 @@ class Pipeline:
         self._make = raise_again
 
 
-class InTurn:
-    """The plain twin of Pipeline: a chunk is made when it is taken."""
+class SequentialPipeline:
+    """Pipeline without a thread: a chunk is made when its result is asked for."""
 
     is_begun = False
 
     def __init__(self, make: Callable[[OnLatents], object]) -> None:
-        """As Pipeline."""
+        """``make`` is as for Pipeline."""
         self._make = make
 
     def begin(self) -> None:
-        """Nothing is made ahead."""
+        """Do nothing: no chunk is made ahead."""
 
-    def take(self) -> LatentChunk:
+    def result(self) -> LatentChunk:
         """Make the next chunk."""
         made: list[LatentChunk] = []
         self._make(made.append)
         return made[0]
 
     def close(self) -> None:
-        """Nothing goes on."""
+        """Do nothing: there is no thread."""

@@ -1,7 +1,10 @@
-"""Noise from a counter: the same seed, take, chunk and step give the same normals, whatever was drawn before.
+"""Noise by counter: the same seed, take, chunk and step give the same numbers, whatever was drawn before.
 
 Source: Philox4x64 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), as in numpy.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,14 +20,42 @@ def draw_noise(shape: tuple[int, ...], *, seed: int, take: int, chunk: int, step
 
     Args:
         shape: of the result.
-        seed, take: the key; they tell streams apart.
-        chunk, step: the counter; they tell the draws of one stream apart.
+        seed, take: the key, different for each stream.
+        chunk, step: the counter, different for each draw of a stream.
     """
     key = np.array([seed, take], dtype=np.uint64)
-    # The lowest word of the counter runs while numbers are drawn; the others place the draw.
+    # The lowest word of the counter counts the numbers drawn; the others identify the draw.
     counter = np.array([0, step, chunk, 0], dtype=np.uint64)
     normals = np.random.Generator(np.random.Philox(key=key, counter=counter))
     return torch.from_numpy(normals.standard_normal(shape, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """The noise of one stream, on the device and in the dtype that its latents are computed in.
+
+    Attributes:
+        seed, take: as for ``draw_noise``.
+        shape: (1, F, C, H, W) of a chunk.
+        device, dtype: of the result.
+    """
+
+    seed: int
+    take: int
+    shape: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    def of_chunk(self, chunk: int) -> Callable[[int], Tensor]:
+        """The noise of each step of a chunk, as ``denoise_chunk`` asks for it."""
+
+        def of_step(step: int) -> Tensor:
+            noise = draw_noise(self.shape, seed=self.seed, take=self.take, chunk=chunk, step=step)
+            if self.device.type == "cuda":
+                noise = noise.pin_memory()  # else the host would wait for the copy, at each step
+            return noise.to(self.device, non_blocking=True).to(self.dtype)
+
+        return of_step
 
 
 def check_seed(seed: int, name: str = "seed") -> int:

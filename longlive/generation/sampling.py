@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.kv_cache import Cache
 from longlive.models.transformer import CausalWanTransformer
 
@@ -18,9 +18,9 @@ from longlive.models.transformer import CausalWanTransformer
 def denoise_chunk(
     transformer: CausalWanTransformer,
     noise: Callable[[int], Tensor],
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
-    timetable: FlowSchedule,
+    schedule: FlowSchedule,
     *,
     start: int,
     exit_step: int | None = None,
@@ -36,27 +36,27 @@ def denoise_chunk(
         start: number of the chunk's first latent since the start of the video.
         exit_step: index of the step whose clean latents are returned; None for the last.
         with_grad: let gradients flow through that step (cache: a ListCache); those before it never carry any.
-        on_step: told each step's index and clean latents.
+        on_step: called with each step's index and clean latents.
     """
-    timesteps = timetable.warped_steps
+    timesteps = schedule.warped_steps
     last = len(timesteps) - 1 if exit_step is None else exit_step
     noisy = noise(0)
     for step, timestep in enumerate(timesteps[: last + 1]):
         with torch.set_grad_enabled(with_grad and step == last):
             output = transformer(noisy, timestep, prompt, cache, start=start)
-            sigma = timetable.sigma_of(timestep)
+            sigma = schedule.sigma_of(timestep)
             clean = prediction_to_clean(output, noisy, sigma, transformer.config.prediction)
         if on_step is not None:
             on_step(step, clean)
         if step < last:
-            noisy = add_noise(clean, noise(step + 1), timetable.sigma_of(timesteps[step + 1]))
+            noisy = add_noise(clean, noise(step + 1), schedule.sigma_of(timesteps[step + 1]))
     return clean
 
 
 def remember_chunk(
     transformer: CausalWanTransformer,
     clean: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
     *,
     start: int,
@@ -79,7 +79,7 @@ def remember_chunk(
 def recache(
     transformer: CausalWanTransformer,
     window: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     cache: Cache,
     *,
     start: int,

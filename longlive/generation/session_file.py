@@ -1,18 +1,20 @@
-"""The session file: all that is needed to make a run again, as JSON, with a digest of each chunk."""
+"""The session file: JSON that holds what is needed to make a run again, and a digest of each chunk."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from torch import Tensor
+import torch
 
+from longlive import __version__
 from longlive.chunks import SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
 from longlive.files import atomic_write
+from longlive.models.bundle import ModelBundle
+from longlive.prompts import PromptText, recorded_prompt
 
 VERSION = 1
 
@@ -22,14 +24,18 @@ class PromptEvent:
     """A prompt and when it takes effect.
 
     Attributes:
-        chunk: index of the first chunk that it makes.
-        text: the prompt, cleaned.
-        switch: how the stream goes over to it; None for the first prompt.
+        chunk: index of the first chunk that is made with it.
+        text: the cleaned prompt; a plain text is taken as one that was cleaned before it was stored.
+        switch: how the stream changes to it; None for the first prompt.
     """
 
     chunk: int
-    text: str
+    text: PromptText
     switch: SwitchMode | None
+
+    def __post_init__(self) -> None:
+        """Check a stored text; PromptError if it cannot be a prompt."""
+        object.__setattr__(self, "text", recorded_prompt(self.text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +46,12 @@ class SessionRecord:
         model: name that the model was loaded by.
         model_digest: SHA-256 of its weights and facts; another model gives another video.
         code_version: version of LongLive that wrote the file.
-        dtype, device, threads, attention: how it was computed; the last bits of the latents depend on them.
+        dtype, device, threads, attention: how it was computed; the last bits of the latents depend on these.
         height, width: of a picture in pixels.
         seed, take: of the noise.
-        stream: the choices of the run.
-        quantization, cache: how products, and keys and values, are rounded; older files know no rounding.
-        prompts: by the chunk where each takes effect; those of chunks not made yet are still to come.
+        stream: its options.
+        quantization, cache: rounding of the products, and of keys and values; older files have none.
+        prompts: by the chunk where each takes effect; those of later chunks are still to come.
         chunks: a digest of each chunk's latents.
     """
 
@@ -110,7 +116,8 @@ class SessionRecord:
     @classmethod
     def _of(cls, values: dict[str, Any]) -> "SessionRecord":
         prompts = tuple(
-            PromptEvent(int(p["chunk"]), str(p["text"]), _switch(p["switch"])) for p in values["prompts"]
+            PromptEvent(int(p["chunk"]), recorded_prompt(str(p["text"])), _switch(p["switch"]))
+            for p in values["prompts"]
         )
         if not prompts or prompts[0].chunk != 0:
             raise ValueError("its first prompt does not belong to chunk 0")
@@ -120,9 +127,21 @@ class SessionRecord:
         )
 
 
-def latents_digest(latents: Tensor) -> str:
-    """SHA-256 of the latents as float32, the first 16 hex digits."""
-    return hashlib.sha256(latents.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+def describe_models(models: ModelBundle) -> dict[str, Any]:
+    """The fields of a SessionRecord that say what computes a session, and how."""
+    return {
+        "model": models.source,
+        "model_digest": models.digest,
+        "code_version": __version__,
+        "dtype": str(models.dtype).removeprefix("torch."),
+        "device": models.device.type,
+        "threads": torch.get_num_threads(),
+        "attention": models.transformer.backend.name,
+        "quantization": models.runtime.quantization,
+        "cache": models.runtime.cache,
+        "height": models.config.height,
+        "width": models.config.width,
+    }
 
 
 def _switch(value: Any) -> SwitchMode | None:

@@ -1,4 +1,4 @@
-"""Milliseconds by stage, on the device's own clock, so that nobody has to wait for it."""
+"""Milliseconds by stage, on the device's own clock, so that measuring makes nothing wait."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 
 class Stopwatch:
-    """Times the stages of a chunk; only who asks for ``ms`` waits until the device has done them."""
+    """Times the stages of a chunk; only reading ``ms`` waits until the device has finished them."""
 
     def __init__(self, device: torch.device) -> None:
         """For work on a device: CUDA events there, the host's clock elsewhere."""
@@ -16,7 +16,7 @@ class Stopwatch:
         self.clear()
 
     def clear(self) -> None:
-        """Begin another chunk."""
+        """Forget all stages, for another chunk."""
         self._ms: dict[str, float] = {}
         self._events: dict[str, tuple[torch.cuda.Event, torch.cuda.Event]] = {}
 
@@ -24,21 +24,21 @@ class Stopwatch:
     def ms(self) -> dict[str, float]:
         """Milliseconds of each stage since ``clear``."""
         while self._events:
-            name, (begun, ended) = self._events.popitem()
+            name, (started, ended) = self._events.popitem()
             ended.synchronize()
-            self._ms[name] = max(self._ms[name], begun.elapsed_time(ended))
+            self._ms[name] = max(self._ms[name], started.elapsed_time(ended))
         return self._ms
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside, on the host and on the device: the longer of both counts."""
+        """Time what runs inside, on the host and on the device; the longer of both counts."""
         if self._is_cuda:
             self._events[name] = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             self._events[name][0].record()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self._ms[name] = (time.perf_counter() - begun) * 1000
+            self._ms[name] = (time.perf_counter() - started) * 1000
             if self._is_cuda:
                 self._events[name][1].record()

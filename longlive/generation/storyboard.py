@@ -1,4 +1,4 @@
-"""A storyboard: which prompt begins at which second; from the command line, a JSON file, or LongLive's JSONL.
+"""A storyboard: prompts and the seconds at which they begin; in JSON, or in LongLive's JSONL.
 
 {"prompts": [{"at": 0, "text": "a red ball stands"},
              {"at": 5, "text": "a red ball jumps", "switch": "hard"}]}
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from longlive.chunks import SWITCH_MODES, FrameChunk, SwitchMode
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, PromptError
 from longlive.generation.session import Session
+from longlive.prompts import check_prompt
 
 SUFFIXES = (".json", ".jsonl")
-MOST_SCENES = 1000
-LATEST_S = 86_400
+MAX_SCENES = 1000
+MAX_AT_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,21 @@ class Scene:
 
     Attributes:
         at: seconds since the start; it takes effect at the first chunk boundary not before.
-        text: the prompt.
-        switch: how the story goes over to it; None for the session's default.
+        text: the prompt; cleaned here, unless it is a PromptText already.
+        switch: how the stream changes to it; None for the session's default.
     """
 
     at: float
     text: str
     switch: SwitchMode | None = None
 
+    def __post_init__(self) -> None:
+        """Clean the prompt; PromptError if it cannot be used."""
+        object.__setattr__(self, "text", check_prompt(self.text))
+
 
 def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[FrameChunk]:
-    """The chunks of a session until ``seconds`` are full, each scene at its time.
+    """Make the chunks of a session up to ``seconds`` of video, with each scene at its time.
 
     Two scenes that are due at the same boundary get a chunk each, in order.
 
@@ -44,10 +49,10 @@ def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[
     """
     if not seconds > 0:
         raise ConfigError("seconds", seconds, "a video must be longer than 0 seconds", "Try 10.")
-    waiting = sorted(scenes, key=lambda scene: scene.at)
+    pending = sorted(scenes, key=lambda scene: scene.at)
     while session.seconds < seconds:
-        while waiting and waiting[0].at <= session.seconds:
-            scene = waiting.pop(0)
+        while pending and pending[0].at <= session.seconds:
+            scene = pending.pop(0)
             session.set_prompt(scene.text, scene.switch, queue=True)
         yield session.next_chunk()
 
@@ -56,12 +61,13 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
     """The scenes of a file, in order; the first begins at 0.
 
     Args:
-        path: JSON, or JSONL with one story per line.
+        path: JSON, or JSONL with one storyboard per line.
         switch_every: seconds between prompts that carry no time of their own.
         line: which line of a JSONL file.
 
     Raises:
-        ConfigError: when the file is missing, or is not a storyboard.
+        ConfigError: if the file is missing, or is not a storyboard.
+        PromptError: if a prompt is empty, too long, or holds control characters.
     """
     path = Path(path)
     try:
@@ -69,6 +75,8 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
         if path.suffix == ".jsonl":
             text = [row for row in text.splitlines() if row.strip()][line]
         return read_scenes(json.loads(text)["prompts"], switch_every=switch_every)
+    except PromptError:
+        raise
     except OSError as error:
         raise ConfigError(
             "storyboard", str(path), f"it cannot be read ({error})", "Check the name."
@@ -90,9 +98,10 @@ def read_scenes(prompts: Any, *, switch_every: float = 10.0) -> list[Scene]:
 
     Raises:
         ConfigError: naming the entry that cannot be read.
+        PromptError: if a prompt is empty, too long, or holds control characters.
     """
-    if not isinstance(prompts, list) or not 0 < len(prompts) <= MOST_SCENES:
-        rule = f"it must be a list of 1 to {MOST_SCENES} prompts"
+    if not isinstance(prompts, list) or not 0 < len(prompts) <= MAX_SCENES:
+        rule = f"it must be a list of 1 to {MAX_SCENES} prompts"
         raise ConfigError("prompts", prompts, rule, 'Try [{"at": 0, "text": "a red ball"}].')
     scenes = [_scene(number, prompt, number * switch_every) for number, prompt in enumerate(prompts)]
     scenes.sort(key=lambda scene: scene.at)
@@ -108,9 +117,9 @@ def _scene(number: int, prompt: Any, default_at: float) -> Scene:
         rule = 'it must hold a text and may hold "at" and "switch"'
         raise ConfigError(f"prompts[{number}]", prompt, rule, 'Try {"at": 0, "text": "a red ball"}.')
     at, switch = prompt.get("at", default_at), prompt.get("switch")
-    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= LATEST_S:
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= MAX_AT_S:
         raise ConfigError(
-            f"prompts[{number}].at", at, f"it must be seconds from 0 to {LATEST_S}", "Correct it."
+            f"prompts[{number}].at", at, f"it must be seconds from 0 to {MAX_AT_S}", "Correct it."
         )
     if switch is not None and switch not in SWITCH_MODES:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""FrameChunks -> an animated GIF, for places that play no video: by ffmpeg, through imageio-ffmpeg."""
+"""FrameChunks -> an animated GIF, for places that play no video; by ffmpeg, through imageio-ffmpeg."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,13 +17,13 @@ def write_gif(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *,
     """Write chunks to a looping GIF as they come; return its path.
 
     Args:
-        path: ends in ``.gif``; an older file is replaced once the new one is whole.
+        path: ends in ``.gif``; an older file is replaced once the new one is complete.
         chunks: at least one.
         scale: whole number by which pictures are enlarged.
-        fps: pictures per second of the GIF; fewer than the chunks' own are dropped evenly.
+        fps: pictures per second of the GIF; if the chunks have more, some are dropped evenly.
 
     Raises:
-        MediaError: if there are no chunks or the file cannot be written; no half file is left then.
+        MediaError: if there are no chunks or the file cannot be written; no partial file is left then.
     """
     path = Path(path)
     try:

@@ -3,65 +3,68 @@
 import functools
 import logging
 from fractions import Fraction
+from typing import cast, get_args
 
 import av
 import torch
 from av.video.codeccontext import VideoCodecContext
 
+from longlive.config import Auto, EncoderName
 from longlive.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
-CODECS = {"nvenc": "h264_nvenc", "x264": "libx264"}
+CHOICES = (AUTO, *get_args(EncoderName))
+CODECS: dict[EncoderName, str] = {"nvenc": "h264_nvenc", "x264": "libx264"}
 """FFmpeg's names of the encoders."""
 
-# No B-frames to wait for, each picture out as soon as it is in. With x264, a chunk at 832x480 took 0.13 s of
-# CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured: its size and
-# its time, which includes opening it for each segment.
-SETTINGS = {
+# No B-frames to wait for: each picture comes out as soon as it went in. With x264, a chunk at 832x480 took
+# 0.13 s of CPU and 210 kB with superfast, 0.09 s and 350 kB with ultrafast. NVENC is still to be measured:
+# its size and its time, which includes opening it for each segment.
+SETTINGS: dict[EncoderName, dict[str, str]] = {
     "x264": {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"},
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
     | {"delay": "0", "zerolatency": "1"},
 }
 
 
-def check_encoder(word: str, device: torch.device) -> None:
-    """Raise ConfigError if an encoder is not to be had beside a device."""
-    if word not in (AUTO, *CODECS):
-        raise ConfigError("encoder", word, f"it must be one of {(AUTO, *CODECS)}", "Use 'auto'.")
-    if word == "nvenc" and device.type != "cuda":
+def check_encoder(name: str, device: torch.device) -> None:
+    """Raise ConfigError if an encoder is unknown, or a device cannot have it."""
+    if name not in CHOICES:
+        raise ConfigError("encoder", name, f"it must be one of {CHOICES}", "Use 'auto'.")
+    if name == "nvenc" and device.type != "cuda":
         rule = f"NVENC is part of a GPU, not of {device}"
-        raise ConfigError("encoder", word, rule, "Use 'x264' or 'auto'.")
+        raise ConfigError("encoder", name, rule, "Use 'x264' or 'auto'.")
 
 
-def choose_encoder(word: str, device: torch.device, width: int, height: int) -> str:
-    """The encoder to use, one of CODECS.
+def choose_encoder(name: EncoderName | Auto, device: torch.device, width: int, height: int) -> EncoderName:
+    """The encoder to use.
 
     Args:
-        word: which; ``auto`` takes NVENC where it opens.
+        name: the one asked for; ``auto`` takes NVENC where it opens.
         device: what is computed on.
         width, height: of the pictures, in pixels; NVENC refuses very small ones.
 
     Raises:
-        ConfigError: if the one that is asked for is not to be had.
+        ConfigError: if the one asked for is not available.
     """
-    check_encoder(word, device)
-    is_wanted = word != "x264" and device.type == "cuda"
-    fault = fault_of("nvenc", width, height) if is_wanted else None
-    if word == "nvenc" and fault:
-        raise ConfigError("encoder", word, f"it must open, and does not: {fault}", "Use 'x264' or 'auto'.")
-    found = "nvenc" if is_wanted and not fault else "x264"
-    logger.info("H.264 by %s%s", found, f" (no NVENC: {fault})" if fault else "")
-    return found
+    check_encoder(name, device)
+    is_wanted = name != "x264" and device.type == "cuda"
+    fault = encoder_fault("nvenc", width, height) if is_wanted else None
+    if name == "nvenc" and fault:
+        rule = f"this encoder does not open here: {fault}"
+        raise ConfigError("encoder", name, rule, "Use 'x264' or 'auto'.")
+    chosen: EncoderName = "nvenc" if is_wanted and not fault else "x264"
+    logger.info("H.264 by %s%s", chosen, f" (no NVENC: {fault})" if fault else "")
+    return chosen
 
 
 @functools.cache
-def fault_of(name: str, width: int, height: int) -> str | None:
+def encoder_fault(name: EncoderName, width: int, height: int) -> str | None:
     """Why an encoder does not open for pictures of this size, as FFmpeg says; None if it does."""
     try:
-        codec = av.CodecContext.create(CODECS[name], "w")
-        assert isinstance(codec, VideoCodecContext)
+        codec = cast(VideoCodecContext, av.CodecContext.create(CODECS[name], "w"))
         codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
         codec.time_base, codec.options = Fraction(1, 16), SETTINGS[name]
         codec.open()

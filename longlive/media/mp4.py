@@ -12,15 +12,16 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk, MediaSegment
+from longlive.config import EncoderName
 from longlive.errors import MediaError
 from longlive.files import PartialFile
 from longlive.media.segments import SegmentEncoder
 
 
-class TakeFile:
-    """The MP4 to keep of a take: its segments joined without encoding them again.
+class Mp4Writer:
+    """Joins segments into one MP4 file without encoding them again.
 
-    It is written beside ``path`` and moved there when whole, so that no half file is ever seen.
+    The file is written beside ``path`` and moved there when it is complete, so that nobody sees half of it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -32,7 +33,7 @@ class TakeFile:
         self._stream: VideoStream | None = None
 
     def append(self, segment: MediaSegment) -> None:
-        """Add a segment at its place in time.
+        """Add a segment, at the time that its first frame says.
 
         Raises:
             MediaError: if it cannot be written (a full disk); nothing is left behind then.
@@ -67,7 +68,7 @@ class TakeFile:
         file, self._file, self._output, self._stream = self._file, None, None, None
         if file is not None:
             self._partial.discard()
-            with contextlib.suppress(OSError):  # what did not fit is not wanted
+            with contextlib.suppress(OSError):  # what could not be written is not wanted
                 file.close()
 
     def _copy(self, source: InputContainer, segment: MediaSegment) -> None:
@@ -85,19 +86,23 @@ class TakeFile:
 
 
 def write_video(
-    path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *, encoder: str = "x264"
+    path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *, encoder: EncoderName = "x264"
 ) -> Path:
-    """Write chunks to an MP4 as they come, pictures enlarged ``scale`` times; return its path.
+    """Write chunks to an MP4 as they come; return its path.
 
-    ``encoder`` is as ``choose_encoder`` gives it.
+    Args:
+        path: an older file is replaced once the new one is complete.
+        chunks: at least one.
+        scale: whole number by which pictures are enlarged.
+        encoder: of H.264.
 
     Raises:
-        MediaError: if there are no chunks or the file cannot be written; no half file is left then.
+        MediaError: if there are no chunks or the file cannot be written; no partial file is left then.
     """
-    segments, take = SegmentEncoder(scale=scale, encoder=encoder), TakeFile(path)
+    segments, writer = SegmentEncoder(scale=scale, encoder=encoder), Mp4Writer(path)
     try:
         for chunk in chunks:
-            take.append(segments.encode(chunk))
-        return take.close()
+            writer.append(segments.encode(chunk))
+        return writer.close()
     finally:
-        take.discard()
+        writer.discard()

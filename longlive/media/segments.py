@@ -1,4 +1,4 @@
-"""Pictures to H.264: segments that a browser can play one by one, and the MP4 to keep.
+"""Pictures to H.264 segments, which a browser can play one by one.
 
 Everything happens in this process through PyAV; no ffmpeg program is needed.
 """
@@ -22,6 +22,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk, MediaSegment
+from longlive.config import EncoderName
 from longlive.errors import MediaError
 from longlive.media.h264 import CODECS, SETTINGS
 
@@ -37,14 +38,16 @@ _MUXERS: dict[Container, tuple[str, dict[str, str]]] = {
 class SegmentEncoder:
     """One stream's pictures as H.264 segments, each playable by itself from its first picture on."""
 
-    def __init__(self, *, scale: int = 1, container: Container = "mp4", encoder: str = "x264") -> None:
-        """Choose the form of the segments.
+    def __init__(
+        self, *, scale: int = 1, container: Container = "mp4", encoder: EncoderName = "x264"
+    ) -> None:
+        """Choose the format of the segments.
 
         Args:
-            scale: whole number by which pictures are enlarged; small ones keep their colours in 4:2:0 so.
+            scale: whole number by which pictures are enlarged; so small ones keep their colours.
             container: ``mp4`` starts each segment at time 0 (MediaSource places it); ``ts`` writes the time
-                since the start of the take (HLS).
-            encoder: as ``choose_encoder`` gives it.
+                since the start of the video (HLS).
+            encoder: of H.264; see ``choose_encoder``.
         """
         self.scale = scale
         self.encoder = encoder
@@ -55,7 +58,7 @@ class SegmentEncoder:
         """The pictures of a chunk as one segment.
 
         Raises:
-            MediaError: if there is no picture, or the encoder refuses.
+            MediaError: if there is no picture, or the encoder fails.
         """
         if not len(chunk.frames):
             raise MediaError(f"chunk {chunk.index} has no pictures; a segment needs at least 1")
@@ -88,13 +91,12 @@ class SegmentEncoder:
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
             extradata = stream.codec_context.extradata or b""
-        sps = (
-            extradata.find(b"\x67") + 1
-        )  # profile, constraints and level follow the header of the parameter set
+        # Profile, constraints and level follow the header of the sequence parameter set.
+        sps = extradata.find(b"\x67") + 1
         return f"avc1.{extradata[sps : sps + 3].hex()}"
 
     def _open_stream(self, output: OutputContainer, chunk: FrameChunk) -> VideoStream:
-        # One key frame, the first. A group of 1 would be another kind of stream, which a take cannot join.
+        # One key frame, the first. A group of 1 would be another kind of stream, which Mp4Writer cannot join.
         options = SETTINGS[self.encoder] | {"g": str(1 + len(chunk.frames)), "sc_threshold": "0"}
         stream = output.add_stream(CODECS[self.encoder], rate=chunk.fps, options=options)
         assert isinstance(stream, VideoStream)

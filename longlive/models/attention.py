@@ -59,7 +59,7 @@ class Attention(nn.Module):
         self._fused = weight, bias
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights, which parts them again."""
+        """Move or cast the weights, which undoes the fusing."""
         self._fused = None
         return super()._apply(function, recurse)
 
@@ -79,7 +79,7 @@ class RmsNorm(nn.Module):
 
 
 @dataclass(frozen=True)
-class PromptMemory:
+class PromptKV:
     """A prompt's keys and values for the cross-attention of each layer, computed once per prompt.
 
     Attributes:
@@ -92,12 +92,12 @@ class PromptMemory:
 
 @dataclass(frozen=True)
 class AttentionContext:
-    """What the self-attention of one pass may see: the same for all layers.
+    """What the self-attention of one pass attends to; the same for all layers.
 
     Attributes:
         rotation: of the call's own tokens, as ``Rope.rotation`` gives it.
-        cache, placement: None when the call attends to itself alone.
-        visible_rotation: of all visible keys in storage order; None if the cache holds them rotated.
+        cache, slots: None if the call attends to itself alone.
+        visible_rotation: of all visible keys in storage order; None if the cache stores them rotated.
     """
 
     rotation: Tensor
@@ -107,11 +107,11 @@ class AttentionContext:
 
     @property
     def key_rotation(self) -> Tensor | None:
-        """Of the call's own keys before they are remembered; None if they are remembered as they are."""
+        """The rotation of the call's own keys before they are stored; None if they are stored as they are."""
         return self.rotation if self.visible_rotation is None else None
 
     def complete(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember a layer's new values and keys, turned by ``key_rotation``; return all that are visible."""
+        """Store a layer's new keys (rotated by ``key_rotation``) and values; return all that are visible."""
         if self.cache is None or self.slots is None:
             return keys, values
         keys, values = self.cache.extend(layer, self.slots, keys, values)
@@ -131,13 +131,18 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     keys, values = (x.expand(batch, -1, -1, -1).transpose(1, 2) for x in (keys.type_as(values), values))
     queries = queries.type_as(values).transpose(1, 2)
     if queries.requires_grad and queries.device.type == "cpu":
-        return _attend_plainly(queries, keys, values).transpose(1, 2).flatten(2)
+        return _attend_unfused(queries, keys, values).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to compute self-attention, by its name; ``attend`` has the contract of the function here."""
+    """A way to compute self-attention.
+
+    Attributes:
+        name: as users know it.
+        attend: has the contract of the function ``attend`` of this module.
+    """
 
     name: str
     attend: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -146,8 +151,8 @@ class Backend:
 SDPA = Backend("sdpa", attend)
 
 
-def _attend_plainly(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention in three steps, (B, N, L, D): on a CPU its backward pass takes a quarter of the fused one's.
+def _attend_unfused(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention in three steps, (B, N, L, D): on a CPU its backward pass takes a quarter of the fused one.
 
     Measured in bfloat16 on one AVX-512 core, 72 queries and 288 keys of 96 heads: 5 ms against 19 ms.
     """

@@ -1,17 +1,41 @@
-"""A loaded model."""
+"""A loaded model, and how it is run on this machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from longlive.config import ModelConfig
+from longlive.config import CacheName, EncoderName, ModelConfig, Quantization
 from longlive.models.decoder import Vae
 from longlive.models.model_card import ModelCard
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.transformer import CausalWanTransformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeProfile:
+    """How a loaded model is run on this machine; chosen at startup, independent of the checkpoint.
+
+    Attributes:
+        quantization: rounding of the products of the transformer's blocks; see runtime/quantization.py.
+        cache: how streams store their keys and values.
+        max_streams: the most streams at once that there is memory for.
+        encoder: of H.264.
+        downgrade: makes a bundle of the same weights that needs less memory; None if there is none.
+    """
+
+    quantization: Quantization = "off"
+    cache: CacheName = "full"
+    max_streams: int = 4
+    encoder: EncoderName = "x264"
+    downgrade: "Callable[[ModelBundle], ModelBundle] | None" = None
+
+    @property
+    def cache_dtype(self) -> torch.dtype | None:
+        """The dtype that keys and values are stored in; None for the one that is computed in."""
+        return torch.float8_e4m3fn if self.cache == "fp8" else None
 
 
 @dataclass(frozen=True)
@@ -22,15 +46,11 @@ class ModelBundle:
         source: the name that it was loaded by.
         config: its facts.
         transformer, text_encoder, vae: its weights, in ``eval`` mode, without gradients.
-        decoder, decoder_name: what makes a session's pictures: ``vae``, or another that fits its latents.
+        decoder, decoder_name: what decodes the latents of sessions: ``vae``, or another that fits them.
         card: what to tell people about it.
         digest: SHA-256 of its weights, tokenizer and facts, in hex.
-        folder: where it lies.
-        quantization: of the transformer's products; see quantization.py.
-        cache_dtype: what streams keep their keys and values in; None for ``dtype``.
-        streams: at most so many at once; there is memory for them.
-        encoder: makes H.264 of their pictures; see encoders.py.
-        smaller: makes this bundle into one of the same weights that takes less memory; None if there is none.
+        folder: where its files are.
+        runtime: how it is run.
     """
 
     source: str
@@ -43,21 +63,12 @@ class ModelBundle:
     card: ModelCard
     digest: str
     folder: Path
-    quantization: str = "off"
-    cache_dtype: torch.dtype | None = None
-    streams: int = 4
-    encoder: str = "x264"
-    smaller: "Callable[[ModelBundle], ModelBundle] | None" = None
+    runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer lies."""
+        """The transformer's device."""
         return next(self.transformer.parameters()).device
-
-    @property
-    def cache(self) -> str:
-        """How streams keep their keys and values: ``full``, or in 8 bits, ``fp8``."""
-        return "full" if self.cache_dtype is None else "fp8"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -4,15 +4,18 @@ import torch
 from torch import Tensor
 
 from longlive.config import StreamConfig, TransformerConfig
-from longlive.models.kv_cache import Pair, SlotMapping, check_call, check_positions
+from longlive.models.kv_cache import Pair, SlotMapping
+from longlive.models.window_index import WindowIndex
 
 
 class ListCache:
-    """The plain twin of KVCache: one pair of tensors per layer and latent, joined at each call.
+    """KVCache for training: one pair of tensors per layer and latent, concatenated at each call.
 
-    Nothing is written in place, so gradients flow through what was remembered with them: training uses it.
-    A call can be run again after later ones, as gradient checkpointing does: it sees what it saw, and leaves
-    the memory alone.
+    Nothing is written in place, so gradients flow through what was stored with them. A call can be run again
+    after later ones, as gradient checkpointing does: it sees what it saw the first time and changes nothing.
+
+    Attributes:
+        stream: the window and the sink.
     """
 
     def __init__(
@@ -25,82 +28,68 @@ class ListCache:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """An empty memory; batch, device and dtype follow from what is put in."""
+        """An empty cache; batch, device and dtype follow from what is stored."""
         self.stream = stream
-        self._num_positions = transformer.rope_max_seq_len
+        self._index = self._new_index(transformer.rope_max_seq_len)
         self._tokens = tokens_per_latent
         self._layers: list[dict[int, Pair]] = [{} for _ in range(transformer.num_layers)]
         self._call = 0
-        self.reset()
+
+    @property
+    def placed(self) -> range:
+        """The latents placed since the last reset, forgotten ones included."""
+        return self._index.placed
 
     @property
     def has_rolled(self) -> bool:
         """Whether any latent has been forgotten."""
-        return self.num_remembered < len(self._placed)
+        return self._index.has_rolled
 
     @property
     def num_remembered(self) -> int:
         """How many latents are visible."""
-        return len(self._visible())
+        return self._index.num_visible
 
     def reset(self) -> None:
         """Forget everything; the next call may start anywhere, and its first latents become the sink."""
-        self._placed: list[int] = []
+        self._index.reset()
         self._layers = [{} for _ in self._layers]
         self._call += 1
 
     def place(self, start: int, num_latents: int) -> SlotMapping:
-        """As KVCache.place; what is visible is listed in order of time."""
-        end = start + num_latents
-        first, newest = (self._placed[0], self._placed[-1] + 1) if self._placed else (start, start)
-        is_relative = self.stream.positions == "relative"
-        self._check_call(start, end, first, newest)
-        check_positions(self.stream, is_relative, end, end - first, self._num_positions)
-        self._placed = list(range(first, end))
-        visible = self._visible()
-        ranks = {latent: rank for rank, latent in enumerate(visible)}
+        """Make room for a call's latents, as KVCache does; visible latents are listed in order of time."""
+        latents = self._index.place(start, num_latents)
+        visible = self._index.visible()
         self._call += 1
         return SlotMapping(
             start=start,
             num_latents=num_latents,
             visible=visible,
-            query_positions=tuple(ranks.get(f, 0) if is_relative else f for f in range(start, end)),
-            key_positions=tuple(range(len(visible))) if is_relative else None,
+            query_positions=self._index.positions(latents),
+            key_positions=self._index.positions(visible) if self._index.is_relative else None,
             remembered=tuple(self._layers),
             call=self._call,
         )
 
     def extend(self, layer: int, slots: SlotMapping, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """As KVCache.extend, but the results are copies and carry gradients."""
+        """Store one layer's keys and values, as KVCache does; the results are copies and carry gradients."""
         latents = range(slots.start, slots.start + slots.num_latents)
         pairs = zip(keys.split(self._tokens, 1), values.split(self._tokens, 1), strict=True)
-        memory = slots.remembered[layer] | dict(zip(latents, pairs, strict=True))
-        seen = {latent: memory[latent] for latent in slots.visible}
+        stored = slots.remembered[layer] | dict(zip(latents, pairs, strict=True))
+        visible = {latent: stored[latent] for latent in slots.visible}
         if slots.call == self._call:
-            self._layers[layer] = seen
-        return torch.cat([pair[0] for pair in seen.values()], 1), torch.cat(
-            [pair[1] for pair in seen.values()], 1
-        )
+            self._layers[layer] = visible
+        all_keys, all_values = zip(*visible.values(), strict=True)
+        return torch.cat(all_keys, 1), torch.cat(all_values, 1)
 
     def contents(self, layer: int) -> dict[int, Pair]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
         return dict(self._layers[layer])
 
     def restore(self, placed: range, layers: list[dict[int, Pair]]) -> None:
-        """Hold ``contents`` of each layer again, of a stream whose latents ``placed`` have been placed."""
+        """Take over the ``contents`` of each layer of a stream whose latents ``placed`` have been placed."""
         self.reset()
-        self._placed, self._layers = list(placed), [dict(layer) for layer in layers]
+        self._index.placed, self._layers = placed, [dict(layer) for layer in layers]
 
-    @property
-    def placed(self) -> range:
-        """The latents placed since the last reset, forgotten ones included."""
-        return range(self._placed[0], self._placed[-1] + 1) if self._placed else range(0)
-
-    def _check_call(self, start: int, end: int, first: int, newest: int) -> None:
-        check_call(start, end, first, newest, self.stream)
-
-    def _visible(self) -> tuple[int, ...]:
-        sink, window = self.stream.sink, self.stream.window
-        if window == -1 or len(self._placed) <= window:
-            return tuple(self._placed)
-        return (*self._placed[:sink], *self._placed[len(self._placed) - (window - sink) :])
+    def _new_index(self, num_positions: int) -> WindowIndex:
+        return WindowIndex(self.stream, num_positions)

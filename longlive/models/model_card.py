@@ -8,7 +8,7 @@ from longlive.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Story:
-    """An example to click.
+    """An example of prompts, for people to click on.
 
     Attributes:
         title: a few words.
@@ -25,7 +25,7 @@ class ModelCard:
 
     Attributes:
         about: a sentence or two.
-        words: every word that it has learnt; empty when it knows all.
+        words: the vocabulary of a model that knows a few words only; empty if any word may be used.
         stories: examples.
     """
 
@@ -35,7 +35,7 @@ class ModelCard:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ModelCard":
-        """The card as it is written in JSON; CheckpointError when it has another shape."""
+        """Read a card from JSON; CheckpointError if it has another shape."""
         try:
             stories = tuple(
                 Story(str(story["title"]), tuple((float(at), str(text)) for at, text in story["prompts"]))

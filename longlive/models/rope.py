@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 THETA = 10000.0
 
-# The steady state of a relative stream has four rotations: the call's, and one for each order of its ring.
+# A relative stream whose window is full has four rotations: the call's, and one per order of its ring.
 _RECENT_ROTATIONS = 8
 
 
 class Rope(nn.Module):
-    """Tables of cosines and sines, one row per position on each axis, and the rotations made of them lately.
+    """Tables of cosines and sines, one row per position on each axis, and a cache of recent rotations.
 
     A head's channels are taken in neighbouring pairs; of its D channels, rows and columns get 2 * (D // 6)
-    each and time the rest. Angles are computed in float64 and kept as float32, on the device.
+    each and time the rest. Angles are computed in float64 and stored as float32, on the device.
     """
 
     def __init__(self, head_dim: int, num_positions: int) -> None:
@@ -27,8 +27,8 @@ class Rope(nn.Module):
         self.num_positions = num_positions
         space = 2 * (head_dim // 6)
         for name, size in (("time", head_dim - 2 * space), ("rows", space), ("columns", space)):
-            # Kept as bits, so that ``module.to(torch.bfloat16)`` cannot round the angles, and on the CPU even
-            # under ``torch.device("meta")``, since no checkpoint holds them.
+            # Stored as bits, so that ``module.to(torch.bfloat16)`` cannot round the angles, and on the CPU
+            # even under ``torch.device("meta")``, since no checkpoint holds them.
             self.register_buffer(name, _angles_table(size, num_positions).view(torch.int32), persistent=False)
         self._recent: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
 
@@ -51,13 +51,13 @@ class Rope(nn.Module):
             highest = max(*positions, rows - 1, columns - 1)
             if highest >= self.num_positions:
                 raise ValueError(f"position {highest} lies beyond the table of {self.num_positions}")
-            self._recent[key] = self._make(positions, rows, columns)
+            self._recent[key] = self._make_rotation(positions, rows, columns)
         self._recent.move_to_end(key)
         while len(self._recent) > _RECENT_ROTATIONS:
             self._recent.popitem(last=False)
         return self._recent[key]
 
-    def _make(self, positions: Sequence[int], rows: int, columns: int) -> Tensor:
+    def _make_rotation(self, positions: Sequence[int], rows: int, columns: int) -> Tensor:
         grid = (len(positions), rows, columns, -1)
         time = torch.cat([self._table("time", first, last) for first, last in runs(positions)])
         parts = (
@@ -68,7 +68,7 @@ class Rope(nn.Module):
         return torch.cat(parts, dim=3).flatten(0, 2).unflatten(-1, (1, -1, 2))
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the tables; rotations made of the old ones are forgotten."""
+        """Move or cast the tables; rotations made of the old ones are dropped."""
         self._recent.clear()
         return super()._apply(function, recurse)
 
@@ -78,17 +78,17 @@ class Rope(nn.Module):
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the channel pairs of ``x`` (B, L, N, D) by ``rotation`` (L, 1, D / 2, 2), computed in float32.
+    """Rotate the channel pairs of ``x`` (B, L, N, D) by ``rotation`` (L, 1, D / 2, 2), computed in float32.
 
-    The compiler fuses real arithmetic with what stands around it and cannot read complex numbers. Without it,
+    The compiler fuses real arithmetic with its surroundings but cannot handle complex numbers. Without it,
     one complex product takes a third to a tenth of the time (measured on a CPU: 8 against 45 us for 72 tokens
     of 192 channels, 84 against 1500 us for 1170 of 512).
     """
     pairs = x.float().unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():
         return _rotate_in_real(pairs, rotation).flatten(-2).type_as(x)
-    turned = torch.view_as_complex(pairs) * torch.view_as_complex(rotation)
-    return torch.view_as_real(turned).flatten(-2).type_as(x)
+    rotated = torch.view_as_complex(pairs) * torch.view_as_complex(rotation)
+    return torch.view_as_real(rotated).flatten(-2).type_as(x)
 
 
 def reverse(rotation: Tensor) -> Tensor:

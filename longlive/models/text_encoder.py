@@ -1,4 +1,4 @@
-"""Prompt -> PromptEmbedding, through transformers' UMT5 encoder.
+"""PromptText -> PromptEmbedding, by transformers' UMT5 encoder.
 
 Source: Wan 2.1's text contract: clean, tokenise with special tokens, pad to ``text_len``, encode under the
 padding mask, and zero the rows beyond the prompt's own tokens.
@@ -14,27 +14,33 @@ from torch.utils import _pytree as pytree
 
 from longlive.chunks import PromptEmbedding
 from longlive.config import TextPlacement
-from longlive.prompts import check_prompt
+from longlive.prompts import PromptText, check_prompt
 
 RECENT_PROMPTS = 32
 
 
 class TextEncoder:
-    """Reads prompts, and keeps the embeddings of the most recent ones; threads take turns."""
+    """Embeds prompts, and caches the embeddings of the most recent ones; threads may share it."""
 
     def __init__(self, tokenizer: Any, model: nn.Module, text_len: int) -> None:
-        """Take transformers' fast tokenizer and ``UMT5EncoderModel``, and the tokens of a padded prompt."""
+        """Use these parts.
+
+        Args:
+            tokenizer: transformers' fast tokenizer.
+            model: ``UMT5EncoderModel``.
+            text_len: tokens that a prompt is padded or truncated to.
+        """
         self.tokenizer = tokenizer
         self.model = model
         self.text_len = text_len
         self.placement: TextPlacement | None = None
-        self._recent: OrderedDict[str, PromptEmbedding] = OrderedDict()
+        self._recent: OrderedDict[PromptText, PromptEmbedding] = OrderedDict()
         self._lock = threading.Lock()
 
     def place(self, device: torch.device, placement: TextPlacement) -> None:
-        """Say where the weights lie and where prompts are read; a streamed encoder stays so.
+        """Choose where the weights are kept and where prompts are embedded; a streamed encoder stays so.
 
-        It takes no more of the device than one block, while it reads a prompt.
+        A streamed encoder takes no more of the device than one block, and only while it embeds a prompt.
         """
         with self._lock:
             if self.placement in (placement, "streamed"):
@@ -43,18 +49,21 @@ class TextEncoder:
             if placement == "streamed":
                 encoder: Any = self.model.encoder
                 for part in (*encoder.block, encoder.final_layer_norm):
-                    _Visit(part, device)
+                    _WeightStreamer(part, device)
             self.placement = placement
 
     def encode(self, prompt: str) -> PromptEmbedding:
         """The embedding of a prompt, of the encoder's dtype and on its device.
 
-        Tokens beyond ``text_len`` are left out, and the embedding's ``is_shortened`` says so.
+        Tokens beyond ``text_len`` are left out, and the embedding's ``is_truncated`` says so.
+
+        Args:
+            prompt: cleaned here, unless it is a PromptText already.
 
         Raises:
             PromptError: when the prompt cannot be used; see ``check_prompt``.
         """
-        text = check_prompt(prompt)
+        text = check_prompt(prompt)  # nothing is left to do for a PromptText
         with self._lock:
             if text not in self._recent:
                 self._recent[text] = self._embed(text)
@@ -64,7 +73,7 @@ class TextEncoder:
             return self._recent[text]
 
     @torch.no_grad()
-    def _embed(self, text: str) -> PromptEmbedding:
+    def _embed(self, text: PromptText) -> PromptEmbedding:
         rows = self.tokenizer(
             text,
             padding="max_length",
@@ -77,15 +86,15 @@ class TextEncoder:
         token_ids, mask = rows["input_ids"][:1].to(device), rows["attention_mask"][:1].to(device)
         hidden = self.model(input_ids=token_ids, attention_mask=mask).last_hidden_state
         tokens = hidden * mask.unsqueeze(-1).to(hidden)
-        return PromptEmbedding(text, tokens, is_shortened=len(rows["input_ids"]) > 1)
+        return PromptEmbedding(text, tokens, is_truncated=len(rows["input_ids"]) > 1)
 
 
-class _Visit:
-    """Brings the weights of a module to a device while it works, and what it is given."""
+class _WeightStreamer:
+    """Copies a module's weights and inputs to a device for the time of each call."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._device = device
-        self._at_home: list[tuple[nn.Module, str, nn.Parameter | None]] = []
+        self._original: list[tuple[nn.Module, str, nn.Parameter | None]] = []
         module.register_forward_pre_hook(self._begin, with_kwargs=True)
         module.register_forward_hook(self._end, always_call=True)
 
@@ -93,12 +102,12 @@ class _Visit:
         for part in module.modules():
             for name, weight in part._parameters.items():
                 if weight is not None:
-                    self._at_home.append((part, name, weight))
-                    away = weight.data.to(self._device, non_blocking=True)
-                    part._parameters[name] = nn.Parameter(away, requires_grad=False)
-        return pytree.tree_map_only(torch.Tensor, lambda given: given.to(self._device), (args, kwargs))
+                    self._original.append((part, name, weight))
+                    copy = weight.data.to(self._device, non_blocking=True)
+                    part._parameters[name] = nn.Parameter(copy, requires_grad=False)
+        return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(self._device), (args, kwargs))
 
     def _end(self, *_: Any) -> None:
-        for part, name, weight in self._at_home:
+        for part, name, weight in self._original:
             part._parameters[name] = weight
-        self._at_home.clear()
+        self._original.clear()

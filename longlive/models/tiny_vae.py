@@ -2,7 +2,7 @@
 
 Parameter names are those of the published file (github.com/madebyollin/taehv, MIT). The network works on
 each latent by itself, but for blocks that also see the frame before: one frame per block is all that a
-stream has to remember. Like the transformer, the module keeps no state; memory is passed in and out.
+stream has to keep. Like the transformer, the module has no state; it is passed in and out.
 """
 
 import math
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Memory = tuple[Tensor, ...]
+TinyVaeState = tuple[Tensor, ...]
+"""The last frame of features of each MemoryBlock."""
 
 BLOCKS_PER_STAGE = 3
 
@@ -35,7 +36,7 @@ class TinyVae(nn.Module):
         Args:
             latent_channels: of a latent.
             widths: channels of the three stages, and of the pictures' own size.
-            time_scales: how many frames each stage makes of one.
+            time_scales: frames that each stage makes of one.
         """
         super().__init__()
         self.config: dict[str, Any] = {
@@ -53,27 +54,27 @@ class TinyVae(nn.Module):
         self.decoder = nn.Sequential(*layers)
         self.time_scale = math.prod(time_scales)
 
-    def forward(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def forward(self, latents: Tensor, state: TinyVaeState | None = None) -> tuple[Tensor, TinyVaeState]:
         """Decode what follows the latents given before.
 
         Args:
             latents: (B, F, C, H, W), normalised, as the transformer makes them.
-            memory: of the call before; None at the start of a video.
+            state: of the call before; None at the start of a video.
 
         Returns:
             Pictures (B, frames, 3, 8 H, 8 W) in [-1, 1], where the first latent of a video gives one and each
-            later one four; and the memory for the next call: a frame of features for each memory block.
+            later one four; and the state for the next call.
         """
-        batch, known, x = latents.shape[0], iter(memory or ()), latents.flatten(0, 1)
-        seen = []
+        batch, before, x = latents.shape[0], iter(state or ()), latents.flatten(0, 1)
+        new_state = []
         for layer in self.decoder:
             if isinstance(layer, MemoryBlock):
-                x, last = layer(x.unflatten(0, (batch, -1)), next(known, None))
-                seen.append(last)
+                x, last = layer(x.unflatten(0, (batch, -1)), next(before, None))
+                new_state.append(last)
             else:
                 x = layer(x)
         pictures = x.unflatten(0, (batch, -1)).clamp(0, 1) * 2 - 1
-        return pictures if memory else pictures[:, self.time_scale - 1 :], tuple(seen)
+        return pictures if state else pictures[:, self.time_scale - 1 :], tuple(new_state)
 
 
 class MemoryBlock(nn.Module):

@@ -1,7 +1,7 @@
 """The causal Wan transformer: one set of weights for streaming, training, teacher and critic.
 
 Parameter names are those of diffusers' ``WanTransformer3DModel``; the arithmetic is Wan 2.1's, modulated per
-latent, so that the latents of one call may have different timesteps. State is passed in, never kept.
+latent, so that the latents of one call may have different timesteps. State is passed in, never stored.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from longlive.config import TransformerConfig
-from longlive.models.attention import SDPA, Attention, AttentionContext, Backend, PromptMemory, attend
+from longlive.models.attention import SDPA, Attention, AttentionContext, Backend, PromptKV, attend
 from longlive.models.kv_cache import Cache
 from longlive.models.rope import Rope, rotate
 
@@ -23,15 +23,15 @@ SINUSOID_BASE = 10000.0
 
 
 class CausalWanTransformer(nn.Module):
-    """Noisy latents, their timestep, a prompt and what came before -> the raw prediction.
+    """Noisy latents, their timestep, a prompt and a KV cache -> the raw prediction.
 
-    What the prediction is (velocity or clean latents), ``config.prediction`` says; see flow_matching.py.
+    ``config.prediction`` says whether that is a velocity or clean latents; see generation/flow_matching.py.
 
     Attributes:
-        checkpointing: for training; the backward pass runs each block again instead of keeping all that is
-            inside it. With a cache, that must be a ListCache.
-        backend: computes the self-attention; see backends.py.
-        recorder: plays passes that it has recorded instead of launching them again; see recording.py.
+        checkpointing: for training; the backward pass runs each block again instead of keeping its
+            activations. A cache must then be a ListCache.
+        backend: computes the self-attention; see runtime/attention_backends.py.
+        recorder: replays captured passes instead of launching them again; see runtime/cuda_graphs.py.
     """
 
     blocks: Sequence["Block"]
@@ -56,33 +56,33 @@ class CausalWanTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def read_prompt(self, tokens: Tensor) -> PromptMemory:
-        """Keys and values of a prompt for every layer; all rows are attended, padding rows too, as in Wan.
+    def read_prompt(self, tokens: Tensor) -> PromptKV:
+        """Keys and values of a prompt for every layer; all rows are attended to, padding too, as in Wan.
 
         Args:
-            tokens: (B, text_len, text_dim), as PromptEmbedding.tokens; of any dtype, as encoders keep theirs.
+            tokens: (B, text_len, text_dim), those of a PromptEmbedding; of any dtype.
         """
         embedder = self.condition_embedder.text_embedder
         text = embedder(tokens.to(embedder.linear_1.weight.dtype))
         pairs = [block.read_prompt(text) for block in self.blocks]
-        return PromptMemory([keys for keys, _ in pairs], [values for _, values in pairs])
+        return PromptKV([keys for keys, _ in pairs], [values for _, values in pairs])
 
     def forward(
         self,
         latents: Tensor,
         timestep: float | Tensor,
-        prompt: PromptMemory,
+        prompt: PromptKV,
         cache: Cache | None = None,
         *,
         start: int = 0,
     ) -> Tensor:
-        """The raw prediction for ``latents``; with a cache, their keys and values are remembered.
+        """The raw prediction for ``latents``; with a cache, their keys and values are stored in it.
 
         Args:
             latents: (B, F, C, H, W), noisy; they see each other both ways.
             timestep: in [0, 1000]; one number, or a tensor that broadcasts to (B, F).
             prompt: of ``read_prompt``; its batch is B or 1.
-            cache: what came before; None attends over this clip alone (teacher and critic).
+            cache: of the latents before; None attends to this clip alone (teacher and critic).
             start: number of the first latent since the start of the video.
 
         Returns:
@@ -97,15 +97,15 @@ class CausalWanTransformer(nn.Module):
         self,
         latents: Tensor,
         timestep: float | Tensor,
-        prompt: PromptMemory,
+        prompt: PromptKV,
         cache: Cache,
         *,
         start: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """What ``forward`` leaves in the cache, without the work that only its result needs.
+        """Leave in the cache what ``forward`` does, without the work that only its result needs.
 
         Returns:
-            keys and values of the last block: sharded parameters come back when their gradients pass by.
+            keys and values of the last block; FSDP2 gathers parameters for the backward pass by them.
         """
         call = self._begin(latents, timestep, prompt, cache, start)
         if self.recorder is None:
@@ -113,12 +113,12 @@ class CausalWanTransformer(nn.Module):
         return self.recorder.play("remember", self._remember, latents, call)
 
     def fuse(self) -> None:
-        """Queries, keys and values of each self-attention by one product; for inference alone."""
+        """Compute queries, keys and values of each self-attention by one product; for inference only."""
         for block in self.blocks:
             block.attn1.fuse()
 
     def _begin(
-        self, latents: Tensor, timestep: float | Tensor, prompt: PromptMemory, cache: Cache | None, start: int
+        self, latents: Tensor, timestep: float | Tensor, prompt: PromptKV, cache: Cache | None, start: int
     ) -> "Call":
         if latents.ndim != 5 or latents.shape[2] != self.config.in_channels:
             expected = f"(B, F, {self.config.in_channels}, H, W)"
@@ -170,14 +170,16 @@ class Call:
     """What all layers of one call share.
 
     Attributes:
+        context: what the self-attention sees.
+        prompt: what the cross-attention sees.
         time: (b, f, 1, dim), the embedded timestep; b and f are those of the timestep, so often 1.
         modulation: (b, f, 6, dim), the same, projected for the blocks.
-        rows, columns: tokens of a latent.
-        backend, checkpointing: as CausalWanTransformer's.
+        rows, columns: of tokens in a latent frame.
+        backend, checkpointing: those of the transformer.
     """
 
     context: AttentionContext
-    prompt: PromptMemory
+    prompt: PromptKV
     time: Tensor
     modulation: Tensor
     rows: int
@@ -187,10 +189,10 @@ class Call:
 
 
 class PassRunner(Protocol):
-    """What the transformer needs of a recorder."""
+    """What the transformer needs of a GraphReplayer."""
 
     def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
-        """What ``run(latents, call)`` returns and leaves in the cache, recorded under ``name``."""
+        """Return what ``run(latents, call)`` returns, and leave the same in the cache."""
 
 
 class Block(nn.Module):
@@ -219,34 +221,39 @@ class Block(nn.Module):
         return self.attn2.keys_values(text)
 
     def remember(self, x: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """Only put the keys and values of ``x`` (B, F, T, dim) into the cache; returns the new ones."""
+        """Only store the keys and values of ``x`` (B, F, T, dim) in the cache; return the new ones."""
         tokens = self._modulated(x, self._modulation(call)).flatten(1, 2)
         keys, values = self.attn1.keys_values(tokens)
-        call.context.complete(self.layer, _turned(keys, call.context.key_rotation), values)
+        call.context.complete(self.layer, _rotate_unless_none(keys, call.context.key_rotation), values)
         return keys, values
 
     def project_qkv(
         self, x: Tensor, modulation: Tensor, rotation: Tensor, key_rotation: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, L, N, D) of the self-attention, the first two rotated as told."""
+        """Queries, keys and values (B, L, N, D) of the self-attention.
+
+        Queries are rotated by ``rotation``, keys by ``key_rotation`` (not at all if it is None).
+        """
         queries, keys, values = self.attn1.queries_keys_values(self._modulated(x, modulation).flatten(1, 2))
-        return rotate(queries, rotation), _turned(keys, key_rotation), values
+        return rotate(queries, rotation), _rotate_unless_none(keys, key_rotation), values
 
     def post_attention(
-        self, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
+        self, x: Tensor, attended: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
     ) -> Tensor:
-        """All of the block that comes after the self-attention, which has ``seen`` (B, L, dim)."""
+        """The rest of the block after the self-attention, whose output is ``attended`` (B, L, dim)."""
         _, _, gate, shift, scale, ffn_gate = modulation.unbind(2)
-        x = torch.addcmul(x, self.attn1.to_out(seen).view_as(x), gate)
-        read = attend(self.attn2.queries(self.norm2(x).flatten(1, 2)), text_keys, text_values)
-        x = x + self.attn2.to_out(read).view_as(x)
+        x = torch.addcmul(x, self.attn1.to_out(attended).view_as(x), gate)
+        text = attend(self.attn2.queries(self.norm2(x).flatten(1, 2)), text_keys, text_values)
+        x = x + self.attn2.to_out(text).view_as(x)
         return torch.addcmul(x, self.ffn(modulated_norm(x, shift, scale, self.eps)), ffn_gate)
 
     def _through(self, x: Tensor, call: Call) -> Tensor:
         context, modulation, layer = call.context, self._modulation(call), self.layer
         queries, keys, values = self.project_qkv(x, modulation, context.rotation, context.key_rotation)
-        seen = call.backend.attend(queries, *context.complete(layer, keys, values))
-        return self.post_attention(x, seen, modulation, call.prompt.keys[layer], call.prompt.values[layer])
+        attended = call.backend.attend(queries, *context.complete(layer, keys, values))
+        return self.post_attention(
+            x, attended, modulation, call.prompt.keys[layer], call.prompt.values[layer]
+        )
 
     def _modulation(self, call: Call) -> Tensor:
         """(b, f, 6, 1, dim): shift, scale and gate of the self-attention, then of the feed-forward part."""
@@ -257,12 +264,12 @@ class Block(nn.Module):
         return modulated_norm(x, shift, scale, self.eps)
 
 
-def _turned(keys: Tensor, rotation: Tensor | None) -> Tensor:
+def _rotate_unless_none(keys: Tensor, rotation: Tensor | None) -> Tensor:
     return keys if rotation is None else rotate(keys, rotation)
 
 
 class ConditionEmbedder(nn.Module):
-    """The two small networks that read the timestep and the prompt."""
+    """The two small networks that embed the timestep and the prompt."""
 
     def __init__(self, config: TransformerConfig) -> None:
         """Embedders for a transformer of this shape."""
@@ -273,7 +280,7 @@ class ConditionEmbedder(nn.Module):
         self.text_embedder = Mlp(config.text_dim, config.dim, nn.GELU(approximate="tanh"))
 
     def forward(self, timestep: float | Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The embedded timestep (b, f, 1, dim) and its projection (b, f, 6, dim); never under autocast."""
+        """The embedded timestep (b, f, 1, dim) and its projection (b, f, 6, dim), both without autocast."""
         if not isinstance(timestep, Tensor):
             timestep = torch.full((1, 1), timestep, dtype=torch.float64, device=device)
         with torch.autocast(device.type, enabled=False):
@@ -312,7 +319,7 @@ class FeedForward(nn.Module):
 
 
 class GeluProjection(nn.Module):
-    """A linear layer with a GELU (tanh) after it."""
+    """A linear layer and a GELU (tanh)."""
 
     def __init__(self, dim: int, ffn_dim: int) -> None:
         """From ``dim`` channels to ``ffn_dim``."""

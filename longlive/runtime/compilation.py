@@ -1,4 +1,4 @@
-"""Makes a loaded transformer quick for streaming: its attention, fused weights, compiler and CUDA graphs."""
+"""Optimizes a loaded transformer for streaming: attention, fused weights, compiler and CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def optimize_for_inference(
         compiler: torch.compile's backend.
 
     Raises:
-        ConfigError: for an unknown mode, or an attention that is not to be had.
+        ConfigError: for an unknown mode, or an attention that is not available.
     """
     if compile_mode not in MODES:
         raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
@@ -58,7 +58,7 @@ def optimize_for_inference(
 def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: StreamConfig) -> Iterator[str]:
     """Run a pass of each shape that a stream can have, so that no viewer waits for the compiler.
 
-    Gives what it does next, in words for people, before each of the window's lengths and prompt switches.
+    Yields a progress line before each of the window's lengths, prompt switch included.
     """
     weight = transformer.proj_out.weight
     place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}

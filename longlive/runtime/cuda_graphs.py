@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import Call
 
@@ -70,7 +70,7 @@ class _Stage:
             rotation=self._put("rotation", turned),
             visible_rotation=None if visible is None else self._put("visible", visible),
         )
-        memory = PromptMemory(
+        memory = PromptKV(
             [self._put(("keys", layer), keys) for layer, keys in enumerate(prompt.keys)],
             [self._put(("values", layer), values) for layer, values in enumerate(prompt.values)],
         )

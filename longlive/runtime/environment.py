@@ -1,4 +1,4 @@
-"""Where a measurement comes from: the machine, the versions and the revision of the code."""
+"""What a measurement was made with: the machine, the versions and the revision of the code."""
 
 import os
 import platform
@@ -12,14 +12,14 @@ from longlive.version import __version__
 
 
 def device_name(device: torch.device) -> str:
-    """What computes: the GPU's name, or the processor's kind and its number of cores."""
+    """The GPU's name, or the processor's architecture and number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"
 
 
 def processor_name() -> str:
-    """The processor's model as its maker calls it, where the system tells."""
+    """The processor's model name, or its architecture where the system does not give the name."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -27,7 +27,7 @@ def processor_name() -> str:
 
 
 def git_revision() -> str | None:
-    """The short name of the commit that the package lies in; None outside of a repository."""
+    """The short hash of the commit that is checked out; None outside of a repository."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)

@@ -1,26 +1,33 @@
-"""What a model needs of a device's memory, and which way of running it fits: told in words before it starts.
+"""Which way of running a model fits into a device's memory; decided before anything is loaded.
 
-The sizes are counted from the model's facts and files; nothing is loaded. Published for the 1.3B model at
-832x480 in bfloat16: 7.1 GiB with a tiny VAE and without a resident text encoder, which is 10.6 GiB more.
+Published for the 1.3B model at 832x480 in bfloat16: 7.1 GiB with a tiny VAE and without a resident text
+encoder, which is 10.6 GiB more.
 """
 
 import dataclasses
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
 import torch
 
-from longlive.config import ModelConfig
+from longlive.config import Auto, CacheName, DecoderName, Quantization, TextPlacement
 from longlive.errors import FitError
 from longlive.runtime.allocator import trim_heap
+from longlive.runtime.footprint import ModelFootprint
 
 GB = 10**9
 # What a CUDA context and the libraries' workspaces take.
 CONTEXT_BYTES = int(0.8 * GB)
-# Of what is free, this share may be planned with: allocators waste some of it.
+# The share of free memory that may be planned with: allocators waste some of it.
 USABLE = 0.95
+
+_TEXT_PHRASES: dict[TextPlacement, str] = {
+    "resident": "text encoder on the device",
+    "streamed": "text encoder brought in for each prompt",
+    "cpu": "text encoder on the CPU",
+}
 
 
 @dataclass(frozen=True)
@@ -28,58 +35,36 @@ class Preset:
     """A way to run a model; of several, the first that fits is taken.
 
     Attributes:
-        gb: size of the devices that it is meant for.
-        text: where the text encoder lies: ``resident`` on the device, ``streamed`` to it block by block for
-            each prompt and freed again, or on the ``cpu``.
-        decoder: ``wan``, ``tiny`` or ``light``; ``auto`` until a model is known.
-        quantize: ``off``, ``int8`` or ``fp8``: the products of the blocks.
-        cache: ``full`` or ``fp8``: the keys and values.
-        streams: viewers at once that there must be room for.
+        text: placement of the text encoder's weights.
+        decoder: ``auto`` until a model is known.
+        quantize: rounding of the products of the blocks.
+        cache: storage of the keys and values.
+        streams: viewers at once that there must be memory for.
     """
 
-    gb: int
-    text: str
-    decoder: str = "auto"
-    quantize: str = "off"
-    cache: str = "full"
+    text: TextPlacement
+    decoder: DecoderName | Auto = "auto"
+    quantize: Quantization = "off"
+    cache: CacheName = "full"
     streams: int = 1
+
+    def __str__(self) -> str:
+        """The preset as a phrase for log lines and errors."""
+        parts = [f"{self.decoder} decoder", _TEXT_PHRASES[self.text]]
+        parts += [f"{self.quantize} products"] * (self.quantize != "off")
+        parts += [f"{self.cache} keys and values"] * (self.cache != "full")
+        return ", ".join(parts)
 
 
 PRESETS = (
-    Preset(80, "resident", streams=4),
-    Preset(48, "resident", streams=3),
-    Preset(24, "resident"),
-    Preset(16, "streamed", streams=2),
-    Preset(12, "streamed", decoder="tiny"),
-    Preset(8, "streamed", decoder="tiny", cache="fp8"),
+    Preset("resident", streams=4),  # 80 GB
+    Preset("resident", streams=3),  # 48 GB
+    Preset("resident"),  # 24 GB
+    Preset("streamed", streams=2),  # 16 GB
+    Preset("streamed", decoder="tiny"),  # 12 GB
+    Preset("streamed", decoder="tiny", cache="fp8"),  # 8 GB
 )
-"""From the largest device to the smallest."""
-
-
-@dataclass(frozen=True)
-class ModelFootprint:
-    """Bytes of a model's parts on a device.
-
-    Attributes:
-        blocks, rest: weights of the transformer that can be quantised, and the others.
-        text, text_block: weights of the text encoder, and of one of its blocks.
-        decoders: weights of each decoder that the model has.
-        decoder_work, decoder_state: feature maps of each while it decodes, and what it remembers of a stream.
-        cache: keys and values of one stream, those of the prompt included.
-        work: activations of the largest pass, which is a prompt switch.
-        itemsize: bytes of a number of the transformer.
-    """
-
-    blocks: int
-    rest: int
-    text: int
-    text_block: int
-    decoders: dict[str, int]
-    decoder_work: dict[str, int]
-    decoder_state: dict[str, int]
-    cache: int
-    work: int
-    itemsize: int
+"""From the largest device to the smallest; beside each, the size of the devices that it is meant for."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,7 @@ class MemoryPlan:
     """A preset that fits, and by how much.
 
     Attributes:
-        preset: what to do.
+        preset: the one to use.
         needed, free: bytes that it takes, and that there are.
         smaller: presets that take less, the largest first; for when it does not fit after all.
     """
@@ -98,105 +83,80 @@ class MemoryPlan:
     smaller: tuple[Preset, ...] = ()
 
     def __str__(self) -> str:
-        """In words for people."""
-        return f"fits: {words_of(self.preset)}: needs {_gb(self.needed)} of {_gb(self.free)} GB"
+        """The plan as a line for people."""
+        return f"fits: {self.preset}: needs {_gb(self.needed)} of {_gb(self.free)} GB"
 
 
-def words_of(preset: Preset) -> str:
-    """A preset in words for people."""
-    words = [
-        f"{preset.decoder} decoder",
-        {
-            "resident": "text encoder on the device",
-            "streamed": "text encoder brought in for each prompt",
-            "cpu": "text encoder on the CPU",
-        }[preset.text],
-    ]
-    words += [f"{preset.quantize} products"] * (preset.quantize != "off")
-    words += [f"{preset.cache} keys and values"] * (preset.cache != "full")
-    return ", ".join(words)
-
-
-def needed_bytes(sizes: ModelFootprint, preset: Preset, *, context: int = CONTEXT_BYTES) -> int:
+def needed_bytes(model: ModelFootprint, preset: Preset, *, context: int = CONTEXT_BYTES) -> int:
     """What a preset takes of a device's memory; of what does not happen at once, only the largest counts."""
-    blocks = sizes.blocks if preset.quantize == "off" else sizes.blocks // sizes.itemsize
-    cache = sizes.cache if preset.cache == "full" else sizes.cache // sizes.itemsize
-    resident = sizes.text if preset.text == "resident" else 0
-    visiting = 2 * sizes.text_block if preset.text == "streamed" else 0
-    weights = blocks + sizes.rest + resident + sizes.decoders[preset.decoder]
-    stream = cache + sizes.decoder_state[preset.decoder]
-    work = max(sizes.work, sizes.decoder_work[preset.decoder], visiting)
+    blocks = model.blocks if preset.quantize == "off" else model.blocks // model.itemsize
+    cache = model.cache if preset.cache == "full" else model.cache // model.itemsize
+    resident = model.text if preset.text == "resident" else 0
+    streamed = 2 * model.text_block if preset.text == "streamed" else 0
+    weights = blocks + model.rest + resident + model.decoders[preset.decoder]
+    stream = cache + model.decoder_state[preset.decoder]
+    work = max(model.work, model.decoder_work[preset.decoder], streamed)
     return context + weights + preset.streams * stream + work
 
 
 def presets_for(
-    sizes: ModelFootprint, wishes: dict[str, str], presets: Sequence[Preset] = PRESETS
+    model: ModelFootprint, options: Mapping[str, str], presets: Sequence[Preset] = PRESETS
 ) -> list[Preset]:
-    """The presets with what people asked for in place of their own, each once.
+    """The presets, changed to what people asked for, each once.
 
     Args:
-        sizes: of the model.
-        wishes: words for fields of Preset; ``auto``, ``off`` and ``full`` leave the choice to the preset.
+        model: its decoders limit the presets.
+        options: values for fields of Preset; ``auto``, ``off`` and ``full`` leave the choice to the preset.
         presets: from the largest to the smallest.
     """
-    asked = {name: word for name, word in wishes.items() if word not in ("auto", "off", "full")}
-    usual = "tiny" if "tiny" in sizes.decoders else "wan"
+    chosen = {name: value for name, value in options.items() if value not in ("auto", "off", "full")}
+    default_decoder: DecoderName = "tiny" if "tiny" in model.decoders else "wan"
     found: dict[Preset, None] = {}
     for preset in presets:
-        preset = dataclasses.replace(preset, **asked)  # type: ignore[arg-type]
-        if preset.decoder == "auto" or ("decoder" not in asked and preset.decoder not in sizes.decoders):
-            preset = dataclasses.replace(preset, decoder=usual)
+        preset = dataclasses.replace(preset, **chosen)  # type: ignore[arg-type]
+        if preset.decoder == "auto" or ("decoder" not in chosen and preset.decoder not in model.decoders):
+            preset = dataclasses.replace(preset, decoder=default_decoder)
         found[preset] = None
     return list(found)
 
 
-def choose(
-    sizes: ModelFootprint, free: int, presets: Sequence[Preset], *, context: int = CONTEXT_BYTES
+def plan_memory(
+    model: ModelFootprint, free: int, presets: Sequence[Preset], *, context: int = CONTEXT_BYTES
 ) -> MemoryPlan:
-    """The first preset that fits into ``free`` bytes.
+    """Choose the first preset that fits into ``free`` bytes.
 
     Raises:
         FitError: if none does; says what the smallest would need.
     """
-    needs = {preset: needed_bytes(sizes, preset, context=context) for preset in presets}
+    needs = {preset: needed_bytes(model, preset, context=context) for preset in presets}
     chosen = next((preset for preset in presets if needs[preset] <= USABLE * free), None)
     if chosen is None:
         least = min(presets, key=needs.__getitem__)
         raise FitError(
-            f"The model does not fit: it needs {_gb(needs[least] / USABLE)} GB ({words_of(least)}), but "
+            f"The model does not fit: it needs {_gb(needs[least] / USABLE)} GB ({least}), but "
             f"{_gb(free)} GB are free. Close other programs, or take a larger device or a smaller model."
         )
     smaller = [preset for preset in presets if needs[preset] < needs[chosen]]
-    ladder = sorted(smaller, key=needs.__getitem__, reverse=True)
-    return MemoryPlan(chosen, needs[chosen], free, tuple(ladder))
+    smaller.sort(key=needs.__getitem__, reverse=True)
+    return MemoryPlan(chosen, needs[chosen], free, tuple(smaller))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device; on a CPU, that the machine can give."""
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free on a device; on a CPU, those that the machine can give."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def release() -> None:
-    """Give back what nobody holds any more; an error that is being handled still holds what failed."""
+    """Give unused memory back to the system and the device.
+
+    An error that is being handled still holds what its frames hold: call this after the ``except`` block.
+    """
     gc.collect()
     trim_heap()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def cache_bytes(config: ModelConfig, itemsize: int) -> int:
-    """Keys and values of one stream, of its window and of a prompt."""
-    shape = config.transformer
-    rows = config.window * config.tokens_per_latent + config.text_len
-    return 2 * shape.num_layers * rows * shape.dim * itemsize
-
-
-def work_bytes(config: ModelConfig, itemsize: int) -> int:
-    """Activations of the pass over a whole window, at its widest place: the feed-forward network."""
-    shape = config.transformer
-    return config.window * config.tokens_per_latent * (8 * shape.dim + 2 * shape.ffn_dim) * itemsize
 
 
 def _gb(size: float) -> str:

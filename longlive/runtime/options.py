@@ -1,36 +1,51 @@
-"""How a model is run, asked in the same words by the app and by every command.
+"""The options by which a model is run, the same for the app and for every command.
 
-Nothing heavy is imported here, so that ``--help`` is quick; ``startup.py`` does what the options say.
+Nothing heavy is imported here, so that ``--help`` is fast; ``startup.py`` does what the options say.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
-from longlive import config
-
-DTYPES = get_args(config.Dtype)
-DECODERS = ("auto", *get_args(config.DecoderName))
-COMPILE_MODES = get_args(config.CompileMode)
-ATTENTIONS = get_args(config.Attention)
-QUANTIZATIONS = get_args(config.Quantization)
-CACHES = get_args(config.CacheFormat)
-ENCODERS = get_args(config.VideoEncoder)
-PLACEMENTS = ("auto", *get_args(config.TextPlacement))
-
-# Option, its words, its default, what it is.
-_CHOICES = (
-    ("dtype", DTYPES, None, "to compute in (default: bfloat16 on a GPU, float32 on a CPU)"),
-    ("decoder", DECODERS, "wan", "makes the pictures; auto: tiny where the model has one"),
-    ("compile", COMPILE_MODES, "off", "blocks by torch.compile, passes as CUDA graphs"),
-    ("attention", ATTENTIONS, "auto", "computes it; auto: the quickest that is there"),
-    ("quantize", QUANTIZATIONS, "off", "products of the blocks in 8 bits"),
-    ("cache", CACHES, "full", "keys and values as they are, or in 8 bits"),
-    ("encoder", ENCODERS, "auto", "of the H.264 video; auto: NVENC where the GPU has it"),
-    ("text", PLACEMENTS, "auto", "where the text encoder lies; auto: what fits"),
+from longlive.config import (
+    AttentionName,
+    CacheName,
+    CompileMode,
+    DecoderName,
+    DType,
+    EncoderName,
+    Quantization,
+    TextPlacement,
 )
+
+AUTO = "auto"
+
+
+class _Option(NamedTuple):
+    name: str
+    choices: tuple[str, ...]
+    default: str | None
+    help: str
+
+
+_OPTIONS = (
+    _Option("dtype", get_args(DType), None, "to compute in (default: bfloat16 on a GPU, float32 on a CPU)"),
+    _Option(
+        "decoder", (AUTO, *get_args(DecoderName)), "wan", "makes the pictures; auto: tiny if the model has it"
+    ),
+    _Option("compile", get_args(CompileMode), "off", "blocks by torch.compile, passes as CUDA graphs"),
+    _Option(
+        "attention", (AUTO, *get_args(AttentionName)), AUTO, "kernel; auto: the fastest that is installed"
+    ),
+    _Option("quantize", get_args(Quantization), "off", "matrix products of the blocks in 8 bits"),
+    _Option("cache", get_args(CacheName), "full", "keys and values in full precision, or in 8 bits"),
+    _Option("encoder", (AUTO, *get_args(EncoderName)), AUTO, "of H.264; auto: NVENC if the GPU has it"),
+    _Option("text", (AUTO, *get_args(TextPlacement)), AUTO, "where the text encoder lies; auto: what fits"),
+)
+# What a sweep does not vary.
+_SINGLE = ("text", "encoder")
 
 
 def add_model_options(
@@ -40,25 +55,29 @@ def add_model_options(
     decoder: str = "wan",
     many: bool = False,
 ) -> None:
-    """The options of the model, its device, its precision and its speed.
+    """Add the options of the model, its device, its precision and its speed.
 
     Args:
         parser: of an app or a command.
-        model, decoder: what is taken unless it is told otherwise; None: what a file names.
-        many: whether options may have several words, whose combinations are all run.
+        model, decoder: the defaults; a model of None stands for the one that a file names.
+        many: whether options take several values, all combinations of which are run.
     """
-    group = parser.add_argument_group("model" + " (several words make a sweep)" * many)
-    told = model or "the one that the file names"
-    group.add_argument("--model", default=model, help=f"known name, folder or Hub id (default: {told})")
+    group = parser.add_argument_group("model" + " (several values make a sweep)" * many)
+    default_model = model or "the one that the file names"
+    group.add_argument(
+        "--model", default=model, help=f"known name, folder or Hub id (default: {default_model})"
+    )
     group.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    for name, words, usual, about in _CHOICES:
-        default = decoder if name == "decoder" else usual
-        about += f" (default: {default})" * (default is not None)
-        if many and name not in ("text", "encoder"):
+    for option in _OPTIONS:
+        default = decoder if option.name == "decoder" else option.default
+        about = option.help + f" (default: {default})" * (default is not None)
+        if many and option.name not in _SINGLE:
             first = None if default is None else [default]
-            group.add_argument(f"--{name}", choices=words, default=first, nargs="+", help=about)
+            group.add_argument(
+                f"--{option.name}", choices=option.choices, default=first, nargs="+", help=about
+            )
         else:
-            group.add_argument(f"--{name}", choices=words, default=default, help=about)
+            group.add_argument(f"--{option.name}", choices=option.choices, default=default, help=about)
     # With two threads on two busy cores a chunk took 2.4 s instead of 0.4 s: they wait for each other.
     group.add_argument(
         "--threads", type=int, help="of torch on the CPU (default: 1, which suits small models)"
@@ -68,20 +87,20 @@ def add_model_options(
 def parse_with_environment(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None, *, prefix: str
 ) -> argparse.Namespace:
-    """The options of the command line; where they are silent, of the environment (``PREFIX_NAME``).
+    """Parse the command line; what it leaves out is taken from the environment (``PREFIX_NAME``).
 
     A flag is set there by any value but the empty one and 0. Exits with 2 when a value is impossible.
     """
-    told: list[str] = []
-    for name, usual in vars(parser.parse_args([])).items():
+    from_environment: list[str] = []
+    for name, default in vars(parser.parse_args([])).items():
         value, option = os.environ.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
-        if value and usual is not False:
-            told.append(f"{option}={value}")
+        if value and default is not False:
+            from_environment.append(f"{option}={value}")
         elif value not in ("", "0"):
-            told.append(option)
-    return parser.parse_args([*told, *(sys.argv[1:] if arguments is None else arguments)])
+            from_environment.append(option)
+    return parser.parse_args([*from_environment, *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def say(line: str) -> None:
-    """Tell whoever started the program."""
+def print_progress(line: str) -> None:
+    """Write a line to stderr for whoever started the program."""
     sys.stderr.write(f"{line}\n")

@@ -58,7 +58,7 @@ def quantize(transformer: CausalWanTransformer, kind: str) -> None:
         kind: one of KINDS.
 
     Raises:
-        ConfigError: if it is unknown, or not to be had on this device.
+        ConfigError: if it is unknown, or not available on this device.
     """
     check_kind(kind, transformer.proj_out.weight.device)
     if kind == OFF:
@@ -72,7 +72,7 @@ def quantize(transformer: CausalWanTransformer, kind: str) -> None:
 
 
 def check_kind(kind: str, device: torch.device) -> None:
-    """Raise ConfigError if products of this kind are not to be had on a device."""
+    """Raise ConfigError if products of this kind are not available on a device."""
     if kind not in KINDS:
         raise ConfigError("quantize", kind, f"it must be one of {KINDS}", "Use 'off'.")
     if kind == "fp8" and device.type != "cuda":
@@ -83,7 +83,7 @@ def check_kind(kind: str, device: torch.device) -> None:
 
 
 def weight_bytes(transformer: nn.Module) -> int:
-    """What the weights of a transformer take, quantised or not."""
+    """Bytes of a transformer's weights, quantized or not."""
     packed = sum(module.num_bytes for module in transformer.modules() if isinstance(module, Int8Linear))
     return packed + sum(_bytes_of(weight) for weight in transformer.parameters())
 

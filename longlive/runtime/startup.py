@@ -1,8 +1,8 @@
-"""From options to a model that is ready to be watched, saying meanwhile what is done.
+"""From options to a model that is ready to serve, with progress lines on the way.
 
-What the memory has room for is chosen before anything is loaded (see memory.py); if it does not suffice after
-all, everything is freed and the next smaller way is tried once. ``downgrade_models`` does the same later on,
-stories are made.
+What fits into the memory is chosen before anything is loaded (see memory.py). If memory runs out all the
+same, everything is freed and the next smaller preset is tried once. ``downgrade_models`` does the same while
+streams are running.
 """
 
 import dataclasses
@@ -15,7 +15,18 @@ from typing import Any, TypeVar
 
 import torch
 
-from longlive.config import StreamConfig
+from longlive.config import (
+    AttentionName,
+    Auto,
+    CacheName,
+    CompileMode,
+    DecoderName,
+    DType,
+    EncoderName,
+    Quantization,
+    StreamConfig,
+    TextPlacement,
+)
 from longlive.errors import FitError
 from longlive.media.h264 import check_encoder, choose_encoder
 from longlive.models.bundle import ModelBundle
@@ -27,11 +38,10 @@ from longlive.runtime.memory import (
     PRESETS,
     MemoryPlan,
     Preset,
-    choose,
-    free_bytes,
+    free_memory,
+    plan_memory,
     presets_for,
     release,
-    words_of,
 )
 from longlive.runtime.quantization import check_kind, quantize
 from longlive.weights.layout import ModelFolder
@@ -43,55 +53,62 @@ logger = logging.getLogger(__name__)
 ProgressCallback = Callable[[str], None]
 Made = TypeVar("Made")
 
-_CACHES = {"full": None, "fp8": torch.float8_e4m3fn}
+_CPU_STREAMS = (16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """How a model is to be run; the words are those of options.py, and None leaves a choice to us."""
+    """The options of options.py, by which a model is run; None leaves a choice to this module."""
 
     device: str | None = None
-    dtype: str | None = None
-    decoder: str = "wan"
-    compile: str = "off"
-    attention: str = "auto"
-    quantize: str = "off"
-    cache: str = "full"
-    text: str = "auto"
-    encoder: str = "auto"
+    dtype: DType | None = None
+    decoder: DecoderName | Auto = "wan"
+    compile: CompileMode = "off"
+    attention: AttentionName | Auto = "auto"
+    quantize: Quantization = "off"
+    cache: CacheName = "full"
+    text: TextPlacement | Auto = "auto"
+    encoder: EncoderName | Auto = "auto"
     threads: int | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RuntimeOptions":
-        """From the options of a command, others among them."""
+        """The options among those of a command, as ``vars(arguments)`` gives them."""
         return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     @property
-    def place(self) -> torch.device:
+    def torch_device(self) -> torch.device:
         """The device that is computed on."""
         return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
-    def precision(self) -> torch.dtype:
-        """What is computed in."""
-        return getattr(torch, self.dtype or ("bfloat16" if self.place.type == "cuda" else "float32"))
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype that is computed in."""
+        default = "bfloat16" if self.torch_device.type == "cuda" else "float32"
+        dtype: torch.dtype = getattr(torch, self.dtype or default)
+        return dtype
+
+    def preset(self, streams: int = 1) -> Preset:
+        """The preset that these options ask for, whether it fits or not."""
+        text = "resident" if self.text == "auto" else self.text
+        return Preset(text, self.decoder, self.quantize, self.cache, streams)
 
 
 def start(
     name: str,
-    choices: RuntimeOptions,
-    tell: ProgressCallback,
+    options: RuntimeOptions,
+    on_progress: ProgressCallback,
     *,
     prepare: Callable[[ModelBundle], Made],
     free: int | None = None,
 ) -> Made:
-    """Load a model in the best way that fits, make it quick and warm, and prepare what is to be done with it.
+    """Load a model by the best preset that fits, optimize it, warm it up, and call ``prepare``.
 
     Args:
         name: of the model, as for ``load_models``.
-        choices: what people asked for.
-        tell: is given a line for people before each thing that takes its time.
-        prepare: what comes next, such as a first chunk; it too may find that the memory does not suffice.
+        options: what people asked for.
+        on_progress: is given a line for people before each step that takes its time.
+        prepare: what comes next, such as a first chunk; it may find that memory runs out, too.
         free: bytes to plan with; None measures them.
 
     Returns:
@@ -99,74 +116,67 @@ def start(
 
     Raises:
         CheckpointError, ConfigError: naming what is missing or impossible.
-        FitError: if no way of running the model fits.
+        FitError: if no preset fits.
     """
-    begun = time.perf_counter()
-    tell(f"looking for {name}")
-    folder, fit = _resolve_and_fit(name, choices, free)
-    tell(str(fit))
+    started = time.perf_counter()
+    on_progress(f"looking for {name}")
+    folder, plan = _resolve_and_plan(name, options, free)
+    on_progress(str(plan))
 
     def attempt(preset: Preset) -> Made:
-        dtype = str(choices.precision).removeprefix("torch.")
-        tell(f"loading {name} ({dtype} on {choices.place})")
-        models = _load(folder, choices, preset, fit.smaller)
-        for words in warm(models, choices):
-            tell(words)
-        tell("making a first chunk that nobody sees")
+        dtype = str(options.torch_dtype).removeprefix("torch.")
+        on_progress(f"loading {name} ({dtype} on {options.torch_device})")
+        models = _load(folder, options, preset, plan.smaller)
+        for line in warm(models, options):
+            on_progress(line)
+        on_progress("making a first chunk that is not shown")
         return prepare(models)
 
-    made = first_that_fits([fit.preset, *fit.smaller], attempt, tell)
-    tell(f"ready after {time.perf_counter() - begun:.1f} s")
+    made = first_that_fits([plan.preset, *plan.smaller], attempt, on_progress)
+    on_progress(f"ready after {time.perf_counter() - started:.1f} s")
     return made
 
 
 def ready_models(
-    name: str, choices: RuntimeOptions, tell: ProgressCallback, *, free: int | None = None
+    name: str, options: RuntimeOptions, on_progress: ProgressCallback, *, free: int | None = None
 ) -> ModelBundle:
-    """The model alone, loaded and made quick; arguments and errors as for ``start``.
+    """Load and optimize the model alone; arguments and errors as for ``start``.
 
-    On a CPU nothing is told, since nothing is chosen there.
+    On a CPU there is no progress line, since nothing is chosen there.
     """
-    folder, fit = _resolve_and_fit(name, choices, free)
-    if choices.place.type != "cpu":
-        tell(str(fit))
-    presets = [fit.preset, *fit.smaller]
-    return first_that_fits(presets, lambda preset: _load(folder, choices, preset, fit.smaller), tell)
+    folder, plan = _resolve_and_plan(name, options, free)
+    if options.torch_device.type != "cpu":
+        on_progress(str(plan))
+    presets = [plan.preset, *plan.smaller]
+    return first_that_fits(presets, lambda preset: _load(folder, options, preset, plan.smaller), on_progress)
 
 
-def asked_for(choices: RuntimeOptions, streams: int = 1) -> Preset:
-    """What was asked for, whether it fits or not."""
-    text = "resident" if choices.text == "auto" else choices.text
-    return Preset(0, text, choices.decoder, choices.quantize, choices.cache, streams)
+def plan_for(name: str, options: RuntimeOptions, free: int | None = None) -> MemoryPlan:
+    """Choose how to run a model; arguments and errors as for ``start``."""
+    return _resolve_and_plan(name, options, free)[1]
 
 
-def fit_of(name: str, choices: RuntimeOptions, free: int | None = None) -> MemoryPlan:
-    """The way of running a model that fits; arguments and errors as for ``start``."""
-    return _resolve_and_fit(name, choices, free)[1]
-
-
-def _resolve_and_fit(
-    name: str, choices: RuntimeOptions, free: int | None = None
-) -> tuple[ModelFolder, MemoryPlan]:
-    device = choices.place
-    check_kind(choices.quantize, device)
-    check_encoder(choices.encoder, device)
+def _resolve_and_plan(name: str, options: RuntimeOptions, free: int | None) -> tuple[ModelFolder, MemoryPlan]:
+    device = options.torch_device
+    check_kind(options.quantize, device)
+    check_encoder(options.encoder, device)
     folder = resolve(name)
-    if choices.decoder != "auto":
-        decoder_folder(folder.path, choices.decoder)
-    sizes = footprint_of(folder.path, folder.config, choices.precision)
-    wishes = {field: getattr(choices, field) for field in ("decoder", "quantize", "cache", "text")}
+    if options.decoder != "auto":
+        decoder_folder(folder.path, options.decoder)
+    footprint = footprint_of(folder.path, folder.config, options.torch_dtype)
+    asked = {field: getattr(options, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.
-    plain = [asked_for(choices, streams) for streams in (16, 8, 4, 2, 1)]
-    presets = presets_for(sizes, wishes, plain if device.type == "cpu" else PRESETS)
+    plain = [options.preset(streams) for streams in _CPU_STREAMS]
+    presets = presets_for(footprint, asked, plain if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
-    return folder, choose(sizes, free_bytes(device) if free is None else free, presets, context=context)
+    free = free_memory(device) if free is None else free
+    return folder, plan_memory(footprint, free, presets, context=context)
 
 
 def first_that_fits(
-    presets: Sequence[Preset], attempt: Callable[[Preset], Made], tell: ProgressCallback
+    presets: Sequence[Preset], attempt: Callable[[Preset], Made], on_progress: ProgressCallback
 ) -> Made:
-    """What ``attempt`` makes of the first preset or, once the memory has run out, of the second.
+    """Return what ``attempt`` makes of the first preset or, if that runs out of memory, of the second.
 
     Raises:
         FitError: if the memory runs out again, or there is no second.
@@ -178,78 +188,80 @@ def first_that_fits(
             pass  # the error holds all that was made so far: only after this block can it be freed
         release()
         if number == 0 and len(presets) > 1:
-            tell(f"out of memory with {words_of(preset)}; trying {words_of(presets[1])}")
+            on_progress(f"out of memory with {preset}; trying {presets[1]}")
     raise FitError(
-        f"The memory ran out with {words_of(presets[min(1, len(presets) - 1)])}. Close other programs, or "
+        f"The memory ran out with {presets[min(1, len(presets) - 1)]}. Close other programs, or "
         "take a larger device or a smaller model."
     )
 
 
-def accelerate(models: ModelBundle, choices: RuntimeOptions, preset: Preset) -> ModelBundle:
-    """``models`` made quick, as chosen; their weights are changed in place."""
+def accelerate(models: ModelBundle, options: RuntimeOptions, preset: Preset) -> ModelBundle:
+    """The bundle, quantized, optimized and described by its runtime profile; weights change in place."""
     quantize(models.transformer, preset.quantize)
     optimize_for_inference(
         models.transformer,
-        compile_mode=choices.compile,  # type: ignore[arg-type]
-        attention=choices.attention,
+        compile_mode=options.compile,
+        attention=options.attention,
         fuse=preset.quantize == "off",
     )
-    facts = models.config
-    size = facts.display_scale * facts.width, facts.display_scale * facts.height
-    encoder = choose_encoder(choices.encoder, models.device, *size)
-    chosen = {"quantization": preset.quantize, "cache_dtype": _CACHES[preset.cache], "encoder": encoder}
-    return dataclasses.replace(models, streams=preset.streams, **chosen)  # type: ignore[arg-type]
+    config = models.config
+    size = config.display_scale * config.width, config.display_scale * config.height
+    profile = dataclasses.replace(
+        models.runtime,
+        quantization=preset.quantize,
+        cache=preset.cache,
+        max_streams=preset.streams,
+        encoder=choose_encoder(options.encoder, models.device, *size),
+    )
+    return dataclasses.replace(models, runtime=profile)
 
 
 def downgrade_models(models: ModelBundle, preset: Preset) -> ModelBundle:
-    """The same weights, run in a smaller way.
+    """The same weights, run by a preset that takes less memory.
 
     The text encoder, which all share, moves at once. Streams that go on keep their decoder, since their
-    pictures depend on what it remembers; those that begin later get the preset's.
+    pictures depend on its state; those that begin later get the preset's.
     """
-    logger.warning("the memory ran out; going on with %s", words_of(preset))
-    models.text_encoder.place(models.device, preset.text)  # type: ignore[arg-type]
+    logger.warning("out of memory; going on with %s", preset)
+    models.text_encoder.place(models.device, preset.text)
     release()
     decoder = models.decoder
     if preset.decoder != models.decoder_name:
         decoder = load_decoder(models.folder, preset.decoder, models.device, models.dtype)
-    return dataclasses.replace(
-        models,
-        decoder=decoder,
-        decoder_name=preset.decoder,
-        cache_dtype=_CACHES[preset.cache],
-        streams=preset.streams,
-        smaller=None,
+    profile = dataclasses.replace(
+        models.runtime, cache=preset.cache, max_streams=preset.streams, downgrade=None
     )
+    return dataclasses.replace(models, decoder=decoder, decoder_name=preset.decoder, runtime=profile)
 
 
 def downgrade_path(preset: Preset, smaller: Sequence[Preset]) -> Callable[[ModelBundle], ModelBundle] | None:
-    """How to make room while streams go on: by the next preset that takes less for a single one of them."""
+    """How to free memory while streams go on: by the next preset that takes less for a single one of them."""
 
-    def kept(one: Preset) -> tuple[str, str, str]:
+    def per_stream(one: Preset) -> tuple[str, str, str]:
         return one.text, one.decoder, one.cache
 
     after = smaller[smaller.index(preset) + 1 :] if preset in smaller else smaller
-    following = next((one for one in after if kept(one) != kept(preset)), None)
+    following = next((one for one in after if per_stream(one) != per_stream(preset)), None)
     return None if following is None else partial(downgrade_models, preset=following)
 
 
-def warm(models: ModelBundle, choices: RuntimeOptions, stream: StreamConfig | None = None) -> Iterator[str]:
-    """Compile and record what is to be, so that no viewer waits for it; gives what it does in words."""
-    if choices.compile != "off":
+def warm(models: ModelBundle, options: RuntimeOptions, stream: StreamConfig | None = None) -> Iterator[str]:
+    """Compile and capture what a stream will run, so that no viewer waits for it; yields progress lines."""
+    if options.compile != "off":
         yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
 
 
 def _load(
-    folder: ModelFolder, choices: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]
+    folder: ModelFolder, options: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]
 ) -> ModelBundle:
-    configure_cpu(choices.threads or 1)
+    configure_cpu(options.threads or 1)
     models = load(
         folder,
-        device=choices.place,
-        dtype=choices.precision,
+        device=options.torch_device,
+        dtype=options.torch_dtype,
         decoder=preset.decoder,
-        text=preset.text,  # type: ignore[arg-type]
+        text=preset.text,
     )
-    models = accelerate(models, choices, preset)
-    return dataclasses.replace(models, smaller=downgrade_path(preset, smaller))
+    models = accelerate(models, options, preset)
+    profile = dataclasses.replace(models.runtime, downgrade=downgrade_path(preset, smaller))
+    return dataclasses.replace(models, runtime=profile)

@@ -21,11 +21,11 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
-from longlive.chunks import MediaSegment
+from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, LongLiveError, MediaError, SessionFileError
-from longlive.generation.session_file import PromptEvent, SessionRecord, latents_digest
-from longlive.media.mp4 import TakeFile
+from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
@@ -214,7 +214,7 @@ class RunStore:
         Raises:
             MediaError: if there are none, or the file cannot be written.
         """
-        video = TakeFile(path)
+        video = Mp4Writer(path)
         try:
             for segment in self.segments():
                 video.append(segment)

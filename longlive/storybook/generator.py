@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
 from longlive.generation.sampling import recache, remember_chunk
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
 from longlive.storybook.codec import LATENT_CHANNELS
@@ -71,7 +71,7 @@ class Storyteller(nn.Module):
         self.text_encoder: UMT5EncoderModel = new_text_encoder(vocab_size)
         nn.init.zeros_(self.transformer.proj_out.weight)
 
-    def read(self, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> PromptMemory:
+    def read(self, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> PromptKV:
         """The captions as the transformer reads them, with gradients."""
         rows = tokenizer(
             captions, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"

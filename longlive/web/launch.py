@@ -5,7 +5,7 @@ import os
 
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
-from longlive.runtime.options import add_model_options, say
+from longlive.runtime.options import add_model_options, print_progress
 from longlive.runtime.startup import RuntimeOptions, start
 from longlive.serving.engine import Engine
 from longlive.serving.executors import zerogpu
@@ -95,17 +95,21 @@ def open_executor(options: argparse.Namespace) -> Executor:
                 "carrier", name, rule, "Use --carrier thread, or choose ZeroGPU in its settings."
             )
         return zerogpu.open_executor(
-            options.model, choices, say, lease_s=options.lease_s, size=options.gpu_size
+            options.model, choices, print_progress, lease_s=options.lease_s, size=options.gpu_size
         )
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
         carrier = RayExecutor(
-            options.model, choices, actors=options.actors, address=options.ray_address, progress=say
+            options.model,
+            choices,
+            actors=options.actors,
+            address=options.ray_address,
+            progress=print_progress,
         )
         carrier.warm_up()
         return carrier
-    return start(options.model, choices, say, prepare=_warm_carrier)
+    return start(options.model, choices, print_progress, prepare=_warm_carrier)
 
 
 def _warm_carrier(models: ModelBundle) -> ThreadExecutor:

@@ -32,8 +32,8 @@ class RandomText:
         self._tokens: Tensor = torch.randn(shape, generator=rng).to(device, dtype)
 
     def encode(self, prompt: str) -> PromptEmbedding:
-        """The same tokens for any prompt; PromptError for one that ``check_prompt`` refuses."""
-        return PromptEmbedding(check_prompt(prompt), self._tokens, is_shortened=False)
+        """Check the prompt; its embedding is the same for all."""
+        return PromptEmbedding(check_prompt(prompt), self._tokens, is_truncated=False)
 
 
 def random_models(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from longlive.errors import ConfigError
-from longlive.generation.noise import MAX_SEED, check_seed, draw_noise
+from longlive.generation.noise import MAX_SEED, NoiseSource, check_seed, draw_noise
 
 PLACE = {"seed": 7, "take": 1, "chunk": 2, "step": 3}
 EXPECTED = [-0.2933390, 1.7038306, 1.5391918]
@@ -51,3 +51,8 @@ def test_an_impossible_seed_is_refused(seed: object) -> None:
 
 def test_the_largest_seed_works() -> None:
     assert draw_noise((2,), seed=check_seed(MAX_SEED), take=0, chunk=0, step=0).isfinite().all()
+
+
+def test_a_stream_s_noise_is_that_of_its_place_in_the_stream_s_dtype() -> None:
+    source = NoiseSource(7, 1, SHAPE, torch.device("cpu"), torch.bfloat16)
+    assert torch.equal(source.of_chunk(2)(3), draw_noise(SHAPE, **PLACE).bfloat16())

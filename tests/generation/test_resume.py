@@ -14,10 +14,11 @@ from torch import Tensor
 from longlive import ModelBundle, Session, load_models
 from longlive.chunks import SWITCH_MODES, LatentChunk
 from longlive.cli import main
-from longlive.config import StreamConfig
+from longlive.config import CacheName, StreamConfig
 from longlive.errors import SessionFileError
 from longlive.generation.resume import ResumePlan, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.bundle import RuntimeProfile
 from longlive.models.tiny_vae import TinyVae
 from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
 from tests.conftest import write_tiny_model
@@ -29,8 +30,8 @@ Switches = dict[int, Any]
 
 
 @dataclass
-class Told:
-    """A story that is told without a break, and what was kept of it."""
+class RecordedSession:
+    """A session that runs without a break, and the latents that were kept of it."""
 
     session: Session
     switches: Switches
@@ -38,10 +39,10 @@ class Told:
 
     @property
     def kept(self) -> list[Tensor]:
-        """As a disk gives them back."""
+        """The latents as they are read back from a disk."""
         return [chunk.latents.float().clone() for chunk in self.chunks]
 
-    def tell(self, end: int) -> "Told":
+    def advance(self, end: int) -> "RecordedSession":
         while self.session.num_chunks < end:
             index = self.session.num_chunks
             if index in self.switches:
@@ -50,40 +51,43 @@ class Told:
         return self
 
 
-def told(models: ModelBundle, end: int, switches: Switches | None = None, **options: Any) -> Told:
-    return Told(Session(models, RED, seed=7, **options), switches or {}).tell(end)
+def recorded(
+    models: ModelBundle, end: int, switches: Switches | None = None, **options: Any
+) -> RecordedSession:
+    return RecordedSession(Session(models, RED, seed=7, **options), switches or {}).advance(end)
 
 
-def again(story: Told, *, exact: bool = True) -> Session:
-    return Session.resume(story.session.models, story.session.record(), story.checkpoint, exact=exact)
+def resumed(kept: RecordedSession, *, exact: bool = True) -> Session:
+    return Session.resume(kept.session.models, kept.session.record(), kept.kept, exact=exact)
 
 
 def assert_same(session: Session, expected: Session) -> None:
     """All that what comes next depends on."""
-    cache, other = session._cache, expected._cache
-    assert cache is not None and other is not None
-    assert (cache._origin, cache._end, cache.is_relative) == (other._origin, other._end, other.is_relative)
+    stream, expected_stream = session._generator.latents, expected._generator.latents
+    cache, other = stream.cache, expected_stream.cache
+    assert (cache._index.placed, cache.is_relative) == (other._index.placed, other.is_relative)
     for layer in range(len(cache._layers)):
         mine, theirs = cache.contents(layer), other.contents(layer)
         assert mine.keys() == theirs.keys()
         for latent, pair in mine.items():
             assert all(map(torch.equal, pair, theirs[latent])), f"layer {layer}, latent {latent}"
-    assert session._prompt is not None and expected._prompt is not None
-    assert all(map(torch.equal, session._prompt.keys, expected._prompt.keys))
-    assert all(map(torch.equal, session._recent, expected._recent))
-    assert len(session._recent) == len(expected._recent)
-    for name in ("prompts", "digests", "seconds", "num_chunks", "_start", "_num_served"):
+    assert stream.prompt is not None and expected_stream.prompt is not None
+    assert all(map(torch.equal, stream.prompt.keys, expected_stream.prompt.keys))
+    assert all(map(torch.equal, stream.recent, expected_stream.recent))
+    assert (len(stream.recent), stream.start) == (len(expected_stream.recent), expected_stream.start)
+    assert session._generator.timeline.index == expected._generator.timeline.index
+    for name in ("prompts", "digests", "seconds", "num_chunks", "truncated_prompt"):
         assert getattr(session, name) == getattr(expected, name), name
     assert session.record() == expected.record()
 
 
 def check_breaks(models: ModelBundle, breaks: Iterable[int], switches: Switches, **options: Any) -> None:
-    """Break the story off after so many chunks: state and next latents must be those of the whole."""
-    whole = told(models, max(breaks) + 1, switches, **options)
-    part = told(models, 0, switches, **options)
+    """Break the session off after so many chunks: state and next latents must be those of the whole."""
+    whole = recorded(models, max(breaks) + 1, switches, **options)
+    part = recorded(models, 0, switches, **options)
     for at in breaks:
-        part.tell(at)
-        session = again(part)
+        part.advance(at)
+        session = resumed(part)
         assert_same(session, part.session)
         if at in switches:
             session.set_prompt(PROMPTS[at % len(PROMPTS)], switches[at])
@@ -93,7 +97,7 @@ def check_breaks(models: ModelBundle, breaks: Iterable[int], switches: Switches,
             assert getattr(following, name) == getattr(whole.chunks[at], name)
 
 
-STORIES: dict[str, Switches] = {
+SWITCHES: dict[str, Switches] = {
     "none": {},
     "soft before rolling": {2: "soft"},
     "soft after rolling": {7: "soft"},
@@ -108,17 +112,17 @@ STORIES: dict[str, Switches] = {
 
 
 @pytest.mark.parametrize("global_sink", [True, False])
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", SWITCHES)
 def test_what_follows_a_break_is_what_would_have_come_without_it(
     tiny_models: ModelBundle, name: str, global_sink: bool
 ) -> None:
-    switches = STORIES[name]
+    switches = SWITCHES[name]
     breaks = sorted({1, 11, *switches, *(at + 1 for at in switches)})
     check_breaks(tiny_models, breaks, switches, global_sink=global_sink)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_stories_go_on_where_they_were_broken_off(tiny_models: ModelBundle, seed: int) -> None:
+def test_random_sessions_go_on_where_they_were_broken_off(tiny_models: ModelBundle, seed: int) -> None:
     rng = random.Random(seed)
     streams: list[dict[str, Any]] = [
         {},
@@ -165,9 +169,9 @@ def test_the_change_over_to_relative_positions_happens_again_even_among_skipped_
     check_breaks(absolute_models, (4, 20, 21, 22, 24, 26), switches, global_sink=global_sink)
 
 
-@pytest.mark.parametrize("cache", [None, torch.float8_e4m3fn], ids=["full", "fp8"])
-def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: torch.dtype | None) -> None:
-    models = replace(load_models(tiny_folder, dtype=torch.bfloat16), cache_dtype=cache)
+@pytest.mark.parametrize("cache", ["full", "fp8"])
+def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: CacheName) -> None:
+    models = replace(load_models(tiny_folder, dtype=torch.bfloat16), runtime=RuntimeProfile(cache=cache))
     check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
 
 
@@ -178,23 +182,23 @@ def test_recorded_passes_leave_the_same(tiny_folder: Path) -> None:
 
 
 def test_a_queue_of_prompts_to_come_goes_on(tiny_models: ModelBundle) -> None:
-    stories = [told(tiny_models, 6), told(tiny_models, 6)]
-    for story in stories:
+    sessions = [recorded(tiny_models, 6), recorded(tiny_models, 6)]
+    for kept in sessions:
         for text in (BLUE, STAR, RED):
-            story.session.set_prompt(text, "soft", queue=True)
-        story.tell(7)
-    session = again(stories[0])
-    assert_same(session, stories[1].session)
-    stories[1].tell(10)
+            kept.session.set_prompt(text, "soft", queue=True)
+        kept.advance(7)
+    session = resumed(sessions[0])
+    assert_same(session, sessions[1].session)
+    sessions[1].advance(10)
     assert [session.next_latents().prompt for _ in range(3)] == [STAR, RED, RED]
-    assert session.digests == stories[1].session.digests
+    assert session.digests == sessions[1].session.digests
 
 
 def test_before_the_first_chunk_a_resumed_session_is_a_new_one(tiny_models: ModelBundle) -> None:
     for exact in (True, False):
-        session = again(told(tiny_models, 0), exact=exact)
+        session = resumed(recorded(tiny_models, 0), exact=exact)
         assert session.prompts == (PromptEvent(0, RED, None),)
-        expected = told(tiny_models, 0).session.next_chunk()
+        expected = recorded(tiny_models, 0).session.next_chunk()
         assert np.array_equal(session.next_chunk().frames, expected.frames)
 
 
@@ -210,13 +214,13 @@ def test_the_pictures_go_on_bit_for_bit_and_none_is_shown_twice(
     models = tiny_models
     if decoder == "tiny":
         models = replace(models, decoder=lively_vae())
-    whole = told(models, 16, cuts)
+    whole = recorded(models, 16, cuts)
     expected = pictures(whole.session, whole.chunks)
     for at in (1, 4, 6, 11, 12, 13):
-        story = told(models, at, cuts)
-        story.session = again(story)
-        story.tell(at + 3)
-        for chunk, right in zip(pictures(story.session, story.chunks[at:]), expected[at:], strict=False):
+        kept = recorded(models, at, cuts)
+        kept.session = resumed(kept)
+        kept.advance(at + 3)
+        for chunk, right in zip(pictures(kept.session, kept.chunks[at:]), expected[at:], strict=False):
             assert (chunk.first_frame, chunk.index) == (right.first_frame, right.index)
             assert np.array_equal(chunk.frames, right.frames), f"chunk {chunk.index} after {at}"
 
@@ -249,37 +253,37 @@ class Counted:
         patch.setattr(models.transformer, "_predict", None)
 
 
-def passes(story: Told, *, exact: bool) -> list[int]:
+def passes(kept: RecordedSession, *, exact: bool) -> list[int]:
     """The latents of each pass of a resume."""
     with pytest.MonkeyPatch.context() as patch:
-        counted = Counted(story.session.models, patch)
-        again(story, exact=exact)
+        counted = Counted(kept.session.models, patch)
+        resumed(kept, exact=exact)
     return counted.latents
 
 
 def test_passes_that_leave_nothing_are_not_made(tiny_models: ModelBundle) -> None:
     """The sink's, then the recache of the ring beside it, then one for each chunk since."""
-    assert passes(told(tiny_models, 14, {4: "keep", 11: "soft"}), exact=True) == [3, 9, 3, 3, 3]
-    assert passes(told(tiny_models, 14, {3: "soft", 11: "soft"}), exact=True) == [9, 3, 9, 3, 3, 3]
-    assert passes(told(tiny_models, 14, {11: "soft"}, global_sink=False), exact=True) == [12, 3, 3, 3]
-    assert passes(told(tiny_models, 14, {5: "soft", 12: "hard"}), exact=True) == [3, 3]
-    assert passes(told(tiny_models, 8), exact=True) == [3] * 8
+    assert passes(recorded(tiny_models, 14, {4: "keep", 11: "soft"}), exact=True) == [3, 9, 3, 3, 3]
+    assert passes(recorded(tiny_models, 14, {3: "soft", 11: "soft"}), exact=True) == [9, 3, 9, 3, 3, 3]
+    assert passes(recorded(tiny_models, 14, {11: "soft"}, global_sink=False), exact=True) == [12, 3, 3, 3]
+    assert passes(recorded(tiny_models, 14, {5: "soft", 12: "hard"}), exact=True) == [3, 3]
+    assert passes(recorded(tiny_models, 8), exact=True) == [3] * 8
 
 
-def test_a_quick_resume_costs_no_more_after_a_longer_story(tiny_models: ModelBundle) -> None:
+def test_a_quick_resume_costs_no_more_after_a_longer_video(tiny_models: ModelBundle) -> None:
     """The recache comes with the next chunk, as at any soft switch."""
-    assert passes(told(tiny_models, 8), exact=False) == [3]
-    assert passes(told(tiny_models, 30), exact=False) == [3]
-    assert passes(told(tiny_models, 30, {3: "soft", 9: "keep"}), exact=False) == [9, 3]
-    assert passes(told(tiny_models, 30), exact=True) == [3] * 30
+    assert passes(recorded(tiny_models, 8), exact=False) == [3]
+    assert passes(recorded(tiny_models, 30), exact=False) == [3]
+    assert passes(recorded(tiny_models, 30, {3: "soft", 9: "keep"}), exact=False) == [9, 3]
+    assert passes(recorded(tiny_models, 30), exact=True) == [3] * 30
 
 
 @pytest.mark.parametrize("switches", [{}, {3: "soft", 6: "keep"}, {6: "hard"}], ids=str)
 def test_a_quick_resume_is_the_same_prompt_said_again_softly(
     tiny_models: ModelBundle, switches: Switches
 ) -> None:
-    broken, whole = told(tiny_models, 13, switches), told(tiny_models, 13, switches)
-    session = again(broken, exact=False)
+    broken, whole = recorded(tiny_models, 13, switches), recorded(tiny_models, 13, switches)
+    session = resumed(broken, exact=False)
     whole.session.set_prompt(whole.session.prompts[-1].text, "soft")
     assert session.prompts == whole.session.prompts
     for _ in range(3):
@@ -289,23 +293,23 @@ def test_a_quick_resume_is_the_same_prompt_said_again_softly(
 
 def test_a_quick_resume_is_exact_where_that_is_as_short(tiny_models: ModelBundle) -> None:
     """Before the window is full, and soon after a cut or a soft switch."""
-    for story in (
-        told(tiny_models, 4),
-        told(tiny_models, 12, {10: "soft"}),
-        told(tiny_models, 12, {9: "hard"}),
+    for kept in (
+        recorded(tiny_models, 4),
+        recorded(tiny_models, 12, {10: "soft"}),
+        recorded(tiny_models, 12, {9: "hard"}),
     ):
-        session = again(story, exact=False)
-        assert_same(session, story.session)
+        session = resumed(kept, exact=False)
+        assert_same(session, kept.session)
 
 
 @pytest.mark.parametrize("mode", ["soft", "hard"])
 def test_a_quick_resume_adds_nothing_where_a_switch_makes_the_memory_anew(
     tiny_models: ModelBundle, mode: Any
 ) -> None:
-    broken, whole = told(tiny_models, 9), told(tiny_models, 9)
-    for story in (broken, whole):
-        story.session.set_prompt(BLUE, mode)
-    session = again(broken, exact=False)
+    broken, whole = recorded(tiny_models, 9), recorded(tiny_models, 9)
+    for kept in (broken, whole):
+        kept.session.set_prompt(BLUE, mode)
+    session = resumed(broken, exact=False)
     assert session.prompts == whole.session.prompts
     frames = [session.next_chunk().frames for _ in range(2)]
     pictures(whole.session, whole.chunks)
@@ -313,10 +317,10 @@ def test_a_quick_resume_adds_nothing_where_a_switch_makes_the_memory_anew(
 
 
 def test_a_quick_resume_puts_a_kept_memory_off_by_a_chunk(tiny_models: ModelBundle) -> None:
-    story = told(tiny_models, 9)
+    kept = recorded(tiny_models, 9)
     for text, mode in ((BLUE, "keep"), (STAR, "soft")):
-        story.session.set_prompt(text, mode, queue=True)  # type: ignore[arg-type]
-    session = again(story, exact=False)
+        kept.session.set_prompt(text, mode, queue=True)  # type: ignore[arg-type]
+    session = resumed(kept, exact=False)
     assert [(event.chunk, event.text, event.switch) for event in session.prompts[1:]] == [
         (9, RED, "soft"),
         (10, BLUE, "keep"),
@@ -330,10 +334,10 @@ def test_a_quick_resume_puts_a_kept_memory_off_by_a_chunk(tiny_models: ModelBund
 def test_a_prompt_right_after_a_quick_resume_takes_the_place_of_the_repeated_one(
     tiny_models: ModelBundle, before: Any, mode: Any
 ) -> None:
-    broken, whole = told(tiny_models, 9), told(tiny_models, 9)
+    broken, whole = recorded(tiny_models, 9), recorded(tiny_models, 9)
     if before:
         broken.session.set_prompt(STAR, before)
-    session = again(broken, exact=False)
+    session = resumed(broken, exact=False)
     session.set_prompt(RED, "keep")
     assert [one.set_prompt(BLUE, mode) for one in (session, whole.session)] == [9, 9]
     for _ in range(2):
@@ -342,29 +346,29 @@ def test_a_prompt_right_after_a_quick_resume_takes_the_place_of_the_repeated_one
 
 
 def test_a_prompt_that_keeps_the_memory_waits_for_one_after_a_quick_resume(tiny_models: ModelBundle) -> None:
-    session = again(told(tiny_models, 9), exact=False)
+    session = resumed(recorded(tiny_models, 9), exact=False)
     assert [session.set_prompt(text, "keep") for text in (STAR, BLUE)] == [10, 10]
     assert [session.next_latents().prompt for _ in range(2)] == [RED, BLUE]
     assert session.set_prompt(STAR, "keep") == 11
 
 
-def test_a_story_resumed_again_and_again_replays_from_its_file(
+def test_a_session_resumed_again_and_again_replays_from_its_file(
     tiny_models: ModelBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = told(tiny_models, 6, {3: "keep", 11: "soft"})
+    kept = recorded(tiny_models, 6, {3: "keep", 11: "soft"})
     for exact, end in ((False, 9), (True, 10), (False, 16), (False, 20), (True, 21)):
-        story = replace(story, session=again(story, exact=exact)).tell(end)
-    assert [event.chunk for event in story.session.prompts] == [0, 3, 6, 10, 11, 16]
-    story.session.save(tmp_path / "s.json")
+        kept = replace(kept, session=resumed(kept, exact=exact)).advance(end)
+    assert [event.chunk for event in kept.session.prompts] == [0, 3, 6, 10, 11, 16]
+    kept.session.save(tmp_path / "s.json")
     assert main(["replay", str(tmp_path / "s.json"), "--verify"]) == 0
     assert "21 chunks, all as recorded" in capsys.readouterr().out
-    assert Session.load(tiny_models, tmp_path / "s.json").digests == story.session.digests
+    assert Session.load(tiny_models, tmp_path / "s.json").digests == kept.session.digests
 
 
 @pytest.fixture(scope="module")
 def kept(tiny_models: ModelBundle) -> tuple[SessionRecord, list[Tensor]]:
-    story = told(tiny_models, 3)
-    return story.session.record(), story.checkpoint
+    kept = recorded(tiny_models, 3)
+    return kept.session.record(), kept.kept
 
 
 def test_latents_that_are_not_those_of_the_record_are_refused_in_words(
@@ -372,7 +376,7 @@ def test_latents_that_are_not_those_of_the_record_are_refused_in_words(
 ) -> None:
     record, latents = kept
     faults = {
-        "latents of 2 chunks were kept, but the session file tells of 3": latents[:2],
+        "latents of 2 chunks were kept, but the session file has 3": latents[:2],
         r"chunk 1 have shape \(1, 2, 4, 4, 6\), but this session makes \(1, 3, 4, 4, 6\)": [
             latents[0],
             latents[1][:, :2],
@@ -395,8 +399,8 @@ def test_a_record_of_another_model_dtype_or_rounding_is_refused(
     others = {
         "another model": absolute_models,
         "another dtype": load_models(tiny_folder, dtype=torch.bfloat16),
-        "another cache": replace(tiny_models, cache_dtype=torch.float8_e4m3fn),
-        "another quantization": replace(tiny_models, quantization="int8"),
+        "another cache": replace(tiny_models, runtime=RuntimeProfile(cache="fp8")),
+        "another quantization": replace(tiny_models, runtime=RuntimeProfile(quantization="int8")),
     }
     for words, models in others.items():
         with pytest.raises(SessionFileError, match=words):

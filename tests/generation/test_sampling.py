@@ -158,7 +158,7 @@ def test_a_rollout_without_gradients_builds_no_graph() -> None:
     assert not denoise_chunk(model, noise_for(0, 3), prompt, cache, FOUR_STEPS, start=0).requires_grad
 
 
-def test_the_clean_pass_is_labelled_by_the_stream_unless_told_otherwise() -> None:
+def test_the_clean_pass_is_labelled_by_the_stream_unless_another_label_is_given() -> None:
     model = tiny_transformer()
     prompt, latents = random_prompt(model), random_latents(3)
 

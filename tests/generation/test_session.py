@@ -16,6 +16,7 @@ from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.generation.session_file import SessionRecord
 from longlive.models.list_cache import ListCache
+from longlive.prompts import check_prompt
 from tests.conftest import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
@@ -26,10 +27,10 @@ def run(session: Session, num_chunks: int) -> Tensor:
     return torch.cat([session.next_latents().latents for _ in range(num_chunks)], 1)
 
 
-def told(
+def latents_of(
     models: ModelBundle, num_chunks: int, switches: dict[int, tuple[str, SwitchMode]], **options: Any
 ) -> Tensor:
-    """The latents of a story that goes over to other prompts before the given chunks."""
+    """The latents of a session that switches prompts before the given chunks."""
     session, parts = Session(models, RED, seed=7, **options), []
     for index in range(num_chunks):
         if index in switches:
@@ -50,14 +51,14 @@ def test_a_chunk_knows_its_place_its_prompt_and_its_time(tiny_models: ModelBundl
 
 
 def test_the_same_seed_and_prompts_give_the_same_latents_bit_for_bit(tiny_models: ModelBundle) -> None:
-    story: dict[int, tuple[str, SwitchMode]] = {2: (BLUE, "soft"), 4: (STAR, "hard"), 5: (RED, "keep")}
-    first = told(tiny_models, 8, story)
+    switches: dict[int, tuple[str, SwitchMode]] = {2: (BLUE, "soft"), 4: (STAR, "hard"), 5: (RED, "keep")}
+    first = latents_of(tiny_models, 8, switches)
     torch.randn(100)
     np.random.default_rng().normal(size=3)
-    assert torch.equal(first, told(tiny_models, 8, story))
+    assert torch.equal(first, latents_of(tiny_models, 8, switches))
 
 
-def test_seed_take_and_prompt_each_change_the_story(tiny_models: ModelBundle) -> None:
+def test_seed_take_and_prompt_each_change_the_video(tiny_models: ModelBundle) -> None:
     first = run(Session(tiny_models, RED, seed=7), 1)
     for other in (
         Session(tiny_models, RED, seed=8),
@@ -68,7 +69,7 @@ def test_seed_take_and_prompt_each_change_the_story(tiny_models: ModelBundle) ->
 
 
 def test_a_session_is_the_sampling_code_chunk_by_chunk(tiny_models: ModelBundle) -> None:
-    """A plain twin: the same story told by hand, with the list cache instead of the ring."""
+    """A reference: the same session written out, with the list cache instead of the ring."""
     models, config = tiny_models, tiny_models.config
     session = Session(models, RED, seed=7)
     cache = ListCache(config.transformer, session.stream, config.tokens_per_latent)
@@ -96,18 +97,20 @@ def test_a_session_is_the_sampling_code_chunk_by_chunk(tiny_models: ModelBundle)
 def test_a_switch_changes_nothing_before_its_chunk_and_everything_from_it(
     tiny_models: ModelBundle, switch: SwitchMode
 ) -> None:
-    plain, switched = told(tiny_models, 6, {}), told(tiny_models, 6, {3: (BLUE, switch)})
+    plain, switched = latents_of(tiny_models, 6, {}), latents_of(tiny_models, 6, {3: (BLUE, switch)})
     assert torch.equal(plain[:, :9], switched[:, :9])
     changed = (plain - switched)[:, 9:].abs().amax((0, 2, 3, 4))
     assert changed.gt(1e-4).all()
 
 
 def test_the_three_switches_differ(tiny_models: ModelBundle) -> None:
-    soft, hard, keep = (told(tiny_models, 5, {3: (BLUE, mode)})[:, 9:] for mode in ("soft", "hard", "keep"))
+    soft, hard, keep = (
+        latents_of(tiny_models, 5, {3: (BLUE, mode)})[:, 9:] for mode in ("soft", "hard", "keep")
+    )
     assert min((a - b).abs().max() for a, b in ((soft, hard), (hard, keep), (soft, keep))) > 1e-5
 
 
-def test_a_hard_cut_begins_like_a_new_story_while_the_clock_goes_on(tiny_models: ModelBundle) -> None:
+def test_a_hard_cut_begins_like_a_new_video_while_the_clock_goes_on(tiny_models: ModelBundle) -> None:
     """Memory, sink, positions and decoder start from nothing; only the noise of that chunk is its own."""
     session = Session(tiny_models, RED, seed=7)
     for _ in range(5):
@@ -116,7 +119,7 @@ def test_a_hard_cut_begins_like_a_new_story_while_the_clock_goes_on(tiny_models:
     cut, after = session.next_chunk(), session.next_chunk()
     assert (cut.index, cut.first_frame, len(cut.frames), len(after.frames)) == (5, 57, 9, 12)
     fresh = Session(tiny_models, BLUE, seed=7)
-    fresh._digests = ["not made"] * 5  # so that it draws the noise of chunks 5 and 6
+    fresh._generator.digests = ["not made"] * 5  # so that it draws the noise of chunks 5 and 6
     assert np.array_equal(cut.frames, fresh.next_chunk().frames)
     assert np.array_equal(after.frames, fresh.next_chunk().frames)
 
@@ -130,8 +133,8 @@ def test_a_soft_switch_uses_the_new_prompt_for_the_memory(tiny_models: ModelBund
         run(session, 1)
     old = Session(tiny_models, RED, seed=7)
     run(old, 3)
-    assert soft._cache and keep._cache and old._cache
-    before = [cache.contents(1)[6][0] for cache in (soft._cache, keep._cache, old._cache)]
+    caches = [session._generator.latents.cache for session in (soft, keep, old)]
+    before = [cache.contents(1)[6][0] for cache in caches]
     assert not torch.allclose(before[0], before[2], atol=1e-5)
     assert torch.equal(before[1], before[2])
 
@@ -178,7 +181,7 @@ def test_a_refused_prompt_leaves_the_stream_unharmed(tiny_models: ModelBundle, b
     first = run(session, 1)
     with pytest.raises(PromptError):
         session.set_prompt(bad)
-    assert torch.equal(torch.cat([first, run(session, 2)], 1), told(tiny_models, 3, {}))
+    assert torch.equal(torch.cat([first, run(session, 2)], 1), latents_of(tiny_models, 3, {}))
 
 
 def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> None:
@@ -200,7 +203,7 @@ def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> Non
 def test_a_closed_session_says_so_and_frees_its_memory(tiny_models: ModelBundle) -> None:
     session = Session(tiny_models, RED)
     session.next_chunk()
-    cache = weakref.ref(session._cache)
+    cache = weakref.ref(session._generator.latents.cache)
     session.close()
     session.close()
     gc.collect()
@@ -229,10 +232,9 @@ def test_every_stage_of_a_chunk_is_timed(tiny_models: ModelBundle) -> None:
 
 
 def tensors_held(session: Session) -> int:
-    assert session._cache is not None
     features = [part for part in session._decoder._features or [] if isinstance(part, Tensor)]
-    recent = sum(part.numel() for part in session._recent)
-    return session._cache.num_bytes + recent + sum(part.numel() for part in features)
+    recent = sum(part.numel() for part in session._generator.latents.recent)
+    return session._generator.latents.cache.num_bytes + recent + sum(part.numel() for part in features)
 
 
 def test_three_hundred_chunks_take_no_more_memory_than_ten(tiny_models: ModelBundle) -> None:
@@ -269,9 +271,9 @@ def test_absolute_positions_go_over_to_relative_ones_before_the_table_ends(
     """The reference crashes at 1024 latents, 4 minutes 16 seconds."""
     session = Session(absolute_models, RED, seed=7)
     run(session, 21)
-    assert session._cache and not session._cache.is_relative, "63 latents have a position each"
+    assert not session._generator.latents.cache.is_relative, "63 latents have a position each"
     latents = run(session, 5)
-    assert session._cache.is_relative
+    assert session._generator.latents.cache.is_relative
     assert latents.isfinite().all()
     session.set_prompt(BLUE, "soft")
     assert run(session, 2).isfinite().all()
@@ -282,9 +284,9 @@ def test_a_hard_cut_goes_back_to_absolute_positions(absolute_models: ModelBundle
     run(session, 23)
     session.set_prompt(BLUE, "hard")
     cut = run(session, 2)
-    assert session._cache and not session._cache.is_relative
+    assert not session._generator.latents.cache.is_relative
     fresh = Session(absolute_models, BLUE, seed=7)
-    fresh._digests = ["not made"] * 23
+    fresh._generator.digests = ["not made"] * 23
     assert torch.equal(cut, run(fresh, 2))
 
 
@@ -299,10 +301,10 @@ def test_attending_to_everything_ends_in_words_at_the_end_of_the_table(tiny_mode
     "options", [{"window": 7, "sink": 1}, {"window": 6, "sink": 0}, {"global_sink": False}]
 )
 def test_other_windows_and_sinks_run_and_switch(tiny_models: ModelBundle, options: dict[str, Any]) -> None:
-    story: dict[int, tuple[str, SwitchMode]] = {5: (BLUE, "soft")}
-    latents = told(tiny_models, 7, story, **options)
+    switches: dict[int, tuple[str, SwitchMode]] = {5: (BLUE, "soft")}
+    latents = latents_of(tiny_models, 7, switches, **options)
     assert latents.isfinite().all()
-    assert not torch.equal(latents[:, 12:], told(tiny_models, 7, story)[:, 12:])
+    assert not torch.equal(latents[:, 12:], latents_of(tiny_models, 7, switches)[:, 12:])
 
 
 def saved(session: Session, path: Path) -> Path:
@@ -356,6 +358,39 @@ def test_a_file_of_another_model_or_dtype_is_refused_with_the_reason(
 def test_a_chunk_that_comes_out_different_is_named(tiny_models: ModelBundle, tmp_path: Path) -> None:
     session = Session(tiny_models, RED)
     run(session, 3)
-    session._digests[1] = "0" * 16
+    session._generator.digests[1] = "0" * 16
     with pytest.raises(SessionFileError, match=r"Chunk 1 .* comes out different"):
         Session.load(tiny_models, saved(session, tmp_path / "s.json"))
+
+
+def test_a_prompt_that_the_model_cannot_read_to_its_end_is_reported_while_it_is_in_use(
+    tiny_models: ModelBundle,
+) -> None:
+    """The tiny model reads 12 tokens, the end mark included."""
+    long = " ".join(["ball"] * 12)
+    session = Session(tiny_models, long, seed=7)
+    assert session.truncated_prompt is None, "not read yet"
+    session.next_latents()
+    assert session.truncated_prompt == long
+    session.set_prompt(RED)
+    assert session.truncated_prompt == long, "still in use"
+    session.next_latents()
+    assert session.truncated_prompt is None
+
+
+def test_a_prompt_is_cleaned_once_from_the_session_to_the_text_encoder(
+    tiny_models: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[str] = []
+
+    def clean(text: str) -> str:
+        cleaned.append(text)
+        return text.strip()
+
+    monkeypatch.setattr("longlive.prompts.clean_prompt", clean)
+    session = Session(tiny_models, " a red ball on ice ", seed=7)
+    session.next_latents()
+    session.set_prompt(check_prompt(" a blue cube on ice "))
+    session.next_latents()
+    assert cleaned == [" a red ball on ice ", " a blue cube on ice "]
+    assert [event.text for event in session.prompts] == ["a red ball on ice", "a blue cube on ice"]

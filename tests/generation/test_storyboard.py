@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from longlive import ModelBundle, Session
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, PromptError
 from longlive.generation.storyboard import Scene, play, read_scenes, read_storyboard
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
@@ -94,3 +94,9 @@ def test_a_video_of_no_length_is_refused(tiny_models: ModelBundle, seconds: floa
 def test_prompts_that_cannot_be_read_are_named(prompts: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         read_scenes(prompts)
+
+
+def test_a_scene_holds_a_cleaned_prompt_or_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    assert Scene(0.0, "  a red   ball ").text == RED
+    with pytest.raises(PromptError, match="The prompt is empty"):
+        read_storyboard(written(tmp_path, '{"prompts": ["  "]}'))

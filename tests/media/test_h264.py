@@ -12,9 +12,9 @@ import torch
 from longlive import ConfigError
 from longlive.chunks import FrameChunk
 from longlive.media import h264 as encoders
-from longlive.media.h264 import CODECS, SETTINGS, check_encoder, choose_encoder, fault_of
+from longlive.media.h264 import CODECS, SETTINGS, check_encoder, choose_encoder, encoder_fault
 from longlive.media.segments import SegmentEncoder
-from longlive.runtime.startup import RuntimeOptions, fit_of, ready_models
+from longlive.runtime.startup import RuntimeOptions, plan_for, ready_models
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SIZE = 96, 64
@@ -25,13 +25,13 @@ def nvenc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A codec that opens here stands for NVENC."""
     monkeypatch.setitem(CODECS, "nvenc", "mpeg4")
     monkeypatch.setitem(SETTINGS, "nvenc", {"bf": "0"})
-    fault_of.cache_clear()
+    encoder_fault.cache_clear()
     yield
-    fault_of.cache_clear()
+    encoder_fault.cache_clear()
 
 
 def test_without_a_gpu_it_is_x264_and_nothing_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "fault_of", None)
+    monkeypatch.setattr(encoders, "encoder_fault", None)
     assert choose_encoder("auto", CPU, *SIZE) == choose_encoder("x264", CPU, *SIZE) == "x264"
     assert choose_encoder("x264", GPU, *SIZE) == "x264"
 
@@ -43,14 +43,14 @@ def test_where_nvenc_does_not_open_auto_falls_back_and_says_why(
     with caplog.at_level("INFO"):
         assert choose_encoder("auto", GPU, *SIZE) == "x264"
     assert "H.264 by x264 (no NVENC: " in caplog.text
-    with pytest.raises(ConfigError, match=r"encoder is 'nvenc', but it must open, and does not: .*x264"):
+    with pytest.raises(ConfigError, match=r"encoder is 'nvenc', but this encoder does not open here: .*x264"):
         choose_encoder("nvenc", GPU, *SIZE)
 
 
 def test_where_nvenc_opens_it_is_taken_after_one_probe(nvenc: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert [choose_encoder(word, GPU, *SIZE) for word in ("auto", "nvenc")] == ["nvenc", "nvenc"]
-    assert fault_of.cache_info().misses == 1
+    assert encoder_fault.cache_info().misses == 1
     assert caplog.messages == ["H.264 by nvenc"] * 2
 
 
@@ -64,12 +64,12 @@ def test_the_encoder_that_is_named_is_the_one_that_encodes(nvenc: None) -> None:
 
 def test_nvenc_without_a_gpu_is_an_error_before_anything_is_loaded(tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"NVENC is part of a GPU, not of cpu.*Use 'x264' or 'auto'"):
-        fit_of("no such model", RuntimeOptions(device="cpu", encoder="nvenc"))
+        plan_for("no such model", RuntimeOptions(device="cpu", encoder="nvenc"))
     with pytest.raises(ConfigError, match="must be one of"):
         check_encoder("h265", CPU)
-    assert ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print).encoder == "x264"
+    assert ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print).runtime.encoder == "x264"
 
 
 def test_x264_opens_and_settings_hold_back_no_picture() -> None:
-    assert fault_of("x264", *SIZE) is None
+    assert encoder_fault("x264", *SIZE) is None
     assert all(settings["bf"] == "0" for settings in SETTINGS.values())

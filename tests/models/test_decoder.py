@@ -1,4 +1,5 @@
-import copy
+"""Decoding chunk by chunk gives what decoding in one go gives, bit for bit."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -11,30 +12,8 @@ from torch import Tensor
 from longlive.chunks import LatentChunk
 from longlive.models.decoder import StreamingDecoder, to_uint8
 from longlive.models.tiny_vae import TinyVae
-from longlive.models.wan_vae import encode_pictures, latent_statistics, optimize_for_cpu
 from tests.conftest import tiny_vae
-
-
-@pytest.fixture(scope="module")
-def vae() -> AutoencoderKLWan:
-    torch.manual_seed(0)
-    return tiny_vae().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def quick_vae(vae: AutoencoderKLWan) -> AutoencoderKLWan:
-    quick = copy.deepcopy(vae)
-    optimize_for_cpu(quick)
-    return quick
-
-
-def latents(number: int) -> Tensor:
-    return torch.randn(1, number, 4, 4, 6, generator=torch.Generator().manual_seed(1))
-
-
-def at_once(vae: AutoencoderKLWan, clip: Tensor) -> Tensor:
-    mean, std = latent_statistics(vae, clip)
-    return vae.decode((clip * std + mean).transpose(1, 2)).sample.transpose(1, 2)
+from tests.support.latents import at_once, latents
 
 
 def chunk(clip: Tensor, index: int, first_latent: int) -> LatentChunk:
@@ -42,7 +21,7 @@ def chunk(clip: Tensor, index: int, first_latent: int) -> LatentChunk:
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 1, 7), (9,), (2, 4, 3)])
-@pytest.mark.parametrize("which", ["vae", "quick_vae"])
+@pytest.mark.parametrize("which", ["vae", "fast_vae"])
 def test_streaming_gives_what_decoding_at_once_gives_bit_for_bit(
     which: str, sizes: tuple[int, ...], request: pytest.FixtureRequest
 ) -> None:
@@ -62,10 +41,10 @@ def test_the_first_latent_gives_one_picture_and_each_later_one_four(vae: Autoenc
     assert first.frames.dtype == np.uint8
 
 
-def test_a_takes_first_latent_goes_ahead_and_its_pictures_stay_the_same_bit_for_bit(
-    vae: AutoencoderKLWan, quick_vae: AutoencoderKLWan
+def test_a_videos_first_latent_goes_ahead_and_its_pictures_stay_the_same_bit_for_bit(
+    vae: AutoencoderKLWan, fast_vae: AutoencoderKLWan
 ) -> None:
-    for model in (vae, quick_vae):
+    for model in (vae, fast_vae):
         chunks = [chunk(part, index, 3 * index) for index, part in enumerate(latents(9).split(3, 1))]
         whole, in_parts = StreamingDecoder(model, 16), StreamingDecoder(model, 16)
         expected = np.concatenate([whole.decode(one).frames for one in chunks])
@@ -76,7 +55,7 @@ def test_a_takes_first_latent_goes_ahead_and_its_pictures_stay_the_same_bit_for_
         assert [part.ends_chunk for part in parts] == [False, True, True, True]
 
 
-def test_only_the_first_chunk_of_a_take_has_parts() -> None:
+def test_only_the_first_chunk_of_a_video_has_parts() -> None:
     clip = latents(3)
     assert [len(chunk(clip, *place).parts()) for place in ((0, 0), (1, 3), (4, 0))] == [2, 1, 1]
     assert len(chunk(clip[:, :1], 0, 0).parts()) == 1
@@ -140,27 +119,6 @@ def test_pictures_are_clamped_and_rounded() -> None:
     assert decoded.abs().max() <= 1
 
 
-def test_encoding_is_the_normalised_mean_and_deterministic(vae: AutoencoderKLWan) -> None:
-    pictures = torch.rand(1, 9, 3, 32, 48, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    encoded = encode_pictures(vae, pictures)
-    assert encoded.shape == (1, 3, 4, 4, 6)
-    assert torch.equal(encoded, encode_pictures(vae, pictures))
-    raw = vae.encode(pictures.transpose(1, 2)).latent_dist.mean.transpose(1, 2)
-    channel = (raw[:, :, 1] + 0.2) / 1.5
-    torch.testing.assert_close(encoded[:, :, 1], channel)
-
-
-def test_the_quick_kernels_compute_what_the_plain_ones_compute(
-    vae: AutoencoderKLWan, quick_vae: AutoencoderKLWan
-) -> None:
-    clip, pictures = latents(7), torch.rand(1, 9, 3, 32, 48) * 2 - 1
-    torch.testing.assert_close(at_once(quick_vae, clip), at_once(vae, clip), atol=2e-5, rtol=0)
-    torch.testing.assert_close(
-        encode_pictures(quick_vae, pictures), encode_pictures(vae, pictures), atol=2e-5, rtol=0
-    )
-    assert quick_vae.state_dict().keys() == vae.state_dict().keys()
-
-
 WAN = {"base_dim": 4, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
 STORYBOOK = {"num_res_blocks": 1, "dim_mult": [1, 2, 4], "temperal_downsample": [True, True]}
 DECODERS: dict[str, tuple[int, Callable[[], Any]]] = {
@@ -202,8 +160,8 @@ def test_a_decoder_catches_up_with_all_that_the_next_pictures_depend_on(
         whole.decode_latents(part)
     unneeded = max(0, number - -(-reach // size))
     late.catch_up([torch.full_like(parts[0], torch.nan)] * unneeded + list(parts[unneeded:]), 9)
-    assert len(late.remembered) == len(whole.remembered) > 0
-    assert all(map(torch.equal, late.remembered, whole.remembered))
+    assert len(late.features) == len(whole.features) > 0
+    assert all(map(torch.equal, late.features, whole.features))
     following = [decoder.decode(chunk(parts[0], 15, 45)) for decoder in (late, whole)]
     assert np.array_equal(following[0].frames, following[1].frames)
     assert following[0].first_frame == 9

@@ -1,30 +1,17 @@
-"""The ring, its plain twin and the rule that both obey: the sink, and the newest latents beside it."""
+"""The ring against ListCache, and the rule that both obey: the sink, and the newest latents beside it."""
 
 import pytest
 import torch
-from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
 from longlive.models.kv_cache import KVCache
 from longlive.models.list_cache import ListCache
 from longlive.models.rope import Rope, rotate
+from tests.support.kv_pairs import TOKENS, fill, pair
 from tests.support.tiny_transformer import CONFIG, STREAMS
 
-TOKENS = 2
 CACHES = (KVCache, ListCache)
-
-
-def pair(num_latents: int, *, batch: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
-    rng = torch.Generator().manual_seed(seed)
-    keys, values = torch.randn(2, batch, num_latents * TOKENS, 2, 12, generator=rng)
-    return keys, values
-
-
-def fill(cache: KVCache | ListCache, start: int, num_latents: int, *, batch: int = 1) -> None:
-    slots = cache.place(start, num_latents)
-    for layer in range(CONFIG.num_layers):
-        cache.extend(layer, slots, *pair(num_latents, batch=batch, seed=start + layer))
 
 
 def remembered(num_latents: int, stream: StreamConfig) -> list[int]:
@@ -219,41 +206,6 @@ def test_the_ring_refuses_gradients_and_its_twin_carries_them() -> None:
     seen, _ = twin.extend(0, twin.place(3, 3), *pair(3, seed=1))
     seen.sum().backward()
     assert torch.equal(keys.grad, torch.ones_like(keys))
-
-
-def test_a_call_run_again_sees_what_it_saw_and_leaves_the_memory_alone() -> None:
-    """Gradient checkpointing runs earlier calls again during the backward pass."""
-    cache = ListCache(CONFIG, StreamConfig(window=6, sink=0), TOKENS)
-    first = cache.place(0, 3)
-    cache.extend(0, first, *pair(3))
-    early = cache.place(3, 3)
-    seen = cache.extend(0, early, *pair(3, seed=1))
-    for start in (6, 9, 12):
-        cache.extend(0, cache.place(start, 3), *pair(3, seed=start))
-    before = cache.contents(0)
-    again = cache.extend(0, early, *pair(3, seed=1))
-    assert all(torch.equal(old, new) for old, new in zip(seen, again, strict=True))
-    assert all(cache.contents(0)[latent][0] is keys for latent, (keys, _) in before.items())
-
-
-def test_a_restored_twin_goes_on_as_the_first() -> None:
-    stream = StreamConfig(window=9, positions="relative")
-    whole = ListCache(CONFIG, stream, TOKENS)
-    for start in range(30, 48, 3):
-        slots = whole.place(start, 3)
-        for layer in range(CONFIG.num_layers):
-            whole.extend(layer, slots, *pair(3, seed=start + layer))
-    resumed = ListCache(CONFIG, stream, TOKENS)
-    resumed.restore(whole.placed, [whole.contents(layer) for layer in range(CONFIG.num_layers)])
-    assert resumed.placed == range(30, 48) and resumed.has_rolled
-    placements = [cache.place(48, 3) for cache in (whole, resumed)]
-    assert placements[0].visible == placements[1].visible
-    for layer in range(CONFIG.num_layers):
-        seen = [
-            cache.extend(layer, slots, *pair(3, seed=9))
-            for cache, slots in zip((whole, resumed), placements, strict=True)
-        ]
-        assert torch.equal(seen[0][0], seen[1][0]) and torch.equal(seen[0][1], seen[1][1])
 
 
 def test_skipped_latents_are_counted_and_cannot_be_seen_before_a_recache() -> None:

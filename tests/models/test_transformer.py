@@ -8,7 +8,7 @@ from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.models import attention, transformer
-from longlive.models.attention import Backend, PromptMemory
+from longlive.models.attention import Backend, PromptKV
 from longlive.models.kv_cache import KVCache
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import SINUSOID_BASE, CausalWanTransformer, sinusoid
@@ -187,7 +187,7 @@ def test_streams_of_a_batch_do_not_see_each_other(positions: str) -> None:
     prompt = random_prompt(model, batch=2)
     cache = KVCache(CONFIG, stream, TOKENS_PER_LATENT, batch=2)
     alone = KVCache(CONFIG, stream, TOKENS_PER_LATENT)
-    second = PromptMemory([k[1:] for k in prompt.keys], [v[1:] for v in prompt.values])
+    second = PromptKV([k[1:] for k in prompt.keys], [v[1:] for v in prompt.values])
     for start in (0, 3, 6):
         latents = random_latents(3, batch=2, seed=start)
         both = model(latents, 500.0, prompt, cache, start=start)

@@ -41,7 +41,7 @@ def test_a_cpu_takes_torch_s_own() -> None:
     assert choose_backend(CPU, torch.bfloat16, "sdpa") is SDPA
 
 
-def test_the_choice_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         choose_backend(CPU, torch.float32)
     assert "attention: sdpa" in caplog.text
@@ -89,7 +89,7 @@ def test_packages_get_our_layout_and_give_ours(
 
 @pytest.mark.parametrize(("name", "cure"), [("flash3", "install the package"), ("cudnn", "another")])
 def test_an_attention_that_is_not_there_is_refused_with_the_cure(name: str, cure: str) -> None:
-    with pytest.raises(ConfigError, match=f"not to be had on cpu .* {cure}"):
+    with pytest.raises(ConfigError, match=f"not available on cpu .* {cure}"):
         choose_backend(CPU, torch.float32, name)
 
 

@@ -8,10 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from longlive import ModelBundle, Session, load_models
-from longlive.models.kv_cache import KVCache
 from longlive.models.tiny_vae import TinyVae
-from longlive.runtime.footprint import footprint_of
-from longlive.runtime.memory import cache_bytes
+from longlive.runtime.footprint import cache_bytes, footprint_of
 from longlive.weights.layout import write_json
 from tests.conftest import write_tiny_model
 
@@ -37,12 +35,11 @@ def test_what_a_stream_remembers_is_counted(tiny_folder: Path, tiny_models: Mode
     sizes = footprint_of(tiny_folder, tiny_models.config, torch.float32)
     with Session(tiny_models, "a red ball") as session:
         session.next_chunk()
-        remembered = sum(part.nbytes for part in session._decoder.remembered)
-        prompt = session._prompt
+        remembered = sum(part.nbytes for part in session._decoder.features)
+        prompt = session._generator.latents.prompt
         assert prompt is not None
         held = sum(part.nbytes for part in (*prompt.keys, *prompt.values))
-        assert isinstance(session._cache, KVCache)
-        assert sizes.cache == session._cache.num_bytes + held
+        assert sizes.cache == session._generator.latents.cache.num_bytes + held
     assert sizes.decoder_state == {"wan": remembered}
 
 

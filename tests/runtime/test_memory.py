@@ -1,4 +1,4 @@
-"""What fits is chosen from counted sizes, and said in words; the budgets here are pretended ones."""
+"""What fits is chosen from counted sizes; the budgets here are made up."""
 
 import dataclasses
 
@@ -6,18 +6,16 @@ import pytest
 import torch
 
 from longlive.errors import FitError
+from longlive.runtime.footprint import ModelFootprint, cache_bytes, work_bytes
 from longlive.runtime.memory import (
     GB,
     PRESETS,
     USABLE,
-    ModelFootprint,
     Preset,
-    cache_bytes,
-    choose,
-    free_bytes,
+    free_memory,
     needed_bytes,
+    plan_memory,
     presets_for,
-    work_bytes,
 )
 from longlive.weights.released import LONGLIVE_1_3B
 
@@ -53,10 +51,10 @@ def test_keys_and_values_are_those_that_are_counted() -> None:
         (8, "streamed", "tiny", "fp8", 1),
     ],
 )
-def test_each_size_of_device_has_a_way_that_fits(
+def test_each_size_of_device_has_a_preset_that_fits(
     device_gb: int, text: str, decoder: str, cache: str, streams: int
 ) -> None:
-    fit = choose(SIZES, int(0.97 * device_gb * GB), presets_for(SIZES, ANYTHING))
+    fit = plan_memory(SIZES, int(0.97 * device_gb * GB), presets_for(SIZES, ANYTHING))
     found = fit.preset
     assert (found.text, found.decoder, found.cache, found.streams) == (text, decoder, cache, streams)
     assert fit.needed <= USABLE * fit.free
@@ -65,7 +63,7 @@ def test_each_size_of_device_has_a_way_that_fits(
 
 
 def test_the_first_session_takes_8_gb_without_a_resident_text_encoder() -> None:
-    preset = Preset(12, "streamed", decoder="tiny")
+    preset = Preset("streamed", decoder="tiny")
     assert needed_bytes(SIZES, preset) <= 8.5 * GB
     assert needed_bytes(SIZES, preset) - needed_bytes(SIZES, dataclasses.replace(preset, cache="fp8")) == (
         SIZES.cache // 2
@@ -77,8 +75,8 @@ def test_the_first_session_takes_8_gb_without_a_resident_text_encoder() -> None:
     assert needed_bytes(SIZES, more) - needed_bytes(SIZES, preset) == 2 * (SIZES.cache + 100_000_000)
 
 
-def test_a_smaller_way_takes_less_and_the_largest_of_them_comes_first() -> None:
-    fit = choose(SIZES, 90 * GB, presets_for(SIZES, ANYTHING))
+def test_a_smaller_preset_takes_less_and_the_largest_of_them_comes_first() -> None:
+    fit = plan_memory(SIZES, 90 * GB, presets_for(SIZES, ANYTHING))
     needs = [needed_bytes(SIZES, preset) for preset in (fit.preset, *fit.smaller)]
     assert needs == sorted(set(needs), reverse=True)
     assert len(needs) == len(PRESETS)
@@ -88,7 +86,7 @@ def test_what_people_ask_for_stands_in_every_preset() -> None:
     wishes = {"decoder": "wan", "quantize": "fp8", "cache": "fp8", "text": "cpu"}
     for preset in presets_for(SIZES, wishes):
         assert (preset.decoder, preset.quantize, preset.cache, preset.text) == ("wan", "fp8", "fp8", "cpu")
-    assert len(presets_for(SIZES, wishes)) == len({preset.gb for preset in PRESETS})
+    assert len(presets_for(SIZES, wishes)) == len({preset.streams for preset in PRESETS})
 
 
 def test_a_model_without_a_tiny_vae_is_decoded_by_its_own() -> None:
@@ -96,10 +94,10 @@ def test_a_model_without_a_tiny_vae_is_decoded_by_its_own() -> None:
     assert {preset.decoder for preset in presets_for(sizes, ANYTHING)} == {"wan"}
 
 
-def test_what_cannot_fit_is_told_with_what_it_would_need() -> None:
+def test_what_cannot_fit_is_refused_with_what_it_would_need() -> None:
     with pytest.raises(FitError, match=r"it needs \d+\.\d GB \(tiny decoder, .*fp8 keys.*3\.0 GB are free"):
-        choose(SIZES, 3 * GB, presets_for(SIZES, ANYTHING))
+        plan_memory(SIZES, 3 * GB, presets_for(SIZES, ANYTHING))
 
 
 def test_a_cpu_has_the_memory_that_the_machine_can_give() -> None:
-    assert free_bytes(torch.device("cpu")) > 10**8
+    assert free_memory(torch.device("cpu")) > 10**8

@@ -1,4 +1,4 @@
-"""The memory runs out in the midst of a story: nothing is lost, and nothing comes twice."""
+"""Memory runs out while a session runs: nothing is lost, and nothing comes twice."""
 
 import dataclasses
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 
 from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
+from longlive.models.bundle import RuntimeProfile
 
 
 def break_at(patch: pytest.MonkeyPatch, place: str, models: ModelBundle) -> None:
@@ -51,7 +52,7 @@ def test_after_the_memory_ran_out_a_call_goes_on_where_it_stopped(
                 break_at(patch, place, tiny_models)
                 session.decode(session.next_latents(lambda chunk: handed.append(chunk.index)))
         if number == 5 and place == "decode":
-            chunk = LatentChunk(5, 1, "a blue cube", 15, session._recent[-1])
+            chunk = LatentChunk(5, 1, "a blue cube", 15, session._generator.latents.recent[-1])
         else:
             chunk = session.next_latents(lambda chunk: handed.append(chunk.index))
         assert np.array_equal(session.decode(chunk).frames, expected)
@@ -59,8 +60,8 @@ def test_after_the_memory_ran_out_a_call_goes_on_where_it_stopped(
     assert session.record() == plain.record()
 
 
-def test_a_session_takes_its_model_in_a_smaller_way(tiny_models: ModelBundle) -> None:
-    """What it remembers goes over to 8 bits; the story goes on from there."""
+def test_a_session_goes_on_with_a_downgraded_model(tiny_models: ModelBundle) -> None:
+    """Its cache is cast to 8 bits; the video goes on from there."""
     with (
         Session(tiny_models, "a red ball", seed=3) as session,
         Session(tiny_models, "a red ball", seed=3) as plain,
@@ -68,10 +69,10 @@ def test_a_session_takes_its_model_in_a_smaller_way(tiny_models: ModelBundle) ->
         for one in (session, plain):
             for _ in range(2):
                 one.next_chunk()
-        assert session._cache is not None
-        full = session._cache.num_bytes
-        session.models = dataclasses.replace(tiny_models, cache_dtype=torch.float8_e4m3fn)
+        cache = session._generator.latents.cache
+        full = cache.num_bytes
+        session.models = dataclasses.replace(tiny_models, runtime=RuntimeProfile(cache="fp8"))
         mine, other = session.next_latents().latents, plain.next_latents().latents
-        assert 4 * session._cache.num_bytes == full
+        assert 4 * cache.num_bytes == full
         assert session.record().cache == "fp8"
         assert 0 < (mine - other).abs().max() < 0.5 * other.abs().max()

@@ -1,25 +1,14 @@
-"""The options are the same for every command, and the words are those that the modules know."""
+"""The options are the same for every command, and their choices are those of config.py."""
 
 import argparse
+from typing import get_args
 
 import pytest
 
-from longlive.media import h264 as encoders
-from longlive.models import text_encoder as text
-from longlive.runtime import attention_backends as backends
-from longlive.runtime import compilation, quantization
-from longlive.runtime.options import (
-    ATTENTIONS,
-    CACHES,
-    COMPILE_MODES,
-    DECODERS,
-    ENCODERS,
-    PLACEMENTS,
-    QUANTIZATIONS,
-    add_model_options,
-    parse_with_environment,
-)
-from longlive.runtime.startup import _CACHES, RuntimeOptions
+from longlive import config
+from longlive.media import h264
+from longlive.runtime.options import add_model_options, parse_with_environment
+from longlive.runtime.startup import RuntimeOptions
 from longlive.weights import layout
 
 
@@ -29,14 +18,16 @@ def parsed(*words: str, **options: object) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_the_words_are_those_that_the_modules_know() -> None:
-    assert COMPILE_MODES == compilation.MODES
-    assert (backends.AUTO, *backends.NAMES) == ATTENTIONS
-    assert ("auto", *layout.DECODERS) == DECODERS
-    assert (encoders.AUTO, *encoders.CODECS) == ENCODERS
-    assert QUANTIZATIONS == quantization.KINDS
-    assert tuple(_CACHES) == CACHES
-    assert set(PLACEMENTS[1:]) == set(text.TextPlacement.__args__)  # type: ignore[attr-defined]
+def test_the_choices_are_those_that_the_modules_know() -> None:
+    assert tuple(layout.DECODERS) == get_args(config.DecoderName)
+    assert set(h264.CODECS) == set(h264.SETTINGS) == set(get_args(config.EncoderName))
+
+
+@pytest.mark.parametrize("name", ["dtype", "decoder", "compile", "attention", "quantize", "cache", "text"])
+def test_a_value_that_no_module_knows_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(f"--{name}", "unknown")
+    assert f"argument --{name}: invalid choice: 'unknown'" in capsys.readouterr().err
 
 
 def test_silence_means_what_a_program_gets_that_says_nothing() -> None:

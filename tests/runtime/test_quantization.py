@@ -81,6 +81,6 @@ def test_off_changes_nothing(transformer: CausalWanTransformer) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"), [("int4", "it must be one of"), ("fp8", "8-bit floats need a GPU, not cpu")]
 )
-def test_what_is_not_to_be_had_is_told(kind: str, words: str) -> None:
+def test_what_is_not_available_is_refused(kind: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check_kind(kind, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Starting: what fits is taken, a smaller way is tried once, and people hear what is done."""
+"""Startup: the first preset that fits is taken, a smaller one is tried once, and progress is reported."""
 
 from functools import partial
 from pathlib import Path
@@ -8,46 +8,47 @@ import pytest
 import torch
 
 from longlive import CheckpointError, ConfigError, FitError, ModelBundle, Session
+from longlive.models.bundle import RuntimeProfile
 from longlive.runtime.memory import GB, Preset
 from longlive.runtime.startup import (
     RuntimeOptions,
     downgrade_models,
     downgrade_path,
     first_that_fits,
-    fit_of,
+    plan_for,
     ready_models,
     start,
 )
 
-LARGE, MIDDLE, SMALL = Preset(24, "resident"), Preset(12, "streamed"), Preset(8, "streamed", cache="fp8")
+LARGE, MIDDLE, SMALL = Preset("resident"), Preset("streamed"), Preset("streamed", cache="fp8")
 
 
-def test_a_person_hears_what_is_done_until_a_model_is_ready(tiny_folder: Path) -> None:
-    said: list[str] = []
+def test_progress_is_reported_until_a_model_is_ready(tiny_folder: Path) -> None:
+    lines: list[str] = []
 
     def first_chunk(models: ModelBundle) -> tuple[int, ...]:
         with Session(models, "a red ball") as session:
             return session.next_chunk().frames.shape
 
-    made = start(str(tiny_folder), RuntimeOptions(device="cpu"), said.append, prepare=first_chunk)
+    made = start(str(tiny_folder), RuntimeOptions(device="cpu"), lines.append, prepare=first_chunk)
     assert made == (9, 32, 48, 3)
-    assert [line.split()[0] for line in said] == ["looking", "fits:", "loading", "making", "ready"]
-    assert "(float32 on cpu)" in said[2]
+    assert [line.split()[0] for line in lines] == ["looking", "fits:", "loading", "making", "ready"]
+    assert "(float32 on cpu)" in lines[2]
 
 
-def test_on_a_cpu_nothing_is_moved_rounded_or_told_unasked(tiny_folder: Path) -> None:
-    said: list[str] = []
-    models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder="auto"), said.append)
-    assert not said
-    assert (models.decoder_name, models.quantization, models.cache_dtype) == ("wan", "off", None)
-    assert models.streams == 16
-    assert models.transformer.blocks[0].attn1._fused is not None, "made quick"
+def test_on_a_cpu_nothing_is_moved_rounded_or_reported_unasked(tiny_folder: Path) -> None:
+    lines: list[str] = []
+    models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder="auto"), lines.append)
+    assert not lines
+    assert (models.decoder_name, models.runtime.quantization, models.runtime.cache) == ("wan", "off", "full")
+    assert models.runtime.max_streams == 16
+    assert models.transformer.blocks[0].attn1._fused is not None, "optimized"
 
 
 def test_what_is_asked_for_is_what_runs(tiny_folder: Path) -> None:
     choices = RuntimeOptions(device="cpu", quantize="int8", cache="fp8", text="cpu", dtype="float32")
     models = ready_models(str(tiny_folder), choices, print)
-    assert (models.quantization, models.cache_dtype) == ("int8", torch.float8_e4m3fn)
+    assert (models.runtime.quantization, models.runtime.cache_dtype) == ("int8", torch.float8_e4m3fn)
     with Session(models, "a red ball") as session:
         assert session.next_chunk().frames.shape == (9, 32, 48, 3)
     assert torch.get_num_threads() == 1
@@ -59,27 +60,27 @@ def test_a_budget_decides_before_anything_is_loaded(
     monkeypatch.setattr("longlive.runtime.startup.load", None)
     with pytest.raises(FitError, match="does not fit"):
         start(str(tiny_folder), RuntimeOptions(device="cpu"), print, prepare=print, free=1000)
-    roomy = fit_of(str(tiny_folder), RuntimeOptions(device="cpu"), free=GB)
+    roomy = plan_for(str(tiny_folder), RuntimeOptions(device="cpu"), free=GB)
     assert (roomy.preset.text, roomy.preset.streams) == ("resident", 16)
-    tight = fit_of(str(tiny_folder), RuntimeOptions(device="cpu"), free=int(roomy.needed))
+    tight = plan_for(str(tiny_folder), RuntimeOptions(device="cpu"), free=int(roomy.needed))
     assert tight.preset.streams < 16
     assert 0.95 * roomy.needed >= tight.needed
 
 
-def test_an_impossible_precision_is_told_before_anything_is_read() -> None:
+def test_an_impossible_precision_is_refused_before_anything_is_read() -> None:
     with pytest.raises(ConfigError, match="8-bit floats need a GPU, not cpu"):
-        fit_of("no such model", RuntimeOptions(device="cpu", quantize="fp8"))
+        plan_for("no such model", RuntimeOptions(device="cpu", quantize="fp8"))
 
 
-def test_a_decoder_that_the_model_lacks_is_told_with_the_cure(tiny_folder: Path) -> None:
+def test_a_decoder_that_the_model_lacks_is_named_with_the_cure(tiny_folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no tiny decoder .*use the decoder wan"):
-        fit_of(str(tiny_folder), RuntimeOptions(device="cpu", decoder="tiny"))
+        plan_for(str(tiny_folder), RuntimeOptions(device="cpu", decoder="tiny"))
 
 
 @pytest.mark.parametrize(("failures", "expected"), [(0, LARGE), (1, MIDDLE)])
-def test_after_the_memory_ran_out_the_next_smaller_way_is_tried(failures: int, expected: Preset) -> None:
+def test_after_memory_ran_out_the_next_smaller_preset_is_tried(failures: int, expected: Preset) -> None:
     tried: list[Preset] = []
-    said: list[str] = []
+    lines: list[str] = []
 
     def attempt(preset: Preset) -> Preset:
         tried.append(preset)
@@ -87,12 +88,12 @@ def test_after_the_memory_ran_out_the_next_smaller_way_is_tried(failures: int, e
             raise torch.OutOfMemoryError("CUDA out of memory")
         return preset
 
-    assert first_that_fits([LARGE, MIDDLE, SMALL], attempt, said.append) == expected
-    assert len(said) == failures
-    assert not failures or "out of memory with auto decoder, text encoder on the device; trying" in said[0]
+    assert first_that_fits([LARGE, MIDDLE, SMALL], attempt, lines.append) == expected
+    assert len(lines) == failures
+    assert not failures or "out of memory with auto decoder, text encoder on the device; trying" in lines[0]
 
 
-def test_only_one_smaller_way_is_tried() -> None:
+def test_only_one_smaller_preset_is_tried() -> None:
     tried: list[Preset] = []
 
     def attempt(preset: Preset) -> None:
@@ -107,7 +108,7 @@ def test_only_one_smaller_way_is_tried() -> None:
         first_that_fits([LARGE], attempt, print)
 
 
-def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
+def test_all_is_freed_before_the_smaller_preset_is_tried() -> None:
     """What the first attempt made hangs on its error, and would be there beside the second."""
     import weakref
 
@@ -126,26 +127,27 @@ def test_all_is_freed_before_the_smaller_way_is_tried() -> None:
     assert first_that_fits([LARGE, MIDDLE], attempt, print) == "gone"
 
 
-def test_the_smaller_way_for_a_story_that_goes_on_is_one_that_frees_something_of_it() -> None:
-    fewer = Preset(48, "resident", streams=3)
-    way = downgrade_path(Preset(80, "resident", streams=4), [fewer, LARGE, MIDDLE, SMALL])
-    assert isinstance(way, partial) and way.keywords == {"preset": MIDDLE}
-    way = downgrade_path(MIDDLE, [fewer, LARGE, MIDDLE, SMALL])
-    assert isinstance(way, partial) and way.keywords == {"preset": SMALL}
+def test_running_streams_are_downgraded_to_a_preset_that_frees_memory_of_a_single_stream() -> None:
+    fewer = Preset("resident", streams=3)
+    path = downgrade_path(Preset("resident", streams=4), [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(path, partial) and path.keywords == {"preset": MIDDLE}
+    path = downgrade_path(MIDDLE, [fewer, LARGE, MIDDLE, SMALL])
+    assert isinstance(path, partial) and path.keywords == {"preset": SMALL}
     assert downgrade_path(SMALL, [MIDDLE, SMALL]) is None
     assert downgrade_path(LARGE, [fewer]) is None
 
 
-def test_a_model_shrinks_while_a_story_goes_on(tiny_folder: Path) -> None:
+def test_a_model_is_downgraded_while_a_session_goes_on(tiny_folder: Path) -> None:
     models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print)
-    assert models.smaller is None, "a CPU has one memory for all"
+    assert models.runtime.downgrade is None, "a CPU has one memory for all"
     with Session(models, "a red ball", seed=1) as session, Session(models, "a red ball", seed=1) as plain:
         for one in (session, plain):
             one.next_chunk()
-        session.models = smaller = downgrade_models(models, Preset(8, "streamed", "wan", streams=1))
-        assert (smaller.streams, smaller.smaller, smaller.decoder) == (1, None, models.decoder)
-        assert models.text_encoder.slots == "streamed"
+        session.models = smaller = downgrade_models(models, Preset("streamed", "wan", streams=1))
+        assert smaller.runtime == RuntimeProfile(max_streams=1)
+        assert smaller.decoder is models.decoder
+        assert models.text_encoder.placement == "streamed"
         for one in (session, plain):
             one.set_prompt("a blue ball")
         assert np.array_equal(session.next_chunk().frames, plain.next_chunk().frames)
-    assert downgrade_models(models, Preset(8, "streamed", "wan", cache="fp8")).cache == "fp8"
+    assert downgrade_models(models, Preset("streamed", "wan", cache="fp8")).runtime.cache == "fp8"

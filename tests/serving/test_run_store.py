@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.chunks import FrameChunk, MediaSegment
+from longlive.chunks import FrameChunk, MediaSegment, latents_digest
 from longlive.errors import ConfigError, MediaError, SessionFileError
-from longlive.generation.session_file import PromptEvent, SessionRecord, latents_digest
+from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job

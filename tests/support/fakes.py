@@ -16,6 +16,7 @@ from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerCo
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.engine import Engine
 from longlive.serving.executors.events import SegmentEvent
@@ -93,6 +94,10 @@ class FakeModels:
     overlapped: int = 0
     smaller: Callable[["FakeModels"], "FakeModels"] | None = None
     out_of_memory: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def runtime(self) -> RuntimeProfile:
+        return RuntimeProfile(max_streams=self.streams, encoder=self.encoder, downgrade=self.smaller)  # type: ignore[arg-type]
 
     def work(self, stage: str, chunk: int) -> None:
         """Run out of memory once for each time that this stage of this chunk is listed."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from longlive.config import StreamConfig, TransformerConfig
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.transformer import CausalWanTransformer
 
 CHANNELS, HEIGHT, WIDTH, TEXT_LEN, TEXT_DIM = 4, 4, 6, 5, 8
@@ -38,7 +38,7 @@ def random_latents(num_latents: int, *, batch: int = 1, seed: int = 0) -> Tensor
     return torch.randn(batch, num_latents, CHANNELS, HEIGHT, WIDTH, generator=rng)
 
 
-def random_prompt(model: CausalWanTransformer, *, batch: int = 1, seed: int = 0) -> PromptMemory:
+def random_prompt(model: CausalWanTransformer, *, batch: int = 1, seed: int = 0) -> PromptKV:
     rng = torch.Generator().manual_seed(100 + seed)
     return model.read_prompt(torch.randn(batch, TEXT_LEN, TEXT_DIM, generator=rng))
 

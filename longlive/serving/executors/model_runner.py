@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from longlive.config import ModelConfig
+from longlive.config import EncoderName, ModelConfig
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.job import Job
@@ -84,7 +84,7 @@ class ModelRunner:
         """
         self.models = models
         self.config: ModelConfig = models.config
-        self.encoder: str = models.encoder
+        self.encoder: EncoderName = models.runtime.encoder
         self.overlap = models.device.type == "cuda" if overlap is None else overlap
         self._open_session = open_session
         self._lock = DeadlineLock()
@@ -118,8 +118,8 @@ class ModelRunner:
         """
         used = self.models if session is None else session.models
         with self._downgrading:
-            if self.models is used and used.smaller is not None:
-                self.models = used.smaller(used)
+            if self.models is used and used.runtime.downgrade is not None:
+                self.models = used.runtime.downgrade(used)
                 self._unloaded_s = math.inf
             if self.models is used:
                 return False
@@ -155,7 +155,7 @@ class ModelRunner:
         chunk_s = self.config.chunk_seconds()
         by_speed = chunk_s / min(self._unloaded_s, _lower_quartile(turns) + _lower_quartile(renders))
         by_turns = MAX_UTILIZATION * chunk_s / statistics.median(turns)
-        return max(1, int(min(self.models.streams, by_speed, by_turns)))
+        return max(1, int(min(self.models.runtime.max_streams, by_speed, by_turns)))
 
 
 def _lower_quartile(seconds: Collection[float]) -> float:

@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 from longlive.errors import LongLiveError, LostError
-from longlive.models.model_card import ModelCard
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions, start
 from longlive.serving.executors.events import ExecutorEvent
 from longlive.serving.executors.executor import Executor, StreamHandle

@@ -20,7 +20,6 @@ from longlive.chunks import FrameChunk, LatentChunk, MediaSegment
 from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
-from longlive.generation.session_file import latents_digest
 from longlive.media.segments import SegmentEncoder
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
@@ -140,20 +139,20 @@ class StreamWorker:
             checkpoint = None
             if segment.ends_chunk:
                 self._runner.record_render_time(render_s)
-                checkpoint = self._checkpoint(segment, latents)
+                checkpoint = self._checkpoint(segment, latents, part.digest)
             yield SegmentEvent(segment, self._fps(), chunk_s * 1000, checkpoint)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()
 
-    def _checkpoint(self, segment: MediaSegment, parts: list[torch.Tensor]) -> ChunkCheckpoint:
+    def _checkpoint(self, segment: MediaSegment, parts: list[torch.Tensor], digest: str) -> ChunkCheckpoint:
         """What is needed to go on after a chunk."""
         assert self._session is not None
         record = self._session.record()
         event = next((event for event in record.prompts if event.chunk == segment.index), None)
         latents = torch.cat([part.cpu() for part in parts], dim=1)
         header = dataclasses.replace(record, prompts=(), chunks=())
-        return ChunkCheckpoint(header, event, latents_digest(latents), latents)
+        return ChunkCheckpoint(header, event, digest, latents)
 
     def _serial_parts(self) -> Iterator[LatentChunk]:
         """The next latents, part by part; others may have the model while they are decoded."""
@@ -168,7 +167,7 @@ class StreamWorker:
         """
         if not pipeline.is_begun:
             pipeline.begin()
-        *ahead, last = self._parts(pipeline.take())
+        *ahead, last = self._parts(pipeline.result())
         yield from ahead
         self._next_chunk = last.index + 1
         if self._is_another_wanted():

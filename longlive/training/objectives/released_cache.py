@@ -10,6 +10,7 @@ from torch import Tensor
 from longlive.config import StreamConfig, TransformerConfig
 from longlive.models.kv_cache import Pair, SlotMapping
 from longlive.models.list_cache import ListCache
+from longlive.models.window_index import WindowIndex
 
 
 class ReleasedCache(ListCache):
@@ -64,9 +65,8 @@ class ReleasedCache(ListCache):
             self._layers[layer] = after | leaked
         return seen
 
-    def _check_call(self, start: int, end: int, first: int, newest: int) -> None:
-        if start != first:
-            super()._check_call(start, end, first, newest)
+    def _new_index(self, num_positions: int) -> WindowIndex:
+        return _ReleasedIndex(self.stream, num_positions)
 
     def _num_moved(self) -> int:
         """How many slots the latents after the sink have moved to the left so far."""
@@ -78,6 +78,14 @@ class ReleasedCache(ListCache):
             latent: pair if latent in sink else _with_history(pair, layer.get(latent - moved, pair))
             for latent, pair in layer.items()
         }
+
+
+class _ReleasedIndex(WindowIndex):
+    """A WindowIndex whose first call may hold more latents than the window."""
+
+    def _check_call(self, start: int, end: int, first: int, newest: int) -> None:
+        if start != first:
+            super()._check_call(start, end, first, newest)
 
 
 def _with_history(values: Pair, history: Pair) -> Pair:

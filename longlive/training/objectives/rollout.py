@@ -11,7 +11,7 @@ from torch import Tensor
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule, add_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.objectives.options import ReleasedQuirks
@@ -124,7 +124,7 @@ class Rollout:
         placed = range(state["first_placed"], self._position)
         self._cache.restore(placed, state["layers"])
 
-    def _next_chunk(self, prompt: PromptMemory, noise: Noise, exit_step: int, with_grad: bool) -> Tensor:
+    def _next_chunk(self, prompt: PromptKV, noise: Noise, exit_step: int, with_grad: bool) -> Tensor:
         start = self._position
         clean = denoise_chunk(
             self.transformer,
@@ -149,7 +149,7 @@ class Rollout:
         recent = made if self._recent is None else torch.cat((self._recent, made), 1)
         return recent if self.stream.window == -1 else recent[:, -max(self.stream.window, self._clip) :]
 
-    def _read(self, text: Tensor, exit_step: int, with_grad: bool) -> PromptMemory:
+    def _read(self, text: Tensor, exit_step: int, with_grad: bool) -> PromptKV:
         carries = with_grad
         if self.defects.text_gradients_by_checkpointing and not self.transformer.checkpointing:
             carries = with_grad and exit_step == 0 and not self._has_read
@@ -157,7 +157,7 @@ class Rollout:
         with torch.set_grad_enabled(carries):
             return self.transformer.read_prompt(text)
 
-    def _recache_as_released(self, cache: ReleasedCache, recent: Tensor, prompt: PromptMemory) -> None:
+    def _recache_as_released(self, cache: ReleasedCache, recent: Tensor, prompt: PromptKV) -> None:
         """Empty the memory and write the last clip back; nothing is written below it, nor into the sink."""
         if self._position <= self._clip:
             cache.reset()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
-from longlive.models.attention import PromptMemory
+from longlive.models.attention import PromptKV
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.objectives.options import DmdOptions, ReleasedQuirks
 
@@ -20,7 +20,7 @@ def predict_clean(
     transformer: CausalWanTransformer,
     noisy: Tensor,
     timesteps: Tensor,
-    prompt: PromptMemory,
+    prompt: PromptKV,
     timetable: FlowSchedule,
 ) -> Tensor:
     """The clean latents that a bidirectional transformer sees in a noisy clip.

@@ -1,0 +1,148 @@
+"""Prompts in, clean latents out: makes one stream's chunks in order, or goes on from kept ones."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longlive.chunks import LatentChunk
+from longlive.config import StreamConfig
+from longlive.errors import SessionClosedError
+from longlive.generation.cuda_streams import mark
+from longlive.generation.latent_stream import LatentStream
+from longlive.generation.lookahead import OnLatents
+from longlive.generation.noise import NoiseSource
+from longlive.generation.prompt_timeline import PromptTimeline
+from longlive.generation.resume import ResumePlan
+from longlive.generation.stopwatch import Stopwatch
+from longlive.models.bundle import ModelBundle
+from longlive.prompts import PromptText
+
+logger = logging.getLogger(__name__)
+
+Turn = Callable[[], AbstractContextManager[Any]]
+
+
+class ChunkGenerator:
+    """Makes the latents of a stream, chunk by chunk, under the prompts of its timeline.
+
+    Attributes:
+        models: may be replaced by the same model run with less memory.
+        timeline: the prompts.
+        truncated_prompt: the prompt in use, if it has too many tokens for the model; else None.
+        digests: of each chunk's latents.
+        num_frames: pictures that the chunks made so far decode to.
+        stopwatch: times the stages of the last chunk.
+    """
+
+    def __init__(
+        self, models: ModelBundle, stream: StreamConfig, timeline: PromptTimeline, *, seed: int, take: int
+    ) -> None:
+        """Reserve the cache; nothing is computed before the first chunk."""
+        self.models = models
+        self.timeline = timeline
+        self.truncated_prompt: PromptText | None = None
+        self.digests: list[str] = []
+        self.num_frames = 0
+        self.stopwatch = Stopwatch(models.device)
+        shape = (1, stream.chunk, *models.config.latent_shape)
+        self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        self._latents: LatentStream | None = LatentStream(models, stream)
+        self._unremembered: LatentChunk | None = None
+
+    @property
+    def num_chunks(self) -> int:
+        """How many chunks have been made; also the index of the next one."""
+        return len(self.digests)
+
+    @property
+    def latents(self) -> LatentStream:
+        """The latents and the cache; SessionClosedError after ``close``."""
+        if self._latents is None:
+            raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
+        return self._latents
+
+    def close(self) -> None:
+        """Free the cache and the latents."""
+        self._latents = self._unremembered = None
+
+    def make_chunk(self, on_latents: OnLatents) -> LatentChunk:
+        """The next chunk; arguments and errors as for ``Session.next_latents``."""
+        self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
+        if self._unremembered is None:
+            self.stopwatch.clear()
+            self._unremembered = self._denoise()
+            on_latents(self._unremembered)
+        chunk = self._unremembered
+        with self.stopwatch.stage("remember"):
+            self.latents.remember(chunk.latents)
+        self._append(chunk.latents, chunk.digest)
+        self._unremembered = None
+        return chunk
+
+    @torch.no_grad()
+    def replay(self, plan: ResumePlan, chunks: Sequence[Tensor], digests: Sequence[str], turn: Turn) -> None:
+        """Append chunks that were kept; only those that the plan names are left in the cache.
+
+        Args:
+            plan: its prompts become those of the timeline.
+            chunks: clean latents (1, F, C, H, W), from the first, of any device.
+            digests: of these.
+            turn: held during each pass.
+        """
+        self.timeline = PromptTimeline(plan.prompts)
+        for clean, digest in zip(chunks, digests, strict=True):
+            on_device = clean.to(self.models.device)
+            if self.num_chunks in plan.passes:
+                with turn():
+                    self._use_due_prompt()
+                    self.latents.remember(on_device)
+            else:
+                self._skip()
+            self._append(on_device, digest)
+        logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
+
+    def _denoise(self) -> LatentChunk:
+        """The next chunk, not remembered yet; a switch that is due happens first."""
+        self._use_due_prompt()
+        with self.stopwatch.stage("denoise"):
+            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+        return LatentChunk(
+            index=self.num_chunks,
+            prompt_index=self.timeline.index,
+            prompt=self.timeline.current.text,
+            first_latent=self.latents.start,
+            latents=clean,
+            ready=mark(self.models.device),
+        )
+
+    def _use_due_prompt(self) -> None:
+        event = self.timeline.due(self.num_chunks)
+        if event is None:
+            return
+        with self.stopwatch.stage("text"), torch.no_grad():
+            embedding = self.models.text_encoder.encode(event.text)
+            tokens = embedding.tokens.to(self.models.device, self.models.dtype)
+            prompt = self.models.transformer.read_prompt(tokens)
+        with self.stopwatch.stage("switch"):
+            self.latents.switch(prompt, event.switch)
+        self.timeline.advance()
+        self.truncated_prompt = embedding.text if embedding.is_truncated else None
+        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, event.switch or "first")
+
+    def _skip(self) -> None:
+        """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
+        if event := self.timeline.due(self.num_chunks):
+            self.timeline.advance()
+            if event.switch == "hard":
+                self.latents.cut()
+        self.latents.skip()
+
+    def _append(self, clean: Tensor, digest: str) -> None:
+        config, start = self.models.config, self.latents.start
+        self.latents.append(clean)
+        self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
+        self.digests.append(digest)
