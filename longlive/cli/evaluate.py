@@ -140,7 +140,7 @@ def _evaluate_storybook(args: argparse.Namespace) -> int:
 
 
 def _storybook_table(result: dict[str, Any]) -> str:
-    from longlive.evaluation.obedience import ATTRIBUTES
+    from longlive.evaluation.trials import ATTRIBUTES
 
     names = (*ATTRIBUTES, "one_subject")
 

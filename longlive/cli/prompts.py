@@ -12,7 +12,7 @@ from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longlive.training.data.chat_models import SceneWriter
+    from longlive.training.data.chat_models import ChatModel
 
 MAX_PRINTED = 5
 
@@ -95,8 +95,8 @@ def _switch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _writer(args: argparse.Namespace) -> "SceneWriter":
-    from longlive.training.data.chat_models import EndpointWriter, LocalWriter
+def _writer(args: argparse.Namespace) -> "ChatModel":
+    from longlive.training.data.chat_models import EndpointChat, LocalChat
 
     if bool(args.endpoint) == bool(args.local) or bool(args.endpoint) != bool(args.model):
         came = {name: getattr(args, name) for name in ("endpoint", "model", "local")}
@@ -107,7 +107,7 @@ def _writer(args: argparse.Namespace) -> "SceneWriter":
             raise ConfigError(
                 "--parallel", args.parallel, "a local model answers one at a time", "Leave it out."
             )
-        return LocalWriter(args.local)
+        return LocalChat(args.local)
     key = ""
     if args.api_key_env:
         key = os.environ.get(args.api_key_env, "")
@@ -115,7 +115,7 @@ def _writer(args: argparse.Namespace) -> "SceneWriter":
             raise ConfigError(
                 "--api-key-env", args.api_key_env, "no such variable is set", "Set it to the key."
             )
-    return EndpointWriter(args.endpoint, args.model, key=key, timeout_s=args.timeout)
+    return EndpointChat(args.endpoint, args.model, key=key, timeout_s=args.timeout)
 
 
 def _write_set(args: argparse.Namespace) -> int:

@@ -112,6 +112,7 @@ def _train_stage(args: argparse.Namespace) -> int:
         return _start_processes(args.processes)
 
     from longlive.runtime.allocator import configure_cpu
+    from longlive.storybook.sources import SOURCES
     from longlive.training.export import export
     from longlive.training.processes import Processes
     from longlive.training.setup import new_stage
@@ -122,7 +123,7 @@ def _train_stage(args: argparse.Namespace) -> int:
     folder = args.folder or Path("runs") / args.what
     if processes.is_main:
         _print_memory(recipe, args.what, processes.count)
-    stage = new_stage(args.what, recipe, processes, folder=folder)
+    stage = new_stage(args.what, recipe, processes, folder=folder, sources=SOURCES)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
     export(stage, folder, is_main=processes.is_main)
@@ -147,20 +148,20 @@ def read_recipe(args: argparse.Namespace) -> "Recipe":
 
 
 def _print_plan(recipe: "Recipe", args: argparse.Namespace) -> int:
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     planned = plan(recipe, args.what)
-    print(json.dumps(planned) if args.json else told(planned))
+    print(json.dumps(planned) if args.json else format_plan(planned))
     return 0
 
 
 def _print_memory(recipe: "Recipe", stage: str, count: int) -> None:
     """Print on stderr what the run is about to take."""
-    from longlive.training.plan import plan, told
+    from longlive.training.plan import format_plan, plan
 
     run = dataclasses.replace(recipe.run, processes=count)
     planned = plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)
-    print(told(planned), file=sys.stderr)
+    print(format_plan(planned), file=sys.stderr)
 
 
 def _start_processes(count: int) -> int:
@@ -174,13 +175,13 @@ def _start_processes(count: int) -> int:
 def _train_storybook(args: argparse.Namespace) -> int:
     """Run the stages asked for; each resumes from its last checkpoint."""
     from longlive.storybook import paraphrases, release
-    from longlive.storybook.workers import train_in_parallel
+    from longlive.storybook.workers import run_in_processes
 
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     folder: Path = args.folder
     if args.start_from is not None:
-        release.begin_from(args.start_from, folder)
+        release.begin_from(args.start_from, folder, seed=args.seed)
     target, jobs = args.out or folder / "release", _storybook_jobs(args)
     for stage in sorted(args.stages, key=STORYBOOK_STAGES.index):
         if stage == "release":
@@ -188,7 +189,7 @@ def _train_storybook(args: argparse.Namespace) -> int:
         elif stage == "words":
             paraphrases.train_paraphrases(target, steps=args.words_steps, seed=args.seed)
         else:
-            train_in_parallel(jobs[stage][0], args.workers, jobs[stage][1])
+            run_in_processes(jobs[stage][0], args.workers, jobs[stage][1])
     return 0
 
 

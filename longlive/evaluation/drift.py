@@ -1,8 +1,8 @@
-"""Drift over minutes: what the oracle reads, consistency and the look of the pictures, every ten seconds."""
+"""Drift over minutes: oracle readings, consistency and picture statistics, every ten seconds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +10,17 @@ from torch import Tensor
 
 from longlive.evaluation import consistency
 from longlive.evaluation.consistency import PIECE
-from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES
-from longlive.evaluation.statistics import difference, estimate
-from longlive.evaluation.stories import StreamTeller, Take, draw_takes, true_story
-from longlive.evaluation.subject import Sight, look
-from longlive.evaluation.workers import in_workers, models_in
+from longlive.evaluation.statistics import Scores, difference, estimate
+from longlive.evaluation.stream import BatchStream
+from longlive.evaluation.subject import SubjectObservation, observe_subject
+from longlive.evaluation.trials import (
+    ATTRIBUTES,
+    SKIPPED_FRAMES,
+    SingleScene,
+    draw_single_scenes,
+    true_pictures,
+)
+from longlive.evaluation.workers import cached_models, map_in_workers
 from longlive.models.bundle import ModelBundle
 from longlive.storybook.world.drawing import FPS
 from longlive.storybook.world.oracle import read
@@ -26,7 +32,7 @@ READ_FRAMES = 40
 DEFINITIONS = consistency.DEFINITIONS | {
     "attributes": (
         "% of pieces of 2.5 s in which the oracle reads the attribute as asked for (one_subject: counts "
-        "exactly one); of each story the mean over the ten seconds, then over the stories."
+        "exactly one); of each video the mean over the ten seconds, then over the videos."
     ),
     "all_attributes": "The same for pieces in which every attribute is read as asked for.",
     "beginning": "The first 9 pictures are left out; the 2 s after them come before the first window.",
@@ -37,11 +43,17 @@ DEFINITIONS = consistency.DEFINITIONS | {
         "smallest channel; sharpness: difference of neighbours across and down; flicker: difference of "
         "successive pictures; all in % of white, means over the window."
     ),
-    "drift": "The last ten seconds less the first, paired by story.",
+    "drift": "The last ten seconds less the first, paired by video.",
 }
 
-Scores = dict[str, float]
-Item = tuple[Path, list[Take], int, int]
+
+class DriftTask(NamedTuple):
+    """Videos that are generated as one batch: of which model, with what sink, over how many windows."""
+
+    folder: Path
+    scenes: list[SingleScene]
+    sink: int
+    num_windows: int
 
 
 def measure_drift(
@@ -51,28 +63,31 @@ def measure_drift(
 
     Args:
         models: by their labels.
-        num_prompts: stories, the same for every model.
+        num_prompts: number of videos; the same prompts for every model.
         seconds: length of each, a multiple of ten.
-        seed, num_workers: of the stories and noise; processes.
+        seed: of the prompts and the noise.
+        num_workers: processes.
     """
-    takes, runs = draw_takes(num_prompts, seed), _runs(models)
-    batches = [takes[i : i + BATCH] for i in range(0, num_prompts, BATCH)]
-    items: list[Item] = [
-        (models[label].folder, batch, sink, seconds // WINDOW_SECONDS)
+    scenes, runs = draw_single_scenes(num_prompts, seed), _runs(models)
+    batches = [scenes[i : i + BATCH] for i in range(0, num_prompts, BATCH)]
+    tasks = [
+        DriftTask(models[label].folder, batch, sink, seconds // WINDOW_SECONDS)
         for label, sink in runs
         for batch in batches
     ]
-    told = [story for batch in in_workers(_tell, items, num_workers, "stories") for story in batch]
-    settings = [take.scene.setting for take in takes]
-    codec = {label: _codec_changes(bundle, takes) for label, bundle in models.items()}
+    scores = [
+        video for batch in map_in_workers(_score_windows, tasks, num_workers, "videos") for video in batch
+    ]
+    settings = [single.scene.setting for single in scenes]
+    codec = {label: _codec_changes(bundle, scenes) for label, bundle in models.items()}
     return {
         "seconds": seconds,
         "runs": [
             {"model": label, "sink": sink}
             | _summary(
                 [
-                    [consistency.scaled(window, codec[label][setting]) for window in story]
-                    for story, setting in zip(told[i * num_prompts :], settings, strict=False)
+                    [consistency.scaled(window, codec[label][setting]) for window in video]
+                    for video, setting in zip(scores[i * num_prompts :], settings, strict=False)
                 ]
             )
             for i, (label, sink) in enumerate(runs)
@@ -88,19 +103,19 @@ def _runs(models: Mapping[str, ModelBundle]) -> list[tuple[str, int]]:
     ]
 
 
-def _codec_changes(models: ModelBundle, takes: Sequence[Take]) -> dict[str, float]:
+def _codec_changes(models: ModelBundle, scenes: Sequence[SingleScene]) -> dict[str, float]:
     truth = []
-    for take in takes:
-        pictures = true_story(models.vae, [(take.scene, 1 + 2 * PIECE)], take.seed)[SKIPPED_FRAMES:]
+    for single in scenes:
+        pictures = true_pictures(models.vae, [(single.scene, 1 + 2 * PIECE)], single.seed)[SKIPPED_FRAMES:]
         truth.append({consistency.CHANGE: consistency.background_change(pictures[:FPS], pictures[-FPS:])})
-    return consistency.codec_changes(truth, [take.scene.setting for take in takes])
+    return consistency.codec_changes(truth, [single.scene.setting for single in scenes])
 
 
-def _summary(stories: Sequence[Sequence[Scores]]) -> dict[str, Any]:
-    """The windows' figures over the stories, and the last window's less the first's."""
-    names, last = list(stories[0][0]), len(stories[0]) - 1
+def _summary(videos: Sequence[Sequence[Scores]]) -> dict[str, Any]:
+    """Estimates per window over the videos, and the differences of the last window to the first."""
+    names, last = list(videos[0][0]), len(videos[0]) - 1
     columns = [
-        {name: [story[window][name] for story in stories] for name in names} for window in range(last + 1)
+        {name: [video[window][name] for video in videos] for name in names} for window in range(last + 1)
     ]
     return {
         "windows": [
@@ -113,52 +128,55 @@ def _summary(stories: Sequence[Sequence[Scores]]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _tell(item: Item) -> list[list[Scores]]:
-    """The scores of each story in each window."""
-    folder, takes, sink, num_windows = item
-    models = models_in(folder)
-    teller = StreamTeller(models, [t.prompt for t in takes], [t.seed for t in takes], sink=sink)
-    told: list[list[Scores]] = [[] for _ in takes]
-    parts = _parts(teller, [PIECE] + [WINDOW_SECONDS * FPS] * num_windows)
-    firsts = [(clip[:FPS], look(clip)) for clip in next(parts)]
+def _score_windows(task: DriftTask) -> list[list[Scores]]:
+    """The scores of each video in each window."""
+    folder, scenes, sink, num_windows = task
+    models = cached_models(folder)
+    stream = BatchStream(models, [s.prompt for s in scenes], [s.seed for s in scenes], sink=sink)
+    scores: list[list[Scores]] = [[] for _ in scenes]
+    parts = _split(stream, [PIECE] + [WINDOW_SECONDS * FPS] * num_windows)
+    beginnings = [(clip[:FPS], observe_subject(clip)) for clip in next(parts)]
     for window in parts:
-        for story, clip, take, first in zip(told, window, takes, firsts, strict=True):
-            story.append(window_scores(clip, take, *first))
-    return told
+        for video, clip, single, beginning in zip(scores, window, scenes, beginnings, strict=True):
+            video.append(window_scores(clip, single, *beginning))
+    return scores
 
 
-def _parts(teller: StreamTeller, sizes: Sequence[int]) -> Iterator[Tensor]:
-    """So many pictures each, uint8 (B, F, 3, H, W), one after another; the take's very first are left out."""
-    pictures = teller.tell(1)[:, SKIPPED_FRAMES:]
+def _split(stream: BatchStream, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Consecutive parts of ``sizes`` pictures each, uint8 (B, F, 3, H, W), after ``SKIPPED_FRAMES``."""
+    pictures = stream.next_pictures(1)[:, SKIPPED_FRAMES:]
     for size in sizes:
         while pictures.shape[1] < size:
-            pictures = torch.cat([pictures, teller.tell(1)], 1)
+            pictures = torch.cat([pictures, stream.next_pictures(1)], 1)
         yield pictures[:, :size]
         pictures = pictures[:, size:]
 
 
-def window_scores(pictures: Tensor, take: Take, first_second: Tensor, first: Sight) -> Scores:
-    """The scores of one window of a take.
+def window_scores(
+    pictures: Tensor, single: SingleScene, first_second: Tensor, first: SubjectObservation
+) -> Scores:
+    """The scores of one window of a video.
 
     Args:
         pictures: uint8 (F, 3, H, W).
-        take: what was asked for.
-        first_second, first: of the take's beginning, and the subject in it.
+        single: what was asked for.
+        first_second: the first scored second of the video.
+        first: the subject in the beginning of the video.
     """
     readings = [read(piece) for piece in pictures.split(READ_FRAMES)]
     right = np.array(
-        [[getattr(r, name) == getattr(take.scene, name) for name in ATTRIBUTES] for r in readings]
+        [[getattr(r, name) == getattr(single.scene, name) for name in ATTRIBUTES] for r in readings]
     )
     scores = {name: 100 * float(right[:, i].mean()) for i, name in enumerate(ATTRIBUTES)}
     scores["all_attributes"] = 100 * float(right.all(1).mean())
     scores["one_subject"] = 100 * float(np.mean([reading.has_one_subject for reading in readings]))
-    scores |= consistency.take_consistency(first, pictures).as_scores()
+    scores |= consistency.video_consistency(first, pictures).as_scores()
     scores[consistency.CHANGE] = consistency.background_change(first_second, pictures[-FPS:])
     return scores | picture_statistics(pictures)
 
 
 def picture_statistics(pictures: Tensor) -> Scores:
-    """The look of pictures (F, 3, H, W), uint8, in % of white; see ``DEFINITIONS``."""
+    """Statistics of pictures (F, 3, H, W), uint8, in % of white; see ``DEFINITIONS``."""
     values = pictures.float() / 2.55
     across, down = values.diff(dim=3).abs().mean(), values.diff(dim=2).abs().mean()
     return {

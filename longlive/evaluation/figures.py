@@ -1,4 +1,4 @@
-"""The pictures of a report, one for each table: figures with their intervals, or the video itself."""
+"""Plots of the tables (matplotlib): values with their intervals, or strips of pictures."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from longlive.errors import MediaError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from longlive.evaluation.obedience import Trial
+    from longlive.evaluation.trials import Trial
 
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490")
 GREY = "#64748b"
 
 
 def check_target(path: Path) -> None:
-    """Raise MediaError, before hours of work, if a picture cannot be drawn or written there."""
+    """Raise MediaError, before the measurement starts, if a plot cannot be drawn or written there."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -29,7 +29,7 @@ def check_target(path: Path) -> None:
 def draw_strategies(
     trial: "Trial", strips: "Mapping[str, Tensor]", seconds: Sequence[float], path: Path
 ) -> None:
-    """Table 4 in pictures: a strip (N, 3, H, W) for each way to switch, ``seconds`` (N,) from the switch."""
+    """Table 4 in pictures: a strip (N, 3, H, W) per strategy, ``seconds`` (N,) from the switch."""
     from matplotlib.figure import Figure
 
     height = 1.05 * len(strips) + 0.55
@@ -47,7 +47,7 @@ def draw_strategies(
 
 
 def draw_ranks(result: Mapping[str, Any], path: Path) -> None:
-    """Table A: what each run draws before and after a switch."""
+    """Table A: scores of each run before and after a switch."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -63,7 +63,7 @@ def draw_ranks(result: Mapping[str, Any], path: Path) -> None:
             ]
             axes.errorbar(across, [f["value"] for f in figures], spread, fmt="o", color=colour, markersize=3)
             axes.plot([], [], "o", color=colour, markersize=3, label=str(run["rank"]))
-        _dress(axes, f"{part} a switch, %", "")
+        _style_axes(axes, f"{part} a switch, %", "")
         axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=7)
     panels[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
@@ -89,7 +89,7 @@ def draw_windows(result: Mapping[str, Any], path: Path) -> None:
         (time, "Processor milliseconds per chunk"),
         (memory, "Cache, MiB"),
     ):
-        _dress(axes, title, "window, latent frames")
+        _style_axes(axes, title, "window, latent frames")
         axes.set_xticks(sorted({row["window"] for row in result["windows"]}))
     for axes in (time, memory):
         axes.set_ylim(bottom=0)
@@ -98,7 +98,7 @@ def draw_windows(result: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_drift(result: Mapping[str, Any], path: Path) -> None:
-    """Drift: attributes obeyed and subject consistency of each run over the minutes."""
+    """Drift: attributes read as asked for and subject consistency of each run over time."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -113,7 +113,7 @@ def draw_drift(result: Mapping[str, Any], path: Path) -> None:
             minutes = [window["from"] / 60 for window in run["windows"]]
             label = f"{run['model']}, {_sink(run)}"
             _band(axes, minutes, [window[name] for window in run["windows"]], colour, label)
-        _dress(axes, title, "minutes")
+        _style_axes(axes, title, "minutes")
     panels[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 
@@ -131,7 +131,7 @@ def _sink(run: Mapping[str, Any]) -> str:
     return f"sink {run['sink']}" if run["sink"] else "no sink"
 
 
-def _dress(axes: Any, title: str, across: str) -> None:
+def _style_axes(axes: Any, title: str, across: str) -> None:
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(across)
     axes.grid(axis="y", color="#e2e8f0")

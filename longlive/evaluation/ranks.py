@@ -1,4 +1,4 @@
-"""Table A of the paper: LoRA ranks against full tuning, from the models that the runs wrote."""
+"""Table A of the paper: LoRA ranks against full tuning, from the exported models of the runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from torch import nn
 
 from longlive.errors import ConfigError
-from longlive.evaluation.obedience import ATTRIBUTES, evaluate_prompts
+from longlive.evaluation.obedience import evaluate_prompts
 from longlive.evaluation.statistics import share
+from longlive.evaluation.trials import ATTRIBUTES
 from longlive.models.bundle import ModelBundle
 from longlive.models.transformer import CausalWanTransformer
 
@@ -22,7 +23,7 @@ DEFINITIONS = {
     "before": "% of prompts whose attribute the oracle reads as asked for before the switch of the action.",
     "after": "The same, for the new prompt, within 2.25 s of a soft switch of the action.",
     "one_subject": "% of clips in which the oracle counts exactly one subject.",
-    "ceiling": "The same readings of the true pictures of the same stories that went through the codec.",
+    "ceiling": "The same readings of the true pictures of the same trials through the codec.",
 }
 
 
@@ -41,7 +42,7 @@ def compare_ranks(
 
 
 def trainable_parameters(transformer: CausalWanTransformer, rank: str) -> int:
-    """How many numbers a run of this rank tunes: ``full``, ``none``, or a whole number above 0.
+    """Number of trainable parameters at this rank: ``full``, ``none``, or a whole number above 0.
 
     Raises:
         ConfigError: if it is none of these.

@@ -1,4 +1,4 @@
-"""A result with where it comes from, as one JSON object, and as lines for people."""
+"""A result with its provenance, as one JSON object, and as a text table."""
 
 import argparse
 import datetime
@@ -20,14 +20,14 @@ def report(
     definitions: Mapping[str, str],
     seconds: float,
 ) -> dict[str, Any]:
-    """All that a reader needs to trust a result and to repeat it.
+    """The result with everything needed to check and repeat it.
 
     Args:
         args: the options of the command.
         models: by the labels that the result uses.
         result: its figures are objects of ``value``, ``ci_low``, ``ci_high`` and ``n``.
-        definitions: in words, by the figures' names.
-        seconds: that it took.
+        definitions: descriptions of the figures, by name.
+        seconds: duration of the measurement.
     """
     return {
         "command": command_of(args),
@@ -49,7 +49,7 @@ def report(
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command that these options belong to, every one of them written out."""
+    """The command line with all its options written out."""
     words = ["python", "-m", "longlive", "evaluate", args.what]
     for name, value in vars(args).items():
         if name not in ("command", "what", "json") and value is not None:
@@ -58,13 +58,13 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 INTERVALS = (
-    "95 %: Wilson's for scores that are all or nothing in every story, else the bootstrap over stories "
+    "95 %: Wilson's for scores that are all or nothing in every video, else the bootstrap over videos "
     "(4000 resamples, percentiles)."
 )
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures for people, ``91.2 [84.0, 95.4]`` each, a column for each of ``rows``; others as they are."""
+    """A text table with a column for each of ``rows``; estimates as ``91.2 [84.0, 95.4]``."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = [["", *rows]] + [[name, *(_cell(row.get(name, "")) for row in rows.values())] for name in names]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

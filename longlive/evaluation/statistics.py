@@ -11,6 +11,9 @@ Z = 1.959964
 """The normal distribution's 97.5 % quantile."""
 RESAMPLES = 4000
 
+Scores = dict[str, float]
+"""Scores of one video by name; in [0, 100] unless the name's definition says otherwise."""
+
 
 @dataclass(frozen=True)
 class Estimate:

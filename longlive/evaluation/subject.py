@@ -1,4 +1,4 @@
-"""The subject as the oracle sees it: where it is in each picture, and what it looks like."""
+"""The subject as the oracle detects it: its position in each picture, and its appearance."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ EDGE = 3
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What is seen of the subject in some pictures.
+class SubjectObservation:
+    """The subject in a clip, as detected.
 
     Attributes:
-        seen: the share of pictures that show a subject, in [0, 1].
-        x, y, area: of the pictures that do, in order: centre and area in pixels, single outliers removed; x
-            goes on beyond the sides, since the world is a torus.
+        seen: share of pictures that show a subject, in [0, 1].
+        x, y, area: centre and area in pixels, in the pictures that show it, without single outliers; x is
+            unwrapped beyond the sides, since the world is a torus.
         covered: bool (H, W): pixels that the subject or its edge covers in any picture.
         hue: (3,), the direction of its vivid pixels' colour in RGB; zeros when nothing is vivid.
         shape: as the oracle reads it; "" when there is nothing to read.
@@ -36,8 +36,8 @@ class Sight:
     shape: str
 
 
-def look(pictures: Tensor) -> Sight:
-    """Find the subject in pictures, uint8 (F, 3, H, W), that all show one setting."""
+def observe_subject(pictures: Tensor) -> SubjectObservation:
+    """Detect the subject in pictures, uint8 (F, 3, H, W), of one setting."""
     values = pictures.float() / 255
     *_, backdrop = oracle.read_setting(values)
     masks, _ = oracle.find_subjects((values - backdrop).abs().sum(1) > oracle.SUBJECT_CONTRAST)
@@ -45,9 +45,9 @@ def look(pictures: Tensor) -> Sight:
     covered = F.max_pool2d(masks.any(0)[None, None].float(), 2 * EDGE + 1, 1, EDGE)[0, 0] > 0
     if not is_seen.any():
         nothing = np.zeros(0)
-        return Sight(0.0, nothing, nothing, nothing, covered, np.zeros(3), "")
+        return SubjectObservation(0.0, nothing, nothing, nothing, covered, np.zeros(3), "")
     track = oracle.follow(values[is_seen], masks[is_seen])
-    return Sight(
+    return SubjectObservation(
         seen=float(is_seen.float().mean()),
         x=_smooth(np.unwrap(track.x, period=WIDTH)),
         y=_smooth(track.y),

@@ -1,11 +1,11 @@
-"""Is the teacher better than the student? The oracle's scores of clips at the ends of the teacher's ODE."""
+"""Oracle scores of a bidirectional teacher: clips at the end of its guided ODE."""
 
 from typing import Any
 
 import torch
 
-from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES, Trial, draw_trials
 from longlive.evaluation.statistics import share
+from longlive.evaluation.trials import ATTRIBUTES, SKIPPED_FRAMES, Trial, draw_trials
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
 from longlive.models.bundle import ModelBundle
@@ -13,7 +13,7 @@ from longlive.models.decoder import StreamingDecoder, to_uint8
 from longlive.storybook.world.oracle import Reading, read
 from longlive.training.objectives.ode_initialisation import ode_pairs
 from longlive.training.objectives.options import DmdOptions
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import read_texts
 
 CLIP_LATENTS = 21
@@ -30,10 +30,10 @@ DEFINITIONS = {
 def score_teacher(
     models: ModelBundle, *, guidances: list[float], num_steps: int, num_prompts: int, seed: int
 ) -> dict[str, Any]:
-    """Scores in [0, 100] of the guided ODE's ends, for each strength of guidance.
+    """Scores in [0, 100] of clips at the end of the guided ODE, for each guidance scale.
 
     Args:
-        models: whose transformer sees all latents of a clip at once.
+        models: their transformer attends to all latents of a clip at once.
         num_steps: Euler steps of the ODE.
     """
     trials = draw_trials(num_prompts, seed)
@@ -53,13 +53,13 @@ def _read_clips(
     models: ModelBundle, trials: list[Trial], first: int, guidance: float, num_steps: int
 ) -> list[Reading]:
     options = DmdOptions(guidance=guidance)
-    scores = Scores(models.transformer, models.transformer, FlowSchedule.of(models.config), options)
+    scores = ScoreModels(models.transformer, models.transformer, FlowSchedule.of(models.config), options)
     shape = (CLIP_LATENTS, *models.config.latent_shape)
     noise = torch.stack(
         [draw_noise(shape, seed=first + i, take=0, chunk=0, step=0) for i in range(len(trials))]
     )
     text, negative = (
-        read_texts(models.text_encoder, words) for words in ([t.prompt for t in trials], [NEGATIVE])
+        read_texts(models.text_encoder, prompts) for prompts in ([t.prompt for t in trials], [NEGATIVE])
     )
     clean = ode_pairs(scores, noise, text, negative, num_steps=num_steps).clean
     pictures = StreamingDecoder(models.vae, models.config.fps).decode_latents(clean)

@@ -1,22 +1,28 @@
 """Figure 7 of the paper: consistency, time and memory against the window, with and without a sink."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 from torch import Tensor
 
-from longlive.benchmark.bench import percentile
 from longlive.config import ModelConfig, StreamConfig
 from longlive.evaluation import consistency
-from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES
-from longlive.evaluation.statistics import difference, estimate
-from longlive.evaluation.stories import StreamTeller, Take, draw_takes, true_story
-from longlive.evaluation.subject import look
-from longlive.evaluation.workers import in_workers, models_in
+from longlive.evaluation.statistics import Scores, difference, estimate
+from longlive.evaluation.stream import BatchStream
+from longlive.evaluation.subject import observe_subject
+from longlive.evaluation.trials import (
+    ATTRIBUTES,
+    SKIPPED_FRAMES,
+    SingleScene,
+    draw_single_scenes,
+    true_pictures,
+)
+from longlive.evaluation.workers import cached_models, map_in_workers
 from longlive.generation.session import Session
 from longlive.models.bundle import ModelBundle
 from longlive.models.kv_cache import KVCache
@@ -31,46 +37,54 @@ LAST_SECONDS = 3
 
 DEFINITIONS = consistency.DEFINITIONS | {
     "window": "Latent frames attended to, the sink and the chunk being made included.",
-    "subject_consistency of a take": (
+    "subject_consistency of a video": (
         "The mean over pieces of 2 s, each compared with the first 2 s (its first 9 pictures left out)."
     ),
-    "background_consistency of a take": "Its first second (9 pictures left out) against its last.",
-    "all_at_the_end": "% of takes in which every attribute is read as asked for in the last 3 s.",
+    "background_consistency of a video": "Its first second (9 pictures left out) against its last.",
+    "all_at_the_end": "% of videos in which every attribute is read as asked for in the last 3 s.",
     "chunk_ms": (
         "Median milliseconds from noise to pictures of one stream with a full window, one thread; cpu_ms: "
         "the processor time of the same, which other work on the machine disturbs less."
     ),
     "cache_bytes": "Keys and values of one stream. rss_bytes: of the whole process after it.",
     "short_with_sink": (
-        "The model's own window with a sink less the longest window without one, paired by take."
+        "The model's own window with a sink less the longest window without one, paired by video."
     ),
-    "ceiling": f"The same scores of {TRUE_SECONDS} true seconds of each take through the codec.",
+    "ceiling": f"The same scores of {TRUE_SECONDS} true seconds of each video through the codec.",
 }
 
-Scores = dict[str, float]
 Columns = dict[str, list[float]]
-Item = tuple[Path, list[Take], int, dict[str, int]]
+"""The values of each score over the videos."""
+
+
+class WindowTask(NamedTuple):
+    """Videos that are generated as one batch: of which model, how long, with what window and sink."""
+
+    folder: Path
+    scenes: list[SingleScene]
+    num_chunks: int
+    choice: dict[str, int]
 
 
 def compare_windows(
     models: ModelBundle, *, num_prompts: int, seconds: float, seed: int, num_workers: int
 ) -> dict[str, Any]:
     """Each window's scores in [0, 100], milliseconds per chunk and memory, with and without a sink."""
-    takes = draw_takes(num_prompts, seed)
+    scenes = draw_single_scenes(num_prompts, seed)
     choices = window_choices(models.config)
-    costs = [measure_cost(models, takes[0], choice) for choice in choices]
+    costs = [measure_cost(models, scenes[0], choice) for choice in choices]
     num_chunks = chunks_of(models.config, seconds)
-    items: list[Item] = [(models.folder, takes, num_chunks, choice) for choice in choices]
-    told = list(in_workers(_tell, items, num_workers, "windows"))
-    truth = [true_take_scores(models, take) for take in takes]
-    settings = [take.scene.setting for take in takes]
+    tasks = [WindowTask(models.folder, scenes, num_chunks, choice) for choice in choices]
+    videos_by_window = list(map_in_workers(_score_videos, tasks, num_workers, "windows"))
+    truth = [true_video_scores(models, single) for single in scenes]
+    settings = [single.scene.setting for single in scenes]
     codec = consistency.codec_changes(truth, settings)
 
-    def columns(stories: Sequence[Scores]) -> Columns:
-        rows = [consistency.scaled(story, codec[s]) for story, s in zip(stories, settings, strict=True)]
+    def columns(videos: Sequence[Scores]) -> Columns:
+        rows = [consistency.scaled(video, codec[s]) for video, s in zip(videos, settings, strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    scores = [columns(stories) for stories in told]
+    scores = [columns(videos) for videos in videos_by_window]
     windows = [
         choice | _figures(own) | cost for choice, own, cost in zip(choices, scores, costs, strict=True)
     ]
@@ -119,12 +133,12 @@ def chunks_of(config: ModelConfig, seconds: float) -> int:
     return -(-num_latents // config.chunk)
 
 
-def measure_cost(models: ModelBundle, take: Take, choice: dict[str, int]) -> dict[str, float]:
+def measure_cost(models: ModelBundle, single: SingleScene, choice: dict[str, int]) -> dict[str, float]:
     """Time and memory of one stream; see ``DEFINITIONS``."""
     config, stream = models.config, StreamConfig.of(models.config, **choice)
     walls, processor = [], []
     with Session(
-        models, take.prompt, seed=take.seed, window=choice["window"], sink=choice["sink"]
+        models, single.prompt, seed=single.seed, window=choice["window"], sink=choice["sink"]
     ) as session:
         for index in range(-(-stream.window // stream.chunk) + TIMED_CHUNKS):
             begun = time.process_time()
@@ -135,32 +149,32 @@ def measure_cost(models: ModelBundle, take: Take, choice: dict[str, int]) -> dic
         rss = psutil.Process().memory_info().rss
     cache = KVCache(config.transformer, stream, config.tokens_per_latent, dtype=models.dtype)
     return {
-        "chunk_ms": percentile(walls, 50),
-        "cpu_ms": percentile(processor, 50),
+        "chunk_ms": round(statistics.median(walls), 1),
+        "cpu_ms": round(statistics.median(processor), 1),
         "cache_bytes": cache.num_bytes,
         "rss_bytes": rss,
     }
 
 
 @torch.no_grad()
-def _tell(item: Item) -> list[Scores]:
-    folder, takes, num_chunks, choice = item
-    teller = StreamTeller(models_in(folder), [t.prompt for t in takes], [t.seed for t in takes], **choice)
-    clips = teller.tell(num_chunks)
-    return [take_scores(clip, take) for clip, take in zip(clips, takes, strict=True)]
+def _score_videos(task: WindowTask) -> list[Scores]:
+    folder, scenes, num_chunks, choice = task
+    prompts, seeds = [single.prompt for single in scenes], [single.seed for single in scenes]
+    videos = BatchStream(cached_models(folder), prompts, seeds, **choice).next_pictures(num_chunks)
+    return [video_scores(video, single) for video, single in zip(videos, scenes, strict=True)]
 
 
-def take_scores(pictures: Tensor, take: Take) -> Scores:
-    """The scores of a take, (F, 3, H, W), in [0, 100], and its background change."""
-    told = pictures[SKIPPED_FRAMES:]
-    first, reading = look(told[: consistency.PIECE]), read(told[-LAST_SECONDS * FPS :])
-    obeys = all(getattr(reading, name) == getattr(take.scene, name) for name in ATTRIBUTES)
-    scores = consistency.take_consistency(first, told[consistency.PIECE :]).as_scores()
-    change = consistency.background_change(told[:FPS], told[-FPS:])
+def video_scores(pictures: Tensor, single: SingleScene) -> Scores:
+    """The scores of a video, uint8 (F, 3, H, W), in [0, 100], and its background change."""
+    scored = pictures[SKIPPED_FRAMES:]
+    first, reading = observe_subject(scored[: consistency.PIECE]), read(scored[-LAST_SECONDS * FPS :])
+    obeys = all(getattr(reading, name) == getattr(single.scene, name) for name in ATTRIBUTES)
+    scores = consistency.video_consistency(first, scored[consistency.PIECE :]).as_scores()
+    change = consistency.background_change(scored[:FPS], scored[-FPS:])
     return scores | {"all_at_the_end": 100.0 * obeys, consistency.CHANGE: change}
 
 
-def true_take_scores(models: ModelBundle, take: Take) -> Scores:
-    """The scores of a few true seconds of a take through the codec."""
+def true_video_scores(models: ModelBundle, single: SingleScene) -> Scores:
+    """The scores of a few drawn seconds of a scene through the codec."""
     num_frames = 1 + 4 * (TRUE_SECONDS * FPS // 4)
-    return take_scores(true_story(models.vae, [(take.scene, num_frames)], take.seed), take)
+    return video_scores(true_pictures(models.vae, [(single.scene, num_frames)], single.seed), single)

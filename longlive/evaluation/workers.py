@@ -1,4 +1,4 @@
-"""A task for many items, spread over processes of one thread each that load their models themselves."""
+"""Map a function over tasks in processes of one thread each, which load their models themselves."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -12,30 +12,36 @@ from longlive.models.bundle import ModelBundle
 from longlive.runtime.allocator import configure_cpu
 from longlive.weights.loading import load_models
 
-Item = TypeVar("Item")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_workers(
-    task: Callable[[Item], Result], items: Sequence[Item], num_workers: int, title: str
+def map_in_workers(
+    function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int, title: str
 ) -> Iterator[Result]:
-    """The results of ``task`` in the order of ``items``, with a progress bar; 1 worker is this process."""
-    with tqdm(total=len(items), desc=title, unit="batch") as bar:
-        for result in _results(task, items, num_workers):
+    """Yield the results in the order of ``tasks``, with a progress bar.
+
+    Args:
+        function: must be picklable, as must tasks and results.
+        num_workers: 1 runs all tasks in this process.
+        title: of the progress bar.
+    """
+    with tqdm(total=len(tasks), desc=title, unit="batch") as bar:
+        for result in _results(function, tasks, num_workers):
             bar.update()
             yield result
 
 
 @lru_cache(maxsize=2)
-def models_in(folder: Path) -> ModelBundle:
-    """The model of a folder, kept for the next item that wants it."""
+def cached_models(folder: Path) -> ModelBundle:
+    """The model of a folder, kept in this process for further tasks."""
     return load_models(folder)
 
 
-def _results(task: Callable[[Item], Result], items: Sequence[Item], num_workers: int) -> Iterator[Result]:
+def _results(function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int) -> Iterator[Result]:
     if num_workers == 1:
-        yield from map(task, items)
+        yield from map(function, tasks)
         return
     context = torch.multiprocessing.get_context("spawn")
     with context.Pool(num_workers, configure_cpu, (1,)) as pool:
-        yield from pool.imap(task, items)
+        yield from pool.imap(function, tasks)

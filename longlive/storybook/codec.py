@@ -1,8 +1,8 @@
-"""The storybook's codec: a small ``AutoencoderKLWan``, and how it is trained.
+"""The storybook's codec: a small ``AutoencoderKLWan``, and its training.
 
-Trained end to end on pictures of the world, deterministic (the posterior's mean, blurred by a little noise
-so that near latents give near pictures). Most samples are crops round the subject, since the settings are
-learnt long before it.
+It is trained end to end on drawn pictures and is deterministic: it takes the posterior's mean, with a little
+noise in training so that nearby latents decode to similar pictures. Most samples are crops around the
+subject, since the settings are learnt long before it.
 """
 
 from pathlib import Path
@@ -18,18 +18,21 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
-from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
-from longlive.storybook.workers import average_gradients
+from longlive.storybook.workers import StorybookStage, new_trainer
 from longlive.storybook.world.drawing import HEIGHT, WIDTH, draw_story, random_scene
-from longlive.training.optimizer import MovingAverage, MuonAdamW, learning_rate
+from longlive.training.learner import Learner
+from longlive.training.processes import Processes
+from longlive.training.recipe import LearnerOptions, RunOptions
 
 LATENT_CHANNELS = 32
 LATENT_NOISE = {"codec": 0.08, "decoder": 0.05}
 CROP = 48
+ADAM_NAMES = ("conv_in", "conv_out", "quant_conv")
+"""Substrings of the names of convolutions that AdamW updates instead of Muon."""
 
 
 def new_codec() -> AutoencoderKLWan:
-    """An untrained codec: 4 x 8 x 8 pixels to 32 numbers."""
+    """An untrained codec: 4 x 8 x 8 pixels to 32 channels."""
     return AutoencoderKLWan(
         base_dim=16,
         decoder_base_dim=24,
@@ -51,7 +54,7 @@ def new_codec() -> AutoencoderKLWan:
 def encode_clip(codec: AutoencoderKLWan, pictures: Tensor) -> Tensor:
     """Raw latents (B, 32, 1 + N, H/8, W/8) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
 
-    The same numbers as ``codec.encode``: the first picture alone, then all the others in one pass.
+    Equal to ``codec.encode``: the first picture alone, then all others in one pass.
     """
     patches = patchify(pictures, 2)
     memory: list[Any] = [None] * codec._cached_conv_counts["encoder"]
@@ -72,7 +75,7 @@ def decode_clip(codec: AutoencoderKLWan, latents: Tensor) -> Tensor:
 
 
 def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, crop: bool) -> Tensor:
-    """Training pictures: float (B, 3, F, H, W) in [-1, 1]; whole, or crops round the subject."""
+    """Training pictures: float (B, 3, F, H, W) in [-1, 1]; whole, or crops around the subject."""
     clips = []
     for _ in range(batch):
         first = int(rng.integers(1, num_frames))
@@ -88,112 +91,101 @@ def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, cr
 
 
 def train_codec(
-    folder: Path,
-    *,
-    steps: int,
-    rank: int = 0,
-    num_workers: int = 1,
-    batch: int = 6,
-    seed: int = 0,
-    lr: float = 4e-3,
+    folder: Path, *, steps: int, processes: Processes, batch: int = 6, seed: int = 0, lr: float = 4e-3
 ) -> None:
-    """Train the codec and leave it in ``folder / "vae"``; goes on from its last checkpoint there."""
-    codec = new_codec().train()
-    _Fit(codec, folder, "codec", steps, rank, batch, seed, lr).run()
+    """Train the codec and write it to ``folder / "vae"``; resumes from ``folder / "codec"``."""
+    torch.manual_seed(seed)
+    _train(new_codec(), "codec", folder, steps, processes, batch, seed, lr)
 
 
 def train_decoder(
-    folder: Path,
-    *,
-    steps: int,
-    rank: int = 0,
-    num_workers: int = 1,
-    batch: int = 6,
-    seed: int = 0,
-    lr: float = 2e-3,
+    folder: Path, *, steps: int, processes: Processes, batch: int = 6, seed: int = 0, lr: float = 2e-3
 ) -> None:
-    """Train the decoder of ``folder / "vae"`` further while its latents stay what they are."""
-    codec = AutoencoderKLWan.from_pretrained(folder / "vae").train()
+    """Train only the decoder of ``folder / "vae"`` further; resumes from ``folder / "decoder"``."""
+    codec = AutoencoderKLWan.from_pretrained(folder / "vae")
     codec.encoder.requires_grad_(False)
     codec.quant_conv.requires_grad_(False)
-    _Fit(codec, folder, "decoder", steps, rank, batch, seed, lr).run()
+    _train(codec, "decoder", folder, steps, processes, batch, seed, lr)
 
 
-class _Fit:
-    """One training stage of the codec, or of its decoder alone."""
+def _train(
+    codec: AutoencoderKLWan,
+    name: str,
+    folder: Path,
+    steps: int,
+    processes: Processes,
+    batch: int,
+    seed: int,
+    lr: float,
+) -> None:
+    run = RunOptions(
+        steps=steps,
+        seed=seed,
+        global_batch=batch * processes.count,
+        micro_batch=batch,
+        log_every=25,
+        save_every=200,
+    )
+    options = LearnerOptions(
+        optimizer="muon", lr=lr, weight_decay=0.0, clip=1.0, warm_up=50, decay=0.4, ema=0.998
+    )
+    _use_plain_norm(codec)
+    learner = Learner(codec.train(), options, run, processes, adam_names=ADAM_NAMES)
+    stage = CodecStage(name, codec, learner, run, processes.rank)
+    new_trainer(stage, name, folder, run, processes).run()
+    if processes.is_main:
+        stage.write(folder / "vae")
+
+
+class CodecStage(StorybookStage):
+    """Reconstruction of drawn pictures by the codec, or by its decoder alone."""
 
     def __init__(
-        self,
-        codec: AutoencoderKLWan,
-        folder: Path,
-        stage: str,
-        steps: int,
-        rank: int,
-        batch: int,
-        seed: int,
-        lr: float,
+        self, name: str, codec: AutoencoderKLWan, learner: Learner, run: RunOptions, rank: int
     ) -> None:
-        torch.manual_seed(seed)
-        self.codec, self.folder, self.stage = codec, folder, stage
-        self.steps, self.rank, self.batch, self.seed, self.lr = steps, rank, batch, seed, lr
-        _use_plain_norm(codec)
-        self.optimizer = MuonAdamW(
-            codec, adam_names=("conv_in", "conv_out", "quant_conv"), lr=lr, weight_decay=0.0
-        )
-        self.average = MovingAverage(codec, 0.998)
-        self.checkpoint = folder / f"{stage}.pt"
-        self.first = resume(self.checkpoint, codec, self.optimizer, self.average)
+        """``name`` is ``codec`` or ``decoder``; ``rank`` selects this process's pictures."""
+        self.name, self.codec, self.learners = name, codec, {name: learner}
+        self._run, self._rank = run, rank
 
-    def run(self) -> None:
-        torch.manual_seed(hash((self.seed, self.first, self.rank)))
-        log = TrainingLog(
-            self.folder / f"{self.stage}.jsonl", self.stage, self.first, self.steps, quiet=self.rank > 0
-        )
-        for step in log.steps():
-            self.optimizer.set_lr(learning_rate(step, self.steps, self.lr))
-            log.write(step, **self._step(self._pictures(step)))
-            self.average.update(self.codec, step)
-            if self.rank == 0 and ((step + 1) % 200 == 0 or step + 1 == self.steps):
-                save_checkpoint(self.checkpoint, step + 1, self.codec, self.optimizer, self.average)
-                self._save()
-
-    def _pictures(self, step: int) -> Tensor:
-        rng = np.random.default_rng([self.seed, 1, step, self.rank])
-        if step < 0.85 * self.steps and step % 4 != 0:
-            return random_pictures(self.batch, (9, 17)[step % 2], rng, crop=True)
-        return random_pictures(max(1, self.batch // 3), (13, 25)[step // 4 % 2], rng, crop=False)
-
-    def _step(self, pictures: Tensor) -> dict[str, float]:
+    def train(self, step: int) -> dict[str, float]:
+        """Loss, PSNR in dB and the standard deviation of the latents, of one batch."""
+        pictures, noise_rng = self._pictures(step), self._noise_rng(step)
         with torch.autocast("cpu", torch.bfloat16):
             latents = encode_clip(self.codec, pictures)
             spread = latents.detach().float().std()
-            blur = LATENT_NOISE[self.stage] * spread * torch.randn_like(latents)
-            decoded = decode_clip(self.codec, latents + blur).float()
+            noise = torch.randn(latents.shape, generator=noise_rng, dtype=latents.dtype)
+            decoded = decode_clip(self.codec, latents + LATENT_NOISE[self.name] * spread * noise).float()
         error = decoded - pictures
         square = error.square().mean()
         loss = error.abs().mean() + 6 * square + 1e-3 * (latents.float().square().mean() - 1).abs()
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(self.codec.parameters())
-        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
-        self.optimizer.step()
         return {"loss": loss.item(), "psnr": psnr_of(square.item() / 4), "spread": spread.item()}
 
-    def _save(self) -> None:
+    def write(self, folder: Path) -> None:
+        """Write the averaged weights in diffusers' layout, with the statistics of the latents."""
         codec = new_codec().eval()
-        self.average.copy_to(codec)
-        pictures = random_pictures(16, 25, np.random.default_rng([self.seed, 2]), crop=False)
-        with torch.no_grad():
-            latents = encode_clip(codec, pictures)
-        if self.stage == "codec":
-            codec.register_to_config(
-                latents_mean=latents.mean((0, 2, 3, 4)).tolist(),
-                latents_std=[float(latents.std())] * LATENT_CHANNELS,
-            )
+        with self.learners[self.name].averaged() as averaged:
+            codec.load_state_dict(averaged.state_dict())
+        if self.name == "codec":
+            rng = np.random.default_rng([self._run.seed, 2])
+            with torch.no_grad():
+                latents = encode_clip(codec, random_pictures(16, 25, rng, crop=False))
+            mean = latents.mean((0, 2, 3, 4)).tolist()
+            codec.register_to_config(latents_mean=mean, latents_std=[float(latents.std())] * LATENT_CHANNELS)
         else:
             names = ("latents_mean", "latents_std")
             codec.register_to_config(**{name: self.codec.config[name] for name in names})
-        codec.save_pretrained(self.folder / "vae")
+        codec.save_pretrained(folder)
+
+    def _pictures(self, step: int) -> Tensor:
+        rng, batch = np.random.default_rng([self._run.seed, 1, step, self._rank]), self._run.micro_batch
+        if step < 0.85 * self._run.steps and step % 4 != 0:
+            return random_pictures(batch, (9, 17)[step % 2], rng, crop=True)
+        return random_pictures(max(1, batch // 3), (13, 25)[step // 4 % 2], rng, crop=False)
+
+    def _noise_rng(self, step: int) -> torch.Generator:
+        rng = np.random.default_rng([self._run.seed, 3, step, self._rank])
+        return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
 def psnr_of(mean_square: float) -> float:

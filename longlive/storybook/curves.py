@@ -1,4 +1,4 @@
-"""Learning curves of a training folder as one picture, for the recipe's README."""
+"""Learning curves of a training folder as one picture, for the README."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ WIDTH, ROW = 880, 220
 COLUMNS = 3
 MARGIN = 44
 CURVES = (
-    ("codec.jsonl", "psnr", "codec, dB"),
-    ("decoder.jsonl", "psnr", "decoder, dB"),
-    ("generator.jsonl", "loss", "generator, loss"),
+    ("codec/log.jsonl", "psnr", "codec, dB"),
+    ("decoder/log.jsonl", "psnr", "decoder, dB"),
+    ("generator/log.jsonl", "loss", "generator, loss"),
     ("teacher/log.jsonl", "teacher_loss", "teacher, loss"),
     ("dmd/log.jsonl", "critic_loss", "dmd, critic's loss"),
     ("streaming/log.jsonl", "critic_loss", "streaming, critic's loss"),
@@ -19,7 +19,7 @@ CURVES = (
 
 
 def draw_curves(folder: Path, target: Path) -> None:
-    """Draw the logs of the recipe's stages, as far as they are in ``folder``, into a PNG."""
+    """Draw the logs of those stages of the recipe that are in ``folder``, as one PNG."""
     found = [(title, _read(folder / file, key)) for file, key, title in CURVES]
     found = [(title, points) for title, points in found if points]
     picture = Image.new("RGB", (WIDTH, ROW * -(-len(found) // COLUMNS)), "white")

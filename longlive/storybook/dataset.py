@@ -1,7 +1,7 @@
-"""Clips of the world as latents, encoded once and read many times.
+"""Clips of the world as latents, encoded once.
 
-A clip has ``NUM_CHUNKS`` chunks. Its story may turn at one chunk border. A batch holds clips that turn at the
-same border, so shards do too (0: no turn).
+A clip has ``NUM_CHUNKS`` chunks and may switch ("turn") to a second scene at the start of one of them. All
+clips of a batch, and so of a shard, switch at the same chunk (0: never).
 """
 
 import json
@@ -31,6 +31,7 @@ from longlive.storybook.world.drawing import (
     subject_cells,
 )
 from longlive.storybook.world.weather import WEATHERS
+from longlive.training.processes import Processes
 
 CHUNK = 3
 NUM_CHUNKS = 7
@@ -47,7 +48,7 @@ def frames_before(chunk: int) -> int:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips whose stories turn at the same chunk.
+    """Clips that switch scenes at the same chunk.
 
     Attributes:
         turn: the chunk at which the second scene begins; 0 if there is only one.
@@ -63,7 +64,7 @@ class Clips:
 
 
 def random_turn(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Another scene to turn to: mostly another action, sometimes another look or place as well."""
+    """A scene to switch to: mostly another action, sometimes another colour, shape, setting or weather."""
     while True:
         kind = rng.choice(list(TURN_KINDS), p=list(TURN_KINDS.values()))
         if kind == "all":
@@ -80,7 +81,7 @@ def random_turn(scene: Scene, rng: np.random.Generator) -> Scene:
 def encode_shard(
     codec: AutoencoderKLWan, turn: int, rng: np.random.Generator, *, size: int = SHARD_CLIPS
 ) -> Clips:
-    """Draw and encode one shard."""
+    """Draw and encode one shard of ``size`` clips that switch scenes at chunk ``turn``."""
     total, border = frames_before(NUM_CHUNKS), frames_before(turn)
     stories: list[tuple[Scene, ...]] = []
     pictures, weights = [], []
@@ -104,13 +105,13 @@ def encode_shard(
 
 
 def make_dataset(
-    folder: Path, *, num_shards: int, rank: int = 0, num_workers: int = 1, seed: int = 0, codec_folder: Path
+    folder: Path, *, num_shards: int, processes: Processes, seed: int = 0, codec_folder: Path
 ) -> None:
-    """Write the shards that are still missing."""
+    """Write those of this process's shards that are missing."""
     folder.mkdir(parents=True, exist_ok=True)
     codec = AutoencoderKLWan.from_pretrained(codec_folder).eval()
     turns = np.random.default_rng([seed, 5]).choice(TURNS, size=num_shards, p=TURN_SHARES)
-    for index in range(rank, num_shards, num_workers):
+    for index in range(processes.rank, num_shards, processes.count):
         path = folder / f"shard-{index:04d}.safetensors"
         if not path.exists():
             clips = encode_shard(codec, int(turns[index]), np.random.default_rng([seed, 6, index]))
@@ -121,7 +122,7 @@ def make_dataset(
 
 
 def load_dataset(folder: Path) -> dict[int, Clips]:
-    """All shards of a folder, joined by the chunk at which they turn."""
+    """All shards of a folder, joined by the chunk at which their clips switch scenes."""
     parts: dict[int, list[Clips]] = {}
     for path in sorted(folder.glob("shard-*.safetensors")):
         with safe_open(path, framework="pt") as file:

@@ -1,11 +1,13 @@
-"""The storybook's causal transformer, trained as it will run: chunk after chunk, through the cache.
+"""The storybook's causal transformer, trained as it runs in inference: chunk by chunk, through the cache.
 
 Teacher forcing: for every chunk of a true clip, one pass predicts its clean latents from a noisy copy, and
-one clean pass leaves it in the cache for the chunks after it, with gradients through what is remembered.
-Where the clip's story turns, the cache is rebuilt under the new caption, as at a soft switch of the prompt.
+one clean pass writes its keys and values to the cache for later chunks, with gradients through the cache.
+Where the clip switches to its second scene, the cache is recomputed under the new caption, as at a soft
+switch.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,14 @@ from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
 from longlive.storybook.codec import LATENT_CHANNELS
 from longlive.storybook.dataset import CHUNK, NUM_CHUNKS, TURN_SHARES, TURNS, Clips, load_dataset
-from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
 from longlive.storybook.vocabulary import TEXT_DIM, TEXT_LEN, new_text_encoder, tokenizer_of
-from longlive.storybook.workers import average_gradients
+from longlive.storybook.workers import StorybookStage, new_trainer
 from longlive.storybook.world.captions import brief_caption, caption
 from longlive.storybook.world.drawing import HEIGHT, WIDTH, Scene
-from longlive.training.optimizer import MovingAverage, MuonAdamW, learning_rate
+from longlive.training.learner import Learner
+from longlive.training.processes import Processes
+from longlive.training.recipe import LearnerOptions, RunOptions
+from longlive.training.trainer import Trainer
 
 SUBJECT_WEIGHT = 4.0
 CONTEXT_NOISE = 0.12
@@ -36,7 +40,7 @@ FIRST_CHUNK_DRAWS = 3
 
 
 def storybook_config() -> ModelConfig:
-    """The facts of the storybook model."""
+    """The config of the storybook model."""
     transformer = TransformerConfig(
         num_attention_heads=6,
         attention_head_dim=32,
@@ -62,7 +66,7 @@ def storybook_config() -> ModelConfig:
     )
 
 
-class Storyteller(nn.Module):
+class StorybookModel(nn.Module):
     """The transformer and the text encoder, trained together."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
@@ -72,7 +76,7 @@ class Storyteller(nn.Module):
         nn.init.zeros_(self.transformer.proj_out.weight)
 
     def read(self, tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> PromptKV:
-        """The captions as the transformer reads them, with gradients."""
+        """The captions' keys and values for the transformer, with gradients."""
         rows = tokenizer(
             captions, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"
         )
@@ -81,8 +85,8 @@ class Storyteller(nn.Module):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Clips that turn at the same chunk (0: none), normalised, with the captions of each half."""
+class ClipBatch:
+    """Clips that switch scenes at chunk ``turn`` (0: never), normalised, with the captions of both scenes."""
 
     turn: int
     latents: Tensor
@@ -91,12 +95,12 @@ class Batch:
     turned_captions: list[str]
 
 
-def draw_batch(clips: Clips, size: int, scale: tuple[Tensor, Tensor], rng: np.random.Generator) -> Batch:
+def draw_batch(clips: Clips, size: int, scale: tuple[Tensor, Tensor], rng: np.random.Generator) -> ClipBatch:
     """A random batch of ``size`` clips with freshly worded captions."""
     chosen = rng.integers(len(clips.scenes), size=size)
     mean, std = scale
     stories = [clips.scenes[i] for i in chosen]
-    return Batch(
+    return ClipBatch(
         turn=clips.turn,
         latents=(clips.latents[chosen].float() - mean) / std,
         weights=1 + (SUBJECT_WEIGHT - 1) * clips.weights[chosen].float().unsqueeze(2),
@@ -112,14 +116,14 @@ def _caption_of_turn(story: tuple[Scene, ...], rng: np.random.Generator) -> str:
 
 
 def story_loss(
-    model: Storyteller,
+    model: StorybookModel,
     tokenizer: PreTrainedTokenizerFast,
-    batch: Batch,
+    batch: ClipBatch,
     config: ModelConfig,
     rng: torch.Generator,
 ) -> Tensor:
     """Mean weighted error of the predicted clean latents over all chunks of a batch of clips."""
-    timetable = FlowSchedule.of(config)
+    schedule = FlowSchedule.of(config)
     cache = ListCache(config.transformer, StreamConfig.of(config), config.tokens_per_latent)
     prompt = model.read(tokenizer, batch.captions)
     context = _blurred(batch.latents, rng)
@@ -130,9 +134,9 @@ def story_loss(
             prompt = model.read(tokenizer, batch.turned_captions)
             recache(model.transformer, context[:, :start], prompt, cache, start=start, with_grad=True)
         clean = batch.latents[:, start : start + CHUNK]
-        for _ in range(FIRST_CHUNK_DRAWS if chunk == 0 else 1):  # it alone has nothing but the words to go by
-            timesteps = random_timesteps(timetable, len(clean), rng)
-            sigma = timetable.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
+        for _ in range(FIRST_CHUNK_DRAWS if chunk == 0 else 1):  # it depends on the caption alone
+            timesteps = random_timesteps(schedule, len(clean), rng)
+            sigma = schedule.sigmas_of(timesteps).view(-1, 1, 1, 1, 1)
             noisy = add_noise(clean, torch.randn(clean.shape, generator=rng), sigma)
             output = model.transformer(noisy, timesteps.unsqueeze(1), prompt, cache, start=start)
             predicted = prediction_to_clean(output.float(), noisy, sigma, config.transformer.prediction)
@@ -144,16 +148,16 @@ def story_loss(
     return torch.stack(losses).mean()
 
 
-def random_timesteps(timetable: FlowSchedule, count: int, rng: torch.Generator) -> Tensor:
-    """Timesteps (count,), mostly those at which the sampler runs, the others anywhere in the timetable."""
-    steps = torch.tensor(timetable.warped_steps)
+def random_timesteps(schedule: FlowSchedule, count: int, rng: torch.Generator) -> Tensor:
+    """Timesteps (count,): mostly those of the sampler, the others anywhere in the schedule."""
+    steps = torch.tensor(schedule.warped_steps)
     chosen = steps[torch.randint(len(steps), (count,), generator=rng)]
-    anywhere = timetable.sigmas[torch.randint(900, (count,), generator=rng)] * 1000
+    anywhere = schedule.sigmas[torch.randint(900, (count,), generator=rng)] * 1000
     return torch.where(torch.rand(count, generator=rng) < STEP_SHARE, chosen, anywhere)
 
 
 def _blurred(latents: Tensor, rng: torch.Generator) -> Tensor:
-    """Context latents, half of them a little noisy, so that the model forgives its own mistakes."""
+    """Context latents, half of them slightly noisy, so that the model tolerates its own errors."""
     size = (len(latents), 1, 1, 1, 1)
     sigma = CONTEXT_NOISE * torch.rand(size, generator=rng) * (torch.rand(size, generator=rng) < 0.5)
     return add_noise(latents, torch.randn(latents.shape, generator=rng), sigma)
@@ -163,46 +167,77 @@ def train_generator(
     folder: Path,
     *,
     steps: int,
-    rank: int = 0,
-    num_workers: int = 1,
+    processes: Processes,
     batch: int = 10,
     seed: int = 0,
     lr: float = 3e-3,
-    shards: Path | None = None,
 ) -> None:
-    """Train transformer and text encoder on ``folder / "clips"``; goes on from its last checkpoint."""
+    """Train transformer and text encoder on ``folder / "clips"``; resumes from ``folder / "generator"``."""
+    generator_trainer(folder, steps=steps, processes=processes, batch=batch, seed=seed, lr=lr).run()
+
+
+def generator_trainer(
+    folder: Path, *, steps: int, processes: Processes, batch: int = 10, seed: int = 0, lr: float = 3e-3
+) -> Trainer:
+    """The trainer of the generator stage, resumed from its newest checkpoint."""
     torch.manual_seed(seed)
     config, tokenizer = storybook_config(), tokenizer_of(folder, seed)
-    model = Storyteller(config, len(tokenizer)).train()
-    optimizer, average = new_optimizer(model, lr), MovingAverage(model, 0.995)
-    first = resume(folder / "generator.pt", model, optimizer, average)
-    clips = load_dataset(shards or folder / "clips")
-    scale = latent_scale(folder)
-    log = TrainingLog(folder / "generator.jsonl", "generator", first, steps, every=20, quiet=rank > 0)
-    for step in log.steps():
+    model = StorybookModel(config, len(tokenizer)).train()
+    run = RunOptions(
+        steps=steps,
+        seed=seed,
+        global_batch=batch * processes.count,
+        micro_batch=batch,
+        log_every=20,
+        save_every=100,
+    )
+    options = LearnerOptions(optimizer="muon", lr=lr, clip=1.0, warm_up=50, decay=0.4, ema=0.995)
+    learner = Learner(model, options, run, processes)
+    stage = GeneratorStage(folder, config, tokenizer, model, learner, run, processes.rank)
+    return new_trainer(stage, "generator", folder, run, processes)
+
+
+class GeneratorStage(StorybookStage):
+    """Teacher forcing on the encoded clips of a training folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: ModelConfig,
+        tokenizer: PreTrainedTokenizerFast,
+        model: StorybookModel,
+        learner: Learner,
+        run: RunOptions,
+        rank: int,
+    ) -> None:
+        """``rank`` selects this process's clips; they are read from ``folder`` at the first step."""
+        self.config, self.tokenizer, self.model = config, tokenizer, model
+        self.learners = {"generator": learner}
+        self._folder, self._run, self._rank = folder, run, rank
+
+    @cached_property
+    def clips(self) -> dict[int, Clips]:
+        """The clips by the chunk at which they switch scenes."""
+        return load_dataset(self._folder / "clips")
+
+    @cached_property
+    def scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents."""
+        return latent_scale(self._folder)
+
+    def train(self, step: int) -> dict[str, float]:
+        """The loss of one batch, all of whose clips switch scenes at the same chunk."""
+        seed = self._run.seed
         turn = int(np.random.default_rng([seed, 7, step]).choice(TURNS, p=TURN_SHARES))
-        drawn = draw_batch(clips[turn], batch, scale, np.random.default_rng([seed, 8, step, rank]))
+        rng = np.random.default_rng([seed, 8, step, self._rank])
+        batch = draw_batch(self.clips[turn], self._run.micro_batch, self.scale, rng)
         noise = torch.Generator().manual_seed(
-            int(np.random.default_rng([seed, 9, step, rank]).integers(2**62))
+            int(np.random.default_rng([seed, 9, step, self._rank]).integers(2**62))
         )
-        optimizer.set_lr(learning_rate(step, steps, lr))
         with torch.autocast("cpu", torch.bfloat16):
-            loss = story_loss(model, tokenizer, drawn, config, noise)
-        optimizer.zero_grad(set_to_none=True)
+            loss = story_loss(self.model, self.tokenizer, batch, self.config, noise)
         loss.backward()
-        average_gradients(model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update(model, step)
-        log.write(step, loss=loss.item(), norm=float(norm))
-        if rank == 0 and ((step + 1) % 100 == 0 or step + 1 == steps):
-            save_checkpoint(folder / "generator.pt", step + 1, model, optimizer, average)
-
-
-def new_optimizer(model: Storyteller, lr: float) -> MuonAdamW:
-    """The optimizer of the generator stage."""
-    names = ("shared", "patch_embedding", "proj_out", "relative_attention_bias")
-    return MuonAdamW(model, adam_names=names, lr=lr)
+        return {"loss": loss.item()}
 
 
 def latent_scale(folder: Path) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""From a training folder to the model that people load: averaged weights, in half precision, and its card."""
+"""Release a trained model: averaged weights in half precision, with the model card."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,14 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from longlive.config import ModelConfig
+from longlive.errors import CheckpointError
 from longlive.models.bundle import ModelBundle
 from longlive.models.model_card import ModelCard, Story
-from longlive.storybook.generator import Storyteller, new_optimizer, storybook_config
-from longlive.storybook.progress import save_checkpoint
+from longlive.storybook.generator import StorybookModel, generator_trainer, storybook_config
 from longlive.storybook.vocabulary import tokenizer_of
 from longlive.storybook.world.captions import known_words
-from longlive.training.optimizer import MovingAverage
+from longlive.training.checkpoint import Checkpoints, read_averages
+from longlive.training.processes import Processes
 from longlive.weights.loading import load_models
 from longlive.weights.saving import save_models
 
@@ -65,25 +66,30 @@ STORIES = (
 
 
 def write_model(folder: Path, target: Path, *, seed: int = 0) -> None:
-    """Write the model that the training in ``folder`` has made so far to ``target``, in our layout.
+    """Write the averaged weights of the newest checkpoint in ``folder`` to ``target``, in our layout.
 
     Args:
-        folder: where the stages left ``vae/``, ``tokenizer/`` and ``generator.pt``.
+        folder: of the training: ``vae/``, ``tokenizer/`` and ``generator/checkpoints``.
         target: such as ``assets/storybook``; its files are overwritten.
         seed: of the training.
+
+    Raises:
+        CheckpointError: if the generator has no checkpoint there.
     """
+    newest = Checkpoints(folder / "generator" / "checkpoints", Processes(), keep=1).newest()
+    if newest is None:
+        raise CheckpointError(f"{folder / 'generator'} holds no checkpoint. Train the generator stage first.")
     config, tokenizer = storybook_config(), tokenizer_of(folder, seed)
-    model = Storyteller(config, len(tokenizer))
-    state = torch.load(folder / "generator.pt", weights_only=True)
+    model, averages = StorybookModel(config, len(tokenizer)), read_averages(newest, "generator")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(state["average"][name])
+            parameter.copy_(averages[name])
     vae = AutoencoderKLWan.from_pretrained(folder / "vae")
     _save(target, config, (model.transformer, vae, model.text_encoder), tokenizer)
 
 
 def rewrite_model(models: ModelBundle, target: Path) -> None:
-    """Write ``models``, whose weights become half precision by this, to ``target`` with this world's card."""
+    """Convert ``models`` to half precision, in place, and write them to ``target`` with the model card."""
     parts = (models.transformer, models.vae, models.text_encoder.model)
     _save(target, models.config, parts, models.text_encoder.tokenizer)
 
@@ -101,20 +107,28 @@ def _save(target: Path, config: ModelConfig, parts: tuple[Any, Any, Any], tokeni
     )
 
 
-def begin_from(source: Path, folder: Path) -> None:
-    """Prepare ``folder`` for training on from the model in ``source``: the inverse of ``write_model``.
+def begin_from(source: Path | str, folder: Path, *, seed: int = 0) -> None:
+    """Prepare ``folder`` for further training of the model in ``source``: the inverse of ``write_model``.
 
-    Codec and tokenizer are copied; the generator stage then starts from the weights at step 0,
-    with a fresh optimizer. Nothing happens if ``folder`` holds a checkpoint already.
+    Codec and tokenizer are copied; the generator stage then starts from the weights at step 0, with a fresh
+    optimizer. Does nothing if ``folder`` already holds a checkpoint.
+
+    Args:
+        source: name, folder or Hub id of the model.
+        folder: of the training.
+        seed: of the training.
     """
-    if (folder / "generator.pt").exists():
+    if (folder / "generator" / "checkpoints").exists():
         return
     models = load_models(source)
-    model = Storyteller(models.config, len(models.text_encoder.tokenizer))
-    model.transformer.load_state_dict(models.transformer.state_dict())
-    model.text_encoder.load_state_dict(models.text_encoder.model.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
     models.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")
     AutoencoderKLWan.from_pretrained(models.folder / "vae").float().save_pretrained(folder / "vae")
-    optimizer, average = new_optimizer(model, 3e-3), MovingAverage(model, 0.995)
-    save_checkpoint(folder / "generator.pt", 0, model, optimizer, average)
+    weights = {f"transformer.{name}": value for name, value in models.transformer.state_dict().items()}
+    weights |= {
+        f"text_encoder.{name}": value for name, value in models.text_encoder.model.state_dict().items()
+    }
+    trainer = generator_trainer(folder, steps=0, processes=Processes(), seed=seed)
+    learner = trainer.stage.learners["generator"]
+    learner.load_parameters({"parameters": weights, "average": weights})
+    trainer.save(0)

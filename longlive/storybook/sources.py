@@ -1,25 +1,36 @@
-"""Prompts of the picture-book world without end, drawn on the fly."""
+"""Training data of the storybook world for ``longlive.training``: prompts and clean clips."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import Tensor
 
-from longlive.storybook.dataset import random_turn
+from longlive.errors import ConfigError
+from longlive.models.wan_vae import latent_statistics
+from longlive.storybook.dataset import load_dataset, random_turn
 from longlive.storybook.world.captions import caption
-from longlive.storybook.world.drawing import random_scene
+from longlive.storybook.world.drawing import Scene, random_scene
+from longlive.training.data.clips import CleanClip
 from longlive.training.data.prompt_files import PromptPair
+from longlive.training.data.sources import DataSources
 
-STREAM = 7
+PROMPT_STREAM, CLIP_STREAM = 7, 8
+"""Streams of the random numbers, next to the seed."""
+LATEST_TURN = 1
+"""Clips whose second scene begins after this chunk are left out: they show two scenes."""
 
 
 @dataclass(frozen=True)
 class StorybookPrompts:
-    """Captions of random scenes and of the scenes that they turn to: the same for the same seed and index.
+    """Captions of random scenes, each with the caption of a scene to switch to; drawn by seed and index.
 
-    Combinations of attributes that are held out for evaluation never come.
+    Combinations of attributes that are held out for evaluation are never drawn.
 
     Attributes:
-        complete_share: how many pairs name every attribute, without slips of the pen, from 0 to 1.
+        complete_share: share of pairs, in [0, 1], that name every attribute without spelling mistakes.
     """
 
     complete_share: float = 0.5
@@ -30,8 +41,45 @@ class StorybookPrompts:
 
     def pair_at(self, seed: int, index: int) -> PromptPair:
         """The same prompt, with the one to switch to."""
-        rng = np.random.default_rng([seed, STREAM, index])
+        rng = np.random.default_rng([seed, PROMPT_STREAM, index])
         complete = bool(rng.random() < self.complete_share)
         scene = random_scene(rng)
         turned = random_turn(scene, rng)
         return PromptPair(caption(scene, rng, complete=complete), caption(turned, rng, complete=complete))
+
+
+@dataclass(frozen=True)
+class StorybookClips:
+    """Encoded clips of one scene (or with a switch to it after the first chunk), with newly worded captions.
+
+    Attributes:
+        latents: raw, (N, F, C, H, W), float16.
+        scenes: the scene at the end of each clip.
+        mean, std: of the raw latents' channels, (C, 1, 1).
+    """
+
+    latents: Tensor
+    scenes: list[Scene]
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def read(cls, folder: str | Path, vae: AutoencoderKLWan) -> "StorybookClips":
+        """Read the single-scene clips among the shards of ``make_dataset``; ConfigError if there are none."""
+        parts = [clips for turn, clips in load_dataset(Path(folder)).items() if turn <= LATEST_TURN]
+        if not parts:
+            raise ConfigError("clips", str(folder), "no shard shows a single scene", "Make more shards.")
+        mean, std = latent_statistics(vae, torch.zeros(()))
+        scenes = [story[-1] for part in parts for story in part.scenes]
+        return cls(torch.cat([part.latents for part in parts]), scenes, mean, std)
+
+    def clip_at(self, seed: int, index: int) -> CleanClip:
+        """The clip of sample ``index`` (0, 1, …) of the run ``seed``."""
+        rng = np.random.default_rng([seed, CLIP_STREAM, index])
+        chosen = int(rng.integers(len(self.scenes)))
+        latents = (self.latents[chosen].float() - self.mean) / self.std
+        return CleanClip(latents, caption(self.scenes[chosen], rng))
+
+
+SOURCES = DataSources({"storybook": StorybookPrompts}, {"shard-*.safetensors": StorybookClips.read})
+"""Pass them to ``longlive.training.setup.new_stage``."""

@@ -1,4 +1,4 @@
-"""The storybook's tokenizer and text encoder: the classes of the full model, at a small size."""
+"""The storybook's tokenizer and text encoder: the classes of the full model in a small size."""
 
 import string
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TEXT_DIM = 96
 def new_tokenizer(
     *, num_captions: int = 20_000, vocab_size: int = 640, seed: int = 0
 ) -> PreTrainedTokenizerFast:
-    """A Unigram tokenizer learnt from captions; small letters only, and any Latin word in pieces."""
+    """A lower-case Unigram tokenizer trained on captions; any Latin word is split into pieces."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -46,7 +46,7 @@ def new_tokenizer(
 
 
 def tokenizer_of(folder: Path, seed: int) -> PreTrainedTokenizerFast:
-    """The tokenizer of a training folder, made at the first call; the weights beside it go by its numbers."""
+    """The tokenizer of a training folder, trained at the first call; embeddings depend on its ids."""
     path = folder / "tokenizer"
     if not path.exists():
         new_tokenizer(seed=seed).save_pretrained(path)

@@ -1,7 +1,8 @@
-"""Checkpoints of a run: written beside the others, renamed when whole, so that the last good one survives.
+"""Checkpoints of a run: written to a partial folder that is renamed once complete.
 
-``FOLDER/checkpoints/step-000120`` holds ``facts.json`` (what the run was), ``learners.pt`` (parameters,
-optimizers, averages; under FSDP2 a sharded ``learners`` folder) and ``stream-0003.pt`` per running sequence.
+``FOLDER/checkpoints/step-0000120`` holds ``facts.json`` (stage, seed, batch, shapes), ``learners.pt``
+(parameters, optimizers, averages; under FSDP2 a sharded ``learners`` folder) and ``stream-0003.pt`` per
+micro-batch.
 """
 
 import json
@@ -12,6 +13,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from longlive.errors import CheckpointError
 from longlive.training.learner import Learner
@@ -30,25 +32,25 @@ class Checkpoints:
     """The checkpoints in a folder; every process calls the same methods."""
 
     def __init__(self, folder: Path, processes: Processes, *, keep: int, is_sharded: bool = False) -> None:
-        """Keep the newest ``keep``; ``is_sharded`` if the learners are spread over the processes."""
+        """Keep the newest ``keep`` checkpoints; ``is_sharded`` if the learners are sharded (FSDP2)."""
         self.folder = folder
         self._processes, self._keep, self._is_sharded = processes, keep, is_sharded
 
     def newest(self) -> Path | None:
-        """The last good one, if there is any."""
+        """The newest complete checkpoint; None if there is none."""
         return next(reversed(self._whole()), None)
 
     def save(
         self, step: int, facts: Mapping[str, Any], learners: Mapping[str, Learner], own: Streams
     ) -> Path:
-        """Write all that ``load`` needs before optimisation step ``step``.
+        """Write a checkpoint from which a run resumes at optimisation step ``step``.
 
         Args:
-            facts: of the run, JSON; another run of the same facts may go on from it.
-            own: the states of this process's streams, by number.
+            facts: JSON; only a run with the same facts may resume from it.
+            own: the states of this process's micro-batches, by number.
 
         Raises:
-            CheckpointError: if any process could not write; the older checkpoints are as they were.
+            CheckpointError: if any process could not write; older checkpoints are left as they were.
         """
         path = self.folder / NAME.format(step)
         partial = path.with_name(path.name + PARTIAL)
@@ -77,10 +79,10 @@ class Checkpoints:
     def load(
         self, path: Path, facts: Mapping[str, Any], learners: Mapping[str, Learner], own: Iterable[int]
     ) -> tuple[int, Streams]:
-        """Put the learners where they were; returns the next step and the states of this process's streams.
+        """Restore the learners; return the next step and the states of this process's micro-batches ``own``.
 
         Raises:
-            CheckpointError: if it is broken, or belongs to a run of other facts; names what differs.
+            CheckpointError: if it is broken, or belongs to a run with other facts; names what differs.
         """
         found = self._facts(path)
         _check_same(path, found, facts)
@@ -117,8 +119,8 @@ class Checkpoints:
             learner.load(states[name])
 
     def _agree(self, fault: str, partial: Path) -> None:
-        """Go on if no process met a fault; else leave no half checkpoint, and say it on all of them."""
-        faults = [said for said in self._processes.gather(fault) if said]
+        """Raise the first fault of any process in all processes, and remove the partial checkpoint."""
+        faults = [text for text in self._processes.gather(fault) if text]
         if not faults:
             return
         if self._processes.is_main:
@@ -141,8 +143,13 @@ class Checkpoints:
         return facts
 
 
+def read_averages(path: Path, learner: str) -> dict[str, Tensor]:
+    """The moving averages of a learner in an unsharded checkpoint, by parameter name."""
+    return _load(path / LEARNERS)[learner]["average"]
+
+
 def _check_same(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another format, stage, batch or shape."""
+    """Raise CheckpointError for another format, stage, seed, batch or shape."""
     for name, expected in {"format": FORMAT, **facts}.items():
         if name != "shapes" and found.get(name) != expected:
             raise CheckpointError(

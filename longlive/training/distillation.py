@@ -1,6 +1,5 @@
-"""Distillation: a stream learns from teacher and critic, on single clips or along long sequences."""
+"""The stages ``dmd`` and ``streaming``: the generator learns from teacher and critic."""
 
-from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ from longlive.training.learner import Learner
 from longlive.training.objectives.dmd import critic_loss, generator_loss
 from longlive.training.objectives.draws import CounterRng
 from longlive.training.objectives.rollout import Noise, Rollout
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
 from longlive.training.objectives.texts import read_texts
 from longlive.training.recipe import Recipe
@@ -25,13 +24,15 @@ from longlive.training.recipe import Recipe
 
 @dataclass(kw_only=True)
 class Stream:
-    """A micro-batch of sequences that run on from call to call.
+    """A micro-batch of sequences that continue from step to step.
 
     Attributes:
-        draws: for its samples.
-        calls: clips made so far.
-        number: of the running sequence; -1 before the first.
-        pairs: its prompts.
+        draws: random numbers of its samples.
+        calls: number of clips generated so far.
+        number: of the current sequence; -1 before the first.
+        pairs: prompts of the current sequence.
+        sequence: the current sequence.
+        switch_start: first latent under the second prompt; None without a switch.
     """
 
     draws: CounterRng
@@ -42,28 +43,29 @@ class Stream:
     switch_start: int | None = None
 
     def prompts_of(self, clip: Clip) -> list[str]:
-        """The prompts that made the new latents of a clip."""
+        """The prompts under which the new latents of a clip were generated."""
         switched = self.switch_start is not None and clip.start >= self.switch_start
         return [pair.next_prompt if switched else pair.prompt for pair in self.pairs]
 
 
 @dataclass(kw_only=True)
 class Distillation:
-    """``dmd`` and ``streaming``: the generator every so often, then the critic on the next clip.
+    """Updates the critic at every step, and the generator every ``generator_every`` steps.
 
-    Source: the released schedule; every call takes the next clip of its sequence, and a sequence crosses the
-    steps. Plain DMD is a sequence of one clip.
+    Source: the released schedule. Every update takes the next clip of its sequence, so a sequence spans
+    several steps. In plain DMD, a sequence is one clip.
 
     Attributes:
-        models: the generator's; ``learners["generator"]`` moves its transformer.
+        models: the generator's; ``learners["generator"]`` trains its transformer.
+        stream: chunk, window and sink of the generator.
         score_reader: text encoder of teacher and critic; the generator's own if it is None.
-        streams: those of this process, by number.
+        streams: micro-batches of this process, by number.
     """
 
     recipe: Recipe
     models: ModelBundle
     stream: StreamConfig
-    scores: Scores
+    scores: ScoreModels
     learners: dict[str, Learner]
     score_reader: TextEncoder | None
     prompt_source: Prompts
@@ -71,11 +73,11 @@ class Distillation:
     subject: str = "generator"
 
     def due(self, step: int) -> list[str]:
-        """The critic always, the generator every ``generator_every`` steps."""
+        """The critic, and every ``generator_every`` steps the generator before it."""
         return ["generator", "critic"] if step % self.recipe.run.generator_every == 0 else ["critic"]
 
     def train(self, step: int) -> dict[str, float]:
-        """Losses by name, the mean over this process's streams."""
+        """Accumulate gradients; return the losses, averaged over this process's streams."""
         losses = {}
         for name in self.due(step):
             values = [self._backward(name, stream) for stream in self.streams.values()]
@@ -83,12 +85,12 @@ class Distillation:
         return losses
 
     def prompts(self) -> list[str]:
-        """Both prompts of every sequence that runs here."""
+        """Both prompts of every current sequence of this process."""
         pairs = [pair for stream in self.streams.values() for pair in stream.pairs]
         return [text for pair in pairs for text in (pair.prompt, pair.next_prompt)]
 
     def sample(self, num_latents: int) -> list[FrameChunk]:
-        """Streamed as for a viewer, with a soft switch half-way if there are switches in training."""
+        """Streamed as in inference, with a soft switch half-way if training has switches."""
         run, num_chunks = self.recipe.run, num_latents // self.stream.chunk
         pair = self._pair(run.seed, 0)
         session = Session(self.models, pair.prompt, seed=run.seed, **vars(self.stream))
@@ -99,7 +101,7 @@ class Distillation:
             return chunks + [session.next_chunk() for _ in range(num_chunks // 2)]
 
     def state(self) -> dict[int, dict[str, Any]]:
-        """Counts, and the running sequence's memory."""
+        """Counters, and the state of the current sequence."""
         return {
             number: {
                 "calls": stream.calls,
@@ -110,7 +112,7 @@ class Distillation:
         }
 
     def restore(self, states: dict[int, dict[str, Any]]) -> None:
-        """Begin the sequences again, and put them where they were."""
+        """Start the sequences again and restore their state."""
         for number, state in states.items():
             stream = self.streams[number]
             stream.calls, stream.number = state["calls"], state["number"]
@@ -127,13 +129,13 @@ class Distillation:
             text = self._read(stream.prompts_of(clip), self.score_reader)
         timesteps = self.scores.timesteps(stream.draws.uniform(call))
         noise = stream.draws.clip_noise(call, tuple(clip.latents.shape[1:]))
-        asked = {"timesteps": timesteps, "noise": noise, "mask": clip.mask}
+        inputs = {"timesteps": timesteps, "noise": noise, "mask": clip.mask}
         if with_grad:
             reader = self.score_reader or self.models.text_encoder
             negative = self._read([self.recipe.data.negative_prompt], reader)
-            loss = generator_loss(self.scores, clip.latents, text, negative, **asked).loss
+            loss = generator_loss(self.scores, clip.latents, text, negative, **inputs).loss
         else:
-            loss = critic_loss(self.scores, clip.latents, text, **asked)
+            loss = critic_loss(self.scores, clip.latents, text, **inputs)
         (loss / len(self.streams)).backward()
         return float(loss.detach())
 
@@ -147,7 +149,7 @@ class Distillation:
         return stream.sequence.next_clip(self._noise(stream), exit_step=exit_step, with_grad=with_grad)
 
     def _begin(self, stream: Stream) -> None:
-        """A fresh sequence of the stream's number, with the prompts and the switch that belong to it."""
+        """Start the sequence ``stream.number``, with its prompts and its switch."""
         options, seed = self.recipe.sequences, self.recipe.run.seed
         stream.switch_start = stream.draws.switch_start(stream.number, options.switch_starts)
         first = stream.number * self.recipe.run.global_batch
@@ -157,11 +159,11 @@ class Distillation:
             switch_text = self._read([pair.next_prompt for pair in stream.pairs], reader)
         rollout = Rollout(
             self.models.transformer,
-            self.scores.timetable,
+            self.scores.schedule,
             self.stream,
             self.models.config.tokens_per_latent,
             clip=options.clip,
-            defects=self.recipe.defects,
+            quirks=self.recipe.quirks,
         )
         stream.sequence = Sequence(
             rollout,
@@ -169,11 +171,11 @@ class Distillation:
             self._read([pair.prompt for pair in stream.pairs], reader),
             switch_text=switch_text,
             switch_start=stream.switch_start,
-            still=self._still,
+            encode_last=self._encode_last,
         )
 
-    def _still(self, latents: Tensor) -> Tensor:
-        """``image_latent_of`` in the run's precision: in float32 the VAE took a third of a step on a CPU."""
+    def _encode_last(self, latents: Tensor) -> Tensor:
+        """``image_latent_of`` in the run's precision: in float32 it took a third of a step on a CPU."""
         dtype = getattr(torch, self.recipe.run.precision)
         with torch.autocast(latents.device.type, dtype, enabled=dtype != torch.float32):
             return image_latent_of(self.models.vae, latents).float()
@@ -193,5 +195,5 @@ class Distillation:
         return draw
 
     @torch.no_grad()
-    def _read(self, prompts: Listed[str], reader: TextEncoder) -> Tensor:
-        return read_texts(reader, list(prompts))
+    def _read(self, prompts: list[str], reader: TextEncoder) -> Tensor:
+        return read_texts(reader, prompts)

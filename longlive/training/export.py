@@ -1,4 +1,4 @@
-"""From a learner to files that people load: a model's folder in our layout, and the LoRA by itself."""
+"""Export a trained model: a model folder in our layout, and a LoRA file."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,16 +9,16 @@ from longlive.models.bundle import ModelBundle
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.learner import Learner
 from longlive.training.lora import save_lora, split_lora
-from longlive.training.stages import Stage
+from longlive.training.trainer import ModelStage
 from longlive.weights.lora import merge_lora, pair_up
 from longlive.weights.saving import save_models
 
 
-def export(stage: Stage, folder: Path, *, is_main: bool = True) -> None:
-    """Write ``FOLDER/model`` and, of a LoRA, ``FOLDER/lora.safetensors``; averages, where they are kept.
+def export(stage: ModelStage, folder: Path, *, is_main: bool = True) -> None:
+    """Write ``FOLDER/model`` and, for a LoRA, ``FOLDER/lora.safetensors``; moving averages, if there are any.
 
     Args:
-        is_main: whether this process writes; sharded learners need all of them to take part.
+        is_main: whether this process writes; if the learners are sharded, all processes must call this.
     """
     with ExitStack() as stack:
         for learner in stage.learners.values():
@@ -38,7 +38,7 @@ def _write(models: ModelBundle, learner: Learner, state: dict[str, Tensor], fold
 
 
 def write_model(models: ModelBundle, state: dict[str, Tensor], folder: Path) -> None:
-    """``models`` with other weights of the transformer, as a folder that ``load_models`` reads."""
+    """Write ``models`` with other weights of the transformer as a folder that ``load_models`` reads."""
     transformer = CausalWanTransformer(models.config.transformer)
     transformer.load_state_dict(state)
     save_models(

@@ -1,6 +1,10 @@
-"""One model in training: its trainable parameters, optimizer, moving average, and their state."""
+"""One model in training: its trainable parameters, optimizer, moving average, and their state.
 
-from collections.abc import Iterator
+The moving average is our own: ``torch.optim.swa_utils.AveragedModel`` copies the whole module, frozen
+parameters included, which for a LoRA means a second model in memory (figures in the README).
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,30 +13,42 @@ from torch import Tensor, nn
 
 from longlive.errors import ConfigError
 from longlive.training.processes import Processes
-from longlive.training.recipe import LearnerOptions, Run
+from longlive.training.recipe import LearnerOptions, RunOptions
 
 EMBEDDINGS = ("shared", "patch_embedding", "proj_out", "relative_attention_bias")
-"""Parts of the names of matrices that Muon leaves to AdamW."""
+"""Substrings of the names of a transformer's and text encoder's matrices that Muon leaves to AdamW."""
 
 
 class Learner:
-    """Steps a module's trainable parameters along the gradients that backward passes have left in them."""
+    """Updates a module's trainable parameters from the gradients that backward passes have accumulated."""
 
-    def __init__(self, module: nn.Module, options: LearnerOptions, run: Run, processes: Processes) -> None:
-        """``module`` is trained as it is: freeze it, add a LoRA or shard it before."""
+    def __init__(
+        self,
+        module: nn.Module,
+        options: LearnerOptions,
+        run: RunOptions,
+        processes: Processes,
+        *,
+        adam_names: Sequence[str] = EMBEDDINGS,
+    ) -> None:
+        """Train the parameters of ``module`` that require gradients; freeze, add a LoRA or shard before.
+
+        Args:
+            adam_names: substrings of the names of matrices that Muon leaves to AdamW.
+        """
         self.module = module
         self.options = options
         self._run, self._processes = run, processes
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
-        self.optimizer = self._new_optimizer()
+        self.optimizer = self._new_optimizer(adam_names)
         self._average: dict[str, Tensor] = {}
         if options.ema:
             self._average = {name: value.detach().clone() for name, value in self.parameters.items()}
 
     def step(self, step: int) -> float:
-        """One update at optimisation step ``step``; returns the norm of the gradient before clipping.
+        """Update the parameters at optimisation step ``step``; return the gradient norm before clipping.
 
-        The gradients are averaged over the processes and then forgotten.
+        The gradients are averaged over the processes before, and reset after the update.
         """
         gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
         if not self.is_sharded:
@@ -42,12 +58,12 @@ class Learner:
             group["lr"] = self.options.lr_at(step, self._run.steps) * group.get("ratio", 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._replay(step)
+        self._update_average(step)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """The module with the moving average, if there is one, in place of its parameters."""
+        """Swap the moving average, if there is one, into the module for the duration of the context."""
         self._swap()
         try:
             yield self.module
@@ -56,7 +72,7 @@ class Learner:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the parameters are spread over the processes."""
+        """Whether the parameters are sharded over the processes."""
         return self._run.shard
 
     def shapes(self) -> dict[str, list[int]]:
@@ -64,7 +80,7 @@ class Learner:
         return {name: list(value.shape) for name, value in self.parameters.items()}
 
     def whole_state(self) -> dict[str, Tensor]:
-        """The module's state as plain tensors in host memory; every process must ask, if it is sharded."""
+        """The module's state dict in host memory; if it is sharded, every process must call this."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
         if self.is_sharded:
@@ -73,7 +89,7 @@ class Learner:
         return {name: tensor.detach().cpu() for name, tensor in self.module.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """All that ``load`` needs to go on as if nothing had happened."""
+        """Parameters, optimizer state and moving average, for ``load``."""
         parameters = {name: value.detach() for name, value in self.parameters.items()}
         return {
             "parameters": parameters,
@@ -82,21 +98,21 @@ class Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state`` of the same shapes."""
+        """Restore a ``state`` of the same shapes."""
         self.load_parameters(state)
         self.optimizer.load_state_dict(state["optimizer"])
 
     @torch.no_grad()
     def load_parameters(self, state: dict[str, Any]) -> None:
-        """As ``load``, but leave the optimizer as it is."""
+        """Restore parameters and moving average; leave the optimizer as it is."""
         for name, value in self.parameters.items():
             value.copy_(state["parameters"][name])
         for name, average in self._average.items():
             average.copy_(state["average"][name])
 
     @torch.no_grad()
-    def _replay(self, step: int) -> None:
-        """Let the average follow; faster at first, so that the start is forgotten."""
+    def _update_average(self, step: int) -> None:
+        """Update the moving average; the decay is smaller in the first steps, to forget the start."""
         decay = min(self.options.ema, (step + 1) / (step + 10))
         for name, value in self._average.items():
             value.lerp_(self.parameters[name].detach(), 1 - decay)
@@ -109,7 +125,7 @@ class Learner:
             parameter.copy_(value)
             value.copy_(kept)
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
+    def _new_optimizer(self, adam_names: Sequence[str]) -> torch.optim.Optimizer:
         options = self.options
         if options.optimizer == "muon":
             if self.is_sharded:
@@ -118,7 +134,7 @@ class Learner:
             from longlive.training.optimizer import MuonAdamW
 
             return MuonAdamW(
-                self.module, adam_names=EMBEDDINGS, lr=options.lr, weight_decay=options.weight_decay
+                self.module, adam_names=adam_names, lr=options.lr, weight_decay=options.weight_decay
             )
         return torch.optim.AdamW(
             self.parameters.values(),

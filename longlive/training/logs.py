@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar, lines of JSON, TensorBoard's curves, and sample videos."""
+"""The log of a run: a progress bar, JSON lines, TensorBoard scalars, and sample videos."""
 
 import json
 import time
@@ -15,11 +15,11 @@ from longlive.media.gif import write_gif
 from longlive.training.processes import Processes
 
 
-class Log:
-    """The log of the main process; the others' says nothing."""
+class TrainingLog:
+    """Writes ``log.jsonl``, ``tensorboard/`` and ``samples/`` in the main process; does nothing in others."""
 
     def __init__(self, folder: Path, name: str, first: int, num_steps: int, processes: Processes) -> None:
-        """Go on in ``folder`` from step ``first``."""
+        """Log steps ``first`` to ``num_steps`` of stage ``name`` in ``folder``, after what is there."""
         self._folder, self._is_main, self._device = folder, processes.is_main, processes.device
         self._bar = tqdm(
             range(first, num_steps),
@@ -40,11 +40,11 @@ class Log:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def steps(self) -> Iterator[int]:
-        """The steps still to be done, with a bar."""
+        """The steps still to be done, with a progress bar."""
         return iter(self._bar)
 
     def add(self, values: dict[str, float], num_samples: int) -> None:
-        """Take in the numbers of a step, for the means that ``write`` writes."""
+        """Add the values of a step to the running means."""
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -52,7 +52,7 @@ class Log:
         self._num_samples += num_samples
 
     def write(self, step: int) -> None:
-        """One line, and one point of each curve: means since the last time."""
+        """Write the means since the last call as a JSON line and as TensorBoard scalars."""
         if not self._is_main or not self._num_steps:
             return
         seconds = time.perf_counter() - self._since
@@ -72,7 +72,7 @@ class Log:
         self._since = time.perf_counter()
 
     def video(self, step: int, name: str, chunks: Iterable[FrameChunk]) -> None:
-        """Keep a sample as a GIF, and show it on the board."""
+        """Write a sample as a GIF, and to TensorBoard."""
         if not self._is_main:
             return
         (self._folder / "samples").mkdir(exist_ok=True)
@@ -80,14 +80,14 @@ class Log:
         self._board.file_writer.add_summary(_gif_summary(name, path.read_bytes()), step)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Flush and close the progress bar and TensorBoard."""
         self._bar.close()
         if self._board is not None:
             self._board.close()
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most memory that this process has held on a GPU, or what it holds now on a CPU."""
+    """Peak memory allocated on the GPU, or the resident memory of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)

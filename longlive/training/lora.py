@@ -1,7 +1,8 @@
-"""LoRA (arXiv:2106.09685) on every linear of the transformer's blocks, by peft, in the files' names.
+"""LoRA (arXiv:2106.09685) by peft on every linear layer of the transformer's blocks.
 
-Ten linears per block, as in the released code: queries, keys, values and output of both attentions, and both
-of the feed-forward network. Files hold peft's names around ours; ``weights/lora.py`` reads them.
+Ten layers per block, as in the released code: query, key, value and output projections of both attentions,
+and both layers of the feed-forward network. Files use peft's key names around ours; ``weights/lora.py``
+reads them.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ PREFIX = "base_model.model."
 
 
 def lora_targets(transformer: CausalWanTransformer) -> list[str]:
-    """The names of the linears that get a LoRA."""
+    """The names of the linear layers that get a LoRA."""
     return [
         name
         for name, module in transformer.named_modules()
@@ -27,12 +28,12 @@ def lora_targets(transformer: CausalWanTransformer) -> list[str]:
 
 
 def add_lora(transformer: CausalWanTransformer, *, rank: int, alpha: int, seed: int = 0) -> None:
-    """Freeze the transformer, and put trainable float32 LoRA pairs around its linears, in place.
+    """Freeze the transformer, and add trainable float32 LoRA pairs to its linear layers, in place.
 
     Args:
         rank: of the pairs.
-        alpha: what the pairs say counts alpha / rank times.
-        seed: of the first values of A; B is zero, so nothing changes at first.
+        alpha: the pairs are scaled by alpha / rank.
+        seed: of the initial values of A; B is zero, so the output is unchanged at first.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -49,7 +50,7 @@ def add_lora(transformer: CausalWanTransformer, *, rank: int, alpha: int, seed: 
 
 
 def split_lora(state: Mapping[str, Tensor]) -> tuple[State, State]:
-    """The plain weights and the LoRA, in the files' names, of a transformer's state with a LoRA in it."""
+    """Split the state of a transformer with a LoRA into plain weights and the LoRA under its file's keys."""
     plain, lora = {}, {}
     for name, tensor in state.items():
         if ".lora_" in name:
@@ -60,6 +61,6 @@ def split_lora(state: Mapping[str, Tensor]) -> tuple[State, State]:
 
 
 def save_lora(path: str | Path, lora: Mapping[str, Tensor], *, alpha: int) -> None:
-    """Write a LoRA as safetensors; its alpha stands in the file's metadata."""
+    """Write a LoRA as safetensors, with its alpha in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in lora.items()}
     save_file(tensors, path, metadata={"format": "pt", "alpha": str(alpha)})

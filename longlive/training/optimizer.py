@@ -1,4 +1,7 @@
-"""Muon for the matrices and AdamW for the rest, with one learning-rate schedule.
+"""Muon for the matrices and AdamW for the rest, in one optimizer.
+
+``torch.optim.Muon`` takes two-dimensional parameters only; half of the storybook's codec is convolutions,
+which are flattened to matrices here.
 
 Source: Muon is momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration (K. Jordan,
 2024); the update's size is matched to AdamW's (arXiv:2502.16982, 0.2 * sqrt(longer side)), so that both
@@ -20,8 +23,9 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Args:
         module: whose parameters are trained.
-        adam_names: parts of names of matrices that AdamW is to take all the same.
-        lr: learning rate of the matrices; AdamW runs at ``adam_ratio`` times it.
+        adam_names: substrings of the names of matrices that AdamW updates all the same.
+        lr: learning rate of the matrices.
+        adam_ratio: AdamW's learning rate over ``lr``; it stands in each parameter group as ``ratio``.
     """
 
     def __init__(
@@ -50,13 +54,13 @@ class MuonAdamW(torch.optim.Optimizer):
         )
 
     def set_lr(self, lr: float) -> None:
-        """Set the matrices' learning rate; AdamW's follows."""
+        """Set the learning rate of the matrices; AdamW's follows by ``adam_ratio``."""
         for group in self.param_groups:
             group["lr"] = lr * group["ratio"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update from the gradients that are there."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["muon"]:
@@ -109,30 +113,3 @@ def orthogonalise(updates: Tensor) -> Tensor:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.mT if tall else x).to(updates.dtype)
-
-
-def learning_rate(step: int, num_steps: int, peak: float, *, warm_up: int = 50, decay: float = 0.4) -> float:
-    """Linear warm-up, constant, and linear to (almost) zero over the last ``decay`` of the steps."""
-    falling = (num_steps - step) / max(1, num_steps * decay)
-    return peak * min(1.0, (step + 1) / warm_up, max(0.01, falling))
-
-
-class MovingAverage:
-    """Exponential moving average of a module's parameters."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {name: value.detach().clone() for name, value in module.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Follow the module; faster at first, so that the start is forgotten."""
-        decay = min(self.decay, (step + 1) / (step + 10))
-        for name, value in module.named_parameters():
-            self.values[name].lerp_(value, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Overwrite the module's parameters with the averages."""
-        for name, value in module.named_parameters():
-            value.copy_(self.values[name])

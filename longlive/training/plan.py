@@ -1,47 +1,39 @@
-"""What a run would take, told without weights or hardware: parameters, FLOPs of a step, memory per GPU.
-
-The three models are built on the meta device. FLOPs and activations are counted, not estimated: the real
-passes run on fake tensors of full size through models of one and of two blocks, and what the second block
-adds counts once for each of the others.
-"""
+"""What a training run costs, without weights or hardware: parameters, FLOPs of a step, memory per process."""
 
 from typing import Any
 
-from longlive.config import ModelConfig, StreamConfig, TransformerConfig
-from longlive.training.flops import _chunk_pass, _clip_pass, _flops, _on_meta
-from longlive.training.memory_estimate import _memory
-from longlive.training.model_sizes import Trio, config_of
-from longlive.training.recipe import LearnerOptions, Recipe
+from longlive.config import StreamConfig
+from longlive.training.flops import PlannedModel, chunk_pass, clip_pass, count_flops, meta_transformer
+from longlive.training.memory_estimate import config_of, estimate_memory
+from longlive.training.recipe import Recipe
 
 
 def plan(recipe: Recipe, stage: str, *, has_flops: bool = True) -> dict[str, Any]:
-    """The plan of a stage, as plain numbers and words: bytes of one process, FLOPs of one sample.
+    """The cost of a stage, as JSON: bytes of one process, FLOPs of one sample.
 
     Args:
-        recipe: whose ``run.processes`` share the work.
-        has_flops: whether to count them, which takes most of the time.
+        recipe: its ``run.processes`` share the work.
+        has_flops: whether to count FLOPs, which takes most of the time.
     """
-    facts = config_of(recipe.models.generator)
-    trio = _trio(recipe, stage)
-    counted = {name: _parameters(*model) for name, model in trio.items()}
-    run = recipe.run
+    run, models = recipe.run, _models(recipe, stage)
+    counts = {name: _count_parameters(model) for name, model in models.items()}
     return {
         "stage": stage,
         "processes": run.processes,
         "global_batch": run.global_batch,
         "micro_batch": run.micro_batch,
         "accumulation": run.num_streams // run.processes,
-        "parameters": counted,
-        "flops_per_sample": _flops_of_steps(recipe, stage, facts, trio) if has_flops else {},
-        "memory_bytes": _memory(recipe, stage, facts, trio, counted),
+        "parameters": counts,
+        "flops_per_sample": _step_flops(recipe, stage, models) if has_flops else {},
+        "memory_bytes": estimate_memory(recipe, stage, models, counts),
     }
 
 
-def told(planned: dict[str, Any]) -> str:
-    """A plan in lines for people."""
+def format_plan(planned: dict[str, Any]) -> str:
+    """A plan as a table of several lines."""
     lines = [
         f"{planned['stage']}: {planned['processes']} processes, {planned['global_batch']} samples a step "
-        f"({planned['micro_batch']} at a time, {planned['accumulation']} after one another)"
+        f"(micro-batches of {planned['micro_batch']}, {planned['accumulation']} accumulation steps)"
     ]
     for name, count in planned["parameters"].items():
         lines.append(
@@ -54,24 +46,24 @@ def told(planned: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _trio(recipe: Recipe, stage: str) -> Trio:
-    """Each model's shape, and how it is trained; None if it is not."""
+def _models(recipe: Recipe, stage: str) -> dict[str, PlannedModel]:
+    """The models of a stage by role: generator, teacher, critic."""
     names, generator = recipe.models, config_of(recipe.models.generator).transformer
     if stage == "teacher":
-        return {"teacher": (generator, recipe.generator)}
-    teacher = config_of(names.teacher).transformer
-    models: Trio = {
-        "generator": (generator, recipe.generator),
-        "teacher": (teacher, None),
+        return {"teacher": PlannedModel(generator, recipe.generator)}
+    models = {
+        "generator": PlannedModel(generator, recipe.generator),
+        "teacher": PlannedModel(config_of(names.teacher).transformer, None),
     }
     if stage != "init":
-        models["critic"] = (config_of(names.critic or names.teacher).transformer, recipe.critic)
+        critic = config_of(names.critic or names.teacher).transformer
+        models["critic"] = PlannedModel(critic, recipe.critic)
     return models
 
 
-def _parameters(config: TransformerConfig, options: LearnerOptions | None) -> dict[str, int]:
-    """How many parameters a model has, and how many of them are trained."""
-    transformer = _on_meta(config, options)
+def _count_parameters(model: PlannedModel) -> dict[str, int]:
+    """Parameters: all, trainable, of the largest block, and outside of the blocks."""
+    transformer = meta_transformer(model)
     sizes = [(value.numel(), value.requires_grad) for value in transformer.parameters()]
     blocks = [sum(value.numel() for value in block.parameters()) for block in transformer.blocks]
     return {
@@ -82,30 +74,26 @@ def _parameters(config: TransformerConfig, options: LearnerOptions | None) -> di
     }
 
 
-def _flops_of_steps(recipe: Recipe, stage: str, facts: ModelConfig, trio: Trio) -> dict[str, int]:
-    """FLOPs by kind of step, for one sample; half of the steps before the last are taken on the average."""
-    whole_clip = _clip_pass(facts, recipe.sequences.clip)
+def _step_flops(recipe: Recipe, stage: str, models: dict[str, PlannedModel]) -> dict[str, int]:
+    """FLOPs by kind of step, for one sample; on average half of the steps before the last one are taken."""
+    config, run = config_of(recipe.models.generator), recipe.run
+    whole_clip = clip_pass(config, recipe.sequences.clip)
     if stage == "teacher":
-        return {"teacher_step": _flops(whole_clip, trio["teacher"], recipe)}
-    shape, options = trio["generator"]
-    stream = StreamConfig.of(facts, **recipe.stream)
-    chunk, clean = _chunk_pass(facts, stream), _chunk_pass(facts, stream, only_remembers=True)
-    plain, trained, kept = (
-        _flops(chunk, (shape, None), recipe),
-        _flops(chunk, (shape, options), recipe),
-        _flops(clean, (shape, None), recipe),
-    )
-    num_chunks, guided = (
-        recipe.sequences.clip // stream.chunk,
-        2 * _flops(whole_clip, trio["teacher"], recipe),
-    )
+        return {"teacher_step": count_flops(whole_clip, models["teacher"], run)}
+    generator, frozen = models["generator"], models["generator"]._replace(options=None)
+    stream = StreamConfig.of(config, **recipe.stream)
+    chunk = chunk_pass(config, stream)
+    plain, trained = count_flops(chunk, frozen, run), count_flops(chunk, generator, run)
+    clean = count_flops(chunk_pass(config, stream, only_remembers=True), frozen, run)
+    num_chunks = recipe.sequences.clip // stream.chunk
+    guided = 2 * count_flops(whole_clip, models["teacher"], run)
     if stage == "init":
-        path = recipe.teaching.ode_steps * guided
-        return {"generator_step": num_chunks * (trained + 3 * kept), "path_of_the_ode": path}
-    before = plain * (len(facts.steps) - 1) // 2
-    critic = trio["critic"][0]
-    seen, judged = _flops(whole_clip, (critic, None), recipe), _flops(whole_clip, trio["critic"], recipe)
+        trajectory = recipe.teaching.ode_steps * guided
+        return {"generator_step": num_chunks * (trained + 3 * clean), "path_of_the_ode": trajectory}
+    before = plain * (len(config.steps) - 1) // 2
+    critic = models["critic"]
+    score = count_flops(whole_clip, critic._replace(options=None), run)
     return {
-        "generator_step": num_chunks * (before + trained + kept) + seen + guided,
-        "critic_step": num_chunks * (before + plain + kept) + judged,
+        "generator_step": num_chunks * (before + trained + clean) + score + guided,
+        "critic_step": num_chunks * (before + plain + clean) + count_flops(whole_clip, critic, run),
     }

@@ -1,4 +1,4 @@
-"""The processes of a run, as accelerate started them, and what they tell each other."""
+"""The processes of a distributed run, and the collectives that training needs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from longlive.errors import ConfigError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all of the run.
+    """This process of a run.
 
     Attributes:
-        rank: number of this process.
-        count: how many there are.
+        rank: of this process.
+        count: number of processes.
         device: of this process.
     """
 
@@ -26,7 +26,7 @@ class Processes:
 
     @classmethod
     def start(cls) -> "Processes":
-        """Join the others, if ``accelerate launch`` or torchrun started several: NCCL on GPUs, else gloo."""
+        """Join the process group of ``accelerate launch`` or torchrun, if any: NCCL on GPUs, else gloo."""
         from accelerate import PartialState
 
         state = PartialState(cpu=not torch.cuda.is_available())
@@ -39,7 +39,7 @@ class Processes:
         return self.rank == 0
 
     def streams(self, num_streams: int) -> range:
-        """The numbers of the streams that are this process's: neighbours, as many for each process."""
+        """The numbers of this process's micro-batches: consecutive, and equally many for each process."""
         if num_streams % self.count:
             rule = f"its {num_streams} micro-batches must be the same for each of {self.count} processes"
             raise ConfigError("global_batch", num_streams, rule, "Change it, micro_batch or the processes.")
@@ -47,7 +47,7 @@ class Processes:
         return range(self.rank * own, (self.rank + 1) * own)
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait for all processes (barrier)."""
         if self.count > 1:
             dist.barrier()
 
@@ -70,9 +70,9 @@ class Processes:
             dist.all_reduce(flat)
         return dict(zip(values, (flat / self.count).tolist(), strict=True))
 
-    def gather(self, words: str) -> list[str]:
-        """What every process says, by rank."""
-        said: list[str] = [words] * self.count
+    def gather(self, text: str) -> list[str]:
+        """The ``text`` of every process, by rank."""
+        texts: list[str] = [text] * self.count
         if self.count > 1:
-            dist.all_gather_object(said, words)
-        return said
+            dist.all_gather_object(texts, text)
+        return texts

@@ -1,11 +1,12 @@
-"""A recipe: all that a run of training is told, from a TOML file and ``--set``, checked by name and type.
+"""A training recipe: every option of a run, read from a TOML file and ``--set``, checked by name and type.
 
-A file has a table per section of Recipe. What a stage does differently stands in ``[stage.STAGE.SECTION]``.
+A file has one table per field of Recipe; ``[stage.STAGE.SECTION]`` overrides it for one stage.
 """
 
 import dataclasses
 import difflib
 import tomllib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,23 +14,26 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longlive.errors import ConfigError
-from longlive.training.objectives.options import DmdOptions, ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.options import DmdOptions, StreamingOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 STAGES = ("teacher", "init", "dmd", "streaming")
-Stage = Literal["teacher", "init", "dmd", "streaming"]
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["float32", "bfloat16"]
+
+OLD_NAMES = {"defects": "quirks", "has_two_timetables": "has_two_schedules"}
+"""Old names of sections and keys that recipes may still use in this release, with a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelNames:
-    """Which models a run begins with: names, folders or Hub ids.
+    """The models that a run starts from: names, folders or Hub ids.
 
     Attributes:
-        generator: what is trained (``teacher``: the teacher to be), and whose VAE decodes samples.
-        teacher: the real score of ``dmd`` and ``streaming``; the model that ``init`` solves the ODE with.
-        critic: the fake score at first; None for the teacher's weights.
+        generator: the model to train (in stage ``teacher``: the future teacher); its VAE decodes samples.
+        teacher: the real score of ``dmd`` and ``streaming``; ``init`` solves its ODE.
+        critic: initial weights of the fake score; None for those of the teacher.
     """
 
     generator: str = "storybook"
@@ -38,14 +42,15 @@ class ModelNames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """What is learnt from.
+class DataOptions:
+    """Training data.
 
     Attributes:
-        prompts: a text or JSONL file, or ``storybook`` for its own without end.
-        next_prompts: a text file of as many lines to switch to; None if ``prompts`` is JSONL or has none.
-        negative_prompt: what guidance leads away from; may be empty.
-        clips: a folder of shards of clean clips for ``teacher``; None if they are handed over.
+        prompts: a text or JSONL file, or the name of a prompt source such as ``storybook``.
+        next_prompts: a text file with one prompt to switch to per line of ``prompts``; None if ``prompts`` is
+            JSONL or a prompt source, or without switches.
+        negative_prompt: of classifier-free guidance; may be empty.
+        clips: a folder of shards of clean clips for ``teacher``; None if the caller passes clips itself.
     """
 
     prompts: str = "storybook"
@@ -55,22 +60,22 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """How long, how large, how exact, and what is kept.
+class RunOptions:
+    """Length, batch sizes, precision, logging and checkpoints of a run.
 
     Attributes:
         steps: optimisation steps.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
         global_batch: samples per step, over all processes.
-        micro_batch: samples that go through the models together; the others come after one another.
-        precision: inside the models; parameters and losses are float32 in either case.
-        checkpointing: keep no activations of the blocks; compute them again in the backward pass.
-        shard: parameters, gradients and optimizer states are spread over the processes (FSDP2).
-        processes: for which the recipe is meant; ``--dry-run`` counts with it.
-        generator_every: ``dmd`` and ``streaming`` train the generator at the steps divisible by it.
-        log_every, sample_every, save_every: in steps; 0 for never (the last step is saved all the same).
-        sample_latents: length of a sample video.
-        keep: so many of the newest checkpoints.
+        micro_batch: samples in one forward pass; gradients accumulate over the micro-batches of a step.
+        precision: of the forward and backward passes; parameters and losses are always float32.
+        checkpointing: activation checkpointing of the transformer blocks.
+        shard: shard parameters, gradients and optimizer states over the processes (FSDP2).
+        processes: number of processes that ``--dry-run`` assumes.
+        generator_every: ``dmd`` and ``streaming`` update the generator only every so many steps.
+        log_every, sample_every, save_every: in steps; 0 for never (the last step is always saved).
+        sample_latents: length of a sample video, in latent frames.
+        keep: number of checkpoints to keep.
     """
 
     steps: int = 1000
@@ -103,23 +108,23 @@ class Run:
 
     @property
     def num_streams(self) -> int:
-        """Micro-batches of a step, over all processes."""
+        """Number of micro-batches of a step, over all processes."""
         return self.global_batch // self.micro_batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerOptions:
-    """How one model is trained.
+    """Optimizer, learning rate, LoRA and moving average of one model.
 
     Attributes:
-        optimizer: ``adamw``, or ``muon`` for the matrices of a model that is trained from scratch.
+        optimizer: ``adamw``, or ``muon`` (for matrices; AdamW for the rest) to train from scratch.
         lr: learning rate after the warm-up.
         betas, weight_decay: of AdamW.
-        clip: largest norm of the gradient.
-        warm_up: steps over which the learning rate rises.
-        decay: share of the steps, at the end, over which it falls to (almost) 0.
-        lora_rank: 0 trains all parameters; else only a LoRA of this rank on every linear of the blocks.
-        lora_alpha: the LoRA counts alpha / rank times; 0 for the rank itself.
+        clip: maximum norm of the gradient.
+        warm_up: steps of linear warm-up.
+        decay: fraction of the steps, at the end, over which the rate falls linearly to 1 % of ``lr``.
+        lora_rank: rank of a LoRA on every linear layer of the blocks; 0 trains all parameters.
+        lora_alpha: the LoRA is scaled by alpha / rank; 0 means alpha = rank.
         ema: decay of the moving average of the parameters; 0 for none.
     """
 
@@ -148,11 +153,11 @@ class LearnerOptions:
 
     @property
     def alpha(self) -> int:
-        """``lora_alpha``, or the rank in its place."""
+        """``lora_alpha``, or the rank if that is 0."""
         return self.lora_alpha or self.lora_rank
 
     def lr_at(self, step: int, num_steps: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """The learning rate of a step (counted from 0) of a run of ``num_steps``."""
         rising = (step + 1) / self.warm_up if self.warm_up else 1.0
         falling = (num_steps - step) / (num_steps * self.decay) if self.decay else 1.0
         return self.lr * min(1.0, rising, max(0.01, falling))
@@ -160,16 +165,16 @@ class LearnerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TeachingOptions:
-    """Numbers of the stages ``teacher`` and ``init``.
+    """Options of the stages ``teacher`` and ``init``.
 
     Attributes:
-        is_fresh: begin with random weights of the transformer.
-        trains_text: the text encoder learns as well.
-        drop: share of the prompts that give way to the negative one, so that guidance works.
-        sigma_floor: noise levels below it weigh no more than it; for models that predict clean latents.
-        is_weighted: weigh timesteps as Wan does, whose bell gives (almost) none to pure noise; else evenly.
-        num_pairs: paths of the teacher's ODE that ``init`` learns from, again and again.
-        ode_steps: of each path.
+        is_fresh: start from random weights of the transformer.
+        trains_text: train the text encoder as well.
+        drop: probability of replacing a prompt by the negative prompt, which classifier-free guidance needs.
+        sigma_floor: lower bound of sigma in the loss weight; for models that predict clean latents.
+        is_weighted: use Wan's bell-shaped weights over timesteps, almost 0 at pure noise; else equal weights.
+        num_pairs: number of trajectories of the teacher's ODE in the data set of ``init``.
+        ode_steps: Euler steps of each trajectory.
     """
 
     is_fresh: bool = False
@@ -192,30 +197,32 @@ class TeachingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All of it; ``stream`` changes what the generator was tuned with, by the names of StreamConfig."""
+    """All options of a run; ``stream`` overrides fields of the generator's StreamConfig by name."""
 
     models: ModelNames = field(default_factory=ModelNames)
-    data: Data = field(default_factory=Data)
-    run: Run = field(default_factory=Run)
+    data: DataOptions = field(default_factory=DataOptions)
+    run: RunOptions = field(default_factory=RunOptions)
     generator: LearnerOptions = field(default_factory=LearnerOptions)
     critic: LearnerOptions = field(default_factory=LearnerOptions)
     teaching: TeachingOptions = field(default_factory=TeachingOptions)
     sequences: StreamingOptions = field(default_factory=StreamingOptions)
     distillation: DmdOptions = field(default_factory=DmdOptions)
-    defects: ReleasedQuirks = field(default_factory=ReleasedQuirks)
+    quirks: ReleasedQuirks = field(default_factory=ReleasedQuirks)
     stream: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: str | Path, stage: str, changes: Mapping[str, str] | None = None) -> "Recipe":
-        """The recipe of ``source``, a file or the name of one in ``configs``, for ``stage``.
+        """Read a recipe for one stage.
 
         Args:
-            changes: values by ``section.key``, as TOML or plain words.
+            source: a TOML file, or the name of a recipe in ``longlive/training/configs``.
+            stage: one of ``STAGES``.
+            changes: values by ``section.key``, as TOML or plain strings; they take precedence over the file.
 
         Raises:
             ConfigError: naming the key that is unknown or of the wrong type, and what to do.
         """
-        tables = _read_toml(source)
+        tables = _renamed(_read_toml(source))
         stages = tables.pop("stage", {})
         _check_known("stage", stages, STAGES)
         tables = _joined(tables, stages.get(stage, {}))
@@ -223,24 +230,26 @@ class Recipe:
             section, dot, name = key.partition(".")
             if not dot:
                 raise ConfigError("--set", key, "it must be section.key=value", "Try --set run.steps=10.")
-            tables = _joined(tables, {section: {name: _parsed(value)}})
+            tables = _joined(tables, _renamed({section: {name: _parsed(value)}}))
         return cls.of(tables)
 
     @classmethod
     def of(cls, tables: Mapping[str, Mapping[str, Any]]) -> "Recipe":
-        """The recipe of a table per section."""
-        hints = get_type_hints(cls)
+        """The recipe with these values, one table per section; the others keep their defaults."""
+        tables, hints = _renamed(tables), get_type_hints(cls)
         _check_known("section", tables, hints)
         sections: dict[str, Any] = {}
         for name, values in tables.items():
             if not isinstance(values, Mapping):
-                raise ConfigError(name, values, "a section is a table of keys", f"Write [{name}] above them.")
+                raise ConfigError(
+                    name, values, "a section must be a table", f"Write [{name}] above its keys."
+                )
             sections[name] = dict(values) if name == "stream" else _section(hints[name], name, values)
         return cls(**sections)
 
     def as_released(self) -> "Recipe":
-        """With every defect of the released code, and its numbers."""
-        released = {"defects": ReleasedQuirks.as_released(), "distillation": DmdOptions.as_released()}
+        """This recipe with every quirk of the released code, and its guidance scale."""
+        released = {"quirks": ReleasedQuirks.as_released(), "distillation": DmdOptions.as_released()}
         return dataclasses.replace(self, **released)  # type: ignore[arg-type]
 
 
@@ -257,11 +266,21 @@ def _read_toml(source: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError("config", str(path), f"it cannot be read ({error})", "Check the name.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("config", str(path), f"it is no TOML ({error})", "Correct it.") from error
+        raise ConfigError("config", str(path), f"it is not valid TOML ({error})", "Correct it.") from error
+
+
+def _renamed(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables with the new name of every section and key that has an old one."""
+    renamed: dict[str, Any] = {}
+    for name, value in tables.items():
+        if name in OLD_NAMES:
+            warnings.warn(f"{name} is now called {OLD_NAMES[name]}; please rename it", stacklevel=4)
+        renamed[OLD_NAMES.get(name, name)] = _renamed(value) if isinstance(value, Mapping) else value
+    return renamed
 
 
 def _joined(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """``tables`` with the keys of ``more`` on top, section by section."""
+    """``tables`` updated with the keys of ``more``, section by section."""
     joined = dict(tables)
     for name, values in more.items():
         old = joined.get(name)
@@ -270,7 +289,7 @@ def _joined(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any
 
 
 def _parsed(text: str) -> Any:
-    """A value as TOML, or else the words themselves."""
+    """The value parsed as TOML, or the string itself if it is not TOML."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -292,7 +311,7 @@ def _check_known(what: str, found: Mapping[str, Any], known: Any) -> None:
 
 
 def _value(key: str, value: Any, hint: Any) -> Any:
-    """``value`` if it is of type ``hint``; whole numbers serve as floats, lists as tuples, none as None."""
+    """``value`` checked against type ``hint``; ints count as floats, lists as tuples, "none" as None."""
     if isinstance(hint, UnionType):
         if value in ("none", ""):
             return None

@@ -1,4 +1,4 @@
-"""From a recipe to a stage: models loaded, LoRA put in, precision set, parameters spread."""
+"""Build a training stage from a recipe: load models, add LoRA, set the precision, shard the parameters."""
 
 import copy
 from pathlib import Path
@@ -13,52 +13,61 @@ from longlive.generation.flow_matching import FlowSchedule
 from longlive.models.bundle import ModelBundle
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.data.clips import CleanClips, ShardedClips
-from longlive.training.data.prompt_files import ListedPrompts, Prompts
+from longlive.training.data.clips import CleanClips
+from longlive.training.data.prompt_files import Prompts
+from longlive.training.data.sources import DataSources
 from longlive.training.distillation import Distillation, Stream
 from longlive.training.learner import Learner
 from longlive.training.lora import add_lora
 from longlive.training.objectives.draws import CounterRng
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import has_same_encoder
 from longlive.training.processes import Processes
 from longlive.training.recipe import LearnerOptions, Recipe
 from longlive.training.sharding import shard
-from longlive.training.stages import Stage
 from longlive.training.teaching import InitStage, TeacherStage
+from longlive.training.trainer import ModelStage
 from longlive.weights.loading import load_models, load_transformer
 from longlive.weights.registry import resolve
 
-CALLED = ("forward", "remember", "read_prompt")
-"""The ways into a transformer."""
+ENTRY_POINTS = ("forward", "remember", "read_prompt")
+"""Methods of a transformer that run its layers."""
 
 
 def new_stage(
-    name: str, recipe: Recipe, processes: Processes, *, folder: Path, clips: CleanClips | None = None
-) -> Stage:
-    """The stage ``name``, its models loaded.
+    name: str,
+    recipe: Recipe,
+    processes: Processes,
+    *,
+    folder: Path,
+    sources: DataSources | None = None,
+    clips: CleanClips | None = None,
+) -> ModelStage:
+    """Load the models of a recipe and build the stage ``name`` of ``recipe.STAGES``.
 
     Args:
         folder: of the run.
-        clips: for ``teacher``, in place of those that the recipe names.
+        sources: prompt sources and clip formats beyond files of our own; none by default.
+        clips: for ``teacher``, in place of the clips that the recipe names.
 
     Raises:
         ConfigError, CheckpointError: naming what is missing or does not fit.
     """
-    models = _loaded(recipe.models.generator, recipe, processes)
+    models, sources = _load(recipe.models.generator, recipe, processes), sources or DataSources()
     if name == "teacher":
+        clips = clips or sources.open_clips(recipe.data, models.vae)
         return _teacher_stage(recipe, models, processes, clips)
     teacher = load_score_model(recipe.models.teacher, models, recipe, processes)
     if name == "init":
-        return _init_stage(recipe, models, teacher, processes, folder)
-    return _distillation(recipe, models, teacher, processes)
+        return _init_stage(recipe, models, teacher, processes, sources.open_prompts(recipe.data), folder)
+    return _distillation(recipe, models, teacher, processes, sources.open_prompts(recipe.data))
 
 
-def _loaded(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
-    """A model in float32; one to be sharded waits in host memory, and goes to the GPU unit by unit."""
+def _load(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
+    """Load a model in float32; a transformer to be sharded stays in host memory until then."""
     models = load_models(name, device="cpu" if recipe.run.shard else processes.device)
-    aside: tuple[nn.Module, ...] = (models.text_encoder.model, models.vae)
-    for module in aside:
+    unsharded: tuple[nn.Module, ...] = (models.text_encoder.model, models.vae)
+    for module in unsharded:
         module.to(processes.device)
     if processes.device.type == "cuda" and not recipe.teaching.trains_text:
         models.text_encoder.model.to(getattr(torch, recipe.run.precision))
@@ -66,8 +75,8 @@ def _loaded(name: str, recipe: Recipe, processes: Processes) -> ModelBundle:
 
 
 def _teacher_stage(
-    recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips | None
-) -> Stage:
+    recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips
+) -> ModelStage:
     if recipe.teaching.is_fresh:
         reset_parameters(models.transformer, recipe.run.seed)
     learners = {"teacher": new_learner(models.transformer, recipe.generator, recipe, processes)}
@@ -80,13 +89,18 @@ def _teacher_stage(
         scores=_scores(recipe, models, models.transformer, models.transformer),
         learners=learners,
         draws=_draws(recipe, processes),
-        clips=clips or clip_source(recipe, models),
+        clips=clips,
     )
 
 
 def _init_stage(
-    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes, folder: Path
-) -> Stage:
+    recipe: Recipe,
+    models: ModelBundle,
+    teacher: CausalWanTransformer,
+    processes: Processes,
+    prompts: Prompts,
+    folder: Path,
+) -> ModelStage:
     learners = {"generator": new_learner(models.transformer, recipe.generator, recipe, processes)}
     prepare(teacher, recipe, processes)
     stage = InitStage(
@@ -96,8 +110,8 @@ def _init_stage(
         learners=learners,
         draws=_draws(recipe, processes),
         stream=StreamConfig.of(models.config, **recipe.stream),
-        prompt_source=prompt_source(recipe),
-        score_reader=other_reader(models, recipe, processes),
+        prompt_source=prompts,
+        score_reader=score_text_encoder(models, recipe, processes),
         folder=folder / "pairs",
     )
     stage.solve(processes)
@@ -105,8 +119,8 @@ def _init_stage(
 
 
 def _distillation(
-    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes
-) -> Stage:
+    recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, processes: Processes, prompts: Prompts
+) -> ModelStage:
     critic = _critic(recipe, models, teacher, processes)
     learners = {
         "generator": new_learner(models.transformer, recipe.generator, recipe, processes),
@@ -119,20 +133,20 @@ def _distillation(
         stream=StreamConfig.of(models.config, **recipe.stream),
         scores=_scores(recipe, models, teacher, critic),
         learners=learners,
-        score_reader=other_reader(models, recipe, processes),
-        prompt_source=prompt_source(recipe),
+        score_reader=score_text_encoder(models, recipe, processes),
+        prompt_source=prompts,
         streams={number: Stream(draws=draws) for number, draws in _draws(recipe, processes).items()},
     )
 
 
 def _scores(
     recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, critic: CausalWanTransformer
-) -> Scores:
-    return Scores(teacher, critic, FlowSchedule.of(models.config), recipe.distillation, recipe.defects)
+) -> ScoreModels:
+    return ScoreModels(teacher, critic, FlowSchedule.of(models.config), recipe.distillation, recipe.quirks)
 
 
 def _draws(recipe: Recipe, processes: Processes) -> dict[int, CounterRng]:
-    """Those of this process's micro-batches."""
+    """The random numbers of this process's micro-batches, by number."""
     seed, size = recipe.run.seed, recipe.run.micro_batch
     return {
         number: CounterRng(seed, range(number * size, (number + 1) * size), processes.device)
@@ -143,7 +157,7 @@ def _draws(recipe: Recipe, processes: Processes) -> dict[int, CounterRng]:
 def new_learner(
     transformer: CausalWanTransformer, options: LearnerOptions, recipe: Recipe, processes: Processes
 ) -> Learner:
-    """A transformer made ready to be trained whole or by LoRA, in place."""
+    """Prepare a transformer for full or LoRA training, in place, and build its learner."""
     transformer.requires_grad_(True)
     if options.lora_rank:
         add_lora(transformer, rank=options.lora_rank, alpha=options.alpha, seed=recipe.run.seed)
@@ -153,7 +167,7 @@ def new_learner(
 
 
 def prepare(transformer: CausalWanTransformer, recipe: Recipe, processes: Processes) -> None:
-    """Let a transformer compute in the run's precision, spread over the processes if asked, in place."""
+    """Shard a transformer if the recipe asks for it, and set its compute precision, in place."""
     dtype = getattr(torch, recipe.run.precision)
     if recipe.run.shard:
         shard(transformer, processes, dtype=dtype)
@@ -172,12 +186,12 @@ def compute_in(transformer: CausalWanTransformer, dtype: torch.dtype, device_typ
 
         return call
 
-    for name in CALLED:
+    for name in ENTRY_POINTS:
         setattr(transformer, name, autocasting(getattr(transformer, name)))
 
 
 def reset_parameters(transformer: CausalWanTransformer, seed: int) -> None:
-    """Fresh weights, in place; what comes out is zero at first."""
+    """Initialise all weights from ``seed``, in place; the output layer is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = CausalWanTransformer(transformer.config)
@@ -188,47 +202,26 @@ def reset_parameters(transformer: CausalWanTransformer, seed: int) -> None:
 def load_score_model(
     name: str, models: ModelBundle, recipe: Recipe, processes: Processes
 ) -> CausalWanTransformer:
-    """The frozen transformer of a teacher or critic of the generator in ``models``.
+    """Load the transformer of a teacher or critic for the generator in ``models``, in float32.
 
     Raises:
-        ConfigError: if it sees other latents than the generator makes.
+        ConfigError: if its latents have another shape than those of the generator.
     """
     folder = resolve(name)
-    mine, others = models.config, folder.config
+    own, other = models.config, folder.config
     for fact in ("latent_shape", "text_len"):
-        if getattr(mine, fact) != getattr(others, fact):
-            rule = f"its {fact} is {getattr(others, fact)}, but the generator's is {getattr(mine, fact)}"
+        if getattr(own, fact) != getattr(other, fact):
+            rule = f"its {fact} is {getattr(other, fact)}, but the generator's is {getattr(own, fact)}"
             raise ConfigError("model", name, rule, "Use models of the same VAE, size and text encoder.")
-    place = "cpu" if recipe.run.shard else processes.device
-    return nn.Module.to(load_transformer(folder), device=place, dtype=torch.float32)
+    device = "cpu" if recipe.run.shard else processes.device
+    return nn.Module.to(load_transformer(folder), device=device, dtype=torch.float32)
 
 
-def other_reader(models: ModelBundle, recipe: Recipe, processes: Processes) -> TextEncoder | None:
-    """The text encoder of teacher and critic; None if it is the generator's own, file by file."""
+def score_text_encoder(models: ModelBundle, recipe: Recipe, processes: Processes) -> TextEncoder | None:
+    """The text encoder of teacher and critic; None if its files equal those of the generator's."""
     if has_same_encoder(models.folder, resolve(recipe.models.teacher).path):
         return None
-    return _loaded(recipe.models.teacher, recipe, processes).text_encoder
-
-
-def prompt_source(recipe: Recipe) -> Prompts:
-    """Where the recipe's prompts come from."""
-    if recipe.data.prompts == "storybook":
-        from longlive.storybook.sources import StorybookPrompts
-
-        return StorybookPrompts()
-    return ListedPrompts.read(recipe.data.prompts, recipe.data.next_prompts)
-
-
-def clip_source(recipe: Recipe, models: ModelBundle) -> CleanClips:
-    """Where the recipe's clean clips come from."""
-    folder = recipe.data.clips
-    if folder is None:
-        raise ConfigError("data.clips", None, "a teacher learns from clean clips", "Name a folder of shards.")
-    if any(Path(folder).glob("shard-*.safetensors")):
-        from longlive.storybook.clean_clips import StorybookClips
-
-        return StorybookClips.read(folder, models.vae)
-    return ShardedClips.read(folder)
+    return _load(recipe.models.teacher, recipe, processes).text_encoder
 
 
 def _critic(

@@ -1,4 +1,4 @@
-"""Stages that learn from given ends: a teacher from clean clips, a causal student from the teacher's ODE."""
+"""The stages with given targets: ``teacher`` (clean clips) and ``init`` (the teacher's ODE)."""
 
 import os
 from dataclasses import dataclass, field
@@ -23,35 +23,35 @@ from longlive.training.learner import Learner
 from longlive.training.objectives.draws import DROP, CounterRng
 from longlive.training.objectives.flow import teacher_loss
 from longlive.training.objectives.ode_initialisation import OdePairs, initialisation_loss, ode_pairs
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 from longlive.training.objectives.texts import read_texts
 from longlive.training.processes import Processes
 from longlive.training.recipe import Recipe
 
 
 @dataclass(kw_only=True)
-class Teaching:
-    """What both stages share: one learner, and micro-batches that remember nothing.
+class SupervisedStage:
+    """What both stages share: micro-batches without state between steps.
 
     Attributes:
-        models: of which the transformer is trained, and the text encoder if ``learners`` has ``text``.
-        draws: of this process's micro-batches, by number.
+        models: their transformer is trained, and the text encoder if ``learners`` has ``text``.
+        draws: random numbers of this process's micro-batches, by number.
     """
 
     recipe: Recipe
     models: ModelBundle
-    scores: Scores
+    scores: ScoreModels
     learners: dict[str, Learner]
     draws: dict[int, CounterRng]
     subject: str = "generator"
     _seen: list[str] = field(default_factory=list, init=False)
 
     def due(self, step: int) -> list[str]:
-        """Everything at every step."""
+        """All learners at every step."""
         return list(self.learners)
 
     def train(self, step: int) -> dict[str, float]:
-        """The mean loss over this process's micro-batches."""
+        """Accumulate gradients; return the loss, averaged over this process's micro-batches."""
         self._seen, total = [], 0.0
         for draws in self.draws.values():
             loss = self.loss(step, draws)
@@ -64,27 +64,27 @@ class Teaching:
         raise NotImplementedError
 
     def prompts(self) -> list[str]:
-        """Those of the last step's samples here."""
+        """Prompts of the last step's samples in this process."""
         return self._seen
 
     def state(self) -> dict[int, dict[str, Any]]:
-        """Nothing: every step begins anew."""
+        """Empty states: nothing continues from step to step."""
         return {number: {} for number in self.draws}
 
     def restore(self, states: dict[int, dict[str, Any]]) -> None:
-        """Nothing to do."""
+        """Nothing to restore."""
 
     def _samples(self, step: int, draws: CounterRng) -> list[int]:
         return [step * self.recipe.run.global_batch + sample for sample in draws.samples]
 
 
 @dataclass(kw_only=True)
-class TeacherStage(Teaching):
-    """``teacher``: flow matching on clean clips, all latents seeing each other.
+class TeacherStage(SupervisedStage):
+    """``teacher``: flow matching on clean clips with bidirectional attention.
 
     Attributes:
-        clips: what is learnt from.
-        scores: its teacher is the model itself; for samples.
+        clips: the training data.
+        scores: with the trained model as teacher; used for samples.
     """
 
     clips: CleanClips
@@ -96,7 +96,7 @@ class TeacherStage(Teaching):
         clips = [self.clips.clip_at(seed, index) for index in self._samples(step, draws)]
         dropped = draws.uniform(step, kind=DROP) < options.drop
         negative = self.recipe.data.negative_prompt
-        prompts = [negative if gone else clip.prompt for clip, gone in zip(clips, dropped, strict=True)]
+        prompts = [negative if drop else clip.prompt for clip, drop in zip(clips, dropped, strict=True)]
         self._seen += prompts
         with torch.set_grad_enabled(options.trains_text):
             text = read_texts(self.models.text_encoder, prompts)
@@ -105,7 +105,7 @@ class TeacherStage(Teaching):
             self.models.transformer,
             clean,
             text,
-            timetable=self.scores.timetable,
+            schedule=self.scores.schedule,
             uniform=draws.uniform(step),
             noise=draws.clip_noise(step, tuple(clean.shape[1:])),
             sigma_floor=options.sigma_floor,
@@ -114,15 +114,15 @@ class TeacherStage(Teaching):
 
     @torch.no_grad()
     def sample(self, num_latents: int) -> list[FrameChunk]:
-        """The end of the guided ODE for the first clip's prompt."""
+        """A clip at the end of the guided ODE, for the first clip's prompt."""
         run, config = self.recipe.run, self.models.config
         prompt = self.clips.clip_at(run.seed, 0).prompt
         draws = CounterRng(run.seed, [0], self.models.device)
         noise = draws.chunk_noise(0, (num_latents, *config.latent_shape), chunk=0, step=0)
         with self.learners["teacher"].averaged():
             text, negative = (
-                read_texts(self.models.text_encoder, [words])
-                for words in (prompt, self.recipe.data.negative_prompt)
+                read_texts(self.models.text_encoder, [text])
+                for text in (prompt, self.recipe.data.negative_prompt)
             )
             latents = ode_pairs(
                 self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps
@@ -135,13 +135,14 @@ class TeacherStage(Teaching):
 
 
 @dataclass(kw_only=True)
-class InitStage(Teaching):
-    """``init``: the causal student goes in one step to where the teacher's ODE ends.
+class InitStage(SupervisedStage):
+    """``init``: the causal student learns to predict the end of the teacher's ODE in one step.
 
     Attributes:
         stream: the student's chunk, window and sink.
         score_reader: the teacher's text encoder; the student's own if it is None.
-        folder: where paths that have been solved are kept.
+        prompt_source: of the trajectories.
+        folder: of the solved trajectories.
     """
 
     stream: StreamConfig
@@ -154,9 +155,9 @@ class InitStage(Teaching):
         numbers = [index % self.recipe.teaching.num_pairs for index in self._samples(step, draws)]
         prompts = [self.prompt_source.prompt_at(self.recipe.run.seed, number) for number in numbers]
         self._seen += prompts
-        solved = [self._path(number, draws.device) for number in numbers]
-        noisy = torch.cat([path.noisy for path in solved], 1)
-        clean = torch.cat([path.clean for path in solved])
+        solved = [self._read(number, draws.device) for number in numbers]
+        noisy = torch.cat([pair.noisy for pair in solved], 1)
+        clean = torch.cat([pair.clean for pair in solved])
         with torch.no_grad():
             text = read_texts(self.models.text_encoder, prompts)
         num_chunks = clean.shape[1] // self.stream.chunk
@@ -164,14 +165,14 @@ class InitStage(Teaching):
             self.models.transformer,
             OdePairs(noisy, clean),
             text,
-            timetable=self.scores.timetable,
+            schedule=self.scores.schedule,
             stream=self.stream,
             tokens_per_latent=self.models.config.tokens_per_latent,
             steps=draws.steps(step, num_chunks, len(self.models.config.steps)),
         )
 
     def sample(self, num_latents: int) -> list[FrameChunk]:
-        """Streamed as for a viewer."""
+        """Streamed as in inference."""
         run = self.recipe.run
         prompt = self.prompt_source.prompt_at(run.seed, 0)
         session = Session(self.models, prompt, seed=run.seed, **vars(self.stream))
@@ -179,7 +180,7 @@ class InitStage(Teaching):
             return [session.next_chunk() for _ in range(num_latents // self.stream.chunk)]
 
     def solve(self, processes: Processes) -> None:
-        """Solve the paths that have no file yet, each process its share; all take part in each round."""
+        """Solve the trajectories that have no file yet; every process takes part in each round."""
         last = self.recipe.teaching.num_pairs - 1
         rounds = range(0, last + 1, processes.count)
         for first in tqdm(rounds, "pairs", disable=not processes.is_main):
@@ -191,8 +192,8 @@ class InitStage(Teaching):
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"
 
-    def _path(self, number: int, device: torch.device) -> OdePairs:
-        """Path ``number``, kept in half precision."""
+    def _read(self, number: int, device: torch.device) -> OdePairs:
+        """Read trajectory ``number``, which is stored in half precision."""
         tensors = {name: tensor.float().to(device) for name, tensor in load_file(self._file(number)).items()}
         return OdePairs(tensors["noisy"], tensors["clean"])
 
@@ -203,7 +204,7 @@ class InitStage(Teaching):
         noise = CounterRng(self.recipe.run.seed, [number], self.models.device).clip_noise(0, shape)
         with torch.no_grad():
             text, negative = (
-                read_texts(reader, [words]) for words in (prompt, self.recipe.data.negative_prompt)
+                read_texts(reader, [text]) for text in (prompt, self.recipe.data.negative_prompt)
             )
         pairs = ode_pairs(self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -107,10 +107,10 @@ def test_the_storybook_recipe_runs_its_stages_in_order(
 ) -> None:
     ran: list[tuple[str, int]] = []
 
-    def train_in_parallel(job: Callable[..., None], workers: int, options: dict[str, object]) -> None:
+    def run_in_processes(job: Callable[..., None], workers: int, options: dict[str, object]) -> None:
         ran.append((job.__name__, workers))
 
-    monkeypatch.setattr("longlive.storybook.workers.train_in_parallel", train_in_parallel)
+    monkeypatch.setattr("longlive.storybook.workers.run_in_processes", run_in_processes)
     options = ["--folder", str(tmp_path), "--workers", "3", "--stages", "generator", "codec"]
     assert main(["train", "storybook", *options]) == 0
     assert ran == [("train_codec", 3), ("train_generator", 3)]

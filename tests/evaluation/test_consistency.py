@@ -12,15 +12,17 @@ from longlive.evaluation.consistency import (
     codec_changes,
     scaled,
     subject_consistency,
-    take_consistency,
+    video_consistency,
 )
-from longlive.evaluation.subject import look
+from longlive.evaluation.subject import observe_subject
 from longlive.storybook.world.drawing import ACTIONS, HEIGHT, SETTINGS, backdrop_of
-from tests.support.drawn_takes import MIDDLE, SCENE, draw
+from tests.support.drawn_scenes import MIDDLE, SCENE, draw
 
 
 def across(first: torch.Tensor, later: torch.Tensor) -> SubjectConsistency:
-    return subject_consistency(look(first), look(later), look(torch.cat([first[-8:], later[:16]])))
+    return subject_consistency(
+        observe_subject(first), observe_subject(later), observe_subject(torch.cat([first[-8:], later[:16]]))
+    )
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -51,7 +53,7 @@ def test_another_shape_lowers_shape_and_not_place() -> None:
 def test_a_subject_seen_half_of_the_time_keeps_half() -> None:
     pictures = draw()
     empty = (backdrop_of(SCENE) * 255).round().to(torch.uint8).expand(12, -1, -1, -1)
-    whole, half = look(pictures), look(torch.cat([pictures[:12], empty]))
+    whole, half = observe_subject(pictures), observe_subject(torch.cat([pictures[:12], empty]))
     found = subject_consistency(whole, half, whole)
     assert found.colour == pytest.approx(50, abs=1) and found.shape == 50 and found.place == 100
     assert subject_consistency(whole, whole, half).place == 50
@@ -59,12 +61,12 @@ def test_a_subject_seen_half_of_the_time_keeps_half() -> None:
 
 def test_a_take_counts_jumps_between_its_pieces_and_slow_change_against_its_beginning() -> None:
     still, far = draw(num_frames=64), draw(num_frames=64, x=MIDDLE - 40)
-    first = look(still)
-    assert min(dataclasses.astuple(take_consistency(first, still))) > 99
-    found = take_consistency(first, torch.cat([still, far]))
+    first = observe_subject(still)
+    assert min(dataclasses.astuple(video_consistency(first, still))) > 99
+    found = video_consistency(first, torch.cat([still, far]))
     assert found.place == pytest.approx(75) and found.colour > 97
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 64)
-    assert take_consistency(first, torch.cat([still, blue])).colour == pytest.approx(50, abs=1)
+    assert video_consistency(first, torch.cat([still, blue])).colour == pytest.approx(50, abs=1)
 
 
 def test_another_background_lowers_background_alone() -> None:

@@ -7,32 +7,33 @@ import pytest
 import torch
 
 from longlive.evaluation import drift
-from longlive.evaluation.drift import _parts, _summary, measure_drift, picture_statistics, window_scores
-from longlive.evaluation.stories import StreamTeller, Take
-from longlive.evaluation.subject import look
+from longlive.evaluation.drift import _split, _summary, measure_drift, picture_statistics, window_scores
+from longlive.evaluation.stream import BatchStream
+from longlive.evaluation.subject import observe_subject
+from longlive.evaluation.trials import SingleScene
 from longlive.storybook.world.drawing import FPS
 from longlive.weights.loading import load_models
-from tests.support.drawn_takes import SCENE, draw
+from tests.support.drawn_scenes import SCENE, draw
 
-TAKE = Take(SCENE, "a red ball", 5)
+SINGLE = SingleScene(SCENE, "a red ball", 5)
 
 
 def test_a_true_window_scores_everything_and_a_changed_one_what_is_left() -> None:
     pictures = draw(num_frames=80)
-    first = pictures[:FPS], look(pictures[:32])
-    whole = window_scores(pictures, TAKE, *first)
+    first = pictures[:FPS], observe_subject(pictures[:32])
+    whole = window_scores(pictures, SINGLE, *first)
     assert whole["background_change"] == 0 and whole["subject_consistency"] > 99
     assert whole["all_attributes"] == whole["one_subject"] == whole["setting"] == 100
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 40)
-    half = window_scores(torch.cat([pictures[:40], blue]), TAKE, *first)
+    half = window_scores(torch.cat([pictures[:40], blue]), SINGLE, *first)
     assert (half["colour"], half["all_attributes"], half["shape"]) == (50, 50, 100)
 
 
 def test_parts_follow_each_other_without_gaps(noise_folder: Path) -> None:
     models = load_models(noise_folder)
     with torch.no_grad():
-        cut = list(_parts(StreamTeller(models, [TAKE.prompt], [5]), [20, 32, 12]))
-        whole = StreamTeller(models, [TAKE.prompt], [5]).tell(7)
+        cut = list(_split(BatchStream(models, [SINGLE.prompt], [5]), [20, 32, 12]))
+        whole = BatchStream(models, [SINGLE.prompt], [5]).next_pictures(7)
     assert [clip.shape[1] for clip in cut] == [20, 32, 12]
     assert torch.equal(torch.cat(cut, 1), whole[:, 9 : 9 + 64])
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.evaluation.obedience import Trial
 from longlive.evaluation.statistics import Estimate
-from longlive.evaluation.stories import changed, draw_switches, draw_takes
 from longlive.evaluation.switches import (
     SHOWN_SECONDS,
     STRATEGIES,
@@ -17,56 +15,48 @@ from longlive.evaluation.switches import (
     measure,
     picture_strips,
 )
+from longlive.evaluation.trials import Trial, changed_attributes
 from longlive.storybook.world.drawing import Scene, draw_story
 from longlive.weights.loading import load_models
-from tests.support.drawn_takes import MIDDLE, SCENE, draw
+from tests.support.drawn_scenes import MIDDLE, SCENE, draw
 
 JUMPS = dataclasses.replace(SCENE, action="jump")
 TRIAL = Trial(SCENE, JUMPS, "", "")
 
 
-def told(turned: Scene, x: float = MIDDLE) -> tuple[torch.Tensor, torch.Tensor]:
+def pictures_of(turned: Scene, x: float = MIDDLE) -> tuple[torch.Tensor, torch.Tensor]:
     pictures = draw_story([(SCENE, 24), (turned, 72)], np.random.default_rng(0), start_x=x)
     return pictures[:24], pictures[24:]
 
 
-def test_every_story_turns_to_another_action_and_two_fifths_change_their_setting_or_colour() -> None:
-    trials = draw_switches(25, 0)
-    kinds = [changed(trial) for trial in trials]
-    assert all("action" in kind for kind in kinds)
-    assert [kinds.count(k) for k in (("action",), ("setting", "action"), ("colour", "action"))] == [15, 5, 5]
-    assert draw_switches(25, 0) == trials and draw_switches(25, 1) != trials
-    assert draw_takes(3, 0) == draw_takes(5, 0)[:3] and draw_takes(1, 1) != draw_takes(1, 0)
-
-
-def test_a_true_story_scores_everything() -> None:
-    scores = measure(*told(JUMPS), TRIAL)
+def test_true_pictures_score_everything() -> None:
+    scores = measure(*pictures_of(JUMPS), TRIAL)
     assert scores.pop("background_change") == 0
     assert min(scores.values()) > 97 and len(scores) == 8
 
 
 def test_the_old_action_is_not_obedience() -> None:
-    scores = measure(*told(SCENE), TRIAL)
+    scores = measure(*pictures_of(SCENE), TRIAL)
     assert scores["obeyed_within_2.25s"] == scores["obeyed_after"] == scores["all_after"] == 0
     assert scores["subject_consistency"] > 99
 
 
 def test_what_was_to_be_kept_counts_in_all_and_not_in_obeyed() -> None:
     blue = dataclasses.replace(JUMPS, colour="blue")
-    scores = measure(*told(blue), TRIAL)
+    scores = measure(*pictures_of(blue), TRIAL)
     assert (scores["obeyed_after"], scores["all_after"]) == (100, 0)
 
 
 def test_a_late_answer_counts_only_in_the_segment_after() -> None:
-    before, after = told(JUMPS)
+    before, after = pictures_of(JUMPS)
     late = torch.cat([draw(num_frames=36), after[:36]])
     scores = measure(before, late, TRIAL)
     assert (scores["obeyed_within_2.25s"], scores["obeyed_after"]) == (0, 100)
 
 
 def test_a_cut_to_another_place_costs_consistency() -> None:
-    before, _ = told(JUMPS)
-    _, elsewhere = told(JUMPS, x=MIDDLE - 40)
+    before, _ = pictures_of(JUMPS)
+    _, elsewhere = pictures_of(JUMPS, x=MIDDLE - 40)
     scores = measure(before, elsewhere, TRIAL)
     assert (
         scores["subject_place"] == 0 and scores["subject_consistency"] < 76 and scores["obeyed_after"] == 100
@@ -75,10 +65,10 @@ def test_a_cut_to_another_place_costs_consistency() -> None:
 
 def test_scores_of_what_is_meant_to_change_are_left_out() -> None:
     beach = dataclasses.replace(JUMPS, setting="beach")
-    scores = measure(*told(beach), Trial(SCENE, beach, "", ""))
+    scores = measure(*pictures_of(beach), Trial(SCENE, beach, "", ""))
     assert set(scores) == {"obeyed_within_2.25s", "obeyed_after", "all_after"}
     blue = dataclasses.replace(JUMPS, colour="blue")
-    scores = measure(*told(blue), Trial(SCENE, blue, "", ""))
+    scores = measure(*pictures_of(blue), Trial(SCENE, blue, "", ""))
     assert "background_change" in scores and "subject_consistency" not in scores
 
 
@@ -96,7 +86,7 @@ def test_the_order_holds_only_without_overlap() -> None:
 
 def test_the_strips_part_at_the_switch() -> None:
     trial, strips = picture_strips(load_models("storybook"), seed=1)
-    assert changed(trial) == ("colour", "action") and list(strips) == list(STRATEGIES)
+    assert changed_attributes(trial) == ("colour", "action") and list(strips) == list(STRATEGIES)
     cut, keep, recache = strips.values()
     for first, second in ((cut, keep), (keep, recache), (cut, recache)):
         before = sum(seconds < 0 for seconds in SHOWN_SECONDS)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from longlive.evaluation import teachers
-from longlive.evaluation.obedience import draw_trials
+from longlive.evaluation.trials import draw_trials
 from longlive.models.wan_vae import encode_pictures
 from longlive.storybook.dataset import frames_before
 from longlive.storybook.world.drawing import draw_story

@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from longlive.evaluation import windows
-from longlive.evaluation.stories import StreamTeller, Take
+from longlive.evaluation.trials import SingleScene
 from longlive.evaluation.windows import (
     _short_against_long,
     chunks_of,
     compare_windows,
     measure_cost,
-    take_scores,
+    video_scores,
     window_choices,
 )
 from longlive.models.bundle import ModelBundle
 from longlive.storybook.world.drawing import FPS
 from longlive.weights.loading import load_models
-from tests.support.drawn_takes import SCENE, draw
+from tests.support.drawn_scenes import SCENE, draw
 
-TAKE = Take(SCENE, "a red ball", 5)
+SINGLE = SingleScene(SCENE, "a red ball", 5)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_windows_go_to_a_clip_and_leave_out_what_has_no_room_for_sink_and_chunk(
 
 
 @pytest.mark.parametrize("seconds", [4, 20, 20.5, 60])
-def test_a_take_is_as_long_as_asked_for_and_less_than_a_chunk_longer(
+def test_a_video_is_as_long_as_asked_for_and_less_than_a_chunk_longer(
     noise: ModelBundle, seconds: float
 ) -> None:
     facts = noise.config
@@ -46,23 +46,17 @@ def test_a_take_is_as_long_as_asked_for_and_less_than_a_chunk_longer(
     assert 0 <= frames - seconds * facts.fps < facts.chunk * facts.temporal_scale
 
 
-@torch.no_grad()
-def test_a_teller_streams_as_it_is_told(noise: ModelBundle) -> None:
-    told = {sink: StreamTeller(noise, [TAKE.prompt], [5], window=6, sink=sink).tell(4) for sink in (0, 3)}
-    assert torch.equal(told[0][:, :21], told[3][:, :21]) and not torch.equal(told[0][:, 33:], told[3][:, 33:])
-
-
 def test_the_cache_grows_with_the_window_and_time_is_measured(noise: ModelBundle) -> None:
-    small, large = (measure_cost(noise, TAKE, {"window": w, "sink": 3}) for w in (6, 12))
+    small, large = (measure_cost(noise, SINGLE, {"window": w, "sink": 3}) for w in (6, 12))
     assert large["cache_bytes"] == 2 * small["cache_bytes"] > 0
     assert min(small["chunk_ms"], small["cpu_ms"]) > 0 and small["rss_bytes"] > 2**20
 
 
-def test_a_true_take_scores_everything_and_one_that_turns_blue_does_not() -> None:
-    steady = take_scores(draw(num_frames=9 + 6 * FPS), TAKE)
+def test_a_true_video_scores_everything_and_one_that_turns_blue_does_not() -> None:
+    steady = video_scores(draw(num_frames=9 + 6 * FPS), SINGLE)
     assert steady.pop("background_change") == 0 and min(steady.values()) > 97
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 3 * FPS)
-    turned = take_scores(torch.cat([draw(num_frames=9 + 3 * FPS), blue]), TAKE)
+    turned = video_scores(torch.cat([draw(num_frames=9 + 3 * FPS), blue]), SINGLE)
     assert turned["all_at_the_end"] == 0 and turned["subject_colour"] < 60
 
 

@@ -3,11 +3,23 @@
 import json
 
 import numpy as np
+import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
+from longlive.errors import CheckpointError
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.wan_vae import encode_pictures
-from longlive.storybook.codec import decode_clip, encode_clip, new_codec, random_pictures, train_codec
+from longlive.storybook.codec import (
+    decode_clip,
+    encode_clip,
+    new_codec,
+    random_pictures,
+    train_codec,
+    train_decoder,
+)
+from longlive.training.checkpoint import read_averages
+from longlive.training.processes import Processes
 
 
 def test_two_passes_equal_the_codecs_own_many():
@@ -31,11 +43,36 @@ def test_pictures_are_whole_or_crops_in_range():
     assert whole.min() >= -1 and whole.max() <= 1
 
 
-def test_a_killed_training_goes_on_where_it_was(tmp_path):
-    train_codec(tmp_path, steps=2, batch=2)
-    state = torch.load(tmp_path / "codec.pt", weights_only=True)
-    assert state["step"] == 2
-    train_codec(tmp_path, steps=3, batch=2)
-    assert torch.load(tmp_path / "codec.pt", weights_only=True)["step"] == 3
+def test_training_writes_the_codec_and_resumes(tmp_path):
+    train_codec(tmp_path, steps=2, processes=Processes(), batch=2)
+    train_codec(tmp_path, steps=3, processes=Processes(), batch=2)
+    names = sorted(path.name for path in (tmp_path / "codec/checkpoints").iterdir())
+    assert names == ["step-0000002", "step-0000003"]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "codec/log.jsonl").read_text().splitlines()]
+    assert steps == [2, 3]
     config = json.loads((tmp_path / "vae/config.json").read_text())
     assert len(config["latents_mean"]) == 32 and config["latents_std"][0] > 0
+    written = AutoencoderKLWan.from_pretrained(tmp_path / "vae").state_dict()
+    averages = read_averages(tmp_path / "codec/checkpoints/step-0000003", "codec")
+    assert all(torch.equal(written[name], value) for name, value in averages.items())
+
+
+def test_the_decoder_stage_leaves_the_encoder_and_the_statistics_alone(tmp_path):
+    train_codec(tmp_path, steps=1, processes=Processes(), batch=1)
+    before = AutoencoderKLWan.from_pretrained(tmp_path / "vae")
+    train_decoder(tmp_path, steps=1, processes=Processes(), batch=1)
+    after = AutoencoderKLWan.from_pretrained(tmp_path / "vae")
+    assert after.config["latents_mean"] == before.config["latents_mean"]
+    state = after.state_dict()
+    changed = {
+        name.split(".")[0]
+        for name, value in before.state_dict().items()
+        if not torch.equal(value, state[name])
+    }
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    (tmp_path / "codec.pt").write_bytes(b"old")
+    with pytest.raises(CheckpointError, match=r"codec\.pt is a checkpoint of an earlier version"):
+        train_codec(tmp_path, steps=1, processes=Processes(), batch=1)

@@ -10,8 +10,9 @@ from longlive.storybook.curves import ROW, draw_curves
 
 
 def test_every_log_that_is_there_gets_a_curve(tmp_path: Path) -> None:
-    (tmp_path / "dmd").mkdir()
-    for file, key in (("codec.jsonl", "psnr"), ("dmd/log.jsonl", "critic_loss")):
+    for stage in ("codec", "dmd"):
+        (tmp_path / stage).mkdir()
+    for file, key in (("codec/log.jsonl", "psnr"), ("dmd/log.jsonl", "critic_loss")):
         rows = [{"step": step, key: step / 10} for step in (10, 20)] + [{"step": 15, "note": 1}]
         (tmp_path / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
     draw_curves(tmp_path, tmp_path / "curves.png")

@@ -17,8 +17,8 @@ from longlive.weights.loading import load_models
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> ModelBundle:
     """The embedded model, and steps of a few captions."""
-    monkeypatch.setattr(paraphrases, "LOOKED_AT", 8)
-    monkeypatch.setattr(paraphrases, "LEARNT_FROM", 4)
+    monkeypatch.setattr(paraphrases, "NUM_CANDIDATES", 8)
+    monkeypatch.setattr(paraphrases, "BATCH", 4)
     return load_models("storybook")
 
 

@@ -1,10 +1,11 @@
 """A release holds what was trained, and training can go on from it."""
 
+import pytest
 import torch
 
-from longlive.storybook.generator import Storyteller, storybook_config
+from longlive.errors import CheckpointError
+from longlive.storybook.generator import storybook_config
 from longlive.storybook.release import begin_from, write_model
-from longlive.storybook.vocabulary import tokenizer_of
 from longlive.weights.loading import load_models
 
 
@@ -22,9 +23,16 @@ def test_training_goes_on_from_a_release_and_gives_the_same_release_back(tmp_pat
 
 
 def test_a_checkpoint_that_is_there_is_not_overwritten(tmp_path):
-    (tmp_path / "generator.pt").write_bytes(b"mine")
     begin_from("storybook", tmp_path)
-    assert (tmp_path / "generator.pt").read_bytes() == b"mine"
+    kept = tmp_path / "generator/checkpoints/step-0000000/learners.pt"
+    kept.write_bytes(b"mine")
+    begin_from("storybook", tmp_path)
+    assert kept.read_bytes() == b"mine"
+
+
+def test_a_release_needs_a_checkpoint_of_the_generator(tmp_path):
+    with pytest.raises(CheckpointError, match="Train the generator stage first"):
+        write_model(tmp_path, tmp_path / "model")
 
 
 def test_the_shipped_model_is_small_and_is_the_storybook():
@@ -33,10 +41,3 @@ def test_the_shipped_model_is_small_and_is_the_storybook():
     assert size <= 30_000_000
     assert models.config == storybook_config()
     assert "dragon" not in models.card.words and "meadow" in models.card.words
-
-
-def test_the_tokenizer_of_a_folder_is_made_once(tmp_path):
-    one = tokenizer_of(tmp_path, 0)
-    assert tokenizer_of(tmp_path, 1).get_vocab() == one.get_vocab()
-    assert len(one) == len(load_models("storybook").text_encoder.tokenizer)
-    Storyteller(storybook_config(), len(one))

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.training.objectives.dmd import critic_loss, generator_loss
-from longlive.training.objectives.options import DmdOptions, ReleasedQuirks
-from longlive.training.objectives.scores import RELEASED_SCORE_SHIFT, Scores, predict_clean
+from longlive.training.objectives.options import DmdOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
+from longlive.training.objectives.scores import RELEASED_SCORE_SHIFT, ScoreModels, predict_clean
 from tests.support.golden_files import (
     Case,
     Data,
@@ -31,13 +32,13 @@ def run_dmd(goldens: Goldens, case: Case, data: Data) -> None:
         guidance=case["guidance_scale"], min_timestep=case["min_step"], max_timestep=case["max_step"]
     )
     timetable = FlowSchedule(case["timestep_shift_noise"], (1000, 750, 500, 250))
-    scores = Scores(teacher, critic, timetable, options, ReleasedQuirks.as_released())
+    scores = ScoreModels(teacher, critic, timetable, options, ReleasedQuirks.as_released())
     known = check_predictions(scores, data) | check_generator(scores, case, data)
     known |= check_critic(scores, case, data)
     assert_all_known(data, known | {"text_cond", "text_uncond", "x", "timestep", "noise"})
 
 
-def check_predictions(scores: Scores, data: Data) -> set[str]:
+def check_predictions(scores: ScoreModels, data: Data) -> set[str]:
     """What both see in the noisy clip."""
     timesteps = data["timestep"][:, 0]
     noisy = scores.noisy(data["x"], timesteps, data["noise"])
@@ -50,7 +51,7 @@ def check_predictions(scores: Scores, data: Data) -> set[str]:
     return {"noisy", "pred_fake", "pred_real_cond", "pred_real_uncond"}
 
 
-def check_generator(scores: Scores, case: Case, data: Data) -> set[str]:
+def check_generator(scores: ScoreModels, case: Case, data: Data) -> set[str]:
     """The KL gradient, and the loss and its derivative by the clip with and without the mask."""
     known = {"kl_grad", "gradient_mask_frames"}
     for kind, mask in masks_of(data).items():
@@ -75,7 +76,7 @@ def check_generator(scores: Scores, case: Case, data: Data) -> set[str]:
     return known
 
 
-def check_critic(scores: Scores, case: Case, data: Data) -> set[str]:
+def check_critic(scores: ScoreModels, case: Case, data: Data) -> set[str]:
     """The critic's predictions, and its loss and gradients with and without the mask."""
     timesteps, critic, text = data["critic_timestep"][:, 0], scores.critic, data["text_cond"]
     noisy = scores.noisy(data["x"], timesteps, data["critic_noise"])

@@ -17,7 +17,7 @@ from longlive.config import StreamConfig
 from longlive.generation.sampling import denoise_chunk
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.objectives.flow import masked_mean
-from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from tests.support.golden_files import (
     Case,
@@ -179,7 +179,7 @@ class Replay:
             self.stream,
             case["tokens_per_frame"],
             clip=int(found.fact(CLIP_SIZES, 21)),
-            defects=defects,
+            quirks=defects,
         )
         self.calls = found.calls(self.stream.chunk)
         self.cleans: dict[tuple[int, int], Tensor] = {}

@@ -21,7 +21,7 @@ SMALL_FILES = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
+from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 trainer = tiny_trainer(tiny_recipe(Path({models!r}), Path({folder!r}) / "prompts"), Path({folder!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

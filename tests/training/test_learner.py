@@ -9,14 +9,14 @@ from torch import nn
 from longlive import ConfigError
 from longlive.training.learner import Learner
 from longlive.training.processes import Processes
-from longlive.training.recipe import LearnerOptions, Run
+from longlive.training.recipe import LearnerOptions, RunOptions
 
 
 def learner(**options: object) -> Learner:
     torch.manual_seed(0)
     module = nn.Linear(32, 32)
     module.bias.requires_grad_(False)
-    return Learner(module, LearnerOptions(**({"lr": 0.1} | options)), Run(steps=10), Processes())  # type: ignore[arg-type]
+    return Learner(module, LearnerOptions(**({"lr": 0.1} | options)), RunOptions(steps=10), Processes())  # type: ignore[arg-type]
 
 
 def updated(subject: Learner, step: int) -> float:
@@ -62,4 +62,4 @@ def test_a_state_brings_everything_back(optimizer: str) -> None:
 
 def test_muon_is_not_for_sharded_models() -> None:
     with pytest.raises(ConfigError, match="it needs whole matrices"):
-        Learner(nn.Linear(2, 2), LearnerOptions(optimizer="muon"), Run(shard=True), Processes())
+        Learner(nn.Linear(2, 2), LearnerOptions(optimizer="muon"), RunOptions(shard=True), Processes())

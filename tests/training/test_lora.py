@@ -1,7 +1,9 @@
 """LoRA by peft: every linear of the blocks and nothing else, the files' names, and merging."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from longlive.models.transformer import CausalWanTransformer
@@ -15,6 +17,16 @@ from longlive.training.lora import (
 from longlive.weights.key_mapping import transformer_from_released, transformer_to_released
 from longlive.weights.lora import merge_lora, read_lora
 from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
+
+
+def released_names(lora: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same LoRA under the key names of the released files."""
+    renamed = {}
+    for name, tensor in lora.items():
+        target, _, half = name.removeprefix(PREFIX).rpartition(".lora_")
+        released = next(iter(transformer_to_released({f"{target}.weight": tensor})))
+        renamed[f"{PREFIX}{released.removesuffix('.weight')}.lora_{half}"] = tensor
+    return renamed
 
 
 def tuned() -> CausalWanTransformer:
@@ -60,11 +72,12 @@ def test_gradients_reach_every_pair() -> None:
     assert all(value.grad is not None for value in transformer.parameters() if value.requires_grad)
 
 
-def test_the_merged_model_says_what_the_tuned_one_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("convert", [dict, released_names], ids=["our names", "released names"])
+def test_the_merged_model_computes_what_the_tuned_one_did(convert: Callable, tmp_path: Path) -> None:
     transformer = tuned()
     plain, lora = split_lora(transformer.state_dict())
     assert f"{PREFIX}blocks.0.attn1.to_out.0.lora_A.weight" in lora, "peft's names around ours"
-    save_lora(tmp_path / "lora.safetensors", lora, alpha=6)
+    save_lora(tmp_path / "lora.safetensors", convert(lora), alpha=6)
     read = read_lora(tmp_path / "lora.safetensors")
     assert len(read) == 20 and {pair.scale for pair in read.values()} == {2.0}
     merged = CausalWanTransformer(transformer.config)

@@ -1,9 +1,10 @@
-"""Muon, AdamW, the schedule and the moving average do what their names say."""
+"""Muon orthogonalises its updates, and AdamW takes the rest."""
 
 import torch
 from torch import nn
 
-from longlive.training.optimizer import MovingAverage, MuonAdamW, learning_rate, orthogonalise
+from longlive.training.optimizer import MuonAdamW, orthogonalise
+from longlive.training.recipe import LearnerOptions
 
 
 def test_orthogonalise_brings_every_singular_value_near_one():
@@ -19,9 +20,9 @@ def test_it_fits_a_small_regression():
     x = torch.randn(128, 16)
     target = x @ torch.randn(16, 16) / 4
     optimizer = MuonAdamW(model, lr=2e-2)
-    losses = []
+    options, losses = LearnerOptions(lr=2e-2, warm_up=5, decay=0.4), []
     for step in range(150):
-        optimizer.set_lr(learning_rate(step, 150, 2e-2, warm_up=5))
+        optimizer.set_lr(options.lr_at(step, 150))
         loss = (model(x) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -35,20 +36,3 @@ def test_named_matrices_go_to_adam():
     muon, adam = MuonAdamW(model, adam_names=("embedding",)).param_groups
     assert [id(p) for p in muon["params"]] == [id(model["inner"].weight)]
     assert len(adam["params"]) == 3
-
-
-def test_the_learning_rate_warms_up_stays_and_falls():
-    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
-    assert rates[0] < 0.05 and max(rates) == 1.0 and rates[500] == 1.0
-    assert rates[700] > rates[900] > rates[999] > 0
-
-
-def test_the_average_follows_the_module():
-    model = nn.Linear(4, 4)
-    average = MovingAverage(model, 0.9)
-    nn.init.ones_(model.weight)
-    for step in range(200):
-        average.update(model, step)
-    other = nn.Linear(4, 4)
-    average.copy_to(other)
-    assert torch.allclose(other.weight, torch.ones(4, 4), atol=1e-4)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from longlive import ConfigError
-from longlive.training.objectives.options import ReleasedQuirks
-from longlive.training.recipe import LearnerOptions, Recipe, Run
+from longlive.training.objectives.quirks import ReleasedQuirks
+from longlive.training.recipe import LearnerOptions, Recipe, RunOptions
 
 FILE = """
 [run]
@@ -94,11 +94,18 @@ def test_a_recipe_that_is_not_there_is_told(name: str, words: str) -> None:
         Recipe.read(name, "dmd")
 
 
-def test_as_released_sets_every_defect_and_the_guidance_that_goes_with_it() -> None:
+def test_old_names_of_sections_and_keys_are_accepted_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text("[stage.dmd.defects]\nhas_two_timetables = true\n")
+    with pytest.warns(UserWarning, match="defects is now called quirks"):
+        recipe = Recipe.read(tmp_path / "old.toml", "dmd", {"defects.hides_nan": "true"})
+    assert recipe.quirks == ReleasedQuirks(has_two_schedules=True, hides_nan=True)
+
+
+def test_as_released_sets_every_quirk_and_the_guidance_that_goes_with_it() -> None:
     recipe = Recipe().as_released()
-    assert recipe.defects == ReleasedQuirks.as_released()
+    assert recipe.quirks == ReleasedQuirks.as_released()
     assert recipe.distillation.guidance == 3.0
-    assert Recipe().defects == ReleasedQuirks()
+    assert Recipe().quirks == ReleasedQuirks()
 
 
 def test_the_learning_rate_rises_holds_and_falls() -> None:
@@ -110,7 +117,7 @@ def test_the_learning_rate_rises_holds_and_falls() -> None:
 
 
 def test_the_batch_is_cut_into_streams() -> None:
-    assert Run(global_batch=8, micro_batch=2).num_streams == 4
+    assert RunOptions(global_batch=8, micro_batch=2).num_streams == 4
 
 
 def test_the_paper_s_numbers_stand_in_its_recipe() -> None:

@@ -25,7 +25,7 @@ CASES = {
     "streaming": {},
     "streaming, checkpointed": {"run": {"checkpointing": True}},
     "streaming, by lora": {"generator": {"lora_rank": 4}, "critic": {"lora_rank": 4}},
-    "streaming, with leaks": {"defects": {"leaks_gradients": True}},
+    "streaming, with leaks": {"quirks": {"leaks_gradients": True}},
     "init": {},
     "init, checkpointed": {"run": {"checkpointing": True}},
 }

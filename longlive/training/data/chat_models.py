@@ -1,4 +1,4 @@
-"""Language models that answer a short talk: behind an OpenAI-compatible endpoint, or on this machine."""
+"""Language models that answer chat messages: behind an OpenAI-compatible endpoint, or on this machine."""
 
 import time
 from dataclasses import dataclass
@@ -7,36 +7,43 @@ from typing import Any, Protocol
 
 from longlive.errors import CheckpointError, ConfigError, EndpointError
 
-MOST_TOKENS = 400
+MAX_TOKENS = 400
 TEMPERATURE = 0.7
 TRIES = 5
-LONGEST_PAUSE_S = 60.0
+MAX_PAUSE_S = 60.0
 
 Messages = list[dict[str, str]]
 
 
-class SceneWriter(Protocol):
-    """Answers messages of the roles system, user and assistant; the same seed may give the same answer."""
+class ChatModel(Protocol):
+    """Answers messages of the roles system, user and assistant; the seed makes answers repeatable."""
 
     def answer(self, messages: Messages, seed: int) -> str:
-        """The model's words."""
+        """The text of the answer."""
         ...
 
 
-class EndpointWriter:
-    """Chat completions over HTTP; may be asked from several threads at once.
+class EndpointChat:
+    """Chat completions over HTTP; may be called from several threads at once.
 
-    Too many requests (429), faults of the server (5xx), silence and lost connections are tried again, after a
-    pause that doubles or that the server names.
+    Too many requests (429), server errors (5xx), timeouts and lost connections are retried, after a pause
+    that doubles or that the server asks for (``Retry-After``).
     """
 
     def __init__(
         self, url: str, model: str, *, key: str = "", timeout_s: float = 120.0, pause_s: float = 1.0
     ) -> None:
-        """Take the base address (``http://localhost:8000/v1``), the model's name there and the key, if any.
+        """Configure the client.
+
+        Args:
+            url: base address, such as ``http://localhost:8000/v1``.
+            model: its name at the endpoint.
+            key: API key, if the endpoint needs one.
+            timeout_s: of a request.
+            pause_s: before the first retry.
 
         Raises:
-            ConfigError: if the address is none.
+            ConfigError: if the address is not http(s).
         """
         import httpx
 
@@ -50,44 +57,44 @@ class EndpointWriter:
         self._client = httpx.Client(timeout=timeout_s, headers=headers)
 
     def answer(self, messages: Messages, seed: int) -> str:
-        """The model's words.
+        """The text of the answer.
 
         Raises:
-            EndpointError: when the endpoint refuses, does not answer for ``TRIES`` times, or talks nonsense.
+            EndpointError: if the endpoint refuses, fails ``TRIES`` times, or sends no chat completion.
         """
         body = {
             "model": self.model,
             "messages": messages,
             "seed": seed,
             "temperature": TEMPERATURE,
-            "max_tokens": MOST_TOKENS,
+            "max_tokens": MAX_TOKENS,
         }
         fault = ""
         for number in range(TRIES):
-            reply = self._reply_to(body)
+            reply = self._request(body)
             if isinstance(reply, str):
                 return reply
             fault = reply.fault
             if number < TRIES - 1:
-                time.sleep(min(reply.pause_s or self.pause_s * 2**number, LONGEST_PAUSE_S))
+                time.sleep(min(reply.pause_s or self.pause_s * 2**number, MAX_PAUSE_S))
         raise EndpointError(
             f"{self.url} gave no answer in {TRIES} tries, at last: {fault}. What was written stays; "
             "run the same command again once it is up."
         )
 
-    def _reply_to(self, body: dict[str, Any]) -> "str | _Later":
+    def _request(self, body: dict[str, Any]) -> "str | _Retry":
         import httpx
 
         try:
             reply = self._client.post(self.url, json=body)
         except httpx.TransportError as error:
-            return _Later(f"{type(error).__name__} ({error})")
-        told = f"{reply.status_code} {reply.reason_phrase}: {reply.text[:200]!r}"
+            return _Retry(f"{type(error).__name__} ({error})")
+        status = f"{reply.status_code} {reply.reason_phrase}: {reply.text[:200]!r}"
         if reply.status_code == 429 or reply.status_code >= 500:
             seconds = reply.headers.get("Retry-After", "")
-            return _Later(told, float(seconds) if seconds.isdecimal() else 0.0)
+            return _Retry(status, float(seconds) if seconds.isdecimal() else 0.0)
         if reply.status_code != 200:
-            raise EndpointError(f"{self.url} refuses: {told}. Check the address, the model and the key.")
+            raise EndpointError(f"{self.url} refuses: {status}. Check the address, the model and the key.")
         try:
             return str(reply.json()["choices"][0]["message"]["content"] or "")
         except (ValueError, LookupError, TypeError) as error:
@@ -98,21 +105,21 @@ class EndpointWriter:
 
 
 @dataclass(frozen=True)
-class _Later:
-    """Why another try may do, and the pause that the server asks for (0: none)."""
+class _Retry:
+    """Why a request is retried, and the pause that the server asks for (0: none)."""
 
     fault: str
     pause_s: float = 0.0
 
 
-class LocalWriter:
-    """A model of transformers' text generation on this machine; not to be asked from two threads at once."""
+class LocalChat:
+    """A text generation model of transformers on this machine; not safe to call from several threads."""
 
     def __init__(self, model: str | Path) -> None:
-        """Take a folder, or the name of a model on the Hub.
+        """Load a model from a folder or the Hub.
 
         Raises:
-            CheckpointError: when there is no such model, or it writes no text.
+            CheckpointError: if there is no such model, or it does not generate text.
         """
         from transformers import pipeline
 
@@ -125,17 +132,17 @@ class LocalWriter:
             ) from error
 
     def answer(self, messages: Messages, seed: int) -> str:
-        """The model's words; a model without a chat template continues the plain text of the messages."""
+        """The text of the answer; a model without a chat template continues the text of the messages."""
         import torch
 
-        talk: Messages | str = messages
+        prompt: Messages | str = messages
         if not self._generate.tokenizer.chat_template:
-            talk = "\n\n".join(message["content"] for message in messages) + "\n\n"
+            prompt = "\n\n".join(message["content"] for message in messages) + "\n\n"
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             written = self._generate(
-                talk,
-                max_new_tokens=MOST_TOKENS,
+                prompt,
+                max_new_tokens=MAX_TOKENS,
                 do_sample=True,
                 temperature=TEMPERATURE,
                 return_full_text=False,

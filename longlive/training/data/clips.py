@@ -1,4 +1,4 @@
-"""Clean clips for teachers: latents with a prompt, asked for by seed and index."""
+"""Clean clips for teachers: latents with a prompt, drawn by seed and index."""
 
 import json
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ PATTERN = "*.safetensors"
 
 
 class CleanClip(NamedTuple):
-    """Normalised latents (F, C, H, W), float32, and what they show."""
+    """Normalised latents (F, C, H, W), float32, and the prompt that describes them."""
 
     latents: Tensor
     prompt: str
 
 
 class CleanClips(Protocol):
-    """Where teachers get their clips from: nothing is remembered, seed and index say all."""
+    """A source of clips, without state: seed and index determine the clip."""
 
     def clip_at(self, seed: int, index: int) -> CleanClip:
         """The clip of sample ``index`` (0, 1, …) of the run ``seed``."""
@@ -43,7 +43,7 @@ class ShardedClips:
 
     @classmethod
     def read(cls, folder: str | Path) -> "ShardedClips":
-        """All shards of a folder; ConfigError if there are none, or one holds something else."""
+        """Read all shards of a folder; ConfigError if there are none, or one is in another format."""
         latents, prompts = [], []
         for path in sorted(Path(folder).glob(PATTERN)):
             try:

@@ -1,8 +1,8 @@
-"""For each prompt, what happens next, written by a language model and checked.
+"""The next prompt for each prompt, written by a language model and checked.
 
 The rules are those of the paper's data (section 4): the next scene adds one new action or object and keeps
-all else, so that a model learns to switch prompts within one shot. What is written is JSONL, a row per
-prompt, keyed by a digest of it; so a run can be ended at any time, and another one goes on where it was.
+everything else, so that a model learns to switch prompts within one shot. The output is JSONL with one row
+per prompt, keyed by its digest, so that an interrupted run can be resumed.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longlive.errors import ConfigError
-from longlive.training.data.chat_models import Messages, SceneWriter
+from longlive.training.data.chat_models import ChatModel, Messages
 
-FEWEST_WORDS, MOST_WORDS, SLACK = 80, 100, 10
-FEWEST_NEW_WORDS = 3
+MIN_WORDS, MAX_WORDS, SLACK = 80, 100, 10
+MIN_NEW_WORDS = 3
 SUBJECT_WORDS, SUBJECT_SHARE = 8, 0.5
 LATIN_SHARE, ENGLISH_SHARE = 0.97, 0.12
 
@@ -30,7 +30,7 @@ describe the same shot a few seconds later.
   its looks and clothes, the place, the light, the style, the camera.
 * What is new can be seen, and can follow at once from what went before, without a cut.
 * The description stands alone: never say "now", "then", "still", "next", or that there was an earlier shot.
-* One paragraph in English, of {FEWEST_WORDS} to {MOST_WORDS} words; if the given one is shorter, describe
+* One paragraph in English, of {MIN_WORDS} to {MAX_WORDS} words; if the given one is shorter, describe
   more of what it already implies. No heading, no list, no quotation marks, no remark before or after."""
 
 META = re.compile(
@@ -53,13 +53,13 @@ FREQUENT = frozenset(
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did, in prompts.
+    """Numbers of prompts of a run.
 
     Attributes:
-        prompts: that came, each counted once.
-        duplicates: that came again.
+        prompts: distinct ones in the input.
+        duplicates: further copies in the input.
         done_before: written or rejected by an earlier run.
-        written, rejected: by this one.
+        written, rejected: by this run.
     """
 
     prompts: int
@@ -72,30 +72,30 @@ class Summary:
 def write_next_scenes(
     prompts: Sequence[str],
     out: Path,
-    writer: SceneWriter,
+    writer: ChatModel,
     *,
     tries: int = 3,
     parallel: int = 1,
     progress: Callable[[int], object] = bool,
 ) -> Summary:
-    """Ask for the next scene of every prompt that has none yet, and write each as soon as it is there.
+    """Ask for the next scene of every prompt that has none yet, and write each answer at once.
 
     Args:
-        prompts: duplicates are passed over.
+        prompts: duplicates are skipped.
         out: JSONL, ``{"source": digest, "prompt": …, "next": …}``; ``rejected_file(out)`` gets the others.
         writer: the language model.
-        tries: answers that are asked for before a prompt is rejected.
-        parallel: prompts asked for at the same time; 1 for a ``LocalWriter``.
-        progress: called with the number of prompts that are done, as it grows.
+        tries: answers per prompt before it is rejected.
+        parallel: concurrent requests; 1 for a ``LocalChat``.
+        progress: called with the number of further prompts that are done.
 
     Raises:
-        EndpointError: when the endpoint fails; what was written stays, and the next run goes on from it.
-        ConfigError: when a file cannot be written, or holds something else.
+        EndpointError: if the endpoint fails; what was written stays, and the next run resumes from it.
+        ConfigError: if a file cannot be written, or is in another format.
     """
     for name, value in (("--tries", tries), ("--parallel", parallel)):
         if value < 1:
             raise ConfigError(name, value, "it must be at least 1", "Try 3.")
-    asked = {digest_of(prompt): prompt for prompt in prompts}
+    asked = {prompt_digest(prompt): prompt for prompt in prompts}
     accepted, rejected = SceneFile(out), SceneFile(rejected_file(out))
     done = (accepted.sources | rejected.sources) & asked.keys()
     waiting = [(source, prompt) for source, prompt in asked.items() if source not in done]
@@ -123,8 +123,8 @@ def write_next_scenes(
     return Summary(len(asked), len(prompts) - len(asked), len(done), counts[True], counts[False])
 
 
-def next_scene(prompt: str, writer: SceneWriter, seed: int, tries: int) -> tuple[str, str | None]:
-    """(The next scene, None), or the last of ``tries`` answers and what is wrong with it."""
+def next_scene(prompt: str, writer: ChatModel, seed: int, tries: int) -> tuple[str, str | None]:
+    """The next scene and None; or the last of ``tries`` answers and its fault."""
     ask: Messages = [{"role": "user", "content": f"{RULES}\n\nThe shot:\n{prompt}"}]
     text, fault = "", None
     for number in range(tries):
@@ -155,30 +155,30 @@ def fault_of(source: str, text: str) -> str | None:
         "it has more than one paragraph": "\n" in text,
         "it stands in quotation marks": text[:1] in QUOTES,
         "it is not in English": not is_english,
-        f"it has {count} words, not {FEWEST_WORDS} to {MOST_WORDS}": not (
-            FEWEST_WORDS - SLACK <= count <= MOST_WORDS + SLACK
+        f"it has {count} words, not {MIN_WORDS} to {MAX_WORDS}": not (
+            MIN_WORDS - SLACK <= count <= MAX_WORDS + SLACK
         ),
-        "nothing in it is new": len({*words} - {*_words(source)}) < FEWEST_NEW_WORDS,
+        "nothing in it is new": len({*words} - {*_words(source)}) < MIN_NEW_WORDS,
         "it is about something else": _share(word in words for word in subject) < SUBJECT_SHARE,
     }
     return next((reason for reason, is_so in faults.items() if is_so), None)
 
 
 class SceneFile:
-    """Rows of JSONL that are whole or not there, however a run ended."""
+    """A JSONL file of complete rows, however a run ended."""
 
     def __init__(self, path: Path) -> None:
-        """Take up the file, or begin it; half a row at its end (a run was killed) is cut off.
+        """Open or create the file; a partial row at its end (of a killed run) is cut off.
 
         Raises:
-            ConfigError: when it cannot be written, or holds other rows than ours.
+            ConfigError: if it cannot be written, or holds other rows.
         """
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
             if not path.is_file():
-                raise OSError("it is no plain file")
+                raise OSError("it is not a regular file")
             whole, _, half = path.read_bytes().rpartition(b"\n")
             self.sources = {str(json.loads(line)["source"]) for line in whole.splitlines()}
             if half and not (half.startswith(ROW_START) or ROW_START.startswith(half)):
@@ -192,7 +192,7 @@ class SceneFile:
             raise ConfigError("OUT", str(path), rule, "Give another name.") from error
 
     def append(self, row: dict[str, str]) -> None:
-        """Add a row that begins with its source; ConfigError (and no row) when the disk is full."""
+        """Append a row, whose first key is ``source``; ConfigError, and no row, if the disk is full."""
         size = self._path.stat().st_size
         try:
             with self._path.open("ab") as file:
@@ -204,12 +204,12 @@ class SceneFile:
 
 
 def rejected_file(out: Path) -> Path:
-    """Where the prompts go for which no usable answer came; delete it to have them tried again."""
+    """The file of prompts without a usable answer; delete it to try them again."""
     return out.with_suffix(".rejected.jsonl")
 
 
-def digest_of(prompt: str) -> str:
-    """16 hexadecimal digits."""
+def prompt_digest(prompt: str) -> str:
+    """The first 16 hexadecimal digits of a prompt's SHA-256."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:16]
 
 
@@ -224,6 +224,6 @@ def _words(text: str) -> list[str]:
 
 
 def _share(flags: Iterable[bool]) -> float:
-    """How many are true, from 0 to 1; 1 for none at all."""
+    """Share of true flags, in [0, 1]; 1 if there are none."""
     flags = list(flags)
     return sum(flags) / len(flags) if flags else 1.0

@@ -1,6 +1,6 @@
-"""Prompts for training: text files and JSONL, read whole and checked, and asked for by seed and index.
+"""Prompts for training: text and JSONL files, checked when read, and drawn by seed and index.
 
-* text, as VidProM's: a prompt per line, UTF-8; a second file of as many lines holds the next prompts.
+* text, as in VidProM: a prompt per line, UTF-8; a second file of as many lines holds the next prompts.
 * JSONL: ``{"prompts": ["first", "second", …]}`` or ``{"prompt": "first", "next": "second"}`` per line.
 """
 
@@ -19,7 +19,7 @@ from longlive.generation.noise import check_seed
 from longlive.prompts import check_prompt
 
 JSONL = ".jsonl"
-FAULTS_TOLD = 3
+MAX_FAULTS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PromptPair:
 
 
 class Prompts(Protocol):
-    """Where training gets its prompts from: nothing is remembered, seed and index say all."""
+    """A source of prompts, without state: seed and index determine the prompt."""
 
     def prompt_at(self, seed: int, index: int) -> str:
         """The prompt of sample ``index`` (0, 1, …) of the run ``seed``."""
@@ -44,7 +44,7 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True)
 class ListedPrompts:
-    """Prompts of a list, each once an epoch, in an order that seed and epoch alone decide.
+    """Prompts of a list, each once per epoch, in an order that depends on seed and epoch alone.
 
     Attributes:
         prompts: at least one.
@@ -88,11 +88,11 @@ class ListedPrompts:
         check_seed(seed)
         check_seed(index, "index")
         epoch, offset = divmod(index, len(self.prompts))
-        return int(_order(len(self.prompts), seed, epoch)[offset])
+        return int(_permutation(len(self.prompts), seed, epoch)[offset])
 
 
 @lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of 0 … count - 1, int64; its counter is never that of ``draw_noise``."""
     philox = np.random.Philox(
         key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, 0, 1], np.uint64)
@@ -101,17 +101,17 @@ def _order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def read_prompts(path: str | Path) -> list[str]:
-    """Every prompt of a text or JSONL file, in order; blank lines are passed over.
+    """Every prompt of a text or JSONL file, in order; blank lines are skipped.
 
     Raises:
         ConfigError: if the file is missing.
-        PromptError: if it is empty, or naming the lines that cannot be used: not UTF-8, too long, no JSON, …
+        PromptError: if it is empty, or has invalid lines (not UTF-8, too long, no JSON, …); names them.
     """
-    return [text for _, story in _read_stories(Path(path)) for text in story]
+    return [text for _, prompts in _read_lines(Path(path)) for text in prompts]
 
 
 def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> list[PromptPair]:
-    """The pairs of two text files, line by line, or those that follow one another in a JSONL file.
+    """The pairs of two text files, line by line, or of consecutive prompts in the rows of a JSONL file.
 
     Args:
         first: the prompts, or JSONL.
@@ -119,7 +119,7 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
 
     Raises:
         ConfigError: if a file is missing, or ``second`` is (or is not) needed.
-        PromptError: as ``read_prompts``; or if the lines of two files do not belong together.
+        PromptError: as for ``read_prompts``; or if the lines of two files do not match.
     """
     first = Path(first)
     if (first.suffix == JSONL) == (second is not None):
@@ -128,13 +128,13 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
             "next prompts", second, f"{first} came first; {rule}", "Give two text files, or one JSONL."
         )
     if second is None:
-        pairs = [PromptPair(*pair) for _, story in _read_stories(first) for pair in pairwise(story)]
+        pairs = [PromptPair(*pair) for _, prompts in _read_lines(first) for pair in pairwise(prompts)]
         if not pairs:
             raise PromptError(
                 f"{first} holds no two prompts in one line. Use {{'prompts': [first, second]}}."
             )
         return pairs
-    left, right = dict(_read_stories(first)), dict(_read_stories(Path(second)))
+    left, right = dict(_read_lines(first)), dict(_read_lines(Path(second)))
     lonely = left.keys() ^ right.keys()
     if lonely:
         raise PromptError(
@@ -144,27 +144,27 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
     return [PromptPair(left[number][0], right[number][0]) for number in left]
 
 
-def _read_stories(path: Path) -> list[tuple[int, list[str]]]:
-    """(line number from 1, its prompts) of each line that is not blank."""
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number from 1, prompts) of each line that is not blank."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except OSError as error:
         raise ConfigError("prompts", str(path), f"it cannot be read ({error})", "Check the name.") from error
-    stories, faults = [], []
+    rows, faults = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            story = list(_prompts_of(line, path.suffix == JSONL))
+            prompts = list(_prompts_of(line, path.suffix == JSONL))
         except PromptError as error:
             faults.append(f"Line {number}: {error}")
             continue
-        if story:
-            stories.append((number, story))
+        if prompts:
+            rows.append((number, prompts))
     if faults:
-        told = " ".join(faults[:FAULTS_TOLD]) + (" …" if len(faults) > FAULTS_TOLD else "")
-        raise PromptError(f"{path}: {len(faults)} of {len(lines)} lines cannot be used. {told}")
-    if not stories:
+        shown = " ".join(faults[:MAX_FAULTS_SHOWN]) + (" …" if len(faults) > MAX_FAULTS_SHOWN else "")
+        raise PromptError(f"{path}: {len(faults)} of {len(lines)} lines cannot be used. {shown}")
+    if not rows:
         raise PromptError(f"{path} holds no prompts. Write one per line.")
-    return stories
+    return rows
 
 
 def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
@@ -173,15 +173,15 @@ def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
         text = line.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise PromptError(f"It is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    for prompt in _story_of(text) if is_jsonl and text else [text]:
-        # Plain printable text needs no closer look: a quarter of a million lines are read in seconds.
+    for prompt in _prompts_of_row(text) if is_jsonl and text else [text]:
+        # Plain printable text needs no further check: a quarter of a million lines are read in seconds.
         if len(prompt) > 1000 or "&" in prompt or not prompt.isprintable():
             check_prompt(prompt)
         if prompt:
             yield prompt
 
 
-def _story_of(text: str) -> list[str]:
+def _prompts_of_row(text: str) -> list[str]:
     """The prompts of a JSON object."""
     try:
         row = json.loads(text)

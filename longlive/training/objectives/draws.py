@@ -1,6 +1,6 @@
-"""All that a run draws at random, by counter: the same for any number of processes, and after any kill.
+"""Counter-based random numbers: the same for any number of processes, and after a resume.
 
-Samples are numbered over the whole batch. Which exit step and which switch is drawn once for all of them.
+Samples are numbered over the global batch. Exit step and switch are drawn once for all of them.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ ROLLOUT, SCORE, NUM_KINDS = 0, 1, 2
 
 @dataclass(frozen=True)
 class CounterRng:
-    """The draws of a run.
+    """The random numbers of a micro-batch.
 
     Attributes:
         seed: of the run.
-        samples: numbers of the samples of one micro-batch.
-        device: where the tensors go; they are drawn on the CPU.
+        samples: numbers of the samples of the micro-batch.
+        device: of the returned tensors, which are drawn on the CPU.
     """
 
     seed: int
@@ -35,11 +35,11 @@ class CounterRng:
         return int(self._rng(EXIT, call).integers(num_steps))
 
     def switch_start(self, sequence: int, starts: Sequence[int]) -> int | None:
-        """At which of ``starts`` sequence number ``sequence`` switches its prompt; None without any."""
+        """Which of ``starts`` is the switch of sequence number ``sequence``; None if there are none."""
         return int(self._rng(SWITCH, sequence).choice(starts)) if starts else None
 
     def steps(self, call: int, count: int, num_steps: int) -> Tensor:
-        """Per sample ``count`` whole numbers below ``num_steps``; (B, count)."""
+        """``count`` integers below ``num_steps`` per sample: (B, count)."""
         drawn = [self._rng(STEPS, call, sample).integers(num_steps, size=count) for sample in self.samples]
         return torch.from_numpy(np.stack(drawn)).to(self.device)
 
@@ -49,11 +49,11 @@ class CounterRng:
         return torch.tensor(drawn, dtype=torch.float32, device=self.device)
 
     def clip_noise(self, call: int, shape: tuple[int, ...]) -> Tensor:
-        """Standard normals (B, *shape) for what is asked about clip number ``call``."""
+        """Standard normals (B, *shape), the score noise of clip number ``call``."""
         return self._normals(shape, SCORE, call, chunk=0, step=0)
 
     def chunk_noise(self, sequence: int, shape: tuple[int, ...], *, chunk: int, step: int) -> Tensor:
-        """Standard normals (B, *shape) that a step of a chunk of a sequence begins with."""
+        """Standard normals (B, *shape), the noise of a sampling step of a chunk of a sequence."""
         return self._normals(shape, ROLLOUT, sequence, chunk=chunk, step=step)
 
     def _normals(self, shape: tuple[int, ...], kind: int, number: int, *, chunk: int, step: int) -> Tensor:
@@ -70,5 +70,5 @@ class CounterRng:
 
 
 def _paired(number: int, sample: int) -> int:
-    """One whole number per pair, whatever the size of the batch."""
+    """One integer per pair, independent of the batch size."""
     return number * 2**20 + sample

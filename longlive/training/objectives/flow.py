@@ -1,4 +1,4 @@
-"""Flow matching: how teachers learn from clean clips, and the measure that critics share.
+"""Flow matching: the loss of teachers on clean clips, and of critics.
 
 Source: rectified flow (arXiv:2209.03003); the weights over timesteps are Wan's, as in the released scheduler.
 """
@@ -11,12 +11,12 @@ from longlive.models.transformer import CausalWanTransformer
 from longlive.training.objectives.scores import predict_clean
 
 
-def timestep_weights(timetable: FlowSchedule) -> Tensor:
-    """Weights of the flow-matching loss at the timetable's 1000 timesteps, float32: a bell of mean 1.
+def timestep_weights(schedule: FlowSchedule) -> Tensor:
+    """Weights of the flow-matching loss at the schedule's 1000 timesteps, float32: a bell of mean 1.
 
     ``exp(-2 ((t - 500) / 1000)^2)``, moved to minimum 0.
     """
-    bell = torch.exp(-2 * (timetable.sigmas - 0.5).square())
+    bell = torch.exp(-2 * (schedule.sigmas - 0.5).square())
     raised = bell - bell.min()
     return raised / raised.mean()
 
@@ -38,9 +38,9 @@ def flow_loss(
     Args:
         predicted, clean: (B, F, C, H, W).
         sigma: (B,), above 0.
-        mask: bool (F,) or (B, F), the latents that count; None for all.
+        mask: bool (F,) or (B, F), the latents that carry loss; None for all.
         weights: (B,), of the samples.
-        sigma_floor: noise levels below it weigh no more than it.
+        sigma_floor: lower bound of sigma in the weight 1 / sigma^2.
     """
     levels = sigma.clamp_min(sigma_floor).view(-1, 1, 1, 1, 1)
     errors = ((predicted - clean) / levels).square()
@@ -59,7 +59,7 @@ def teacher_loss(
     clean: Tensor,
     text: Tensor,
     *,
-    timetable: FlowSchedule,
+    schedule: FlowSchedule,
     uniform: Tensor,
     noise: Tensor,
     sigma_floor: float = 0.0,
@@ -68,19 +68,19 @@ def teacher_loss(
     """Flow-matching loss of a bidirectional transformer on clean clips.
 
     Args:
-        clean: (B, F, C, H, W).
-        text: (B, text_len, text_dim), as PromptEmbedding.tokens; those of the negative prompt now and then,
-            so that guidance works.
-        uniform: (B,), random numbers in [0, 1), which entry of the timetable each clip is noised by.
+        clean: (B, F, C, H, W). text: (B, text_len, text_dim), as PromptEmbedding.tokens; sometimes those of
+        the negative prompt, which
+            classifier-free guidance needs.
+        uniform: (B,), random numbers in [0, 1) that select the schedule entry of each clip.
         noise: standard normals like ``clean``.
         sigma_floor: as in ``flow_loss``; with 1 the loss is the mean squared error of the clean latents.
-        is_weighted: weigh timesteps as Wan does, whose bell gives (almost) none to pure noise; else evenly.
+        is_weighted: use Wan's bell-shaped weights over timesteps, almost 0 at pure noise; else equal weights.
     """
     entries = (uniform * NUM_TIMESTEPS).long()
-    sigma = timetable.sigmas.to(clean.device)[entries]
+    sigma = schedule.sigmas.to(clean.device)[entries]
     noisy = add_noise(clean, noise, sigma.view(-1, 1, 1, 1, 1))
     predicted = predict_clean(
-        transformer, noisy, sigma * NUM_TIMESTEPS, transformer.read_prompt(text), timetable
+        transformer, noisy, sigma * NUM_TIMESTEPS, transformer.read_prompt(text), schedule
     )
-    weights = timestep_weights(timetable).to(clean.device)[entries] if is_weighted else None
+    weights = timestep_weights(schedule).to(clean.device)[entries] if is_weighted else None
     return flow_loss(predicted, clean, sigma, weights=weights, sigma_floor=sigma_floor)

@@ -1,7 +1,7 @@
-"""Causal initialisation: the generator's first weights, from a bidirectional teacher's ODE.
+"""ODE initialisation of the causal generator, by regression on a bidirectional teacher's ODE.
 
 Sources: CausVid (arXiv:2412.07772) and Self-Forcing (arXiv:2506.08009). The teacher's ODE leads from noise to
-a clip; the causal student, at the levels of its few steps, learns to go to the end in one step.
+a clip; from the noise levels of its few steps, the causal student learns to predict the end in one step.
 """
 
 from typing import NamedTuple
@@ -19,15 +19,15 @@ from longlive.generation.flow_matching import (
 from longlive.generation.sampling import remember_chunk
 from longlive.models.list_cache import ListCache
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.scores import ScoreModels
 
 
 class OdePairs(NamedTuple):
-    """A path of the teacher's ODE, seen at the student's steps.
+    """Trajectories of the teacher's ODE at the student's steps.
 
     Attributes:
-        noisy: (S, B, F, C, H, W), where the path was at each of the student's S steps, noisiest first.
-        clean: (B, F, C, H, W), where it ended.
+        noisy: (S, B, F, C, H, W), latents at each of the student's S steps, noisiest first.
+        clean: (B, F, C, H, W), latents at the end.
     """
 
     noisy: Tensor
@@ -36,18 +36,18 @@ class OdePairs(NamedTuple):
 
 @torch.no_grad()
 def ode_pairs(
-    scores: Scores, noise: Tensor, text: Tensor, negative: Tensor, *, num_steps: int = 48
+    scores: ScoreModels, noise: Tensor, text: Tensor, negative: Tensor, *, num_steps: int = 48
 ) -> OdePairs:
-    """Solve the teacher's guided ODE from ``noise`` to its end, by Euler's steps.
+    """Solve the teacher's guided ODE from ``noise`` with Euler's method.
 
     Args:
-        scores: of which the teacher, the guidance and the student's timetable are used.
+        scores: its teacher, guidance and schedule (the student's) are used.
         noise: standard normals (B, F, C, H, W).
         text, negative: (B or 1, text_len, text_dim), as in ``generator_loss``.
-        num_steps: evenly over the timetable; the student's own levels are visited as well.
+        num_steps: evenly spaced over the schedule; the student's own levels are added.
     """
-    levels = scores.timetable.sigmas.tolist()
-    wanted = [NUM_TIMESTEPS - step for step in scores.timetable.steps]
+    levels = scores.schedule.sigmas.tolist()
+    wanted = [NUM_TIMESTEPS - step for step in scores.schedule.steps]
     path = sorted({NUM_TIMESTEPS * step // num_steps for step in range(num_steps)} | set(wanted))
     noisy, seen = noise, {}
     for entry, following in zip(path, [*path[1:], None], strict=True):
@@ -64,24 +64,24 @@ def initialisation_loss(
     pairs: OdePairs,
     text: Tensor,
     *,
-    timetable: FlowSchedule,
+    schedule: FlowSchedule,
     stream: StreamConfig,
     tokens_per_latent: int,
     steps: Tensor,
 ) -> Tensor:
-    """Mean squared error of the causal student's clean latents, chunk after chunk through the cache.
+    """Mean squared error of the causal student's clean latents, chunk by chunk through the cache.
 
-    Each chunk sees the true ends of those before it, with gradients through what is remembered.
+    Each chunk attends to the true latents of those before it, with gradients through the cache.
 
     Args:
-        pairs: what to learn.
+        pairs: the regression targets.
         text: (B or 1, text_len, text_dim).
-        steps: whole numbers (B, chunks), from which of the student's steps each chunk starts.
+        steps: integers (B, chunks), the student's step from which each chunk is predicted.
     """
     prompt = transformer.read_prompt(text)
     cache = ListCache(transformer.config, stream, tokens_per_latent)
-    timesteps = torch.tensor(timetable.warped_steps, device=pairs.clean.device)[steps]
-    sigmas = timetable.sigmas_of(timesteps).view(*steps.shape, 1, 1, 1, 1)
+    timesteps = torch.tensor(schedule.warped_steps, device=pairs.clean.device)[steps]
+    sigmas = schedule.sigmas_of(timesteps).view(*steps.shape, 1, 1, 1, 1)
     samples = torch.arange(len(pairs.clean), device=pairs.clean.device)
     losses = []
     for number, clean in enumerate(pairs.clean.split(stream.chunk, 1)):

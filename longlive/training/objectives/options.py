@@ -1,58 +1,21 @@
-"""Choices of the training's mathematics, and the defects of the released code that can be restored.
+"""Numbers of the training objectives: clips, sequences, guidance and timesteps.
 
 Source: LongLive (arXiv:2509.22622) and its released training code. Frozen and validated on construction.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from longlive.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleasedQuirks:
-    """What the released training does and ours does not; each False unless it is asked for by name.
-
-    Attributes:
-        zeroes_sink: a recache without the global sink empties the memory and writes the last clip back, so
-            that a switch after the first clip leaves zero keys and values in the sink for good.
-        ignores_global_sink: a switch in training never keeps the sink, whatever the stream says.
-        leaks_gradients: the clean pass overwrites what the exit pass left in the cache, but not its history:
-            later chunks of a clip send gradients through values that are no longer there.
-        noises_context: what is remembered is noised by the timetable's entry nearest to the label of the
-            clean pass, sigma 0.00498 for label 0; streaming never does so.
-        text_gradients_by_checkpointing: keys and values of the prompt carry gradients only if the blocks are
-            checkpointed, or if the pass that first needs them is the exit pass.
-        has_two_timetables: teacher and critic turn velocities into clean latents by a timetable of shift 8,
-            while the noise was mixed in by the generator's.
-        doubles_guidance: guidance is cond + g (cond - uncond), so 3 stands for 4 in the usual convention.
-        normalises_overlap: the normaliser of the DMD gradient counts the latents that carry no loss as well.
-        hides_nan: NaN in the DMD gradient becomes zero, so that a broken run goes on.
-    """
-
-    zeroes_sink: bool = False
-    ignores_global_sink: bool = False
-    leaks_gradients: bool = False
-    noises_context: bool = False
-    text_gradients_by_checkpointing: bool = False
-    has_two_timetables: bool = False
-    doubles_guidance: bool = False
-    normalises_overlap: bool = False
-    hides_nan: bool = False
-
-    @classmethod
-    def as_released(cls) -> "ReleasedQuirks":
-        """All of them, for parity with the released code."""
-        return cls(**{field.name: True for field in fields(cls)})
-
-
-@dataclass(frozen=True, kw_only=True)
 class StreamingOptions:
-    """How long the sequences of a run are and how they are cut into clips.
+    """Length of the sequences, and how they are cut into clips.
 
     Attributes:
-        clip: latents that teacher and critic see.
-        new_latents: latents that each clip after the first adds; the others overlap with the clip before.
-        max_latents: no sequence is longer. With ``clip`` itself, each sequence is one clip (plain DMD).
+        clip: latents in a clip, the input of teacher and critic.
+        new_latents: new latents of each clip after the first; the others overlap with the clip before.
+        max_latents: maximum length of a sequence; equal to ``clip``, each sequence is one clip (plain DMD).
         has_switch: the prompt changes once per sequence, at the start of a clip.
     """
 
@@ -74,7 +37,7 @@ class StreamingOptions:
 
     @property
     def overlap(self) -> int:
-        """Latents that a clip after the first shares with the one before."""
+        """Latents that a clip shares with the clip before."""
         return self.clip - self.new_latents
 
     @property
@@ -92,13 +55,13 @@ class StreamingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DmdOptions:
-    """Numbers of distribution matching distillation (DMD2, arXiv:2405.14867; Self-Forcing, arXiv:2506.08009).
+    """Options of distribution matching distillation (DMD2, arXiv:2405.14867; Self-Forcing, arXiv:2506.08009).
 
     Attributes:
-        guidance: of the teacher; 1 is none. The usual convention, unless ``ReleasedQuirks.doubles_guidance``.
-        min_timestep, max_timestep: within [0, 1000]; drawn ones are clamped to them after the shift.
-        sigma_floor: noise levels below it weigh no more than it in the critic's loss; 0 is the plain
-            flow-matching loss. For critics that predict clean latents, whose errors do not vanish with sigma.
+        guidance: scale of the teacher's classifier-free guidance; 1 is none.
+        min_timestep, max_timestep: range to which timesteps are clamped, within [0, 1000].
+        sigma_floor: lower bound of sigma in the critic's loss weight; 0 is the plain flow-matching loss. For
+            critics that predict clean latents, whose errors do not vanish with sigma.
     """
 
     guidance: float = 4.0
@@ -118,5 +81,5 @@ class DmdOptions:
 
     @classmethod
     def as_released(cls) -> "DmdOptions":
-        """The released numbers, for ``ReleasedQuirks.as_released()``: there, guidance 3 stands for 4."""
+        """The released values, for use with ``ReleasedQuirks.as_released()``: there, guidance 3 means 4."""
         return cls(guidance=3.0)

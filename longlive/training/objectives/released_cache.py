@@ -1,4 +1,4 @@
-"""The released training's cache, faults included: zero sinks and histories that outlive their values.
+"""The cache of the released training, with its quirks: zero sinks and stale autograd histories.
 
 Source: the released code as ``streaming_tuning.md`` describes it. Its buffer holds a window and a clip; each
 latent has a slot there, and once the buffer is full, slots after the sink move left.
@@ -14,11 +14,11 @@ from longlive.models.window_index import WindowIndex
 
 
 class ReleasedCache(ListCache):
-    """A ListCache that can be emptied while its latents stay placed, and that leaks gradients if it is told.
+    """A ListCache that can be zeroed while its latents stay placed, and that may leak gradients.
 
-    Leaking, a latent's keys and values get new values without gradients, but keep the history of those that
-    they replace. Histories belong to slots: when a call without gradients moves the buffer, the values move
-    and the histories stay, so that they go with the wrong latents.
+    With the leak, keys and values that are overwritten without gradients keep the autograd history of the old
+    ones. Histories belong to slots: when a call without gradients shifts the buffer, values move but
+    histories stay, and then belong to the wrong latents.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class ReleasedCache(ListCache):
         clip: int,
         leaks_gradients: bool,
     ) -> None:
-        """An empty memory; ``clip`` latents fit into the buffer beside the window."""
+        """An empty cache, whose buffer holds ``clip`` latents beside the window."""
         super().__init__(transformer, stream, tokens_per_latent)
         self._leaks = leaks_gradients
         self._capacity = stream.window + clip
 
     def empty(self) -> None:
-        """Make all keys and values zero; what is not written again is attended to as zeros."""
+        """Set all keys and values to zero; those that are not written again are attended to as zeros."""
         self._layers = [
             {
                 latent: (torch.zeros_like(keys), torch.zeros_like(values))
@@ -46,7 +46,7 @@ class ReleasedCache(ListCache):
         ]
 
     def place(self, start: int, num_latents: int) -> SlotMapping:
-        """As ListCache.place, but one call may hold more latents than the window."""
+        """Like ListCache.place, but one call may hold more latents than the window."""
         moved = self._num_moved()
         slots = super().place(start, num_latents)
         moved = self._num_moved() - moved
@@ -56,7 +56,7 @@ class ReleasedCache(ListCache):
         return slots
 
     def extend(self, layer: int, slots: SlotMapping, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """As ListCache.extend; if there is a leak, new values without gradients keep the old history."""
+        """Like ListCache.extend; with the leak, values without gradients keep the old history."""
         seen = super().extend(layer, slots, keys, values)
         if self._leaks and not torch.is_grad_enabled():
             before, after = slots.remembered[layer], self._layers[layer]
@@ -69,7 +69,7 @@ class ReleasedCache(ListCache):
         return _ReleasedIndex(self.stream, num_positions)
 
     def _num_moved(self) -> int:
-        """How many slots the latents after the sink have moved to the left so far."""
+        """How many slots the latents after the sink have been shifted to the left so far."""
         return 0 if self.stream.window == -1 else max(0, len(self.placed) - self._capacity)
 
     def _with_histories_behind(self, layer: dict[int, Pair], moved: int) -> dict[int, Pair]:
@@ -89,7 +89,7 @@ class _ReleasedIndex(WindowIndex):
 
 
 def _with_history(values: Pair, history: Pair) -> Pair:
-    """``values`` as they are, whose gradients go where those of ``history`` go."""
+    """``values``, with the autograd history of ``history``."""
     with torch.enable_grad():
         keys, new = (
             v.detach() + (h - h.detach()) if h.requires_grad else v.detach()

@@ -1,4 +1,4 @@
-"""Streaming long tuning: a sequence of overlapping clips that roll on, with one switch of the prompt.
+"""Streaming long tuning: a long sequence as overlapping clips, with one prompt switch.
 
 Source: LongLive (arXiv:2509.22622), section on streaming long tuning, and the released schedule.
 """
@@ -19,13 +19,13 @@ from longlive.training.objectives.rollout import Noise, Rollout
 
 @dataclass(frozen=True)
 class Clip:
-    """What teacher and critic are shown.
+    """The input of teacher and critic.
 
     Attributes:
-        latents: (B, clip, C, H, W); the new ones carry the generator's history.
+        latents: (B, clip, C, H, W); the new ones carry autograd history.
         mask: bool (clip,), true for the new latents, which alone carry loss.
-        text: (B or 1, text_len, text_dim), tokens of the prompt that made the new latents.
-        start: number of the first new latent since the start of the sequence.
+        text: (B or 1, text_len, text_dim), tokens of the prompt of the new latents.
+        start: index in the sequence of the first new latent.
     """
 
     latents: Tensor
@@ -35,7 +35,7 @@ class Clip:
 
 
 class Sequence:
-    """A batch of videos that grow clip by clip, until another clip would pass the maximum."""
+    """A batch of videos that grow clip by clip, until another clip would exceed the maximum."""
 
     def __init__(
         self,
@@ -45,17 +45,18 @@ class Sequence:
         *,
         switch_text: Tensor | None = None,
         switch_start: int | None = None,
-        still: Callable[[Tensor], Tensor] | None = None,
+        encode_last: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """A sequence at its beginning.
+        """Start a sequence.
 
         Args:
-            rollout: at its beginning; the sequence moves it on.
-            text: (B or 1, text_len, text_dim), tokens of the first prompt.
-            switch_text, switch_start: the second prompt, and the clip's start (one of
-                ``options.switch_starts``) from which it holds; None for no switch.
-            still: latents (B, F, C, H, W) from the start of a video -> the last picture as a still (B, 1, C,
-                H, W), such as ``partial(still_of, vae)``; None leaves the first latent of a clip as it is.
+            rollout: at its start; the sequence advances it. text: (B or 1, text_len, text_dim), tokens of the
+            first prompt. switch_text, switch_start: the second prompt, and the clip start (one of
+            ``options.switch_starts``)
+                from which it applies; None for no switch.
+            encode_last: latents (B, F, C, H, W) from the start of a video -> its last picture as an image
+            latent
+                (B, 1, C, H, W), such as ``partial(image_latent_of, vae)``; None keeps the first latent.
 
         Raises:
             ValueError: if no clip starts where the switch is to be, or only one of both is given.
@@ -67,21 +68,21 @@ class Sequence:
         self.rollout, self.options = rollout, options
         self._texts = [text] if switch_text is None else [text, switch_text]
         self._switch_start = switch_start
-        self._still = still
+        self._encode_last = encode_last
         self._seen: Tensor | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether another clip would pass the maximum."""
+        """Whether another clip would exceed the maximum."""
         return self.rollout.position > self.options.starts[-1]
 
     @property
     def is_switched(self) -> bool:
-        """Whether the next clip belongs to the second prompt."""
+        """Whether the next clip is under the second prompt."""
         return self._switch_start is not None and self.rollout.position >= self._switch_start
 
     def next_clip(self, noise: Noise, *, exit_step: int, with_grad: bool = False) -> Clip:
-        """Roll on by one clip; arguments as in ``Rollout.extend``.
+        """Generate the next clip; arguments as in ``Rollout.extend``.
 
         Raises:
             ValueError: if the sequence is over.
@@ -95,10 +96,10 @@ class Sequence:
         num_new = self.options.new_latents if start else self.options.clip
         made = self.rollout.extend(num_new, text, noise, exit_step=exit_step, with_grad=with_grad)
         mask = torch.arange(self.options.clip, device=made.device) >= self.options.clip - num_new
-        return Clip(self._framed(made), mask, text, start)
+        return Clip(self._as_clip(made), mask, text, start)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on in another process: tensors, and lists and dictionaries of them."""
+        """State for ``restore``, in another process too: tensors, and lists and dictionaries of them."""
         return {
             "rollout": self.rollout.state(),
             "texts": self._texts,
@@ -107,27 +108,27 @@ class Sequence:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where ``state()`` was taken."""
+        """Continue from a ``state()``."""
         self.rollout.restore(state["rollout"])
         self._texts, self._switch_start = state["texts"], state["switch_start"]
         self._seen = state["seen"]
 
-    def _framed(self, made: Tensor) -> Tensor:
-        """The new latents (B, F, C, H, W) after as many old ones as fill a clip, the first a still."""
+    def _as_clip(self, made: Tensor) -> Tensor:
+        """A clip that ends with the new latents (B, F, C, H, W); its first latent is an image latent."""
         if self._seen is None:
             self._seen = made.detach()
             return made
         joined, size = torch.cat((self._seen, made), 1), self.options.clip
         self._seen = joined[:, -size:].detach()
-        if made.shape[1] == size or self._still is None:
+        if made.shape[1] == size or self._encode_last is None:
             return joined[:, -size:]
-        first = self._still(joined[:, : 1 - size].detach())
+        first = self._encode_last(joined[:, : 1 - size].detach())
         return torch.cat((first.to(made.dtype), joined[:, 1 - size :]), 1)
 
 
 @torch.no_grad()
 def image_latent_of(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """The last picture of a video, encoded as a still.
+    """Encode the last picture of a video as an image latent.
 
     Args:
         latents: (B, F, C, H, W), normalised, from the start of a video (or what is decoded as if it were).

@@ -1,4 +1,4 @@
-"""Prompts -> tokens for training: in batches, empty ones too, with gradients if they are wanted."""
+"""Encode prompts for training: in batches, empty ones too, with gradients if they are enabled."""
 
 import filecmp
 from pathlib import Path
@@ -10,10 +10,10 @@ from longlive.prompts import clean_prompt
 
 
 def read_texts(encoder: TextEncoder, prompts: list[str]) -> Tensor:
-    """Tokens (B, text_len, text_dim) as ``TextEncoder.encode`` gives them; gradients, if they are enabled.
+    """Tokens (B, text_len, text_dim), equal to those of ``TextEncoder.encode``.
 
     Args:
-        prompts: as checked by their readers; an empty one is what guidance leads away from.
+        prompts: checked before; an empty one is the negative prompt of guidance.
     """
     rows = encoder.tokenizer(
         [clean_prompt(prompt) for prompt in prompts],

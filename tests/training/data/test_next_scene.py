@@ -10,13 +10,13 @@ import pytest
 
 from longlive.errors import ConfigError, EndpointError
 from longlive.training.data import chat_models as scene_writers
-from longlive.training.data.chat_models import EndpointWriter, LocalWriter, Messages
+from longlive.training.data.chat_models import EndpointChat, LocalChat, Messages
 from longlive.training.data.next_scene import (
     RULES,
     Summary,
-    digest_of,
     fault_of,
     next_scene,
+    prompt_digest,
     rejected_file,
     write_next_scenes,
 )
@@ -120,7 +120,7 @@ def test_pairs_are_written_without_duplicates_and_read_by_training(tmp_path: Pat
     summary = write_next_scenes([*prompts, *prompts[:2]], out, Scripted(by=good), progress=done.append)
     assert summary == Summary(prompts=3, duplicates=2, done_before=0, written=3, rejected=0)
     assert read_prompt_pairs(out) == PAIRS[:3]
-    assert rows(out)[0]["source"] == digest_of(prompts[0])
+    assert rows(out)[0]["source"] == prompt_digest(prompts[0])
     assert sum(done) == 3
 
 
@@ -201,7 +201,7 @@ def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
 def test_an_endpoint_that_stumbles_writes_all_prompts_in_the_end(tmp_path: Path) -> None:
     replies = (fails(500), says("Sure, here is nothing."), fails(429), says(GOOD))
     with serving(*replies) as server:
-        writer = EndpointWriter(server.url, "qwen", pause_s=0.01)
+        writer = EndpointChat(server.url, "qwen", pause_s=0.01)
         assert write_next_scenes([SOURCE], tmp_path / "pairs.jsonl", writer, parallel=4).written == 1
     assert read_prompt_pairs(tmp_path / "pairs.jsonl") == [PromptPair(SOURCE, GOOD)]
 
@@ -209,9 +209,9 @@ def test_an_endpoint_that_stumbles_writes_all_prompts_in_the_end(tmp_path: Path)
 def test_a_local_model_of_random_weights_is_rejected_cleanly(
     tmp_path: Path, tiny_language_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene_writers, "MOST_TOKENS", 20)
+    monkeypatch.setattr(scene_writers, "MAX_TOKENS", 20)
     out = tmp_path / "pairs.jsonl"
-    summary = write_next_scenes([SOURCE], out, LocalWriter(tiny_language_model), tries=2)
+    summary = write_next_scenes([SOURCE], out, LocalChat(tiny_language_model), tries=2)
     assert (summary.written, summary.rejected) == (0, 1)
     (row,) = rows(rejected_file(out))
     assert row["answer"] and "it has 20 words" in row["reason"]

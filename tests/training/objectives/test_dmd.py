@@ -7,15 +7,16 @@ from torch import Tensor
 from longlive.config import Prediction
 from longlive.generation.flow_matching import clean_to_velocity
 from longlive.training.objectives.dmd import critic_loss, generator_loss, kl_gradient
-from longlive.training.objectives.options import DmdOptions, ReleasedQuirks
-from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.options import DmdOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
+from longlive.training.objectives.scores import ScoreModels
 from tests.support.tiny_transformer import random_latents, tiny_transformer
-from tests.training.objectives.test_scores import TIMESTEPS, TIMETABLE, scores, words
+from tests.training.objectives.test_scores import SCHEDULE, TIMESTEPS, scores, words
 
 MASK = torch.tensor([False, True, True, False, True])
 
 
-def asked(judges: Scores, clip: Tensor, mask: Tensor | None = None) -> dict[str, object]:
+def asked(judges: ScoreModels, clip: Tensor, mask: Tensor | None = None) -> dict[str, object]:
     return {
         "scores": judges,
         "clip": clip,
@@ -61,7 +62,7 @@ def test_the_gradient_is_what_the_critic_sees_minus_what_the_teacher_sees(predic
 
 
 def test_where_teacher_and_critic_agree_the_generator_stays() -> None:
-    judges = Scores(tiny_transformer(), tiny_transformer(), TIMETABLE, DmdOptions(guidance=1.0))
+    judges = ScoreModels(tiny_transformer(), tiny_transformer(), SCHEDULE, DmdOptions(guidance=1.0))
     assert kl_gradient(**asked(judges, a_clip())).abs().max() < 1e-5
 
 
@@ -116,7 +117,9 @@ def test_the_generators_loss_reaches_the_clip_alone() -> None:
 
 def test_a_floor_keeps_low_noise_from_ruling_the_critics_loss() -> None:
     judges, clip, noise = scores(prediction="clean"), a_clip().detach(), random_latents(5, batch=2, seed=9)
-    floored = Scores(judges.teacher, judges.critic, TIMETABLE, DmdOptions(sigma_floor=0.5), ReleasedQuirks())
+    floored = ScoreModels(
+        judges.teacher, judges.critic, SCHEDULE, DmdOptions(sigma_floor=0.5), ReleasedQuirks()
+    )
     low = torch.tensor([100.0, 100.0])
     losses = [
         float(critic_loss(found, clip, words(0), timesteps=low, noise=noise)) for found in (judges, floored)

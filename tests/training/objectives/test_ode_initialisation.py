@@ -11,7 +11,7 @@ from longlive.generation.flow_matching import FlowSchedule, prediction_to_clean
 from longlive.models.kv_cache import KVCache
 from longlive.training.objectives.ode_initialisation import OdePairs, initialisation_loss, ode_pairs
 from tests.support.tiny_transformer import CONFIG, TOKENS_PER_LATENT, random_latents, tiny_transformer
-from tests.training.objectives.test_scores import TIMETABLE, scores, words
+from tests.training.objectives.test_scores import SCHEDULE, scores, words
 
 STREAM = StreamConfig(window=6)
 STEPS = torch.tensor([[0, 2, 3], [1, 1, 0]])
@@ -19,11 +19,11 @@ STEPS = torch.tensor([[0, 2, 3], [1, 1, 0]])
 
 @dataclass(frozen=True)
 class Sure:
-    """Scores whose teacher sees the same clean latents in all noise, and counts how often it is asked."""
+    """Score models whose teacher predicts one clip from all noise, and counts how often it is called."""
 
     answer: Tensor
     asked: list[float]
-    timetable: FlowSchedule = TIMETABLE
+    schedule: FlowSchedule = SCHEDULE
 
     def teacher_clean(self, noisy: Tensor, timesteps: Tensor, text: Tensor, negative: Tensor) -> Tensor:
         self.asked.append(float(timesteps[0]))
@@ -41,7 +41,7 @@ def loss_of(pairs: OdePairs, prediction: Prediction = "velocity", steps: Tensor 
         model,
         pairs,
         words(),
-        timetable=TIMETABLE,
+        schedule=SCHEDULE,
         stream=STREAM,
         tokens_per_latent=TOKENS_PER_LATENT,
         steps=steps,
@@ -54,7 +54,7 @@ def test_a_teacher_who_is_sure_gives_a_straight_path_seen_at_the_students_levels
     sure = Sure(answer, [])
     pairs = ode_pairs(sure, noise, words(0), words(1), num_steps=num_steps)
     assert torch.allclose(pairs.clean, answer, atol=1e-5)
-    for noisy, timestep in zip(pairs.noisy, TIMETABLE.warped_steps, strict=True):
+    for noisy, timestep in zip(pairs.noisy, SCHEDULE.warped_steps, strict=True):
         sigma = timestep / 1000
         assert torch.allclose(noisy, (1 - sigma) * answer + sigma * noise, atol=1e-5)
     assert sure.asked == sorted(sure.asked, reverse=True) and len(sure.asked) >= num_steps
@@ -75,7 +75,7 @@ def test_the_loss_is_the_error_of_each_chunk_seen_through_the_cache(prediction: 
         for number in range(3):
             chunk = slice(3 * number, 3 * number + 3)
             step = int(STEPS[sample, number])
-            timestep, noisy = TIMETABLE.warped_steps[step], pairs.noisy[step, sample : sample + 1, chunk]
+            timestep, noisy = SCHEDULE.warped_steps[step], pairs.noisy[step, sample : sample + 1, chunk]
             output = model(noisy, timestep, prompt, cache, start=3 * number)
             seen = prediction_to_clean(output, noisy, timestep / 1000, prediction)
             clean = pairs.clean[sample : sample + 1, chunk]
@@ -94,7 +94,7 @@ def test_a_student_that_is_right_has_no_loss() -> None:
         model,
         pairs,
         words(),
-        timetable=TIMETABLE,
+        schedule=SCHEDULE,
         stream=STREAM,
         tokens_per_latent=TOKENS_PER_LATENT,
         steps=STEPS,

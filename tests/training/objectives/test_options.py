@@ -1,4 +1,4 @@
-"""The schedule of a sequence, the numbers of DMD, and the names of the released defects."""
+"""The schedule of a sequence, the numbers of DMD, and the names of the released quirks."""
 
 from dataclasses import asdict
 from itertools import pairwise
@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 
 from longlive.errors import ConfigError
-from longlive.training.objectives.options import DmdOptions, ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.options import DmdOptions, StreamingOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
 
 
 def test_the_papers_sequence_has_13_clips_and_ends_at_237() -> None:

@@ -14,7 +14,7 @@ from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.kv_cache import KVCache
-from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from tests.support.tiny_transformer import (
     CONFIG,
@@ -38,11 +38,11 @@ def new_rollout(
     *,
     clip: int = 21,
     prediction: Prediction = "velocity",
-    **defects: bool,
+    **quirks: bool,
 ) -> Rollout:
     model = tiny_transformer(replace(CONFIG, prediction=prediction))
     stream = stream or StreamConfig(window=9)
-    return Rollout(model, SHORT, stream, TOKENS_PER_LATENT, clip=clip, defects=ReleasedQuirks(**defects))
+    return Rollout(model, SHORT, stream, TOKENS_PER_LATENT, clip=clip, quirks=ReleasedQuirks(**quirks))
 
 
 def play(rollout: Rollout, *, switch_at: int = 12, length: int = 30, **options: Any) -> Tensor:
@@ -108,8 +108,8 @@ def test_a_rollout_equals_a_viewers_session(
         return draw_noise(shape, seed=11, take=0, chunk=start // config.chunk, step=step)
 
     tokens = [tiny_models.text_encoder.encode(text).tokens for text in texts]
-    timetable, stream = FlowSchedule.of(config), StreamConfig.of(config, positions=positions)
-    rollout = Rollout(tiny_models.transformer, timetable, stream, config.tokens_per_latent)
+    schedule, stream = FlowSchedule.of(config), StreamConfig.of(config, positions=positions)
+    rollout = Rollout(tiny_models.transformer, schedule, stream, config.tokens_per_latent)
     made = [rollout.extend(3 * switch_chunk, tokens[0], noise, exit_step=3)]
     rollout.switch(tokens[1])
     made.append(rollout.extend(3 * (8 - switch_chunk), tokens[1], noise, exit_step=3))
@@ -181,9 +181,9 @@ def test_checkpointing_leaves_the_memory_as_it_was() -> None:
 
 @pytest.mark.parametrize("as_released", [False, True])
 def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool) -> None:
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
-    first = play(new_rollout(**defects))
-    rollout = new_rollout(**defects)
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
+    first = play(new_rollout(**quirks))
+    rollout = new_rollout(**quirks)
     before = rollout.extend(12, words(0), noise_of(), exit_step=1)
     rollout.switch(words(5))
     changed = rollout.extend(
@@ -196,14 +196,14 @@ def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool
 @pytest.mark.parametrize("as_released", [False, True])
 @pytest.mark.parametrize("global_sink", [False, True])
 def test_a_rollout_goes_on_from_its_state_in_another_process(global_sink: bool, as_released: bool) -> None:
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     stream = StreamConfig(window=9, global_sink=global_sink)
-    whole = new_rollout(stream, clip=9, **defects)
+    whole = new_rollout(stream, clip=9, **quirks)
     whole.extend(12, words(0), noise_of(), exit_step=1)
     whole.switch(words(1))
     state = whole.state()
     expected = whole.extend(12, words(1), noise_of(), exit_step=0)
-    resumed = new_rollout(stream, clip=9, **defects)
+    resumed = new_rollout(stream, clip=9, **quirks)
     resumed.restore(state)
     assert resumed.position == 12
     assert torch.equal(resumed.extend(12, words(1), noise_of(), exit_step=0), expected)
@@ -238,8 +238,8 @@ def test_zero_sinks_come_only_without_the_global_sink_and_after_the_first_clip(s
     follows = StreamConfig(window=9, global_sink=False)
     kept = [new_rollout(clip=21, zeroes_sink=zeroes) for zeroes in (False, True)]
     assert torch.equal(*(play(rollout, switch_at=switch_at) for rollout in kept))
-    for stream, defects in ((follows, {}), (StreamConfig(window=9), {"ignores_global_sink": True})):
-        rollout = new_rollout(stream, clip=21, zeroes_sink=True, **defects)
+    for stream, quirks in ((follows, {}), (StreamConfig(window=9), {"ignores_global_sink": True})):
+        rollout = new_rollout(stream, clip=21, zeroes_sink=True, **quirks)
         play(rollout, switch_at=switch_at)
         sink = [half for latent in (0, 1, 2) for half in rollout.remembered(1)[latent]]
         assert all(bool(half.any()) is (switch_at < 21) for half in sink)
@@ -257,8 +257,8 @@ def test_a_leak_changes_gradients_and_no_value() -> None:
 
 
 def test_a_leak_ends_where_the_memory_is_detached() -> None:
-    def last_clip(**defects: bool) -> dict[str, Tensor]:
-        rollout = new_rollout(**defects)
+    def last_clip(**quirks: bool) -> dict[str, Tensor]:
+        rollout = new_rollout(**quirks)
         rollout.transformer.requires_grad_(True)
         rollout.extend(12, words(0), noise_of(), exit_step=1, with_grad=True)
         rollout.detach()

@@ -9,11 +9,12 @@ from torch import Tensor
 from longlive.config import Prediction
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.objectives.options import DmdOptions, ReleasedQuirks
-from longlive.training.objectives.scores import Scores, predict_clean
+from longlive.training.objectives.options import DmdOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
+from longlive.training.objectives.scores import ScoreModels, predict_clean
 from tests.support.tiny_transformer import CONFIG, TEXT_DIM, TEXT_LEN, random_latents, tiny_transformer
 
-TIMETABLE = FlowSchedule(5.0, (1000, 750, 500, 250))
+SCHEDULE = FlowSchedule(5.0, (1000, 750, 500, 250))
 TIMESTEPS = torch.tensor([900.0, 400.0])
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
 
@@ -30,16 +31,16 @@ def other_transformer(prediction: Prediction = "velocity") -> CausalWanTransform
     return model
 
 
-def scores(guidance: float = 4.0, prediction: Prediction = "velocity", **defects: bool) -> Scores:
+def scores(guidance: float = 4.0, prediction: Prediction = "velocity", **quirks: bool) -> ScoreModels:
     teacher = tiny_transformer(replace(CONFIG, prediction=prediction))
     options = DmdOptions(guidance=guidance)
-    return Scores(teacher, other_transformer(prediction), TIMETABLE, options, ReleasedQuirks(**defects))
+    return ScoreModels(teacher, other_transformer(prediction), SCHEDULE, options, ReleasedQuirks(**quirks))
 
 
-def plainly_guided(judges: Scores, noisy: Tensor) -> tuple[Tensor, Tensor]:
+def plainly_guided(judges: ScoreModels, noisy: Tensor) -> tuple[Tensor, Tensor]:
     teacher = judges.teacher
     wanted, unwanted = (
-        predict_clean(teacher, noisy, TIMESTEPS, teacher.read_prompt(words(seed)), TIMETABLE)
+        predict_clean(teacher, noisy, TIMESTEPS, teacher.read_prompt(words(seed)), SCHEDULE)
         for seed in (0, 1)
     )
     return wanted, unwanted
@@ -81,7 +82,7 @@ def test_noise_is_mixed_in_at_each_samples_level_and_without_the_clips_history()
     noise = random_latents(3, batch=2, seed=1)
     noisy = scores().noisy(clip, TIMESTEPS, noise)
     assert not noisy.requires_grad
-    for sample, sigma in enumerate(TIMETABLE.sigmas_of(TIMESTEPS).tolist()):
+    for sample, sigma in enumerate(SCHEDULE.sigmas_of(TIMESTEPS).tolist()):
         expected = (1 - sigma) * clip[sample] + sigma * noise[sample]
         assert torch.allclose(noisy[sample], expected, atol=1e-6)
 
@@ -105,14 +106,14 @@ def test_samples_of_a_batch_are_judged_each_at_its_own_timestep(prediction: Pred
 
 def test_the_second_timetable_changes_only_how_velocities_are_read() -> None:
     noisy = random_latents(4, batch=2)
-    ours, released = scores(), scores(has_two_timetables=True)
+    ours, released = scores(), scores(has_two_schedules=True)
     assert torch.equal(ours.sigmas(TIMESTEPS), released.sigmas(TIMESTEPS))
     seen, seen_by_8 = (judges.critic_clean(noisy, TIMESTEPS, words()) for judges in (ours, released))
     sigmas = [FlowSchedule(shift, ()).sigmas_of(TIMESTEPS).view(-1, 1, 1, 1, 1) for shift in (5.0, 8.0)]
     assert not torch.equal(seen, seen_by_8)
     assert torch.allclose((noisy - seen) / sigmas[0], (noisy - seen_by_8) / sigmas[1], atol=1e-4)
     clean = [
-        scores(prediction="clean", has_two_timetables=two).critic_clean(noisy, TIMESTEPS, words())
+        scores(prediction="clean", has_two_schedules=two).critic_clean(noisy, TIMESTEPS, words())
         for two in (False, True)
     ]
     assert torch.equal(*clean)

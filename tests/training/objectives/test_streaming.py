@@ -11,7 +11,8 @@ from torch import Tensor
 from longlive.config import StreamConfig
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.wan_vae import encode_pictures
-from longlive.training.objectives.options import ReleasedQuirks, StreamingOptions
+from longlive.training.objectives.options import StreamingOptions
+from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
 from tests.conftest import tiny_vae
@@ -28,15 +29,17 @@ def new_sequence(
     num_layers: int = 1,
     switch_start: int | None = None,
     still: object = None,
-    **defects: bool,
+    **quirks: bool,
 ) -> Sequence:
     model = tiny_transformer(replace(CONFIG, num_layers=num_layers)).requires_grad_(True)
     stream = StreamConfig(window=9, positions="relative")
     rollout = Rollout(
-        model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, defects=ReleasedQuirks(**defects)
+        model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, quirks=ReleasedQuirks(**quirks)
     )
     second = None if switch_start is None else words(1)
-    return Sequence(rollout, options, words(0), switch_text=second, switch_start=switch_start, still=still)
+    return Sequence(
+        rollout, options, words(0), switch_text=second, switch_start=switch_start, encode_last=still
+    )
 
 
 def clips_of(sequence: Sequence, **options: object) -> list[Clip]:
@@ -73,7 +76,7 @@ def test_a_clip_begins_with_the_end_of_the_one_before_re_encoded_as_a_still() ->
         heard.append(latents)
         return torch.full_like(latents[:, :1], 7.0)
 
-    first, second, third, *_ = clips_of(new_sequence(still=still))
+    first, second, third, *_ = clips_of(new_sequence(encode_last=still))
     assert [latents.shape[1] for latents in heard[:2]] == [7, 7]
     assert torch.equal(heard[0], first.latents[:, :7])
     assert torch.equal(heard[1][:, 1:], second.latents[:, 1:7]), "from before the still was put there"
@@ -89,7 +92,7 @@ def test_a_still_is_the_last_picture_encoded_by_itself() -> None:
     assert pictures.shape[1] == 25
     expected = encode_pictures(vae, pictures[:, 24:])
     assert torch.allclose(image_latent_of(vae, latents), expected, atol=1e-5)
-    clips = clips_of(new_sequence(still=partial(image_latent_of, vae)))
+    clips = clips_of(new_sequence(encode_last=partial(image_latent_of, vae)))
     assert torch.allclose(clips[1].latents[:, :1], image_latent_of(vae, clips[0].latents[:, :7]), atol=1e-5)
 
 
@@ -117,9 +120,9 @@ def num_live_tensors() -> int:
 @pytest.mark.parametrize(("as_released", "max_latents"), [(False, 240), (True, 93)])
 def test_memory_is_flat_however_long_a_sequence_is(as_released: bool, max_latents: int) -> None:
     """After the last clip's backward pass as many tensors live as after the third's."""
-    defects = vars(ReleasedQuirks.as_released()) if as_released else {}
+    quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     options = StreamingOptions(max_latents=max_latents)
-    sequence, counts, held = new_sequence(options, **defects), [], []
+    sequence, counts, held = new_sequence(options, **quirks), [], []
     while not sequence.is_over:
         clip = sequence.next_clip(noise_of(), exit_step=0, with_grad=True)
         clip.latents[:, clip.mask].square().mean().backward()
