@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_no_module_imports_what_comes_after_its_package(path: Path) -> None:
     assert not upward(path.read_text(encoding="utf-8"), package_of(path))
 
 
-@pytest.mark.parametrize(("first", "second"), list(zip(ORDER, ORDER[1:], strict=False)))
+@pytest.mark.parametrize(("first", "second"), list(pairwise(ORDER)))
 def test_an_import_against_the_order_is_found_however_it_is_written(first: str, second: str) -> None:
     for source in (
         f"from longlive.{second}.module import thing",

@@ -5,11 +5,11 @@ import time
 
 from longlive.config import ResumeMode
 from longlive.errors import LongLiveError, LostError
-from longlive.serving.events import RunFinished
 from longlive.serving.executors.events import Failure, Finished, NoticeEvent, Preempted, SegmentEvent
 from longlive.serving.executors.executor import Executor
 from longlive.serving.observer import Ended, Resumed
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus, status_after
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,7 @@ from longlive.generation.storyboard import Scene, read_scenes
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunFinished
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
 from longlive.web.file_serving import shown
@@ -30,7 +29,7 @@ from longlive.web.messages import (
 )
 from longlive.web.middleware.client_address import address_of
 from longlive.web.prompt_advice import gentle_answer
-from longlive.web.viewer_stream import Message, ViewerStream
+from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams
 
 BACKPRESSURE_POLL_S = 0.05
 STOP_TIMEOUT_S = 20
@@ -39,17 +38,16 @@ MAX_ERROR_CHARACTERS = 500
 
 
 class Endpoints:
-    """The page's and the programs' way to the engine; keeps a stream of each run that the engine keeps.
+    """The page's and the programs' way to the engine.
 
     A run goes on without anybody who follows it; its token gives access to it again.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """Serve from ``engine``."""
+        """Serve from ``engine``; there is one stream for each run that it keeps."""
         self.engine = engine
-        self._streams: dict[str, ViewerStream] = {}
-        self._viewers: dict[str, ViewerStream] = {}
-        engine.on_forget = self._forget
+        self.streams = ViewerStreams()
+        engine.on_forget = self.streams.forget
 
     async def start(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
@@ -114,7 +112,7 @@ class Endpoints:
         Returns:
             when it will be seen (chunk, at_seconds, in_seconds), a status line, and the timeline.
         """
-        stream = self._viewers.get(_viewer(request))
+        stream = self.streams.of_viewer(_viewer(request))
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with _shown_errors():
@@ -134,7 +132,7 @@ class Endpoints:
 
         It answers when the video has ended: an answer sent sooner could reach the page after the end.
         """
-        stream = self._viewers.get(_viewer(request))
+        stream = self.streams.of_viewer(_viewer(request))
         if stream is None or stream.run.status is RunStatus.FINISHED:
             return "No video is playing."
         stream.run.stop("user")
@@ -223,16 +221,14 @@ class Endpoints:
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
         run = self.engine.find(token)
-        stream = self._streams.get(run.name) if run else None
+        stream = self.streams.of_run(run) if run else None
         if stream is None:
             return []
         return [message for message, _ in stream.messages(after) if message["serial"] < before]
 
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; the run is suspended soon, and kept for a while."""
-        stream = self._viewers.pop(_viewer(request), None)
-        if stream is not None:
-            stream.follower = None
+        self.streams.leave(_viewer(request))
 
     def _begin(
         self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
@@ -252,40 +248,20 @@ class Endpoints:
             )
         advice = self._advice(prompt)
         status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
-        return self._keep(viewer, ViewerStream(run, mode, status.strip(), advice))
+        return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
 
     async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[ViewerStream, float]:
         """The stream of a run that was started before, for whoever knows its token."""
         seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
         run = self.engine.find(str(token))
-        if run is not None and run.name not in self._streams:
+        if run is not None and self.streams.of_run(run) is None:
             await asyncio.to_thread(run.replay_stored, seconds)
-            mode = "compatible" if run.container == "ts" else "live"
-            self._streams.setdefault(run.name, ViewerStream(run, mode, "Welcome back."))
         run = self.engine.claim(_viewer(request), str(token))
         if run is None:
             raise gr.Error(NOT_KEPT, print_exception=False)
-        return self._keep(_viewer(request), self._streams[run.name]), max(0.0, seconds)
-
-    def _keep(self, viewer: str, stream: ViewerStream) -> ViewerStream:
-        """Remember a stream; a viewer has one at most, and a stream one viewer."""
-        self._leave(stream)
-        previous = self._viewers.get(viewer)
-        if previous is not None:
-            previous.follower = None
-        self._streams[stream.run.name] = self._viewers[viewer] = stream
-        return stream
-
-    def _leave(self, stream: ViewerStream) -> None:
-        for viewer, one in list(self._viewers.items()):
-            if one is stream:
-                self._viewers.pop(viewer, None)
-
-    def _forget(self, run: Run) -> None:
-        """The engine keeps a run no longer."""
-        stream = self._streams.pop(run.name, None)
-        if stream is not None:
-            self._leave(stream)
+        mode = "compatible" if run.container == "ts" else "live"
+        stream = self.streams.of_run(run) or ViewerStream(run, mode, "Welcome back.")
+        return self.streams.open(_viewer(request), stream), max(0.0, seconds)
 
     async def _follow(
         self, stream: ViewerStream, after: int, request: gr.Request

@@ -1,9 +1,9 @@
 """Every sentence that a viewer reads about a run; the engine itself speaks in codes."""
 
 from longlive.serving.codes import FailureKind, FinishReason, NoticeCode
-from longlive.serving.events import QueuePosition, RunFinished
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.limits import Limits
+from longlive.serving.runs.events import QueuePosition, RunFinished
 
 PLAYING = "Playing. Send another prompt whenever you like."
 NOT_PLAYING = "No video is playing. Press Start first."

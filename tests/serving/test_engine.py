@@ -13,10 +13,10 @@ import pytest
 from longlive.errors import BusyError, ConfigError, PromptError
 from longlive.generation.storyboard import Scene
 from longlive.serving.engine import Engine
-from longlive.serving.events import QueuePosition
 from longlive.serving.executors.events import Failure, NoticeEvent, Preempted, SegmentEvent
 from longlive.serving.executors.model_runner import ModelRunner, open_session
 from longlive.serving.limits import Limits
+from longlive.serving.runs.events import QueuePosition
 from tests.support import fakes
 from tests.support.fakes import FakeModels, LosingExecutor, read_card, with_less_memory
 from tests.support.run_reader import (

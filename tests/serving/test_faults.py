@@ -15,12 +15,12 @@ import pytest
 from longlive.errors import MediaError
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.messages import Playhead
 from longlive.serving.executors.playback_clock import MAX_LEAP_S, PlaybackClock
-from longlive.serving.run import KEPT_EVENTS
-from longlive.serving.run_store import RunStore
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.run import KEPT_EVENTS
+from longlive.serving.runs.run_store import RunStore
 from tests.support import fakes
 from tests.support.fakes import FakeModels, read_card
 from tests.support.metrics_reader import figures

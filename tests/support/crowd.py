@@ -37,12 +37,11 @@ def weigh(served: Served) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     me = psutil.Process()
-    endpoints = served.engine.on_forget.__self__  # type: ignore[attr-defined]
     return {
         "bytes": me.memory_info().rss,
         "threads": me.num_threads(),
         "files": me.num_fds(),
-        "streams": len(endpoints._streams) + len(endpoints._viewers),
+        "streams": len(served.engine.on_forget.__self__),  # type: ignore[attr-defined]
         "unread": sum(one.qsize() for one in queue.pending_messages_per_session.values()),
         "sessions": len(served.page.state_holder.session_data),
     }

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 
 _PENDING: "WeakKeyDictionary[Run, tuple[list[int], deque[RunEvent]]]" = WeakKeyDictionary()

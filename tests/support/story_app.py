@@ -12,11 +12,11 @@ import spaces  # noqa: F401  (first, as in app.py)
 
 from longlive.runtime.startup import RuntimeOptions
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.executors import zerogpu
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.limits import Limits
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.run import Run
 from tests.support.run_reader import run_of
 
 LEASE_S = 10.0

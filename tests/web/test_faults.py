@@ -28,7 +28,7 @@ from gradio_client.utils import apply_diff
 
 from longlive.benchmark.loadtest import dropouts as drops
 from longlive.cli import main
-from longlive.serving import run as run_module
+from longlive.serving.runs import run as run_module
 from longlive.web import backpressure as backlog
 from longlive.web import file_serving as films
 from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
@@ -70,8 +70,7 @@ def dropped(served: Served) -> float:
 
 def kept(served: Served) -> int:
     """How many streams the page remembers."""
-    endpoints = served.engine.on_forget.__self__
-    return len(endpoints._streams) + len(endpoints._viewers)
+    return len(served.engine.on_forget.__self__)
 
 
 @pytest.mark.parametrize("way", ["join", "call"])

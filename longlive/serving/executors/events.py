@@ -56,12 +56,14 @@ class SegmentEvent:
         fps: pictures per second that model and encoder reach together, over the last chunks.
         chunk_ms: what this chunk took so far, waiting for the model included.
         checkpoint: of the chunk that this segment ends; None if more of it follows.
+        prompt_delay_s: seconds that a prompt sent at this moment takes to the screen; filled in by the run.
     """
 
     segment: MediaSegment
     fps: float
     chunk_ms: float
     checkpoint: ChunkCheckpoint | None = None
+    prompt_delay_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import threading
 from typing import Protocol
 
 from longlive.serving.executors.messages import Message, Prompt, supersedes
-from longlive.serving.prompt_schedule import defer
+from longlive.serving.runs.prompt_schedule import defer
 
 
 class Mailbox(Protocol):

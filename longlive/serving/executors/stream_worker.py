@@ -37,7 +37,7 @@ from longlive.serving.executors.mailbox import Mailbox
 from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.playback_clock import PlaybackClock
-from longlive.serving.prompt_schedule import PromptSchedule
+from longlive.serving.runs.prompt_schedule import PromptSchedule
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ from longlive.errors import CheckpointError, ConfigError, FitError, LongLiveErro
 from longlive.generation.storyboard import Scene
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions
 from longlive.serving.engine import Engine
-from longlive.serving.events import RunFinished
 from longlive.serving.executors import ray as ray_executor
 from longlive.serving.executors import ray_cluster
 from longlive.serving.executors.events import Finished, SegmentEvent
@@ -33,7 +32,8 @@ from longlive.serving.executors.ray import RayExecutor, RayHandle, Worker, warm_
 from longlive.serving.executors.ray_cluster import ActorState, Cluster
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
-from longlive.serving.run import Run
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.run import Run
 from tests.support.fakes import FakeModels, FakeSession, tiny_config
 from tests.support.run_reader import next_event
 

@@ -18,8 +18,8 @@ from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
-from longlive.serving.event_log import EventLog
-from longlive.serving.events import PromptScheduled, RunEvent, RunStarted
+from longlive.serving.runs.event_log import EventLog
+from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
 from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
@@ -33,9 +33,9 @@ from longlive.serving.observer import (
     PromptAccepted,
     PromptRefused,
 )
-from longlive.serving.presence import Presence
-from longlive.serving.prompt_schedule import PromptSchedule
-from longlive.serving.run_store import RunStore
+from longlive.serving.runs.presence import Presence
+from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -260,7 +260,7 @@ class Run:
                 start_s, end_s = segment.first_frame / segment.fps, end / segment.fps
                 self.prompts.extend_span(segment.prompt_index, segment.prompt, start_s, end_s)
         if self._shown_frame == end:
-            self.emit(replace(event, checkpoint=None))
+            self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
 
     def replay_stored(self, seconds: float) -> None:
         """Emit the stored segments after a second of the video, for a follower of a loaded run."""

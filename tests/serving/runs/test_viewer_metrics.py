@@ -2,10 +2,10 @@
 
 import pytest
 
-import longlive.serving.viewer_metrics as module
+import longlive.serving.runs.viewer_metrics as module
 from longlive.errors import PromptError
 from longlive.serving.metrics import Metrics
-from longlive.serving.viewer_metrics import RateLimiter, ViewerMetrics
+from longlive.serving.runs.viewer_metrics import RateLimiter, ViewerMetrics
 from tests.support.metrics_reader import figures
 
 

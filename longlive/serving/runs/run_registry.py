@@ -9,8 +9,8 @@ from longlive.config import ModelConfig
 from longlive.errors import BusyError
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
-from longlive.serving.run import Run, key_of, load_run
-from longlive.serving.run_store import stored_runs
+from longlive.serving.runs.run import Run, key_of, load_run
+from longlive.serving.runs.run_store import stored_runs
 from longlive.serving.scheduler import RunStatus
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The prompts to come, and what each has made."""
 
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.prompt_schedule import PromptSchedule, PromptSpan, defer
+from longlive.serving.runs.prompt_schedule import PromptSchedule, PromptSpan, defer
 
 FIRST = Prompt("a ball")
 SCRIPT = [Prompt("jumps", chunk=4, scripted=True), Prompt("rests", chunk=9, scripted=True)]

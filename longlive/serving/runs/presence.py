@@ -6,7 +6,7 @@ from longlive.serving.executors.messages import Playhead
 from longlive.serving.executors.playback_clock import PlaybackClock
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
-from longlive.serving.viewer_metrics import RateLimiter, ViewerMetrics
+from longlive.serving.runs.viewer_metrics import RateLimiter, ViewerMetrics
 
 
 class Presence:

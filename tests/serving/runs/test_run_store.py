@@ -16,7 +16,7 @@ from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.run_store import LATENTS, SEGMENTS, STORY, RunStore, store_folder, stored_runs
+from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore, store_folder, stored_runs
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from longlive.serving.event_log import EventLog
+from longlive.serving.runs.event_log import EventLog
 
 
 def numbers(log: EventLog[str], cursor: int) -> list[int]:
