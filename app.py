@@ -9,23 +9,24 @@ from longlive.errors import LongLiveError
 from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
 from longlive.web.health import routes_of
-from longlive.web.launch import add_serving_options, open_engine, trust_the_host
+from longlive.web.launch import add_serving_options, open_engine
+from longlive.web.middleware.client_address import trust_proxies
 from longlive.web.page import build_page, page_options
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options: those of the command line, before them those of ``LONGLIVE_*`` in the environment."""
-    about = f"{__doc__} Every option can also stand in the environment, as LONGLIVE_MODEL and so on."
+    """The options of the command line; those that it leaves out, from ``LONGLIVE_*`` in the environment."""
+    about = f"{__doc__} Every option can also be set in the environment, as LONGLIVE_MODEL and so on."
     parser = argparse.ArgumentParser(description=about)
     add_serving_options(parser)
     return parse_with_environment(parser, arguments, prefix="LONGLIVE")
 
 
 def main() -> int:
-    """Load the model, open the page, and serve it until interrupted."""
+    """Load the model and serve the page until interrupted."""
     options = read_options()
     configure_logging()
-    trust_the_host()
+    trust_proxies()
     try:
         engine = open_engine(options)
     except LongLiveError as error:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the load test and print what the viewers got."""
     from longlive.benchmark.loadtest.plan import Plan
     from longlive.benchmark.loadtest.report import as_json, table
-    from longlive.benchmark.loadtest.runner import load
+    from longlive.benchmark.loadtest.runner import run_load_test
 
     plan = Plan(
         viewers=args.viewers,
@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
         waiting_s=args.waiting_seconds,
         switch_every=args.switch_every,
         drops=args.drops,
-        patience_s=args.patience,
+        timeout_s=args.patience,
         read_every=args.read_every,
     )
-    result = load(args.url, plan, chromium=args.chromium, tell=print_progress)
+    result = run_load_test(args.url, plan, chromium=args.chromium, progress=print_progress)
     print(json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result))
     return 0
 

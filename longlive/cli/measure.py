@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from longlive.benchmark.loadtest.browser import CHROMIUM, Watch, figures, watch
+from longlive.benchmark.loadtest.browser import CHROMIUM, BrowserPlan, record_page, summarize
 from longlive.cli.common import Command
 
 PLAYERS = ("live", "compatible")
@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch with each player and print the figures."""
-    how = Watch(args.seconds, args.switches, chromium=args.chromium)
+    plan = BrowserPlan(args.seconds, args.switches, chromium=args.chromium)
     results = [
-        asdict(figures(player, watch(args.url, player, how), how.fps))
+        asdict(summarize(player, record_page(args.url, player, plan), plan.fps))
         for player in ([args.player] if args.player else PLAYERS)
     ]
     if args.json:

@@ -19,6 +19,7 @@ from longlive.config import (
     Quantization,
     TextPlacement,
 )
+from longlive.runtime.deprecated_options import replace_deprecated
 
 AUTO = "auto"
 
@@ -89,16 +90,20 @@ def parse_with_environment(
 ) -> argparse.Namespace:
     """Parse the command line; what it leaves out is taken from the environment (``PREFIX_NAME``).
 
-    A flag is set there by any value but the empty one and 0. Exits with 2 when a value is impossible.
+    A flag is set there by any value but the empty one and 0. Old names of options are replaced, with a
+    warning. Exits with 2 when a value is impossible.
     """
+    defaults = vars(parser.parse_args([]))
+    line = sys.argv[1:] if arguments is None else arguments
+    line, environment = replace_deprecated(line, os.environ, options=defaults, prefix=prefix)
     from_environment: list[str] = []
-    for name, default in vars(parser.parse_args([])).items():
-        value, option = os.environ.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
+    for name, default in defaults.items():
+        value, option = environment.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
         if value and default is not False:
             from_environment.append(f"{option}={value}")
         elif value not in ("", "0"):
             from_environment.append(option)
-    return parser.parse_args([*from_environment, *(sys.argv[1:] if arguments is None else arguments)])
+    return parser.parse_args([*from_environment, *line])
 
 
 def print_progress(line: str) -> None:

@@ -1,1 +1,1 @@
-"""The page, its player and its endpoints; with ``app.py`` the only place that knows Gradio."""
+"""The page, its player and its endpoints. Only this package and ``app.py`` import Gradio."""

@@ -1,17 +1,17 @@
-"""What was sent to a viewer and not fetched: Gradio keeps it in memory without end, so somebody must look.
+"""Backpressure: a viewer who does not fetch messages is sent no more, since Gradio keeps them in memory.
 
-Of a stream that nobody opens ``unread.py`` lets go; here no more is sent than a viewer fetches.
+Streams that nobody ever opens are ended by ``middleware/abandoned_calls.py``.
 """
 
 import gradio as gr
 
-MOST_UNREAD = 16
+MAX_UNREAD = 16
 
 
 def is_behind(request: gr.Request) -> bool:
-    """Whether so much waits for the viewer's connection that no more should be sent."""
-    house = getattr(request.request, "app", None)
-    if house is None:
+    """Whether ``MAX_UNREAD`` messages or more wait for the viewer's connection."""
+    app = getattr(request.request, "app", None)
+    if app is None:
         return False
-    messages = house.get_blocks()._queue.pending_messages_per_session.get(request.session_hash)
-    return messages is not None and messages.qsize() >= MOST_UNREAD
+    messages = app.get_blocks()._queue.pending_messages_per_session.get(request.session_hash)
+    return messages is not None and messages.qsize() >= MAX_UNREAD

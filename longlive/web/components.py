@@ -1,4 +1,4 @@
-"""The page's own Gradio components: live player, compatible twin, timeline, and the line on the house."""
+"""Gradio components of this page: live player, HLS player, timeline and status line of the server."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,90 +16,90 @@ _HERE = Path(__file__).parent
 
 
 class LivePlayer(gr.HTML):
-    """Plays segments as they come, through MediaSource; its value is the newest message of the run.
+    """Plays segments through MediaSource as they come; its value is the newest message of the run.
 
-    A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored),
-    ``kind`` (begin, line, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with
-    ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
+    A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored), ``kind``
+    (begin, queue, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
+    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
 
     The template never mentions the value, or each message would replace the video element.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
-        """As gr.HTML, with the player's template and script; events: live, compatible, again, inject."""
+        """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
         kwargs.setdefault("js_on_load", _read("player.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
-        """What programs see of the value."""
+        """The schema of the value in the API."""
         about = (
             "message of the run: kind, chunk, first_frame, num_frames, fps, prompt, mime, data (base64 H.264)"
         )
         return {"type": "object", "description": about}
 
     def example_payload(self) -> Any:
-        """As it is before a run."""
+        """The value before a run."""
         return None
 
     def example_value(self) -> Any:
-        """As it is before a run."""
+        """The value before a run."""
         return None
 
 
 class Timeline(gr.HTML):
-    """Which prompt made which seconds, and what is to come.
+    """Shows which prompt made which seconds, and which prompts are still to come.
 
     The value is a dict: ``spans`` (``prompt_index``, ``text``, ``start``, ``end`` in seconds) and ``waiting``
     (``text``, ``switch``, ``at``). The playhead comes from the player, inside the browser.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
-        """As gr.HTML, with the timeline's template and script."""
-        kwargs.setdefault("html_template", '<div class="strip" role="img"></div><ol class="chapters"></ol>')
+        """Take gr.HTML's options."""
+        kwargs.setdefault("html_template", '<div class="strip" role="img"></div><ol class="prompts"></ol>')
         kwargs.setdefault("js_on_load", _read("timeline.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
-        """What programs see of the value."""
+        """The schema of the value in the API."""
         return {
             "type": "object",
-            "description": "spans: what each prompt made, in seconds; waiting: what is to come",
+            "description": "spans: what each prompt made, in seconds; waiting: prompts to come",
         }
 
     def example_payload(self) -> Any:
-        """As it is before a run."""
+        """The value before a run."""
         return None
 
     def example_value(self) -> Any:
-        """As it is before a run."""
+        """The value before a run."""
         return None
 
 
 class StatusLine(gr.HTML):
-    """One line on how the house stands; those tabs that are seen ask for it every few seconds."""
+    """One line about the server; visible tabs ask for it every few seconds."""
 
-    def __init__(self, ask: Callable[[], EngineStatus] | None = None, **kwargs: Any) -> None:
-        """As gr.HTML, with the line's template and script; ``ask`` tells how the house stands."""
+    def __init__(self, get_status: Callable[[], EngineStatus] | None = None, **kwargs: Any) -> None:
+        """Take gr.HTML's options; ``get_status`` is called at every request for the line."""
 
-        def house(_: Any = None) -> str:
-            return status_line(ask()) if ask else ""
+        def status(_: Any = None) -> str:
+            return status_line(get_status()) if get_status else ""
 
-        kwargs = {"elem_id": "house", "label": "house"} | kwargs
+        kwargs = {"elem_id": "server-status", "label": "server status"} | kwargs
         kwargs.setdefault("html_template", "<p></p>")
         kwargs.setdefault("js_on_load", _read("status.js"))
-        kwargs.setdefault("server_functions", [house])
+        kwargs.setdefault("server_functions", [status])
         super().__init__(None, **kwargs)
 
 
 class LiveVideo(gr.Video):
-    """gr.Video that streams ready-made MPEG-TS segments (HLS), without any ffmpeg program.
+    """gr.Video that streams ready-made MPEG-TS segments (HLS), without an ffmpeg program.
 
     A generator yields ``(bytes, seconds)``; the browser plays them with hls.js or by itself.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        """As gr.Video, streaming."""
+        """Take gr.Video's options, streaming."""
         super().__init__(streaming=True, autoplay=True, interactive=False, buttons=[], **kwargs)
 
     def get_block_name(self) -> str:
@@ -109,7 +109,7 @@ class LiveVideo(gr.Video):
     async def stream_output(  # type: ignore[override]
         self, value: tuple[bytes, float] | None, output_id: str, first_chunk: bool
     ) -> tuple[MediaStreamChunk | None, FileDataDict]:
-        """Put one segment on the playlist as it is."""
+        """Put one segment on the playlist unchanged."""
         playlist: FileDataDict = {
             "path": output_id,
             "is_stream": True,
@@ -131,22 +131,22 @@ class LiveVideo(gr.Video):
     async def combine_stream(
         self, stream: list[bytes], desired_output_format: str | None = None, only_file: bool = False
     ) -> FileData:
-        """The segments one after the other, which is a valid transport stream."""
+        """Concatenate the segments, which gives a valid transport stream."""
         return FileData(
             path=save_bytes_to_cache(b"".join(stream), "longlive.ts", cache_dir=self.GRADIO_CACHE)
         )
 
 
-class Words(gr.JSON):
-    """JSON as it came, for our own checks; gr.JSON's would raise before they can say what is wrong.
+class RawJSON(gr.JSON):
+    """JSON that reaches the endpoint unchecked, so that our own checks can explain what is wrong with it.
 
-    gr.JSON also gives programs a schema that is none, with which no tool of MCP can be called.
+    gr.JSON also publishes an invalid schema, with which no MCP tool can be called.
     """
 
     data_model = None  # type: ignore[assignment]
 
     def __init__(self, value: Any = None, *, schema: dict[str, Any], **kwargs: Any) -> None:
-        """As gr.JSON; ``schema`` is what programs see of the value."""
+        """Take gr.JSON's options; ``schema`` is the schema of the value in the API."""
         self.schema = schema
         super().__init__(value, **kwargs)
 
@@ -155,11 +155,11 @@ class Words(gr.JSON):
         return "json"
 
     def get_config(self, cls: Any = None) -> dict[str, Any]:
-        """What the browser is told: the options of gr.JSON, which Gradio looks for in our constructor."""
+        """The options of gr.JSON, which Gradio would look for in our constructor."""
         return super().get_config(cls or gr.JSON)
 
     def api_info(self) -> dict[str, Any]:
-        """What programs see of the value."""
+        """The schema of the value in the API."""
         return self.schema
 
 

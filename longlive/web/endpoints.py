@@ -20,7 +20,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.runs.events import RunFinished
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
-from longlive.web.file_serving import shown
+from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
     NOT_PLAYING,
@@ -28,7 +28,7 @@ from longlive.web.messages import (
     limits_text,
 )
 from longlive.web.middleware.client_address import address_of
-from longlive.web.prompt_advice import gentle_answer
+from longlive.web.prompt_advice import vocabulary_hint
 from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams
 
 BACKPRESSURE_POLL_S = 0.05
@@ -180,7 +180,7 @@ class Endpoints:
                 elif message["kind"] == "segment":
                     made = (message["first_frame"] + message["num_frames"]) / message["fps"]
                     yield None, None, f"{made:.1f} of {seconds:.1f} s made."
-                elif message["kind"] in ("notice", "line"):
+                elif message["kind"] in ("notice", "queue"):
                     yield None, None, stream.status
         finally:
             run.stop("closed")
@@ -283,7 +283,7 @@ class Endpoints:
         self.engine.claim(_viewer(request), stream.run.token)
 
     def _advice(self, prompt: str) -> str:
-        return gentle_answer(prompt, self.engine.executor.config.name, self.engine.executor.card)
+        return vocabulary_hint(prompt, self.engine.executor.config.name, self.engine.executor.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
@@ -295,7 +295,7 @@ def _outputs(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
     status = stream.status
     files: tuple[str | None, str | None] = (None, None)
     try:
-        files = (shown(left.video), shown(left.session_file)) if left else (None, None)
+        files = (publish_file(left.video), publish_file(left.session_file)) if left else (None, None)
     except MediaError as error:
         status = f"{status} {error}"
     return (message, stream.timeline(), status, *files)
@@ -306,7 +306,7 @@ def _clip_files(finished: RunFinished, status: str) -> tuple[str | None, str | N
     if finished.video is None or finished.session_file is None:
         raise gr.Error(status, print_exception=False)
     with _shown_errors():
-        return shown(finished.video), shown(finished.session_file), status
+        return publish_file(finished.video), publish_file(finished.session_file), status
 
 
 def _chunk(segment: MediaSegment | None) -> Any:

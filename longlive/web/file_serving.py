@@ -1,4 +1,4 @@
-"""Where films and session files are served from: a folder into which nobody else on the machine may look."""
+"""The folder from which videos and session files are served; no other user of the machine can read it."""
 
 import os
 import secrets
@@ -13,10 +13,10 @@ FOLDER = "shown"
 
 
 def serve_from(folder: Path) -> None:
-    """Serve what is shown from a folder in ``folder``, emptied first; before the page is built.
+    """Serve published files from a folder in ``folder``, emptied first; call it before the page is built.
 
-    Otherwise Gradio would put copies into one that all its apps and users on the machine share, and refuse to
-    take them from outside of the working and the temporary folder.
+    Gradio's default is one folder for all its apps and users on the machine, and it refuses files from
+    outside of the working and the temporary folder.
     """
     place = folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)
@@ -24,26 +24,31 @@ def serve_from(folder: Path) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(place.resolve())
 
 
-def shown(path: Path | None) -> str | None:
-    """A file under a name that nobody can guess, in the folder that is served from; Gradio cleans it up.
+def publish_file(path: Path | None) -> str | None:
+    """Put a file into the served folder under a name that nobody can guess; Gradio deletes it after an hour.
 
-    It stays there when the story is forgotten, so that whoever still has the page open can have it.
+    It outlives its run, so that whoever still has the page open can download it.
+
+    Args:
+        path: of a video or session file; None gives None.
 
     Raises:
-        MediaError: if it cannot be put there (a full disk).
+        MediaError: if it cannot be put there, for example because the disk is full.
     """
     if path is None:
         return None
     place = Path(get_upload_folder()) / secrets.token_hex(32) / path.name
     try:
         place.parent.mkdir(parents=True, mode=0o700)
-        _put(path, place)
+        _link_or_copy(path, place)
     except OSError as error:
-        raise MediaError(f"{path.name} was made, but cannot be shown here: {error.strerror}.") from error
+        raise MediaError(
+            f"{path.name} was made, but cannot be offered for download: {error.strerror}."
+        ) from error
     return str(place)
 
 
-def _put(path: Path, place: Path) -> None:
+def _link_or_copy(path: Path, place: Path) -> None:
     try:
         place.hardlink_to(path)
     except OSError:  # on another disk

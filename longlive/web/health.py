@@ -1,9 +1,9 @@
-"""What the house tells the world: ``/health`` for whoever restarts it, ``/metrics`` for Prometheus.
+"""``/health`` for whoever restarts the app, and ``/metrics`` for Prometheus.
 
 page.launch(**page_options(routes_of(engine.status, engine.metrics)))
 
 They are routes of the app that ``launch`` serves, before Gradio's own. They name no prompt, token, address or
-session. Neither makes anybody wait: an engine that does not answer soon is told of as failing.
+session. Neither waits for long: an engine that does not answer in time is reported as failing.
 """
 
 import asyncio
@@ -23,90 +23,88 @@ from longlive.serving.status import EngineStatus
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 2.0
-_FRESH = {"Cache-Control": "no-store"}
+ANSWER_TIMEOUT_S = 2.0
+_NO_STORE = {"Cache-Control": "no-store"}
+_RENAMED = {"sessions": "running", "parked": "suspended", "room": "capacity", "carrier": "executor"}
+"""Old names of fields, which /health still has for one release."""
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 
 
 def routes_of(
-    ask: Callable[[], EngineStatus], metrics: Metrics, *, patience_s: float = PATIENCE_S
+    get_status: Callable[[], EngineStatus], metrics: Metrics, *, timeout_s: float = ANSWER_TIMEOUT_S
 ) -> list[Route]:
-    """The routes, for ``launch(app_kwargs={"routes": …})``; the time since now is told as ``uptime_s``.
+    """The two routes, for ``page_options``; ``uptime_s`` counts from this call.
 
     Args:
-        ask: how the house stands.
+        get_status: reads the state of the engine.
         metrics: of the engine.
-        patience_s: after so long without an answer the engine counts as stuck.
+        timeout_s: seconds after which an engine that does not answer is reported as failing.
     """
     begun = time.monotonic()
-    house, figures = _Question(ask, patience_s), _Question(metrics.text, patience_s)
+    status, figures = _SharedCall(get_status, timeout_s), _SharedCall(metrics.text, timeout_s)
 
     async def health(request: Request) -> Response:
         uptime = {"uptime_s": round(time.monotonic() - begun, 1)}
         try:
-            answer = report(await house.answer(), metrics.keeps_failing)
+            answer = health_of(await status.result(), metrics.keeps_failing)
         except TimeoutError:
-            answer = {"status": "failing", "why": f"The engine has not answered for {patience_s:g} s."}
+            answer = {"status": "failing", "why": f"The engine has not answered for {timeout_s:g} s."}
         except Exception:
-            logger.exception("the engine cannot be asked how it is")
-            answer = {"status": "failing", "why": "The engine cannot be asked."}
+            logger.exception("the engine's status could not be read")
+            answer = {"status": "failing", "why": "The engine's status could not be read."}
         code = 200 if answer["status"] == "ok" else 503
-        return JSONResponse(answer | uptime, code, headers=_FRESH)
+        return JSONResponse(answer | uptime, code, headers=_NO_STORE)
 
     async def scrape(request: Request) -> Response:
         try:
-            return Response(await figures.answer(), media_type=CONTENT_TYPE, headers=_FRESH)
+            return Response(await figures.result(), media_type=CONTENT_TYPE, headers=_NO_STORE)
         except TimeoutError:
-            return Response("the engine does not answer\n", 503, media_type="text/plain", headers=_FRESH)
+            return Response("the engine does not answer\n", 503, media_type="text/plain", headers=_NO_STORE)
 
     return [Route("/health", health), Route("/metrics", scrape)]
 
 
-def report(house: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
-    """What /health says of a house: ``status`` ok, loading or failing, and ``why`` where it is not ok."""
+def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
+    """The answer of /health: ``status`` (ok, loading, failing), ``why`` if not ok, the engine's numbers."""
     numbers = {
-        "running": house.running,
-        "waiting": house.waiting,
-        "suspended": house.suspended,
-        "capacity": house.capacity,
-        "executor": house.executor,
-        "model": house.model,
-        # The names of the version before; to go with the next.
-        "sessions": house.running,
-        "parked": house.suspended,
-        "room": house.capacity,
-        "carrier": house.executor,
+        "running": status.running,
+        "waiting": status.waiting,
+        "suspended": status.suspended,
+        "capacity": status.capacity,
+        "executor": status.executor,
+        "model": status.model,
     }
-    if not house.is_alive:
-        return {"status": "failing", "why": "There is no worker that makes pictures."} | numbers
-    if not house.is_ready:
+    numbers |= {old: numbers[new] for old, new in _RENAMED.items()}
+    if not status.is_alive:
+        return {"status": "failing", "why": "No worker can make videos."} | numbers
+    if not status.is_ready:
         return {"status": "loading", "why": "The model is being loaded."} | numbers
     if keeps_failing:
-        return {"status": "failing", "why": f"The last {FAILURES_IN_A_ROW} stories failed."} | numbers
+        return {"status": "failing", "why": f"The last {FAILURES_IN_A_ROW} videos failed."} | numbers
     return {"status": "ok"} | numbers
 
 
-class _Question(Generic[Told]):
-    """Asks something in a thread of its own, once at a time: those who ask meanwhile get the same answer."""
+class _SharedCall(Generic[Value]):
+    """Calls a function in a thread, one call at a time; requests that come meanwhile share its result."""
 
-    def __init__(self, ask: Callable[[], Told], patience_s: float) -> None:
-        self._ask, self._patience_s = ask, patience_s
-        self._asked: Future[Told] | None = None
+    def __init__(self, function: Callable[[], Value], timeout_s: float) -> None:
+        self._function, self._timeout_s = function, timeout_s
+        self._pending: Future[Value] | None = None
 
-    async def answer(self) -> Told:
-        """What it gives, or TimeoutError."""
-        if self._asked is None or self._asked.done():
-            self._asked = Future()
-            # A daemon, since one that never comes back would keep the whole program from its end.
+    async def result(self) -> Value:
+        """The function's result, or TimeoutError."""
+        if self._pending is None or self._pending.done():
+            self._pending = Future()
+            # A daemon thread: one that never returns must not keep the program from ending.
             threading.Thread(
-                target=self._work, args=(self._asked,), name="longlive-health", daemon=True
+                target=self._call, args=(self._pending,), name="longlive-health", daemon=True
             ).start()
-        asked = asyncio.shield(asyncio.wrap_future(self._asked))
-        return await asyncio.wait_for(asked, self._patience_s)
+        pending = asyncio.shield(asyncio.wrap_future(self._pending))
+        return await asyncio.wait_for(pending, self._timeout_s)
 
-    def _work(self, asked: Future[Told]) -> None:
+    def _call(self, pending: Future[Value]) -> None:
         try:
-            asked.set_result(self._ask())
+            pending.set_result(self._function())
         except Exception as error:
-            asked.set_exception(error)
+            pending.set_exception(error)

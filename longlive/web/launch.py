@@ -1,4 +1,4 @@
-"""From the app's options to an engine that is ready: who carries the stories, where they lie, what limits."""
+"""The app's options, and the engine that they describe: executor, store and limits."""
 
 import argparse
 import os
@@ -16,103 +16,106 @@ from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
 from longlive.serving.runs.run_store import store_folder
 from longlive.web.file_serving import serve_from
-from longlive.web.middleware.client_address import trust_proxies
 
 EXECUTORS = ("thread", "zerogpu", "ray")
 
 
 def add_serving_options(parser: argparse.ArgumentParser) -> None:
-    """All options of the app."""
+    """Add all options of the app."""
     host, port = usual_address()
-    parser.add_argument("--host", default=host, help=f"address to listen on; 0.0.0.0: any (default: {host})")
+    parser.add_argument(
+        "--host", default=host, help=f"address to listen on; 0.0.0.0 for all (default: {host})"
+    )
     parser.add_argument("--port", default=port, type=int, help=f"port to listen on (default: {port})")
     parser.add_argument(
-        "--player", default="live", choices=("live", "compatible"), help="unless the viewer chooses"
+        "--player",
+        default="live",
+        choices=("live", "compatible"),
+        help="player of the page; a viewer can change it (default: live)",
     )
-    parser.add_argument("--share", action="store_true", help="also open a public link")
+    parser.add_argument("--share", action="store_true", help="also create a public link")
     parser.add_argument("--mcp", action="store_true", help="offer /generate as an MCP tool")
-    group = parser.add_argument_group("carrier")
+    group = parser.add_argument_group("executor")
     group.add_argument(
         "--executor",
         choices=("auto", *EXECUTORS),
         default="auto",
-        help="who makes the stories: threads of this process, ZeroGPU's workers, or Ray actors "
-        "(default: zerogpu on such a Space, ray where RAY_ADDRESS is set, else thread)",
+        help="what generates the videos: threads of this process, ZeroGPU workers, or Ray actors "
+        "(default: zerogpu on a ZeroGPU Space, ray if RAY_ADDRESS is set, else thread)",
     )
-    group.add_argument("--lease-s", type=float, default=40.0, help="zerogpu: seconds at a time (default: 40)")
-    group.add_argument("--gpu-size", choices=("large", "xlarge"), default="large", help="zerogpu: of the GPU")
-    group.add_argument("--actors", type=int, help="ray: how many (default: one per GPU, or per machine)")
-    group.add_argument("--ray-address", help="ray: of the cluster's head (default: this machine alone)")
+    group.add_argument("--lease-s", type=float, default=40.0, help="zerogpu: seconds per lease (default: 40)")
+    group.add_argument("--gpu-size", choices=("large", "xlarge"), default="large", help="zerogpu: GPU size")
+    group.add_argument("--actors", type=int, help="ray: number of actors (default: one per GPU, or per node)")
+    group.add_argument("--ray-address", help="ray: address of the head node (default: a local cluster)")
     add_viewer_options(parser)
     add_model_options(parser, decoder="auto")
 
 
 def usual_address() -> tuple[str, int | str]:
-    """Host and port to listen on where nobody says: Gradio's variables, then what Spaces needs, then here."""
+    """Default host and port: Gradio's environment variables, then what Spaces needs, then this machine."""
     is_space = os.environ.get("SYSTEM") == "spaces"
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if is_space else "127.0.0.1")
     return host, os.environ.get("GRADIO_SERVER_PORT") or 7860
 
 
-def trust_the_host() -> None:
-    """A Space is reached through its host's proxies alone: their word on where a viewer is counts."""
-    if os.environ.get("SYSTEM") == "spaces":
-        trust_proxies()
-
-
 def open_engine(options: argparse.Namespace) -> Engine:
-    """The owner of all stories, over a carrier that is ready.
+    """The engine over an executor that is loaded and warm.
 
     Raises:
-        LongLiveError: in words, if the model, the carrier or the folder of the stories cannot be had.
+        LongLiveError: if the model cannot be loaded, the executor cannot start, or the store cannot be
+        opened.
     """
     limits = Limits.of(vars(options))
     folder = store_folder(options.store, options.port)
-    carrier = open_executor(options)
+    executor = open_executor(options)
     size = options.store_gb * 1e9
-    engine = Engine(carrier, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
+    engine = Engine(executor, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
     serve_from(folder)
-    if isinstance(carrier, ThreadExecutor):
-        engine.metrics.watch_gpu(carrier.runner.models.device)
+    if isinstance(executor, ThreadExecutor):
+        engine.metrics.watch_gpu(executor.runner.models.device)
     return engine
 
 
 def default_executor() -> str:
-    """Who carries where nobody says."""
+    """The executor of ``--executor auto``: ``zerogpu``, ``ray`` or ``thread``."""
     if zerogpu.is_available():
         return "zerogpu"
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
 
 def open_executor(options: argparse.Namespace) -> Executor:
-    """Who makes the videos, ready to begin; errors as for ``open_engine``."""
+    """The executor that the options name, loaded and warm.
+
+    Raises:
+        LongLiveError: if the model cannot be loaded, or the executor cannot start here.
+    """
     name = default_executor() if options.executor == "auto" else options.executor
-    choices = RuntimeOptions.of(vars(options))
+    runtime = RuntimeOptions.of(vars(options))
     if name == "zerogpu":
         if not zerogpu.is_available():
-            rule = "this is no Space with ZeroGPU hardware"
+            rule = "this is not a Space with ZeroGPU hardware"
             raise ConfigError(
-                "carrier", name, rule, "Use --carrier thread, or choose ZeroGPU in its settings."
+                "executor", name, rule, "Use --executor thread, or select ZeroGPU in the Space's settings."
             )
         return zerogpu.open_executor(
-            options.model, choices, print_progress, lease_s=options.lease_s, size=options.gpu_size
+            options.model, runtime, print_progress, lease_s=options.lease_s, size=options.gpu_size
         )
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
-        carrier = RayExecutor(
+        ray = RayExecutor(
             options.model,
-            choices,
+            runtime,
             actors=options.actors,
             address=options.ray_address,
             progress=print_progress,
         )
-        carrier.warm_up()
-        return carrier
-    return start(options.model, choices, print_progress, prepare=_warm_carrier)
+        ray.warm_up()
+        return ray
+    return start(options.model, runtime, print_progress, prepare=_warm_executor)
 
 
-def _warm_carrier(models: ModelBundle) -> ThreadExecutor:
-    carrier = ThreadExecutor(ModelRunner(models))
-    carrier.warm_up()
-    return carrier
+def _warm_executor(models: ModelBundle) -> ThreadExecutor:
+    executor = ThreadExecutor(ModelRunner(models))
+    executor.warm_up()
+    return executor

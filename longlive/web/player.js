@@ -1,59 +1,59 @@
 // The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
-// number of the picture, and tells the server where the viewer is. In compatible mode it only watches gr.Video.
+// number of the frame, and reports the playhead to the server. In compatible mode it only observes gr.Video.
 // Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
 
-const START_S = 0.9; // video that must lie ready before it starts to play
+const START_S = 0.9; // buffered video before playback starts
 const KEEP_S = 20; // played video that stays in the buffer
-const STALL_MS = 250;
+const STALL_MS = 250; // a longer gap between two frames counts as a stall
 const TICK_MS = 250;
-const SILENT_MS = 2000; // without a message, then the player asks by itself
-const CUT_MS = 6000; // then it takes the story up again, no sooner than so long after the last time
-const GONE_TICKS = 20; // told so often that there is no such story, it believes it
-const PLACE = "longlive:place"; // where this tab was, across reloads
+const SILENT_MS = 2000; // after so long without a message, ask for the missing ones
+const LOST_MS = 6000; // after so long, resume over a new connection, and wait as long between two attempts
+const GONE_TICKS = 20; // after so many answers that the run does not exist, give up
+const POSITION = "longlive:position"; // key in sessionStorage: where this tab was, across reloads
 
 const host = element.closest("#player") ?? element;
-const part = (name) => element.querySelector(name);
-const screen = part("video");
-const watched = new WeakSet();
-const past = new Set();
+const find = (selector) => element.querySelector(selector);
+const screen = find("video");
+const observed = new WeakSet();
+const closedRuns = new Set();
 let run = null;
 let mode = "live";
 
 const setState = (state) => {
   host.dataset.state = state;
-  const words = { starting: "Getting ready", waiting: "In line", playing: "Live", paused: "Paused", ended: "The end" };
-  const badge = part(".badge");
-  badge.textContent = words[state] ?? "";
-  badge.hidden = !words[state];
-  part(".knobs").hidden = !["playing", "paused"].includes(state);
+  const labels = { starting: "Starting", waiting: "In the queue", playing: "Live", paused: "Paused", ended: "Ended" };
+  const badge = find(".badge");
+  badge.textContent = labels[state] ?? "";
+  badge.hidden = !labels[state];
+  find(".buttons").hidden = !["playing", "paused"].includes(state);
   const name = state === "paused" ? "Play" : "Pause";
-  part(".pause").title = name;
-  part(".pause").setAttribute("aria-label", name);
-  part(".cover").hidden = !["idle", "starting", "waiting"].includes(state);
+  find(".pause").title = name;
+  find(".pause").setAttribute("aria-label", name);
+  find(".cover").hidden = !["idle", "starting", "waiting"].includes(state);
 };
 
 const video = () => (run?.mode === "compatible" ? document.querySelector("#compatible video") : screen);
 
 const open = (message) => {
   if (run) close();
-  run = { from_s: 0, offset_s: 0, ...message, inbox: Promise.resolve(), segments: [], queue: [], stalls: 0 };
+  run = { from_s: 0, offset_s: 0, ...message, inbox: Promise.resolve(), segments: [], pending: [], stalls: 0 };
   run.serial = message.kind === "begin" ? message.serial : 0;
-  run.isPlaying = run.isComplete = run.isCut = false;
-  run.askedAt = run.pulledAt = performance.now();
-  run.unknown = 0;
+  run.isPlaying = run.isComplete = run.isDisconnected = false;
+  run.resumedAt = run.replayedAt = performance.now();
+  run.missingAnswers = 0;
   host.dataset.frame = host.dataset.prompt = "-1";
   host.dataset.stalls = "0";
   host.dataset.mode = run.mode;
   delete host.dataset.take;
-  part(".caption").textContent = "";
-  part(".figures").hidden = true;
+  find(".caption").textContent = "";
+  find(".figures").hidden = true;
   setState("starting");
   if (run.mode === "live") openSource();
   run.timer = setInterval(tick, TICK_MS);
 };
 
 const close = () => {
-  past.add(run.token);
+  closedRuns.add(run.token);
   clearInterval(run.timer);
   screen.pause();
   screen.removeAttribute("src");
@@ -62,19 +62,19 @@ const close = () => {
 
 const openSource = () => {
   const Media = window.ManagedMediaSource ?? window.MediaSource;
-  if (!Media) return fail("This browser cannot play live video here; choose the compatible player below.");
+  if (!Media) return fail("This browser cannot play live video. Choose the Compatible player below.");
   const source = (run.source = new Media());
   screen.disableRemotePlayback = true;
   const url = (screen.src = URL.createObjectURL(source));
   source.addEventListener("sourceopen", () => {
-    URL.revokeObjectURL(url); // and no other: this may come when a newer run has its own
+    URL.revokeObjectURL(url); // not screen.src, which may belong to a newer run by now
     if (run.source === source) pump();
   });
 };
 
-const fail = (words) => {
+const fail = (reason) => {
   setState("failed");
-  part(".caption").textContent = words;
+  find(".caption").textContent = reason;
 };
 
 const addSegment = (message) => {
@@ -85,21 +85,22 @@ const addSegment = (message) => {
   if (message.figures) showFigures(message.figures);
   if (run.mode !== "live") return;
   const bytes = Uint8Array.from(atob(message.data), (char) => char.charCodeAt(0));
-  run.queue.push({ bytes, mime: message.mime, at: message.first_frame / message.fps });
+  run.pending.push({ bytes, mime: message.mime, at: message.first_frame / message.fps });
   pump();
 };
 
 const pump = () => {
-  const { source, queue } = run;
+  const { source, pending } = run;
   if (source?.readyState !== "open") return;
-  if (!run.buffer && queue.length) {
-    if (!source.constructor.isTypeSupported(queue[0].mime)) return fail(`This browser cannot play ${queue[0].mime}.`);
-    run.buffer = source.addSourceBuffer(queue[0].mime);
+  if (!run.buffer && pending.length) {
+    const { mime } = pending[0];
+    if (!source.constructor.isTypeSupported(mime)) return fail(`This browser cannot play ${mime}.`);
+    run.buffer = source.addSourceBuffer(mime);
     run.buffer.addEventListener("updateend", pump);
   }
   if (run.buffer?.updating) return;
-  if (queue.length && !trim(screen.currentTime - 2 * KEEP_S)) append(queue.shift());
-  else if (!queue.length && run.isComplete) source.endOfStream();
+  if (pending.length && !trim(screen.currentTime - 2 * KEEP_S)) append(pending.shift());
+  else if (!pending.length && run.isComplete) source.endOfStream();
   playWhenReady();
 };
 
@@ -109,12 +110,12 @@ const append = (item) => {
     run.buffer.appendBuffer(item.bytes);
   } catch (error) {
     if (error.name !== "QuotaExceededError") throw error;
-    run.queue.unshift(item);
+    run.pending.unshift(item);
     trim(screen.currentTime - 2);
   }
 };
 
-// Drop what was played long ago, if anything lies before `limit`; true while the buffer is busy with that.
+// Drop what was played long ago, if the buffer begins before `limit`; true while the buffer is busy with that.
 const trim = (limit) => {
   const { buffered } = screen;
   if (!buffered.length || buffered.start(0) >= limit) return false;
@@ -122,7 +123,7 @@ const trim = (limit) => {
   return true;
 };
 
-const ahead = () => {
+const bufferedAhead = () => {
   const { buffered, currentTime } = video();
   for (let i = 0; i < buffered.length; i++) {
     if (buffered.start(i) <= currentTime + 0.05 && currentTime < buffered.end(i)) return buffered.end(i) - currentTime;
@@ -130,10 +131,10 @@ const ahead = () => {
   return 0;
 };
 
-// Both players are started here: gr.Video does not play by itself what it got while it was not shown.
+// Both players are started here: gr.Video does not start by itself if it was hidden when its video came.
 const playWhenReady = () => {
   if (run.mode === "live" && !run.isPlaying) seek();
-  if (run.isPlaying || !run.segments.length || (ahead() < START_S && !run.isComplete)) return;
+  if (run.isPlaying || !run.segments.length || (bufferedAhead() < START_S && !run.isComplete)) return;
   run.isPlaying = true;
   video().muted = true;
   video()
@@ -141,128 +142,130 @@ const playWhenReady = () => {
     .catch(() => setState("paused"));
 };
 
-// A story that is taken up begins where it was left.
+// A run that is resumed begins where the viewer left it.
 const seek = () => {
   const { buffered, currentTime } = screen;
   if (buffered.length && currentTime < buffered.start(0)) screen.currentTime = Math.max(run.from_s, buffered.start(0) + 0.001);
 };
 
-// The second of the story on the screen.
+// The second of the video on the screen.
 const position = () => {
   const seconds = (video()?.currentTime ?? 0) + (run.isPlaying ? run.offset_s : 0);
   return run.isPlaying ? seconds : Math.max(seconds, run.from_s);
 };
 
-// Past a hole in the buffer; slower while the model is slower than the video.
-const steady = () => {
+// Jump over a gap in the buffer; play slower while little is buffered.
+const smooth = () => {
   const { buffered, currentTime } = screen;
   const starts = Array.from({ length: buffered.length }, (_, i) => buffered.start(i));
   const next = starts.find((start) => start > currentTime);
-  if (next !== undefined && !ahead()) screen.currentTime = next + 0.001;
-  screen.playbackRate = ahead() < 0.25 && !run.isComplete ? 0.9 : 1;
+  if (next !== undefined && !bufferedAhead()) screen.currentTime = next + 0.001;
+  screen.playbackRate = bufferedAhead() < 0.25 && !run.isComplete ? 0.9 : 1;
 };
 
 const onFrame = (source, now, seconds) => {
   if (!run || source !== video() || !run.fps) return;
   seconds += run.offset_s;
   const frame = Math.round(seconds * run.fps);
-  if (host.dataset.state === "playing" && !document.hidden && run.seenAt && now - run.seenAt > STALL_MS) run.stalls++;
-  run.seenAt = document.hidden || source.paused ? null : now;
+  if (host.dataset.state === "playing" && !document.hidden && run.frameAt && now - run.frameAt > STALL_MS) run.stalls++;
+  run.frameAt = document.hidden || source.paused ? null : now;
   const segment = run.segments.find((one) => one.frame <= frame && frame < one.end);
   host.dataset.frame = frame;
   host.dataset.stalls = run.stalls;
   if (["starting", "waiting"].includes(host.dataset.state)) {
-    part(".cover").hidden = true;
-    if (!source.paused) setState("playing"); // gr.Video may have begun before it was watched
+    find(".cover").hidden = true;
+    if (!source.paused) setState("playing"); // gr.Video may have begun before it was observed
   }
   if (segment && host.dataset.prompt !== String(segment.prompt_index)) {
     host.dataset.prompt = segment.prompt_index;
-    part(".caption").textContent = segment.prompt;
+    find(".caption").textContent = segment.prompt;
   }
-  tellPlayhead(seconds);
+  publishPlayhead(seconds);
 };
 
-const tellPlayhead = (seconds) =>
+const publishPlayhead = (seconds) =>
   window.dispatchEvent(new CustomEvent("longlive:playhead", { detail: { seconds } }));
 
-const watchVideo = (one) => {
-  if (!one || watched.has(one)) return;
-  watched.add(one);
-  const seen = (now, meta) => {
+const observe = (one) => {
+  if (!one || observed.has(one)) return;
+  observed.add(one);
+  const onCallback = (now, meta) => {
     onFrame(one, now, meta.mediaTime);
-    one.requestVideoFrameCallback(seen);
+    one.requestVideoFrameCallback(onCallback);
   };
-  if (one.requestVideoFrameCallback) one.requestVideoFrameCallback(seen);
+  if (one.requestVideoFrameCallback) one.requestVideoFrameCallback(onCallback);
   else one.addEventListener("timeupdate", () => onFrame(one, performance.now(), one.currentTime));
-  const mine = () => run && one === video() && host.dataset.state !== "failed";
-  one.addEventListener("playing", () => mine() && setState("playing"));
+  const isCurrent = () => run && one === video() && host.dataset.state !== "failed";
+  one.addEventListener("playing", () => isCurrent() && setState("playing"));
   one.addEventListener("pause", () => {
-    if (!mine() || one.ended) return;
-    run.seenAt = null;
+    if (!isCurrent() || one.ended) return;
+    run.frameAt = null;
     if (run.isPlaying || run.mode !== "live") setState("paused");
   });
-  one.addEventListener("ended", () => mine() && setState("ended"));
-  for (const change of ["playing", "pause", "waiting"]) one.addEventListener(change, () => mine() && tellServer());
+  one.addEventListener("ended", () => isCurrent() && setState("ended"));
+  for (const change of ["playing", "pause", "waiting"]) one.addEventListener(change, () => isCurrent() && reportPlayhead());
 };
 
-const tellServer = () => {
+const reportPlayhead = () => {
   const one = video();
   const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
   if (run.isComplete) return;
-  const mine = run;
-  sessionStorage.setItem(PLACE, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
+  const current = run;
+  sessionStorage.setItem(POSITION, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
   server
     .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
     .then((isKnown) => {
-      mine.unknown = isKnown === false ? mine.unknown + 1 : 0; // undefined: Gradio's word for a lost connection
-      if (mine === run && mine.unknown > GONE_TICKS && !mine.isComplete) lose();
+      // Gradio returns undefined for a lost connection, which says nothing about the run.
+      current.missingAnswers = isKnown === false ? current.missingAnswers + 1 : 0;
+      if (current === run && current.missingAnswers > GONE_TICKS && !current.isComplete) giveUp();
     })
     .catch(() => {});
 };
 
-const lose = () => {
+const giveUp = () => {
   clearInterval(run.timer);
   run.isComplete = true;
-  sessionStorage.removeItem(PLACE);
-  fail("This story is over and no longer kept. Press Start for another.");
+  sessionStorage.removeItem(POSITION);
+  fail("This video is no longer available. Press Start to make a new one.");
 };
 
-// What the connection does not bring is asked for; if that brings something, the connection is cut and the story is
-// taken up by a new one, which also brings what is said beside the pictures.
-const mend = () => {
+// Ask for messages that the connection does not bring. If there are any, the connection is broken: resume over a new
+// one, which also brings the status text and the timeline.
+const repair = () => {
   const now = performance.now();
-  const isDry = !ahead() && host.dataset.state !== "paused";
-  if (now - run.heardAt > SILENT_MS && now - run.pulledAt > TICK_MS * 3) pull(now);
-  if ((!run.isCut && !(isDry && now - run.heardAt > CUT_MS)) || now - run.askedAt < CUT_MS) return;
-  run.askedAt = now;
-  trigger(run.mode === "compatible" ? "again_compatible" : "again");
+  const isDry = !bufferedAhead() && host.dataset.state !== "paused";
+  if (now - run.messageAt > SILENT_MS && now - run.replayedAt > TICK_MS * 3) replay(now);
+  const isLost = run.isDisconnected || (isDry && now - run.messageAt > LOST_MS);
+  if (!isLost || now - run.resumedAt < LOST_MS) return;
+  run.resumedAt = now;
+  trigger(run.mode === "compatible" ? "resume_compatible" : "resume");
 };
 
-const pull = async (now) => {
-  const mine = run;
-  mine.pulledAt = now;
-  const asked = { token: mine.token, after: mine.serial, before: Number.MAX_SAFE_INTEGER };
-  const messages = await server.replay_since(asked).catch(() => []);
-  if (mine !== run || !messages?.length) return;
-  mine.isCut = true;
+const replay = async (now) => {
+  const current = run;
+  current.replayedAt = now;
+  const request = { token: current.token, after: current.serial, before: Number.MAX_SAFE_INTEGER };
+  const messages = await server.replay_since(request).catch(() => []);
+  if (current !== run || !messages?.length) return;
+  current.isDisconnected = true;
   messages.forEach(receive);
 };
 
 const tick = () => {
   const one = video();
-  watchVideo(one);
-  if (run.mode === "live") steady();
+  observe(one);
+  if (run.mode === "live") smooth();
   if (one) playWhenReady();
-  tellServer();
-  if (!run.isComplete) mend();
+  reportPlayhead();
+  if (!run.isComplete) repair();
   if (run.isComplete && (!one || one.ended || !run.segments.length)) clearInterval(run.timer);
 };
 
 const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
-  part(".figures").hidden = false;
-  part(".fps").textContent = `${fps.toFixed(1)} pictures/s`;
-  part(".delay").textContent = `${delay.toFixed(1)} s`;
-  part(".chunk").textContent = `${Math.round(chunk)} ms`;
+  find(".figures").hidden = false;
+  find(".fps").textContent = `${fps.toFixed(1)} fps`;
+  find(".delay").textContent = `${delay.toFixed(1)} s`;
+  find(".chunk").textContent = `${Math.round(chunk)} ms`;
 };
 
 const finish = (message) => {
@@ -272,76 +275,77 @@ const finish = (message) => {
   if (run.mode === "live") pump();
 };
 
-const take = (message) => {
+const handle = (message) => {
   if (message.kind === "segment") addSegment(message);
-  if (message.kind === "line" && !run.segments.length) setState("waiting");
+  if (message.kind === "queue" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
 };
 
-// Of values that come in one burst Gradio shows only the newest, so what lies between is asked for, and taken first.
-// Of an earlier story of this tab; numbers of another process tell nothing.
-const isOlder = ({ number: [house, place] }) => run?.number[0] === house && place < run.number[1];
+// Whether a message is of an earlier run of this tab; numbers of another server process cannot be compared.
+const isOlder = ({ number: [process, index] }) => run?.number[0] === process && index < run.number[1];
 
+// Gradio shows only the newest of values that come in one burst, so the ones between are asked for and handled first.
 const receive = (message) => {
-  if (!message?.token || past.has(message.token) || isOlder(message)) return;
+  if (!message?.token || closedRuns.has(message.token) || isOlder(message)) return;
   if (message.token !== run?.token) open(message);
-  run.heardAt = performance.now();
+  run.messageAt = performance.now();
   if (message.serial <= run.serial) return;
-  const mine = run;
-  const between = { token: mine.token, after: mine.serial, before: message.serial };
-  mine.serial = message.serial;
-  const missed = between.after + 1 < between.before ? server.replay_since(between).catch(() => []) : [];
-  mine.inbox = mine.inbox.then(async () => {
-    for (const one of [...((await missed) ?? []), message]) if (mine === run) take(one);
+  const current = run;
+  const gap = { token: current.token, after: current.serial, before: message.serial };
+  current.serial = message.serial;
+  const missing = gap.after + 1 < gap.before ? server.replay_since(gap).catch(() => []) : [];
+  current.inbox = current.inbox.then(async () => {
+    for (const one of [...((await missing) ?? []), message]) if (current === run) handle(one);
   });
-  mine.inbox = mine.inbox.catch(reportError);
+  current.inbox = current.inbox.catch(reportError);
 };
 
 watch("value", () => {
   receive(props.value);
-  if (run) run.isCut = false;
+  if (run) run.isDisconnected = false;
 });
 
-// After a reload: go on where this tab was, if the story is still there.
-const goBack = async () => {
-  const place = readPlace();
-  if (!place.token) return;
-  const isKnown = await server.exists({ token: place.token }).catch(() => undefined);
-  if (isKnown === false) sessionStorage.removeItem(PLACE);
-  if (!isKnown || run) return;
+// After a reload, resume where this tab was, if the run still exists.
+const resumeAfterReload = async () => {
+  const position = readPosition();
+  if (!position.token) return;
+  const exists = await server.exists({ token: position.token }).catch(() => undefined);
+  if (exists === false) sessionStorage.removeItem(POSITION);
+  if (!exists || run) return;
   setState("starting");
-  trigger(place.mode === "compatible" ? "again_compatible" : "again");
+  trigger(position.mode === "compatible" ? "resume_compatible" : "resume");
 };
 
-const readPlace = () => {
+const readPosition = () => {
   try {
-    return JSON.parse(sessionStorage.getItem(PLACE)) ?? {};
+    return JSON.parse(sessionStorage.getItem(POSITION)) ?? {};
   } catch {
     return {};
   }
 };
 
-window.longlivePlace = () => {
-  const { token = "", seconds = 0 } = run && !run.isComplete ? { token: run.token, seconds: position() } : readPlace();
+window.longlivePosition = () => {
+  const isActive = run && !run.isComplete;
+  const { token = "", seconds = 0 } = isActive ? { token: run.token, seconds: position() } : readPosition();
   return [token, seconds];
 };
 
-const start = () => trigger(mode === "compatible" ? "compatible" : "live");
+const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);
-window.addEventListener("longlive:enter", () => (run && !run.isComplete ? trigger("inject") : start()));
+window.addEventListener("longlive:send", () => (run && !run.isComplete ? trigger("prompt") : start()));
 window.addEventListener("longlive:mode", (event) => (mode = event.detail));
 
-part(".pause").addEventListener("click", () => {
+find(".pause").addEventListener("click", () => {
   const one = video();
   if (one.paused) one.play();
   else one.pause();
 });
-part(".full").addEventListener("click", () => {
+find(".full").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
-  else (part(".stage").requestFullscreen ?? screen.webkitEnterFullscreen)?.call(part(".stage"));
+  else (find(".frame").requestFullscreen ?? screen.webkitEnterFullscreen)?.call(find(".frame"));
 });
 
 Object.assign(host.dataset, { frame: "-1", prompt: "-1", stalls: "0", mode: "live" });
 setState("idle");
-watchVideo(screen);
-setTimeout(goBack, TICK_MS);
+observe(screen);
+setTimeout(resumeAfterReload, TICK_MS);

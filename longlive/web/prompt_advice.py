@@ -1,38 +1,42 @@
-"""A gentle answer to words that the model has not learnt, and a line on how the house stands."""
+"""Texts for viewers: a hint about words that the model does not know, and the server's status line."""
 
 import re
 
 from longlive.models.model_card import ModelCard
 from longlive.serving.status import EngineStatus
 
-NAMED_WORDS = 12
+MAX_UNKNOWN_WORDS = 4
+MAX_KNOWN_WORDS = 12
 
 
 def unknown_words(prompt: str, card: ModelCard) -> list[str]:
-    """The words of a prompt that the model has not learnt, in order; none when it knows all words."""
+    """The words of a prompt that are not in the model's vocabulary, in order, each once.
+
+    Empty if the model's card lists no vocabulary.
+    """
     known = {word.lower() for word in card.words}
     words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt.lower()))
     return [word for word in words if known and word not in known]
 
 
-def gentle_answer(prompt: str, name: str, card: ModelCard) -> str:
-    """What to say when a prompt holds words that the model has not learnt; empty when it knows them all."""
+def vocabulary_hint(prompt: str, name: str, card: ModelCard) -> str:
+    """A hint that names words of the prompt which the model does not know; empty if it knows them all."""
     unknown = unknown_words(prompt, card)
     if not unknown:
         return ""
-    named = ", ".join(f"“{word}”" for word in unknown[:4])
-    knows = card.about or f"It knows {', '.join(card.words[:NAMED_WORDS])}."
-    return f"The {name} model has not learnt {named}. {knows}"
+    named = ", ".join(f"“{word}”" for word in unknown[:MAX_UNKNOWN_WORDS])
+    known = card.about or f"It knows {', '.join(card.words[:MAX_KNOWN_WORDS])}."
+    return f"The {name} model does not know {named}. {known}"
 
 
-def status_line(house: EngineStatus) -> str:
-    """One line on how the house stands, for everybody on the page."""
-    if not house.is_alive:
-        return "The model does not answer just now; new stories must wait"
-    if not house.is_ready:
-        return "The model is being loaded"
-    seats = max(house.capacity, house.running)
-    taken = f"{house.running} of {seats} {'seat' if seats == 1 else 'seats'} taken"
-    line = {0: "nobody waits", 1: "1 waits"}.get(house.waiting, f"{house.waiting} wait")
-    speed = [f"{house.fps:.0f} pictures/s"] if house.fps > 0 else []
-    return " · ".join([taken, line, *speed])
+def status_line(status: EngineStatus) -> str:
+    """The state of the server in one line, the same for every viewer."""
+    if not status.is_alive:
+        return "The model is not responding. New videos have to wait."
+    if not status.is_ready:
+        return "Loading the model"
+    slots = max(status.capacity, status.running)
+    used = f"{status.running} of {slots} {'slot' if slots == 1 else 'slots'} in use"
+    queue = f"{status.waiting} in the queue" if status.waiting else "queue empty"
+    speed = [f"{status.fps:.0f} fps"] if status.fps > 0 else []
+    return " · ".join([used, queue, *speed])

@@ -1,20 +1,20 @@
-// One line on how the house stands, asked for every few seconds by those tabs that are seen.
+// The status line of the server; visible tabs ask for it every few seconds.
 // Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
 
 const EVERY_MS = 5000;
-const LOST = "The server does not answer; it is asked again.";
+const LOST = "The server does not answer. Trying again…";
 
 const line = element.querySelector("p");
-let isAsked = false;
+let isAsking = false;
 
-const ask = async () => {
-  if (document.hidden || isAsked) return;
-  isAsked = true;
-  const words = await server.house({}).catch(() => "");
-  line.textContent = words || LOST; // Gradio gives undefined for what did not arrive
-  isAsked = false;
+const update = async () => {
+  if (document.hidden || isAsking) return;
+  isAsking = true;
+  const text = await server.status({}).catch(() => "");
+  line.textContent = text || LOST; // Gradio returns undefined for a request that failed
+  isAsking = false;
 };
 
-setInterval(() => (element.isConnected ? ask() : null), EVERY_MS);
-document.addEventListener("visibilitychange", ask);
-ask();
+setInterval(() => (element.isConnected ? update() : null), EVERY_MS);
+document.addEventListener("visibilitychange", update);
+update();

@@ -1,4 +1,4 @@
-"""Paper and ink by day, lamplight by night: the colours and type of the page, from system fonts alone."""
+"""The theme of the page: colours for light and dark mode, and system fonts only."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _SEA = gr.themes.Color(
 
 
 def make_theme() -> Any:
-    """The theme, for ``launch``."""
+    """The Gradio theme, for ``launch``."""
     serif = ("Iowan Old Style", "Palatino Linotype", "Palatino", "Book Antiqua", "Georgia", "serif")
     theme = gr.themes.Base(
         primary_hue=_SEA,

@@ -1,12 +1,12 @@
-// The timeline: one strip with a colour for each prompt, and the chapters in words. Prompts are only ever text.
+// The timeline: a strip with one colour for each prompt, and the list of prompts. Prompts are only inserted as text.
 // Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
 
-const CHAPTERS = 8;
+const MAX_PROMPTS = 8;
 const HUES = 6;
-const MODES = { soft: "turns into", hard: "cuts to", keep: "drifts to" };
+const TRANSITIONS = { soft: "smooth transition", hard: "cut", keep: "drift" };
 
 const strip = element.querySelector(".strip");
-const list = element.querySelector(".chapters");
+const list = element.querySelector(".prompts");
 let playhead = 0;
 let marker = null;
 
@@ -17,14 +17,14 @@ const make = (tag, className, text = "") => {
   return node;
 };
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-const story = () => (props.value?.spans ? props.value : { spans: [], waiting: [] });
+const timeline = () => (props.value?.spans ? props.value : { spans: [], waiting: [] });
 const length = () => {
-  const { spans, waiting } = story();
+  const { spans, waiting } = timeline();
   return Math.max(spans.at(-1)?.end ?? 0, ...waiting.map((one) => one.at + 1.5), 6);
 };
 
 const draw = () => {
-  const { spans, waiting } = story();
+  const { spans, waiting } = timeline();
   const start = spans[0]?.start ?? 0;
   const share = (seconds) => `${(100 * (seconds - start)) / (length() - start)}%`;
   strip.replaceChildren();
@@ -35,7 +35,7 @@ const draw = () => {
     place(make("span", "piece waiting"), Math.max(one.at, made), end, share);
   });
   marker = strip.appendChild(make("span", "marker"));
-  list.replaceChildren(...spans.slice(-CHAPTERS).map(chapter), ...waiting.map(promised));
+  list.replaceChildren(...spans.slice(-MAX_PROMPTS).map(played), ...waiting.map(scheduled));
   strip.hidden = !spans.length;
   move();
 };
@@ -46,32 +46,32 @@ const place = (piece, from, to, share) => {
   strip.append(piece);
 };
 
-const chapter = (span) => {
-  const item = make("li", "chapter");
+const played = (span) => {
+  const item = make("li", "prompt");
   item.dataset.start = span.start;
   item.dataset.end = span.end;
   item.append(make("i", `dot hue${span.prompt_index % HUES}`), make("time", "", clock(span.start)));
-  item.append(make("span", "words", span.text));
+  item.append(make("span", "text", span.text));
   item.lastChild.dir = "auto";
   return item;
 };
 
-const promised = (one) => {
-  const item = make("li", "chapter promised");
+const scheduled = (one) => {
+  const item = make("li", "prompt scheduled");
   item.dataset.at = one.at;
   item.append(make("i", "dot"), make("time", "", clock(one.at)));
-  item.append(make("span", "words", one.text), make("em", "until"));
+  item.append(make("span", "text", one.text), make("em", "due"));
   item.children[2].dir = "auto";
-  item.title = MODES[one.switch] ?? "";
+  item.title = TRANSITIONS[one.switch] ?? "";
   return item;
 };
 
 const move = () => {
-  const { spans } = story();
+  const { spans } = timeline();
   const start = spans[0]?.start ?? 0;
   const share = Math.min(1, Math.max(0, (playhead - start) / (length() - start)));
   if (marker) marker.style.left = `${100 * share}%`;
-  const label = `The story so far: ${spans.length} parts, playing second ${Math.floor(playhead)}`;
+  const label = `${spans.length} ${spans.length === 1 ? "prompt" : "prompts"} so far, at second ${Math.floor(playhead)}`;
   if (strip.getAttribute("aria-label") !== label) strip.setAttribute("aria-label", label);
   for (const item of list.children) {
     const { start: from, end, at } = item.dataset;

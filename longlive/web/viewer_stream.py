@@ -157,7 +157,7 @@ class ViewerStream:
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):
-                return self._header("line", number) | {"position": position, "wait_s": round(wait_s, 1)}
+                return self._header("queue", number) | {"position": position, "wait_s": round(wait_s, 1)}
             case RunFinished():
                 has_failed = event.failure is not None
                 return self._header("end", number) | {

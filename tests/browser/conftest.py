@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.support.fakes import FakeModels, Served, serve_page
-from tests.support.tcp_relay import Cable
+from tests.support.tcp_relay import TcpRelay
 
 READ_CARD = """(video) => {
   if (!video || video.readyState < 2) return null;
@@ -41,7 +41,7 @@ class Viewer:
         page.set_default_timeout(60_000)
         page.goto(served.url + query)
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
-        for part in ("#start", "#stop", "#prompt textarea", "#examples .story"):
+        for part in ("#start", "#stop", "#prompt textarea", "#examples .example"):
             page.wait_for_selector(part)
         page.wait_for_timeout(300)
 
@@ -111,22 +111,22 @@ def served(shared_page: Served) -> Iterator[Served]:
 
 @pytest.fixture
 def patient_page() -> Iterator[Served]:
-    """A page whose stories may be taken up for a minute."""
+    """A page whose runs can be resumed for a minute."""
     with serve_page(FakeModels(chunk_s=0.1), disconnect_timeout_s=2, retention_s=60) as served:
         yield served
 
 
 @pytest.fixture
-def cable(patient_page: Served) -> Iterator[Cable]:
-    """What leads to the patient page, and can be pulled out."""
-    cable = Cable(patient_page.url)
-    yield cable
-    cable.close()
+def relay(patient_page: Served) -> Iterator[TcpRelay]:
+    """A connection to the patient page that can be broken."""
+    relay = TcpRelay(patient_page.url)
+    yield relay
+    relay.close()
 
 
 @pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Callable[..., Viewer]]:
-    """Open the page in a new tab of a new visitor; options are those of a Playwright context."""
+    """Open the page as a new viewer; options are those of a Playwright context."""
     contexts = []
 
     def open_tab(query: str = "", served: Served = served, **options: Any) -> Viewer:

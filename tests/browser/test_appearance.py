@@ -1,4 +1,4 @@
-"""The page fits, can be used by keyboard, and asks nobody else for anything."""
+"""The page fits, can be used by keyboard, and requests nothing from other hosts."""
 
 import re
 
@@ -9,11 +9,11 @@ pytestmark = pytest.mark.browser
 
 MEADOW = "a red ball stands on a green meadow"
 IDS = ["prompt", "send", "switch", "seed", "start", "stop", "player", "timeline", "status", "take"]
-IDS += ["session-file", "examples", "house"]
+IDS += ["session-file", "examples", "server-status"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-def test_every_part_has_its_name_once(visit) -> None:
+def test_every_part_has_its_id_once(visit) -> None:
     viewer = visit()
     counts = {name: viewer.page.locator(f"[id='{name}']").count() for name in IDS}
     assert counts == dict.fromkeys(IDS, 1)
@@ -38,7 +38,7 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     viewer.page.focus("#prompt textarea")
     reached = []
     for _ in range(9):
-        viewer.page.keyboard.press("BrowserViewer")
+        viewer.page.keyboard.press("Tab")
         reached.append(
             viewer.page.evaluate(
                 "[document.activeElement.closest('#start, #send, #stop, #switch, #examples')?.id,"
@@ -50,26 +50,24 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     assert all(style != "none" for name, style in reached if name in ("start", "send", "stop", "examples"))
 
 
-def test_the_line_on_the_house_follows_what_goes_on_in_it(visit) -> None:
+def test_the_status_line_follows_the_server(visit) -> None:
     viewer = visit()
-    line = viewer.page.locator("#house p")
-    expect(line).to_contain_text("taken · nobody waits", timeout=20_000)
+    line = viewer.page.locator("#server-status p")
+    expect(line).to_contain_text("in use · queue empty", timeout=20_000)
     assert line.inner_text().startswith("0 of ")
     viewer.start(MEADOW)
-    expect(line).to_have_text(
-        re.compile(r"1 of \d+ seats? taken · nobody waits · \d+ pictures/s"), timeout=20_000
-    )
+    expect(line).to_have_text(re.compile(r"1 of \d+ slots? in use · queue empty · \d+ fps"), timeout=20_000)
     viewer.page.click("#stop")
     expect(line).to_contain_text("0 of ", timeout=20_000)
     assert not viewer.errors
 
 
-def test_a_tab_that_nobody_sees_asks_for_nothing_and_a_lost_server_is_told_of(visit) -> None:
+def test_a_hidden_tab_asks_for_nothing_and_a_lost_server_is_reported(visit) -> None:
     viewer = visit()
-    line = viewer.page.locator("#house p")
-    expect(line).to_contain_text("taken", timeout=20_000)
+    line = viewer.page.locator("#server-status p")
+    expect(line).to_contain_text("in use", timeout=20_000)
     asked = []
-    viewer.page.on("request", lambda one: asked.append("house" in (one.post_data or "")))
+    viewer.page.on("request", lambda one: asked.append("status" in (one.post_data or "")))
     _hide(viewer.page, True)
     viewer.page.wait_for_timeout(6000)
     assert not any(asked)
@@ -78,7 +76,7 @@ def test_a_tab_that_nobody_sees_asks_for_nothing_and_a_lost_server_is_told_of(vi
     expect(line).to_contain_text("does not answer", timeout=20_000)
     assert any(asked)
     viewer.page.context.set_offline(False)
-    expect(line).to_contain_text("taken", timeout=20_000)
+    expect(line).to_contain_text("in use", timeout=20_000)
 
 
 def _hide(page: Page, is_hidden: bool) -> None:
@@ -116,7 +114,7 @@ def test_dark_and_light_differ_and_both_can_be_read(visit) -> None:
     assert min(light + dark) > 4.5
 
 
-def test_the_page_asks_nobody_else_for_anything(browser, served) -> None:
+def test_the_page_requests_nothing_from_other_hosts(browser, served) -> None:
     context = browser.new_context()
     page = context.new_page()
     asked: list[str] = []
@@ -125,13 +123,13 @@ def test_the_page_asks_nobody_else_for_anything(browser, served) -> None:
     page.wait_for_selector("#start")
     page.wait_for_timeout(1000)
     context.close()
-    strangers = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
-    assert strangers == []
+    foreign = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
+    assert foreign == []
 
 
-def test_what_programs_use_is_not_on_the_page(visit) -> None:
+def test_components_of_the_api_are_not_on_the_page(visit) -> None:
     viewer = visit()
     viewer.start("a red ball stands on a green meadow")
     shown = viewer.page.locator("[data-testid=block-label], .json-holder, .json-node").all()
-    assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your film"]
+    assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your video"]
     assert viewer.page.locator(".json-holder, .json-node").count() == 0

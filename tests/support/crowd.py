@@ -1,6 +1,6 @@
-"""The page on test cards in a process of its own that weighs itself, for visitors who come and go.
+"""The page on test cards in a process that measures its own memory, threads and files.
 
-python -m tests.support.crowd     # tells its address; a line on its input: what it holds once all have gone
+python -m tests.support.crowd     # prints its address; at each line on stdin, what it holds without any run
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import time
 import httpx
 import psutil
 
-from longlive.web.middleware import abandoned_calls as unread
+from longlive.web.middleware import abandoned_calls
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.run_reader import wait_for
 
@@ -26,7 +26,7 @@ LIMITS = {
 
 
 def weigh(served: Served) -> dict[str, float]:
-    """Memory, threads and open files, and what else is kept, when every story is gone."""
+    """Memory, threads, open files, and what else is kept, when every run is gone."""
     served.wait_until_empty(120)
     queue = served.page._queue
     wait_for(lambda: not served.page.app.iterators and not any(queue.active_jobs), timeout=60)
@@ -49,7 +49,7 @@ def weigh(served: Served) -> dict[str, float]:
 
 def main() -> None:
     """Serve until the input ends."""
-    unread.PATIENCE_S = 2.0
+    abandoned_calls.UNREAD_TIMEOUT_S = 2.0
     with serve_page(FakeModels(chunk_s=0.005, streams=16), **LIMITS) as served:  # type: ignore[arg-type]
         print(json.dumps({"url": served.url}), flush=True)
         for _ in sys.stdin:

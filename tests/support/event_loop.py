@@ -1,4 +1,4 @@
-"""Coroutines beside the event loop that Playwright keeps running in the main thread."""
+"""Run coroutines in a thread of their own, beside the event loop that Playwright keeps in the main thread."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
-def call_aside(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a thread of its own, which has no event loop yet."""
+def call_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new thread, which has no event loop yet."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def run_aside(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns."""
-    return call_aside(asyncio.run, coroutine)
+def run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a new thread and return its result."""
+    return call_in_thread(asyncio.run, coroutine)

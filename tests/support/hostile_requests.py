@@ -1,4 +1,4 @@
-"""Requests as nobody who means well sends them, drawn by hypothesis; and a client that sends them."""
+"""Hostile requests, drawn by hypothesis, and a client that sends them."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ PATHS = (
     "https://example.org/a.mp4",
     "gopher://127.0.0.1:9/_",
     "app.py",
-    "longlive/web/endpoints.py",
+    "longlive/web/middleware/request_filter.py",
     "/dev/zero",
     "C:\\boot.ini",
     "//evil.example/a",
@@ -114,7 +114,7 @@ data = st.one_of(*given.values(), junk, st.lists(junk, max_size=4), st.just(()))
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent: ``follows`` the events of the session it names for a moment, as a program would."""
+    """A request; after it, the events of session ``follows`` are read for a moment, as a client would."""
 
     method: str
     path: str
@@ -125,7 +125,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0: the connection was closed without a word."""
+    """A response; status 0: the connection was closed without one."""
 
     status: int
     headers: dict[str, str]
@@ -183,7 +183,7 @@ raw = st.one_of(
 
 
 def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
-    """Calls with something wrong in them, or with nothing wrong but their words."""
+    """Calls with something wrong in them, or only hostile text."""
     numbers_of_functions = st.integers(-2, max(functions.values()) + 2)
     body = st.fixed_dictionaries
     join = body(
@@ -217,7 +217,7 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
         {
             "component_id": st.just(player) | numbers | junk,
             "fn_name": st.sampled_from(
-                ["playhead", "replay_since", "known", "house", "__init__", "preprocess"]
+                ["playhead", "replay_since", "exists", "status", "__init__", "preprocess"]
             )
             | words,
             "data": word | junk,
@@ -371,7 +371,7 @@ lines = st.builds(
 
 
 def requests(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
-    """Anything that may come over the wire.
+    """Any request that an attacker may send.
 
     Args:
         functions: their numbers by their names.
@@ -381,7 +381,7 @@ def requests(functions: dict[str, int], player: int) -> st.SearchStrategy[Reques
 
 
 class Sender:
-    """Sends requests and reads what comes for a moment; a program that was cut off in the middle, too."""
+    """Sends requests, and reads the responses for a moment; streams are cut off."""
 
     def __init__(self, url: str) -> None:
         self.url = httpx.URL(url)

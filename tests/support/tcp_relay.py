@@ -1,4 +1,4 @@
-"""A network cable that can be pulled out: a TCP relay in a thread."""
+"""A TCP relay in a thread, which can break the connection between a browser and the app."""
 
 import contextlib
 import socket
@@ -6,43 +6,43 @@ import threading
 from urllib.parse import urlsplit
 
 
-class Cable:
-    """Relays to the server of ``url``; unplugged, it breaks every connection and takes no new one."""
+class TcpRelay:
+    """Relays to the server at ``url``; ``self.url`` is its own address."""
 
     def __init__(self, url: str) -> None:
-        there = urlsplit(url)
-        self._there = there.hostname, there.port
+        server = urlsplit(url)
+        self._server = server.hostname, server.port
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}/"
-        self._is_plugged = True
+        self._is_connected = True
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def unplug(self) -> None:
-        """Break every connection, and accept none."""
-        self._is_plugged = False
+    def disconnect(self) -> None:
+        """Break every connection, and refuse new ones."""
+        self._is_connected = False
         pairs, self._pairs = self._pairs, []
         for pair in pairs:
             self._break(*pair)
 
-    def plug(self) -> None:
-        """Be a cable again."""
-        self._is_plugged = True
+    def connect(self) -> None:
+        """Relay new connections again."""
+        self._is_connected = True
 
     def close(self) -> None:
-        """Be gone."""
-        self.unplug()
+        """Disconnect, and stop listening."""
+        self.disconnect()
         self._listener.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                if not self._is_plugged:
+                if not self._is_connected:
                     near.close()
                     continue
-                far = socket.create_connection(self._there)
+                far = socket.create_connection(self._server)
                 self._pairs.append((near, far))
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a host reads (front matter, requirements, environment) and what the app is agree with each other."""
+"""Front matter, requirements and environment agree with the app."""
 
 import ast
 import json
@@ -54,15 +54,15 @@ NEEDED, FOR_TESTS = requirements("requirements.txt"), requirements("tests/requir
     "variant", [{}, *VARIANTS], ids=lambda variant: variant.get("suggested_hardware", "as is")
 )
 def test_the_front_matter_is_one_that_spaces_understands(variant: dict[str, Any]) -> None:
-    told = FRONT_MATTER | variant
-    assert set(told) <= KEYS
-    assert told["sdk"] == "gradio" and (ROOT / told["app_file"]).is_file()
-    assert told["suggested_hardware"] in [hardware.value for hardware in SpaceHardware]
-    assert {told["colorFrom"], told["colorTo"]} <= COLOURS
-    assert len(told["short_description"]) <= 60
-    assert told["license"].lower() == PROJECT["license"]["text"].lower()
-    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+( \S+)?", one) for one in told.get("preload_from_hub", []))
-    assert set(told.get("models", [])) >= {one.split()[0] for one in told.get("preload_from_hub", [])}
+    matter = FRONT_MATTER | variant
+    assert set(matter) <= KEYS
+    assert matter["sdk"] == "gradio" and (ROOT / matter["app_file"]).is_file()
+    assert matter["suggested_hardware"] in [hardware.value for hardware in SpaceHardware]
+    assert {matter["colorFrom"], matter["colorTo"]} <= COLOURS
+    assert len(matter["short_description"]) <= 60
+    assert matter["license"].lower() == PROJECT["license"]["text"].lower()
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+( \S+)?", one) for one in matter.get("preload_from_hub", []))
+    assert set(matter.get("models", [])) >= {one.split()[0] for one in matter.get("preload_from_hub", [])}
 
 
 def test_spaces_installs_the_gradio_and_the_python_that_are_required() -> None:
@@ -90,7 +90,7 @@ def test_every_import_is_required_and_everything_required_is_imported() -> None:
     extras = {
         Requirement(one).name for group in PROJECT.get("optional-dependencies", {}).values() for one in group
     }
-    assert names - extras - {"playwright"} == set(NEEDED), "playwright: only of measure.py, a tool for tests"
+    assert names - extras - {"playwright"} == set(NEEDED), "playwright: only for browser.py of the load test"
     assert "playwright" in FOR_TESTS and extras <= set(FOR_TESTS)
 
 
@@ -103,19 +103,19 @@ def test_what_the_tests_run_with_is_what_is_required_within_bounds(one: Requirem
 READ_BY_TESTS = r'environ[^"\n]*"LONGLIVE_([A-Z_]+)"'
 
 
-def test_every_variable_that_people_are_told_of_is_an_option() -> None:
-    told = {
+def test_every_variable_in_the_documentation_is_an_option() -> None:
+    documented = {
         name for path in ROOT.rglob("*.md") for name in re.findall(r"LONGLIVE_([A-Z_]+)", path.read_text())
     }
     options = {name.upper() for name in vars(app.read_options([]))}
     tests = {
         name for path in ROOT.glob("tests/**/*.py") for name in re.findall(READ_BY_TESTS, path.read_text())
     }
-    assert told and told <= options | tests
+    assert documented and documented <= options | tests
 
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"^hf (.+)$", README, re.M))))
-def test_every_command_of_the_hub_that_people_are_told_exists(line: str) -> None:
+def test_every_hub_command_in_the_documentation_exists(line: str) -> None:
     words = line.split("#")[0].split()
     command = [
         word for word in words[: 3 if words[0] in ("spaces", "repos", "auth") else 1] if word.islower()
@@ -165,13 +165,13 @@ def test_the_app_listens_where_its_host_looks_for_it(
 
 
 @pytest.mark.parametrize("environment, address", [({}, "127.0.0.3"), (SPACE, "203.0.113.9")])
-def test_only_a_space_s_proxies_are_believed_where_a_viewer_is(
+def test_only_on_a_space_do_forwarded_addresses_count(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], address: str
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     monkeypatch.setenv("SYSTEM", environment.get("SYSTEM", ""))
-    app.trust_the_host()
+    app.trust_proxies()
     monkeypatch.delenv("SYSTEM")
     seen = []
     with serve_page() as page:
@@ -185,15 +185,15 @@ def test_only_a_space_s_proxies_are_believed_where_a_viewer_is(
 
 @contextmanager
 def started(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """The app with a model in a process of its own; where it answers on any address of this machine."""
+    """The app in a process of its own, and an address other than 127.0.0.1 where it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    told = QUIET | environment | {"GRADIO_SERVER_PORT": port, "LONGLIVE_MODEL": str(folder)}
+    variables = QUIET | environment | {"GRADIO_SERVER_PORT": port, "LONGLIVE_MODEL": str(folder)}
     process = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
-        env=told,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -182,7 +182,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
     job = client.submit("a dragon on a meadow", 7, [], api_name="/start")
     outputs = iter(job)
     said = [next(outputs)[2] for _ in range(6)]
-    assert all("has not learnt “dragon”" in words for words in said)
+    assert all("does not know “dragon”" in words for words in said)
     assert said[0].startswith("Making the first") and not said[-1].startswith("Making the first")
     with pytest.raises(AppError, match="must be one of soft, hard, keep"):
         client.predict(MEADOW, "slow", api_name="/prompt")

@@ -29,8 +29,7 @@ from gradio_client.utils import apply_diff
 from longlive.benchmark.loadtest import dropouts as drops
 from longlive.cli import main
 from longlive.serving.runs import run as run_module
-from longlive.web import backpressure as backlog
-from longlive.web import file_serving as films
+from longlive.web import backpressure, file_serving
 from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
 from tests.support.metrics_reader import figures
 from tests.support.page_client import call_component, cards_of
@@ -75,8 +74,8 @@ def kept(served: Served) -> int:
 
 @pytest.mark.parametrize("way", ["join", "call"])
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
-    monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
-    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.PATIENCE_S", 10.0)
+    monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
+    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 10.0)
     if way == "join":
         join(served, "nobody")
     else:
@@ -124,7 +123,7 @@ def frames(messages: list[dict[str, Any]]) -> list[int]:
 
 
 def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(monkeypatch) -> None:
-    monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
+    monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
     monkeypatch.setattr(run_module, "KEPT_EVENTS", 8)
     with serve_page(
         FakeModels(), disconnect_timeout_s=1, no_player_timeout_s=60, buffer_ahead_s=999
@@ -207,13 +206,14 @@ def test_a_disk_that_is_full_where_films_are_shown_from_costs_neither_the_end_no
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(films, "_put", full)
+    monkeypatch.setattr(file_serving, "_link_or_copy", full)
     client.predict(api_name="/stop")
     *_, (message, _, words, take, session_file) = job
     assert (message["kind"], take, session_file) == ("end", None, None)
-    assert words.endswith("longlive.mp4 was made, but cannot be shown here: No space left on device.")
+    reason = "longlive.mp4 was made, but cannot be offered for download: No space left on device."
+    assert words.endswith(reason)
     storyboard = {"prompts": [{"text": MEADOW}]}
-    with pytest.raises(AppError, match="was made, but cannot be shown here"):
+    with pytest.raises(AppError, match="was made, but cannot be offered for download"):
         client.predict(storyboard, 1, 7, api_name="/generate")
     client.close()
 

@@ -14,23 +14,23 @@ from longlive.serving.engine import Engine
 from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
 from longlive.web.endpoints import Endpoints
-from longlive.web.health import report, routes_of
+from longlive.web.health import health_of, routes_of
 from longlive.web.page import build_page, page_options
 from tests.support.fakes import FakeModels, make_engine, serve_page
 from tests.support.metrics_reader import figures
-from tests.web.test_endpoints import _call_component as call_component
+from tests.support.page_client import call_component
 
-QUIET = EngineStatus(sessions=0, waiting=0, room=4, executor="thread", model="test cards", fps=61.0)
+QUIET = EngineStatus(running=0, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.0)
 
 
 @contextmanager
 def served(
-    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, patience_s: float = 5.0
+    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, timeout_s: float = 5.0
 ) -> Iterator[tuple[str, Engine]]:
     """A page over test cards with the two routes; its address and its engine."""
     engine = make_engine()
     page = build_page(engine)
-    routes = routes_of(ask, metrics or Metrics(), patience_s=patience_s)
+    routes = routes_of(ask, metrics or Metrics(), timeout_s=timeout_s)
     _, url, _ = page.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(routes)
     )
@@ -41,22 +41,16 @@ def served(
         engine.close()
 
 
-def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
-    house = EngineStatus(sessions=3, waiting=2, parked=1, room=4, executor="thread", model="test cards")
-    with served(lambda: house) as (url, _):
+def test_a_healthy_server_reports_its_numbers() -> None:
+    numbers = {"running": 3, "waiting": 2, "suspended": 1, "capacity": 4}
+    status = EngineStatus(**numbers, executor="thread", model="test cards")
+    with served(lambda: status) as (url, _):
         answer = httpx.get(f"{url}health")
-        told = answer.json()
+        health = answer.json()
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
-        assert 0 <= told.pop("uptime_s") < 60
-        assert told == {
-            "status": "ok",
-            "sessions": 3,
-            "waiting": 2,
-            "parked": 1,
-            "room": 4,
-            "executor": "thread",
-            "model": "test cards",
-        }
+        assert 0 <= health.pop("uptime_s") < 60
+        old_names = {"sessions": 3, "parked": 1, "room": 4, "carrier": "thread"}
+        assert health == numbers | old_names | {"status": "ok", "executor": "thread", "model": "test cards"}
         assert httpx.head(f"{url}health").status_code == 200
         assert httpx.post(f"{url}health").status_code == 405
         page = httpx.get(url)
@@ -73,16 +67,16 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
         ({}, FAILURES_IN_A_ROW - 1, "ok", None),
     ],
 )
-def test_loading_and_failing_are_told_apart(change: dict, failures: int, status: str, why: str) -> None:
+def test_loading_and_failing_have_a_reason(change: dict, failures: int, status: str, why: str) -> None:
     metrics = Metrics()
     for _ in range(failures):
         metrics.count_end("failed")
-    told = report(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
-    assert told["status"] == status and (why is None) == ("why" not in told)
-    assert why is None or why in told["why"]
+    health = health_of(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
+    assert health["status"] == status and (why is None) == ("why" not in health)
+    assert why is None or why in health["why"]
 
 
-def test_what_is_not_well_is_a_503() -> None:
+def test_failing_is_a_503() -> None:
     metrics = Metrics()
     with served(metrics=metrics) as (url, _):
         for _ in range(FAILURES_IN_A_ROW):
@@ -93,7 +87,7 @@ def test_what_is_not_well_is_a_503() -> None:
         assert httpx.get(f"{url}health").status_code == 200
 
 
-def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
+def test_a_stuck_engine_is_reported_without_waiting_for_it() -> None:
     freed, asked = threading.Event(), []
 
     def stuck() -> EngineStatus:
@@ -101,13 +95,13 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
         freed.wait(30)
         return QUIET
 
-    with served(stuck, patience_s=0.2) as (url, _):
+    with served(stuck, timeout_s=0.2) as (url, _):
         begun = time.monotonic()
         for _ in range(3):
             answer = httpx.get(f"{url}health")
             assert answer.status_code == 503 and "0.2 s" in answer.json()["why"]
         assert time.monotonic() - begun < 10 and len(asked) == 1, (
-            "one thread waits, however often it is asked"
+            "one thread waits, however many requests come"
         )
         assert httpx.get(url).status_code == 200
         freed.set()
@@ -116,7 +110,7 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
             assert time.monotonic() < deadline
 
 
-def test_an_engine_that_cannot_be_asked_is_failing_and_its_words_stay_inside() -> None:
+def test_an_error_of_the_engine_is_failing_and_its_message_is_not_shown() -> None:
     def broken() -> EngineStatus:
         raise RuntimeError("a secret of the engine")
 
@@ -140,7 +134,7 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 
-def test_both_follow_a_story_and_tell_nothing_of_anybody() -> None:
+def test_both_follow_a_run_and_show_nothing_of_its_viewer() -> None:
     with serve_page(FakeModels(streams=1)) as page:
         client = Client(page.url, verbose=False)
         job = client.submit("a secret wish of mine", 7, [], api_name="/start")
@@ -148,7 +142,7 @@ def test_both_follow_a_story_and_tell_nothing_of_anybody() -> None:
         word = {"token": token, "seconds": 0.5, "playing": True, "stalls": 3}
         assert call_component(page, client, "playhead", word)
         health, metrics = httpx.get(f"{page.url}health"), httpx.get(f"{page.url}metrics").text
-        assert health.status_code == 200 and health.json()["sessions"] == health.json()["room"] == 1
+        assert health.status_code == 200 and health.json()["running"] == health.json()["capacity"] == 1
         for line in ("longlive_runs_started_total 1.0", "longlive_stalls_total 3.0", "longlive_sessions 1.0"):
             assert f"\n{line}\n" in metrics
         client.predict(api_name="/stop")
@@ -173,7 +167,7 @@ def test_behind_a_path_of_a_proxy_the_routes_are_where_the_page_is() -> None:
     page = build_page(engine)
     options = page_options(routes_of(lambda: QUIET, Metrics()))
     _, url, _ = page.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path="/films", **options
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path="/videos", **options
     )
     try:
         assert json.loads(httpx.get(f"{url}health").text)["status"] == "ok"

@@ -1,4 +1,4 @@
-"""Thousands of hostile requests beside a story that somebody watches; ``LONGLIVE_HOSTILE`` says how many."""
+"""Hostile requests while somebody watches a video; ``LONGLIVE_HOSTILE`` is their number."""
 
 import asyncio
 import base64
@@ -18,8 +18,8 @@ from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.app_process import Apart, serve_apart
-from tests.support.event_loop import call_aside
+from tests.support.app_process import AppProcess, serve_in_process
+from tests.support.event_loop import call_in_thread
 from tests.support.fakes import PATIENT, read_card
 from tests.support.hostile_requests import (
     API,
@@ -40,9 +40,9 @@ LATE_S = 5.0  # of a busy machine; one request that stops the others does worse
 
 
 class Watcher:
-    """A program that watches a story of its own, as somebody's player would, and remembers what it saw."""
+    """A client that watches a video of its own, as a player would, and records what it saw."""
 
-    def __init__(self, served: Apart) -> None:
+    def __init__(self, served: AppProcess) -> None:
         self.client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         self.cards: list[tuple[int, int]] = []
         self.late: list[float] = []
@@ -53,7 +53,7 @@ class Watcher:
         self.player = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
         self._job = self.client.submit(MEADOW, 7, [], api_name="/start")
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._watch, self._tell)]
+        self._threads = [threading.Thread(target=work) for work in (self._watch, self._report)]
         for thread in self._threads:
             thread.start()
 
@@ -71,8 +71,8 @@ class Watcher:
                 self.late.append(time.monotonic() - begun - message["first_frame"] / message["fps"])
         self._ended.set()
 
-    def _tell(self) -> None:
-        """The playhead, as a player tells it."""
+    def _report(self) -> None:
+        """Report the playhead, as a player does."""
         begun = time.monotonic()
         with httpx.Client(base_url=self._served.url) as http:
             while not self._ended.wait(0.5):
@@ -87,7 +87,7 @@ class Watcher:
                 self.slow.append(time.monotonic() - asking)
 
     def wait(self, chunks: int) -> None:
-        """Until so many more chunks are seen; AssertionError if they do not come."""
+        """Wait for so many more chunks; AssertionError if they do not come."""
         goal, patience = len(self.cards) + 12 * chunks, time.monotonic() + 30
         while len(self.cards) < goal and not self._ended.is_set():
             assert time.monotonic() < patience, f"{len(self.cards)} of {goal} pictures came"
@@ -104,20 +104,20 @@ class Watcher:
 
 @pytest.fixture
 def canaries(tmp_path: Path) -> Iterator[list[str]]:
-    """What stands in files that nobody may read: outside and inside of the folder that we run in."""
+    """Content of files that nobody may read, inside and outside of the working folder."""
     inside, outside = ROOT / "canary.txt", tmp_path / "canary.txt"
     inside.write_text("canary-inside-4711")
     outside.write_text("canary-outside-4711")
-    yield ["canary-inside-4711", "canary-outside-4711", "root:x:0:0", '"""The doors of the server']
+    yield ["canary-inside-4711", "canary-outside-4711", "root:x:0:0", '"""The filter in front of Gradio']
     inside.unlink()
 
 
 def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
-    """Requests for files of which an attacker knows where they lie."""
+    """Requests for files whose paths an attacker knows."""
     files = [
         ROOT / "canary.txt",
         tmp_path / "canary.txt",
-        ROOT / "longlive/web/endpoints.py",
+        ROOT / "longlive/web/middleware/request_filter.py",
         Path("/etc/passwd"),
     ]
     spellings = [
@@ -157,16 +157,16 @@ def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
 
 
 def check(request: Request, answer: Answer, secrets: list[str]) -> None:
-    """AssertionError for what no answer may be."""
-    told = f"{request!r:.3000} got {answer!r:.2000}"
-    assert answer.status < 500, told
+    """AssertionError for a response that must not be."""
+    shown = f"{request!r:.3000} got {answer!r:.2000}"
+    assert answer.status < 500, shown
     for secret in secrets:
-        assert secret not in answer.text, f"{secret}: {told}"
-    assert HOST not in answer.text or HOST in str(request.headers), told
+        assert secret not in answer.text, f"{secret}: {shown}"
+    assert HOST not in answer.text or HOST in str(request.headers), shown
     if "text/html" in answer.headers.get("content-type", ""):
-        assert MARKUP not in answer.text and SCRIPT not in answer.text, told
+        assert MARKUP not in answer.text and SCRIPT not in answer.text, shown
     if answer.status == 200 and request.method in ("GET", "POST"):
-        assert answer.headers.get("x-content-type-options") == "nosniff", told
+        assert answer.headers.get("x-content-type-options") == "nosniff", shown
 
 
 def attack(url: str, strategy: st.SearchStrategy[Request], number: int, secrets: list[str]) -> Counter[int]:
@@ -210,11 +210,11 @@ def attack(url: str, strategy: st.SearchStrategy[Request], number: int, secrets:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
-def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
+def test_hostile_requests_break_nothing_and_reveal_nothing(
     canaries: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     number = int(os.environ.get("LONGLIVE_HOSTILE", "600"))
-    with serve_apart(tmp_path / "log.txt") as served:
+    with serve_in_process(tmp_path / "log.txt") as served:
         watcher = Watcher(served)
         watcher.wait(2)
         secrets = [watcher.token, watcher.client.session_hash]
@@ -222,19 +222,17 @@ def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
         functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
         strategy = requests(functions, watcher.player)
         begun = time.monotonic()
-        seen = call_aside(attack, served.url, strategy | with_canaries(tmp_path), number, hidden)
+        seen = call_in_thread(attack, served.url, strategy | with_canaries(tmp_path), number, hidden)
         took = time.monotonic() - begun
         promise, *_ = watcher.client.predict(JUMP, "soft", api_name="/prompt")
         watcher.wait(6)
         late, slow = max(watcher.late), max(watcher.slow)
         watcher.close()
         close_pages(served)
-    told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.items()))
+    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(seen.items()))
     with capfd.disabled():
-        print(f"\n{sum(seen.values())} answers in {took:.0f} s: {told}")
-        print(
-            f"the story was late by {late:.2f} s, a word of its player answered after {slow:.2f} s, at most"
-        )
+        print(f"\n{sum(seen.values())} answers in {took:.0f} s: {statuses}")
+        print(f"the video was at most {late:.2f} s late, a report of its player answered after {slow:.2f} s")
     turn = round(promise["at_seconds"] * 16)
     assert watcher.cards == [(frame % 4096, int(frame >= turn)) for frame in range(len(watcher.cards))]
     assert len(watcher.cards) > turn and max(late, slow) < LATE_S
@@ -244,8 +242,8 @@ def test_hostile_requests_break_nothing_tell_nothing_and_nobody_notices(
     assert not [line for line in lines if any(secret in line for secret in [*hidden, *STRANGERS])]
 
 
-def close_pages(served: Apart) -> None:
-    """As if the strangers closed the pages of the stories that they began."""
+def close_pages(served: AppProcess) -> None:
+    """Close the pages of the runs that the strangers started."""
     for stranger in STRANGERS:
         with httpx.stream("GET", f"{served.url}{API.lstrip('/')}/heartbeat/{stranger}") as answer:
             next(answer.iter_bytes())

@@ -12,7 +12,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
 from longlive.web.page import build_page, page_options
-from tests.support.event_loop import run_aside
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import make_engine, read_card
 
 INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
@@ -44,7 +44,7 @@ def ask(url: str, question: Callable[[ClientSession], Awaitable[Any]]) -> Any:
             await session.initialize()
             return await question(session)
 
-    return run_aside(shake_hands())
+    return run_in_thread(shake_hands())
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_tool_refuses_in_words_what_it_cannot_do_and_takes_no_files(mcp: str) 
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     call = {"name": "generate", "arguments": {"storyboard": {"prompts": [file]}}}
     refused = httpx.post(mcp, json=INITIALIZE | {"method": "tools/call", "params": call})
-    assert (refused.status_code, refused.json()) == (400, {"detail": "Files are not taken here."})
+    assert (refused.status_code, refused.json()) == (400, {"detail": "Files are not accepted."})
 
 
 @pytest.mark.parametrize(

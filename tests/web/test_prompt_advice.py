@@ -1,4 +1,4 @@
-"""What people write that the model does not know is answered gently."""
+"""Hints about unknown words, and the status line of the server."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import pytest
 
 from longlive.models.model_card import ModelCard
 from longlive.serving.status import EngineStatus
-from longlive.web.prompt_advice import gentle_answer, status_line, unknown_words
+from longlive.web.prompt_advice import status_line, unknown_words, vocabulary_hint
 
 CARD = ModelCard(words=("the", "red", "ball", "jumps", "meadow"))
 
@@ -16,28 +16,28 @@ def test_unknown_words_are_found_whatever_their_case_and_marks() -> None:
     assert unknown_words("The dragon", ModelCard()) == []
 
 
-def test_the_gentle_answer_names_what_is_unknown_and_what_is_known() -> None:
-    answer = gentle_answer("the red dragon", "storybook", CARD)
-    assert answer == "The storybook model has not learnt “dragon”. It knows the, red, ball, jumps, meadow."
+def test_the_hint_names_what_is_unknown_and_what_is_known() -> None:
+    answer = vocabulary_hint("the red dragon", "storybook", CARD)
+    assert answer == "The storybook model does not know “dragon”. It knows the, red, ball, jumps, meadow."
     card = ModelCard(about="It draws balls.", words=CARD.words)
-    assert gentle_answer("a dragon", "storybook", card).endswith("learnt “a”, “dragon”. It draws balls.")
-    assert gentle_answer("the red ball", "storybook", CARD) == ""
+    assert vocabulary_hint("a dragon", "storybook", card).endswith("know “a”, “dragon”. It draws balls.")
+    assert vocabulary_hint("the red ball", "storybook", CARD) == ""
 
 
-HOUSE = EngineStatus(sessions=3, waiting=0, room=4, executor="thread", model="test cards", fps=61.4)
+STATUS = EngineStatus(running=3, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.4)
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({}, "3 of 4 seats taken · nobody waits · 61 pictures/s"),
-        ({"waiting": 1}, "3 of 4 seats taken · 1 waits · 61 pictures/s"),
-        ({"waiting": 12, "fps": 0.0}, "3 of 4 seats taken · 12 wait"),
-        ({"sessions": 0, "room": 1}, "0 of 1 seat taken · nobody waits · 61 pictures/s"),
-        ({"room": 2}, "3 of 3 seats taken · nobody waits · 61 pictures/s"),
-        ({"is_ready": False}, "The model is being loaded"),
-        ({"is_ready": False, "is_alive": False}, "The model does not answer just now; new stories must wait"),
+        ({}, "3 of 4 slots in use · queue empty · 61 fps"),
+        ({"waiting": 1}, "3 of 4 slots in use · 1 in the queue · 61 fps"),
+        ({"waiting": 12, "fps": 0.0}, "3 of 4 slots in use · 12 in the queue"),
+        ({"running": 0, "capacity": 1}, "0 of 1 slot in use · queue empty · 61 fps"),
+        ({"capacity": 2}, "3 of 3 slots in use · queue empty · 61 fps"),
+        ({"is_ready": False}, "Loading the model"),
+        ({"is_ready": False, "is_alive": False}, "The model is not responding. New videos have to wait."),
     ],
 )
-def test_the_line_on_the_house_is_a_plain_sentence(change: dict, words: str) -> None:
-    assert status_line(dataclasses.replace(HOUSE, **change)) == words
+def test_the_status_line_counts_slots_and_viewers(change: dict, words: str) -> None:
+    assert status_line(dataclasses.replace(STATUS, **change)) == words

@@ -1,4 +1,4 @@
-"""What opens a story is neither shown nor logged: the session of a page, and the token of a run."""
+"""The secrets that open a run, its token and its page's session, are not logged."""
 
 import itertools
 import re
@@ -8,20 +8,20 @@ from pathlib import Path
 import httpx
 from gradio_client import Client
 
-from tests.support.app_process import serve_apart
+from tests.support.app_process import serve_in_process
 from tests.support.hostile_requests import API
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
 
 def test_neither_sessions_nor_tokens_nor_prompts_stand_in_the_log_of_a_run(tmp_path: Path) -> None:
-    with serve_apart(tmp_path / "log.txt") as served:
+    with serve_in_process(tmp_path / "log.txt") as served:
         first, second = (Client(served.url, verbose=False, download_files=False) for _ in range(2))
         job = first.submit(MEADOW, 7, [], api_name="/start")
         token = next(iter(job))[0]["token"]
         first.predict(JUMP, "soft", api_name="/prompt")
-        again = second.submit(token, 0, api_name="/resume")
-        list(itertools.islice(iter(again), 3))
+        resumed = second.submit(token, 0, api_name="/resume")
+        list(itertools.islice(iter(resumed), 3))
         second.predict(api_name="/stop")
         secrets = [token, first.session_hash, second.session_hash]
         secrets += [watch_hls(served.url.rstrip("/"))]
@@ -34,7 +34,7 @@ def test_neither_sessions_nor_tokens_nor_prompts_stand_in_the_log_of_a_run(tmp_p
 
 
 def watch_hls(url: str) -> str:
-    """Play a little as the compatible player does; its session, which stands in the addresses."""
+    """Play a little as the compatible player does; its session, which is part of the addresses."""
     client = Client(url, verbose=False, download_files=False)
     numbers = {one["api_name"]: one["id"] for one in client.config["dependencies"]}
     number = numbers["start_compatible"]

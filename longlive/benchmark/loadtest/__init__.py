@@ -1,1 +1,1 @@
-"""Many viewers on a running app, as programs and in browsers."""
+"""Load test of a running app: many viewers at once, through its API and in browsers."""

@@ -1,8 +1,8 @@
-"""Who asks for what in a load test, and whose story the pictures show that came back.
+"""Which prompts each viewer of a load test sends, and a check of whose video its pictures show.
 
-Each viewer has a setting and two colours that nobody else has together; those who share a setting differ in
-shape, too. The two colours lie side by side on the colour wheel, so that a subject that fades from one to
-the other hardly ever shows a stranger's on its way.
+Each viewer has a setting and two colours that nobody else has together; viewers who share a setting differ
+in shape, too. The two colours are neighbours on the colour wheel, so that a subject that fades from one to
+the other hardly ever shows another viewer's colour on its way.
 """
 
 import io
@@ -19,13 +19,13 @@ from longlive.storybook.world.drawing import ACTIONS, HEIGHT, SETTINGS, SHAPES, 
 from longlive.storybook.world.oracle import read, read_colours
 
 COLOUR_PAIRS = (("red", "orange"), ("yellow", "green"), ("blue", "purple"))
-MOST_ROLES = len(SETTINGS) * len(COLOUR_PAIRS)
-FEWEST_PICTURES = 8
+MAX_VIEWERS = len(SETTINGS) * len(COLOUR_PAIRS)
+MIN_PICTURES = 8  # that the oracle needs to read a shape
 
 
 @dataclass(frozen=True)
 class ViewerProfile:
-    """What one viewer asks for: one subject in one setting, by turns in one of two colours."""
+    """What one viewer asks for: one subject in one setting, in its two colours by turns."""
 
     number: int
     setting: str
@@ -33,17 +33,17 @@ class ViewerProfile:
     colours: tuple[str, str]
 
     def colour(self, turn: int) -> str:
-        """The colour of the prompt ``turn``, counted from 0."""
+        """The colour of prompt ``turn``, counted from 0."""
         return self.colours[turn % 2]
 
     def prompt(self, turn: int) -> str:
-        """The viewer's prompt ``turn``: the other colour, and another action than the one before."""
+        """Prompt ``turn``: the other colour, and another action than the one before."""
         action = ACTIONS[(self.number + turn) % len(ACTIONS)]
         return plain_caption(Scene(self.setting, self.shape, self.colour(turn), action))
 
     @property
     def num_prompts(self) -> int:
-        """After how many turns the prompts come again."""
+        """After how many turns the prompts repeat."""
         return 2 * len(ACTIONS)
 
     def owns(self, setting: str, colour: str) -> bool:
@@ -55,15 +55,15 @@ class ViewerProfile:
 
 
 def profile(number: int) -> ViewerProfile:
-    """The role of viewer ``number``, counted from 0; ``MOST_ROLES`` differ."""
+    """The profile of viewer ``number``, counted from 0; ``MAX_VIEWERS`` differ."""
     setting = number % len(SETTINGS)
     colours = COLOUR_PAIRS[(setting + number // len(SETTINGS)) % len(COLOUR_PAIRS)]
     return ViewerProfile(number, SETTINGS[setting], SHAPES[number % len(SHAPES)], colours)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What some pictures show: where, what, and the subject's colour in each."""
+class PictureContent:
+    """What some pictures show: setting and shape, and the subject's colour in each."""
 
     setting: str
     shape: str
@@ -71,45 +71,50 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Of the pictures read, how many show another viewer's story, and how many nobody's."""
+class PictureCounts:
+    """How many pictures were read; of those, how many show another viewer's video, and how many nobody's."""
 
     read: int = 0
     wrong: int = 0
-    unlike: int = 0
+    unrecognized: int = 0
 
-    def __add__(self, other: "Verdict") -> "Verdict":
-        return Verdict(self.read + other.read, self.wrong + other.wrong, self.unlike + other.unlike)
+    def __add__(self, other: "PictureCounts") -> "PictureCounts":
+        return PictureCounts(
+            self.read + other.read, self.wrong + other.wrong, self.unrecognized + other.unrecognized
+        )
 
 
-def judge(look: Look, own: ViewerProfile, others: Sequence[ViewerProfile]) -> Verdict:
-    """Whose story a viewer was shown who asked for ``own`` while others asked for theirs.
+def count_pictures(
+    content: PictureContent, own: ViewerProfile, others: Sequence[ViewerProfile]
+) -> PictureCounts:
+    """Count whose video the pictures of viewer ``own`` show.
 
-    A picture is another's if its setting and its colour are; where both have one setting, its shape must be,
-    too: the model may take a colour amiss while one fades into the other.
+    A picture is another viewer's if it has that viewer's setting and one of its colours. If both viewers
+    have the same setting, the shape must be the other's, too: the model may miss a colour while one fades
+    into the other.
     """
-    strange = [colour for colour in look.colours if not own.owns(look.setting, colour)]
-    alike = [other for other in others if other.setting != own.setting or other.shape == look.shape]
-    wrong = sum(any(other.owns(look.setting, colour) for other in alike) for colour in strange)
-    return Verdict(len(look.colours), wrong, len(strange) - wrong)
+    foreign = [colour for colour in content.colours if not own.owns(content.setting, colour)]
+    possible = [other for other in others if other.setting != own.setting or other.shape == content.shape]
+    wrong = sum(any(other.owns(content.setting, colour) for other in possible) for colour in foreign)
+    return PictureCounts(len(content.colours), wrong, len(foreign) - wrong)
 
 
-def look_at(data: bytes) -> Look | None:
-    """What a segment shows; None if it is no picture book's, or too short to be read."""
+def read_segment(data: bytes) -> PictureContent | None:
+    """What a segment shows; None if it is not of the storybook model, or too short to be read."""
     pictures = decode(data)
-    if pictures is None or len(pictures) < FEWEST_PICTURES:
+    if pictures is None or len(pictures) < MIN_PICTURES:
         return None
-    return look(pictures)
+    return read_pictures(pictures)
 
 
-def look(pictures: Tensor) -> Look:
-    """What some pictures show, at least 8, uint8 (F, 3, 80, 128)."""
+def read_pictures(pictures: Tensor) -> PictureContent:
+    """What at least ``MIN_PICTURES`` pictures show, uint8 (F, 3, 80, 128)."""
     reading = read(pictures)
-    return Look(reading.setting, reading.shape, tuple(read_colours(pictures)))
+    return PictureContent(reading.setting, reading.shape, tuple(read_colours(pictures)))
 
 
 def decode(data: bytes) -> Tensor | None:
-    """A segment's pictures at the picture book's size, uint8 (F, 3, 80, 128); None if of another shape."""
+    """A segment's pictures at the storybook's size, uint8 (F, 3, 80, 128); None of another aspect ratio."""
     with av.open(io.BytesIO(data), "r") as video:
         stream = video.streams.video[0]
         if stream.height % HEIGHT or stream.width * HEIGHT != stream.height * WIDTH:

@@ -1,7 +1,7 @@
-"""What a viewer gets, measured in a real browser: ``python -m longlive measure URL --json``.
+"""What a viewer gets in a real browser: ``python -m longlive measure URL --json``.
 
-Chromium opens the page, presses Start, and sends prompts while it plays; each picture that reaches the screen
-is noted with its time. Needs Playwright's Python package and a Chromium.
+Chromium opens the page, presses Start, and sends prompts while the video plays; each picture that reaches
+the screen is recorded with its time. Needs Playwright's Python package and a Chromium.
 """
 
 import base64
@@ -14,8 +14,8 @@ from typing import Any
 
 STALL_S = 0.25
 TIMEOUT_S = 60.0
-PICTURES_EVERY_S = 6.0
-PICTURES_FOR_S = 0.75
+KEEP_EVERY_S = 6.0
+KEEP_FOR_S = 0.75
 CHROMIUM = "/usr/bin/chromium"
 PROMPTS = ("a red ball stands on a green meadow", "a red ball jumps on a green meadow")
 FLAGS = (
@@ -26,30 +26,30 @@ FLAGS = (
     "--disable-background-networking",
 )
 
-# Notes [time, picture] of everything shown, whichever video element plays.
+# Records [time, second of the video] of every picture shown, in whichever video element plays.
 _RECORD = """() => {
-  window.seen = [];
-  const known = new WeakSet();
+  window.shown = [];
+  const observed = new WeakSet();
   const host = document.querySelector('#player');
-  const watch = (video) => {
-    known.add(video);
-    const note = (now, meta) => {
-      window.seen.push([performance.now() / 1000, meta.mediaTime]);
-      video.requestVideoFrameCallback(note);
+  const observe = (video) => {
+    observed.add(video);
+    const record = (now, meta) => {
+      window.shown.push([performance.now() / 1000, meta.mediaTime]);
+      video.requestVideoFrameCallback(record);
     };
-    video.requestVideoFrameCallback(note);
+    video.requestVideoFrameCallback(record);
   };
   const find = () => document.querySelectorAll('#player video, #compatible video')
-    .forEach((video) => known.has(video) || watch(video));
+    .forEach((video) => observed.has(video) || observe(video));
   setInterval(find, 50);
   find();
-  window.turned = {};
-  new MutationObserver(() => { window.turned[host.dataset.prompt] ??= performance.now() / 1000; })
+  window.promptShownAt = {};
+  new MutationObserver(() => { window.promptShownAt[host.dataset.prompt] ??= performance.now() / 1000; })
     .observe(host, { attributeFilter: ['data-prompt'] });
 }"""
 _NOW = "performance.now() / 1000"
 
-# Keeps what is on the screen, small: some pictures in a row, every few seconds of the video.
+# Keeps small copies of what is on the screen: some pictures in a row, every few seconds of the video.
 _KEEP = """([width, height, every, length]) => {
   const canvas = Object.assign(document.createElement('canvas'), { width, height });
   const context = canvas.getContext('2d', { willReadFrequently: true });
@@ -69,23 +69,23 @@ _KEEP = """([width, height, every, length]) => {
 }"""
 
 
-def _nothing() -> None:
-    """Nobody waits for that."""
+def _do_nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
-class Watch:
-    """How to watch.
+class BrowserPlan:
+    """How to watch the page.
 
     Attributes:
-        seconds: from the first picture on.
-        switches: prompts to send in that time, at even distances.
-        prompts: the first of them, and then those to send, from the beginning again when all were sent.
+        seconds: to watch, from the first picture on.
+        switches: prompts to send in that time, evenly spaced.
+        prompts: the first of them, and then those to send, repeated when all were sent.
         fps: of the video.
-        chromium: the browser's program.
-        patience_s: how long the first picture may take.
-        pictures: width and height of the pictures to keep, if the video has that shape; None for none.
-        ready, began: called when the page is open, and when the first picture is there.
+        chromium: path of the browser.
+        timeout_s: how long the first picture may take.
+        pictures: width and height of the pictures to keep, if the video has that aspect ratio; None for none.
+        on_ready, on_first_picture: called when the page is open, and when the first picture is there.
     """
 
     seconds: float
@@ -93,33 +93,33 @@ class Watch:
     prompts: Sequence[str] = PROMPTS
     fps: float = 16
     chromium: str = CHROMIUM
-    patience_s: float = TIMEOUT_S
+    timeout_s: float = TIMEOUT_S
     pictures: tuple[int, int] | None = None
-    ready: Callable[[], None] = _nothing
-    began: Callable[[], None] = _nothing
+    on_ready: Callable[[], None] = _do_nothing
+    on_first_picture: Callable[[], None] = _do_nothing
 
 
 @dataclass(frozen=True)
-class ViewerMetrics:
-    """What was seen.
+class BrowserRecording:
+    """What was shown in a browser; times are in seconds of the page's clock.
 
     Attributes:
-        clicked: when Start was clicked, in the page's time.
-        seen: (time, second of the video) of each picture on the screen; before the second one nothing plays.
-        waits: from each prompt to its first picture.
-        holes: in the video that the browser has.
+        started_at: when Start was clicked.
+        shown: (time, second of the video) of each picture on the screen; playback begins with the second one.
+        waits_s: from each prompt to its first picture.
+        gaps: in the video that the browser has buffered.
         pictures: kept ones, (second of the video, RGB bytes).
     """
 
-    clicked: float
-    seen: list[list[float]]
-    waits: list[float]
-    holes: int = 0
+    started_at: float
+    shown: list[list[float]]
+    waits_s: list[float]
+    gaps: int = 0
     pictures: list[tuple[float, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Figures:
+class BrowserFigures:
     """What one player gave its viewer.
 
     Attributes:
@@ -142,65 +142,69 @@ class Figures:
     pictures_lost: float
 
 
-def watch(url: str, player: str, how: Watch) -> ViewerMetrics:
-    """Watch the page at ``url`` with the ``live`` or ``compatible`` player in a browser of one's own."""
+def record_page(url: str, player: str, plan: BrowserPlan) -> BrowserRecording:
+    """Watch the page at ``url`` with the ``live`` or ``compatible`` player, in a browser of its own.
+
+    Raises:
+        playwright.sync_api.Error: if the browser does not start, or what is waited for does not come in time.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=how.chromium, args=list(FLAGS), headless=True)
+        browser = playwright.chromium.launch(executable_path=plan.chromium, args=list(FLAGS), headless=True)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{url}?player={player}")
         page.wait_for_selector("#start")
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
         page.wait_for_timeout(1000)
         page.evaluate(_RECORD)
-        if how.pictures is not None:
-            page.evaluate(_KEEP, [*how.pictures, PICTURES_EVERY_S, PICTURES_FOR_S])
-        page.fill("#prompt textarea", how.prompts[0])
-        how.ready()
-        clicked = page.evaluate(_NOW)
+        if plan.pictures is not None:
+            page.evaluate(_KEEP, [*plan.pictures, KEEP_EVERY_S, KEEP_FOR_S])
+        page.fill("#prompt textarea", plan.prompts[0])
+        plan.on_ready()
+        started_at = page.evaluate(_NOW)
         page.click("#start")
-        page.wait_for_function("window.seen.length > 0", timeout=how.patience_s * 1000)
-        how.began()
-        sent = _send_prompts(page, how)
-        page.wait_for_function(f"{how.switches} in window.turned", timeout=30_000)
-        seen, turned = page.evaluate("[window.seen, window.turned]")
-        holes = page.evaluate("document.querySelector('#player video').buffered.length - 1")
+        page.wait_for_function("window.shown.length > 0", timeout=plan.timeout_s * 1000)
+        plan.on_first_picture()
+        sent = _send_prompts(page, plan)
+        page.wait_for_function(f"{plan.switches} in window.promptShownAt", timeout=30_000)
+        shown, prompt_shown_at = page.evaluate("[window.shown, window.promptShownAt]")
+        gaps = page.evaluate("document.querySelector('#player video').buffered.length - 1")
         kept = page.evaluate("window.pictures ?? []")
         page.click("#stop")
         browser.close()
-    waits = [turned[str(number)] - at for number, at in enumerate(sent, 1)]
+    waits_s = [prompt_shown_at[str(number)] - at for number, at in enumerate(sent, 1)]
     pictures = [(second, base64.b64decode(picture)) for second, picture in kept]
-    return ViewerMetrics(clicked, seen, waits, max(0, holes), pictures)
+    return BrowserRecording(started_at, shown, waits_s, max(0, gaps), pictures)
 
 
-def figures(player: str, watching: ViewerMetrics, fps: float) -> Figures:
-    """The figures of one watching of a video of ``fps`` pictures per second; ``player`` is for the record."""
-    seen, waits = watching.seen, watching.waits
-    playing = [at for at, _ in seen[1:]]
+def summarize(player: str, recording: BrowserRecording, fps: float) -> BrowserFigures:
+    """The figures of a recording of a video of ``fps`` pictures per second; ``player`` only names it."""
+    shown, waits_s = recording.shown, recording.waits_s
+    playing = [at for at, _ in shown[1:]]
     gaps = [later - earlier for earlier, later in itertools.pairwise(playing)]
-    pictures = {round(second * fps) for _, second in seen}
-    return Figures(
+    pictures = {round(second * fps) for _, second in shown}
+    return BrowserFigures(
         player=player,
-        first_picture_s=round(seen[0][0] - watching.clicked, 3),
-        seconds=round(seen[-1][0] - seen[0][0], 1),
+        first_picture_s=round(shown[0][0] - recording.started_at, 3),
+        seconds=round(shown[-1][0] - shown[0][0], 1),
         stalls=sum(gap > STALL_S for gap in gaps),
         longest_gap_s=round(max(gaps, default=0.0), 3),
-        prompt_to_picture_s=round(statistics.median(waits or [0.0]), 3),
-        slowest_prompt_s=round(max(waits, default=0.0), 3),
+        prompt_to_picture_s=round(statistics.median(waits_s or [0.0]), 3),
+        slowest_prompt_s=round(max(waits_s, default=0.0), 3),
         pictures_shown=len(pictures),
         pictures_lost=round(1 - len(pictures) / (max(pictures) - min(pictures) + 1), 4),
     )
 
 
-def _send_prompts(page: Any, how: Watch) -> list[float]:
-    """Watch for a while, with prompts on the way; when each was sent, in the page's time."""
+def _send_prompts(page: Any, plan: BrowserPlan) -> list[float]:
+    """Watch, and send the prompts on the way; when each was sent, by the page's clock."""
     begun, sent = time.monotonic(), []
-    for number in range(1, how.switches + 1):
-        due = begun + how.seconds * (number - 0.5) / how.switches
+    for number in range(1, plan.switches + 1):
+        due = begun + plan.seconds * (number - 0.5) / plan.switches
         page.wait_for_timeout(max(0.0, due - time.monotonic()) * 1000)
-        page.fill("#prompt textarea", how.prompts[number % len(how.prompts)])
+        page.fill("#prompt textarea", plan.prompts[number % len(plan.prompts)])
         sent.append(page.evaluate(_NOW))
         page.press("#prompt textarea", "Enter")
-    page.wait_for_timeout(max(0.0, begun + how.seconds - time.monotonic()) * 1000)
+    page.wait_for_timeout(max(0.0, begun + plan.seconds - time.monotonic()) * 1000)
     return sent

@@ -1,198 +1,218 @@
-"""What the viewers of a load test got, as figures: plain arithmetic on their logs."""
+"""The figures of each viewer of a load test, computed from its log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from longlive.benchmark.loadtest.api_viewer import Arrival, Log, Sent
-from longlive.benchmark.loadtest.assignments import Look, Verdict, ViewerProfile, judge, look_at
-from longlive.benchmark.loadtest.browser import figures
+from longlive.benchmark.loadtest.assignments import (
+    PictureContent,
+    PictureCounts,
+    ViewerProfile,
+    count_pictures,
+    read_segment,
+)
+from longlive.benchmark.loadtest.browser import summarize
 from longlive.benchmark.loadtest.browser_viewer import BrowserViewer
+from longlive.benchmark.loadtest.viewer_log import Arrival, SentPrompt, ViewerLog
 from longlive.benchmark.loadtest.virtual_player import STALL_S, VirtualPlayer
+from longlive.benchmark.statistics import percentile
 
-GETTING_IN_S = 3.0
+ADMISSION_S = 3.0
+
+Others = Sequence[tuple[ViewerProfile, ViewerLog]]
 
 
 @dataclass(frozen=True)
 class ViewerResult:
-    """What one viewer got; seconds, unless a name says otherwise.
+    """What one viewer got; in seconds, unless a name says otherwise.
 
     Attributes:
-        viewer, asked: who, and for what.
-        first_picture_s: from Start to the first picture, the time in line included; None if none came.
+        viewer, profile: its name, and what it asked for.
+        first_picture_s: from Start to the first picture, time in the queue included; None if none came.
         seconds: watched, from the first picture on.
         stalls, longest_stall_s: pauses of more than 0.25 s, and the longest of all pauses.
-        delay_p50_s, delay_p95_s, least_delay_s: from a segment's coming, once it plays, to its place on the
-            screen; 0: it came too late.
-        prompts, prompts_unseen, refusals: sent after the first; not seen before the end; refused, in words.
-        prompt_to_screen_s: of each prompt, from sending to the first picture that was made of it.
-        prompt_to_picture_s: of each prompt, to the first picture that shows the colour asked for.
-        segments, pictures, pictures_lost: that came (in a browser: were shown); of the pictures, those that
-            did not come (in a browser: holes in what it plays).
-        asked_again: messages which came only when asked for.
-        pictures_read, wrong_story_pictures, unlike_pictures: read; another viewer's; nobody's.
-        told: in line: (seconds since Start, position, seconds it will take at most).
-        false_positions, broken_waits: of those told, positions that were not so, waits that took longer.
-        playhead_p95_s, unheard: how long the server took to take a word; words it did not take.
-        notices, end, has_failed: words that came, the last of them, and whether it ended unasked.
+        delay_p50_s, delay_p95_s, min_delay_s: from a segment's arrival during playback to its turn on the
+        screen;
+            0 if it came too late.
+        prompts, unseen_prompts: sent after the first; of those, not shown before the end.
+        refusals: error messages of prompts that were refused.
+        prompt_to_screen_s: for each prompt, from sending to the first picture that was made from it.
+        prompt_to_picture_s: for each prompt, to the first picture that shows the colour asked for.
+        segments, pictures, lost_pictures: that came (in a browser: were shown); pictures that did not come
+            (in a browser: gaps in its buffer).
+        replayed_messages: messages that came only when asked for.
+        read_pictures, wrong_pictures, unrecognized_pictures: read; of another viewer's video; of nobody's.
+        queue_updates: (seconds since Start, position, longest wait in seconds or None) that it was sent.
+        wrong_positions, exceeded_waits: of those, positions that were wrong, and waits that took longer.
+        playhead_p95_s, rejected_playheads: how long the server took to answer a report of the playhead;
+        reports
+            that it did not accept.
+        notices, end, has_failed: messages that came, the last one, and whether the run ended unasked.
     """
 
     viewer: str
-    asked: str
+    profile: str
     first_picture_s: float | None = None
     seconds: float = 0.0
     stalls: int = 0
     longest_stall_s: float = 0.0
     delay_p50_s: float | None = None
     delay_p95_s: float | None = None
-    least_delay_s: float | None = None
+    min_delay_s: float | None = None
     prompts: int = 0
-    prompts_unseen: int = 0
+    unseen_prompts: int = 0
     refusals: tuple[str, ...] = ()
     prompt_to_screen_s: tuple[float, ...] = ()
     prompt_to_picture_s: tuple[float, ...] = ()
     segments: int = 0
     pictures: int = 0
-    pictures_lost: int = 0
-    asked_again: int = 0
-    pictures_read: int = 0
-    wrong_story_pictures: int = 0
-    unlike_pictures: int = 0
-    told: tuple[tuple[float, int, float | None], ...] = ()
-    false_positions: int = 0
-    broken_waits: int = 0
+    lost_pictures: int = 0
+    replayed_messages: int = 0
+    read_pictures: int = 0
+    wrong_pictures: int = 0
+    unrecognized_pictures: int = 0
+    queue_updates: tuple[tuple[float, int, float | None], ...] = ()
+    wrong_positions: int = 0
+    exceeded_waits: int = 0
     playhead_p95_s: float | None = None
-    unheard: int = 0
+    rejected_playheads: int = 0
     notices: tuple[str, ...] = ()
     end: str = ""
     has_failed: bool = False
 
 
-def figures_of(
-    viewer: str,
-    profile: ViewerProfile,
-    log: Log,
-    player: VirtualPlayer,
-    others: Sequence[tuple[ViewerProfile, Log]],
+def result_of(
+    viewer: str, profile: ViewerProfile, log: ViewerLog, player: VirtualPlayer, others: Others
 ) -> ViewerResult:
-    """The figures of a viewer whose stream has ended; its pictures are read here.
+    """The result of an API viewer whose stream has ended; its pictures are decoded here.
 
     Args:
         viewer: its name in the table.
-        role, log, player: what it asked for, did and got.
-        others: the roles and logs of all others.
+        profile, log, player: what it asked for, did and got.
+        others: profiles and logs of all other viewers.
     """
     if log.started_at is None or log.ended_at is None:
-        return ViewerResult(viewer, str(profile), end="It never began.", has_failed=True)
+        return ViewerResult(viewer, str(profile), end="It never started.", has_failed=True)
     until = log.ended_at if log.left_at is None else log.left_at
     stalls = [stall.seconds for stall in player.stalls(until)]
-    begun = player.shown_at(0.0)
-    shown = [(one.at, _shown(player, one.start_s, until)) for one in log.arrivals]
-    delays = [at - came for came, at in shown if at is not None and begun is not None and came > begun]
-    looks = [look_at(one.data) if one.data else None for one in log.arrivals]
-    verdict = read_story(profile, log.arrivals, looks, others)
-    made, seen = prompt_delays(profile, log, player, looks, until)
+    playing_at = player.shown_at(0.0)
+    shown = [(one.at, _shown_at(player, one.start_s, until)) for one in log.arrivals]
+    delays = [
+        at - came for came, at in shown if at is not None and playing_at is not None and came > playing_at
+    ]
+    contents = [read_segment(one.data) if one.data else None for one in log.arrivals]
+    counts = check_pictures(profile, log.arrivals, contents, others)
+    to_screen, to_picture = prompt_delays(profile, log, player, contents, until)
     return ViewerResult(
         viewer=viewer,
-        asked=str(profile),
+        profile=str(profile),
         first_picture_s=None if log.first_at is None else round(log.first_at - log.started_at, 3),
         seconds=0.0 if log.first_at is None else round(until - log.first_at, 1),
         stalls=sum(stall > STALL_S for stall in stalls),
         longest_stall_s=round(max(stalls, default=0.0), 3),
         delay_p50_s=percentile(delays, 50),
         delay_p95_s=percentile(delays, 95),
-        least_delay_s=percentile(delays, 0),
+        min_delay_s=percentile(delays, 0),
         prompts=len(log.sent),
-        prompts_unseen=len(log.sent) - len(made),
-        refusals=tuple(log.refused),
-        prompt_to_screen_s=made,
-        prompt_to_picture_s=seen,
+        unseen_prompts=len(log.sent) - len(to_screen),
+        refusals=tuple(log.refusals),
+        prompt_to_screen_s=to_screen,
+        prompt_to_picture_s=to_picture,
         segments=len(log.arrivals),
         pictures=sum(one.num_frames for one in log.arrivals),
-        pictures_lost=lost_pictures(log.arrivals),
-        asked_again=log.asked_again,
-        pictures_read=verdict.read,
-        wrong_story_pictures=verdict.wrong,
-        unlike_pictures=verdict.unlike,
-        told=tuple((round(one.at - log.started_at, 1), one.position, one.wait_s) for one in log.told),
-        false_positions=false_positions(log, [other for _, other in others]),
-        broken_waits=broken_waits(log, until),
-        playhead_p95_s=percentile(log.answers_s, 95),
-        unheard=log.unheard,
+        lost_pictures=lost_pictures(log.arrivals),
+        replayed_messages=log.replayed,
+        read_pictures=counts.read,
+        wrong_pictures=counts.wrong,
+        unrecognized_pictures=counts.unrecognized,
+        queue_updates=tuple(
+            (round(one.at - log.started_at, 1), one.position, one.wait_s) for one in log.queue_updates
+        ),
+        wrong_positions=wrong_positions(log, [other for _, other in others]),
+        exceeded_waits=exceeded_waits(log, until),
+        playhead_p95_s=percentile(log.playhead_latencies_s, 95),
+        rejected_playheads=log.rejected_playheads,
         notices=tuple(log.notices),
         end=log.end,
         has_failed=log.has_failed,
     )
 
 
-def figures_of_tab(
-    viewer: str, tab: BrowserViewer, others: Sequence[tuple[ViewerProfile, Log]]
-) -> ViewerResult:
-    """The figures of a viewer in a browser, by what was on its screen."""
-    profile, log, watching = tab.profile, tab.log, tab.watching
-    if watching is None:
-        return ViewerResult(viewer, str(profile), end=log.end or "It never began.", has_failed=True)
-    seen = figures("live", watching, tab.fps)
-    verdict = sum((judge(look, profile, [other for other, _ in others]) for look in tab.looks()), Verdict())
+def result_of_browser(name: str, viewer: BrowserViewer, others: Others) -> ViewerResult:
+    """The result of a viewer in a browser, by what was on its screen."""
+    profile, log, recording = viewer.profile, viewer.log, viewer.recording
+    if recording is None:
+        return ViewerResult(name, str(profile), end=log.end or "It never started.", has_failed=True)
+    figures = summarize("live", recording, viewer.fps)
+    profiles = [other for other, _ in others]
+    counts = sum(
+        (count_pictures(content, profile, profiles) for content in viewer.contents()), PictureCounts()
+    )
     return ViewerResult(
-        viewer=viewer,
-        asked=str(profile),
-        first_picture_s=seen.first_picture_s,
-        seconds=seen.seconds,
-        stalls=seen.stalls,
-        longest_stall_s=seen.longest_gap_s,
-        prompts=len(watching.waits),
-        prompt_to_screen_s=tuple(round(wait, 3) for wait in watching.waits),
-        pictures=seen.pictures_shown,
-        pictures_lost=watching.holes,
-        pictures_read=verdict.read,
-        wrong_story_pictures=verdict.wrong,
-        unlike_pictures=verdict.unlike,
+        viewer=name,
+        profile=str(profile),
+        first_picture_s=figures.first_picture_s,
+        seconds=figures.seconds,
+        stalls=figures.stalls,
+        longest_stall_s=figures.longest_gap_s,
+        prompts=len(recording.waits_s),
+        prompt_to_screen_s=tuple(round(wait_s, 3) for wait_s in recording.waits_s),
+        pictures=figures.pictures_shown,
+        lost_pictures=recording.gaps,
+        read_pictures=counts.read,
+        wrong_pictures=counts.wrong,
+        unrecognized_pictures=counts.unrecognized,
         end=log.end,
     )
 
 
-def read_story(
+def check_pictures(
     profile: ViewerProfile,
     arrivals: Sequence[Arrival],
-    looks: Sequence[Look | None],
-    others: Sequence[tuple[ViewerProfile, Log]],
-) -> Verdict:
-    """Whose story the pictures show: of those who had begun theirs by then.
+    contents: Sequence[PictureContent | None],
+    others: Others,
+) -> PictureCounts:
+    """Count whose video the segments show, among the viewers who had started by then.
 
-    The pictures of a segment that was made of a prompt which is not one's own are all wrong.
+    All pictures of a segment that was made from a prompt which this viewer did not send are wrong.
     """
-    verdict, own = Verdict(), {profile.prompt(turn) for turn in range(profile.num_prompts)}
-    for arrival, look in zip(arrivals, looks, strict=True):
+    counts, own = PictureCounts(), {profile.prompt(turn) for turn in range(profile.num_prompts)}
+    for arrival, content in zip(arrivals, contents, strict=True):
         if arrival.prompt not in own:
-            verdict += Verdict(arrival.num_frames, wrong=arrival.num_frames)
-        elif look is not None:
-            verdict += judge(look, profile, [one for one, log in others if _has_begun(log, arrival.at)])
-    return verdict
+            counts += PictureCounts(arrival.num_frames, wrong=arrival.num_frames)
+        elif content is not None:
+            started = [one for one, log in others if _has_started(log, arrival.at)]
+            counts += count_pictures(content, profile, started)
+    return counts
 
 
-def _has_begun(log: Log, at: float) -> bool:
+def _has_started(log: ViewerLog, at: float) -> bool:
     return log.started_at is not None and log.started_at <= at
 
 
 def prompt_delays(
-    profile: ViewerProfile, log: Log, player: VirtualPlayer, looks: Sequence[Look | None], until: float
+    profile: ViewerProfile,
+    log: ViewerLog,
+    player: VirtualPlayer,
+    contents: Sequence[PictureContent | None],
+    until: float,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """From each prompt to its first picture, and to the first that shows its colour, on the screen.
+    """Seconds from each prompt to its first picture on the screen, and to the first that shows its colour.
 
     Prompts whose picture was not shown before ``until`` are left out.
     """
-    made, seen = [], []
+    to_screen, to_picture = [], []
     for sent in log.sent:
-        own = [number for number, one in enumerate(log.arrivals) if _is_of(one, sent)]
-        if not own or (shown := _shown(player, log.arrivals[own[0]].start_s, until)) is None:
+        numbers = [number for number, one in enumerate(log.arrivals) if _is_of(one, sent)]
+        if not numbers:
             continue
-        made.append(round(shown - sent.at, 3))
-        second = _first_second(profile.colour(sent.turn), own, log.arrivals, looks)
-        if second is not None and (shown := _shown(player, second, until)) is not None:
-            seen.append(round(shown - sent.at, 3))
-    return tuple(made), tuple(seen)
+        shown_at = _shown_at(player, log.arrivals[numbers[0]].start_s, until)
+        if shown_at is None:
+            continue
+        to_screen.append(round(shown_at - sent.at, 3))
+        second = _first_second(profile.colour(sent.turn), numbers, log.arrivals, contents)
+        if second is not None and (shown_at := _shown_at(player, second, until)) is not None:
+            to_picture.append(round(shown_at - sent.at, 3))
+    return tuple(to_screen), tuple(to_picture)
 
 
 def lost_pictures(arrivals: Sequence[Arrival]) -> int:
@@ -201,10 +221,11 @@ def lost_pictures(arrivals: Sequence[Arrival]) -> int:
     return max(came) + 1 - len(came) if came else 0
 
 
-def false_positions(log: Log, others: Sequence[Log]) -> int:
-    """How many of the positions told in line were not so: 1 and all who came before and were not yet in.
+def wrong_positions(log: ViewerLog, others: Sequence[ViewerLog]) -> int:
+    """How many queue positions were wrong: other than 1 plus those who started before and had no picture yet.
 
-    Between a wait's end and the first picture lie up to ``GETTING_IN_S`` seconds, in which both are true.
+    Up to ``ADMISSION_S`` seconds lie between leaving the queue and the first picture; in that time both the
+    old and the new position count as right.
     """
     assert log.started_at is not None
     before = [other for other in others if other.started_at and other.started_at < log.started_at]
@@ -213,38 +234,36 @@ def false_positions(log: Log, others: Sequence[Log]) -> int:
         return 1 + sum((other.first_at or other.ended_at or at + 1) > at for other in before)
 
     return sum(
-        not position(told.at + GETTING_IN_S) <= told.position <= position(told.at - GETTING_IN_S)
-        for told in log.told
+        not position(update.at + ADMISSION_S) <= update.position <= position(update.at - ADMISSION_S)
+        for update in log.queue_updates
     )
 
 
-def broken_waits(log: Log, until: float) -> int:
-    """How many of the waits told in line were shorter than what was left to wait (here up to ``until``)."""
+def exceeded_waits(log: ViewerLog, until: float) -> int:
+    """How many of the longest waits were exceeded by more than ``ADMISSION_S``, counted up to ``until``."""
     came = until if log.first_at is None else log.first_at
-    waits = [(came - told.at, told.wait_s) for told in log.told if told.wait_s is not None]
-    return sum(left > wait_s + GETTING_IN_S for left, wait_s in waits)
+    waits = [(came - one.at, one.wait_s) for one in log.queue_updates if one.wait_s is not None]
+    return sum(waited > wait_s + ADMISSION_S for waited, wait_s in waits)
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which ``share`` percent lie, to a thousandth; None if there are none."""
-    return round(float(np.percentile(values, share)), 3) if len(values) else None
+def _shown_at(player: VirtualPlayer, second: float, until: float) -> float | None:
+    at = player.shown_at(second)
+    return at if at is not None and at <= until else None
 
 
-def _shown(player: VirtualPlayer, second: float, until: float) -> float | None:
-    shown = player.shown_at(second)
-    return shown if shown is not None and shown <= until else None
-
-
-def _is_of(arrival: Arrival, sent: Sent) -> bool:
+def _is_of(arrival: Arrival, sent: SentPrompt) -> bool:
     return arrival.at > sent.at and arrival.prompt == sent.text
 
 
 def _first_second(
-    colour: str, numbers: Sequence[int], arrivals: Sequence[Arrival], looks: Sequence[Look | None]
+    colour: str,
+    numbers: Sequence[int],
+    arrivals: Sequence[Arrival],
+    contents: Sequence[PictureContent | None],
 ) -> float | None:
-    """The second of the first picture of this colour among some segments."""
+    """The second of the video at which one of these segments first shows this colour."""
     for number in numbers:
-        look, arrival = looks[number], arrivals[number]
-        if look is not None and colour in look.colours:
-            return arrival.start_s + look.colours.index(colour) / arrival.fps
+        content, arrival = contents[number], arrivals[number]
+        if content is not None and colour in content.colours:
+            return arrival.start_s + content.colours.index(colour) / arrival.fps
     return None

@@ -1,9 +1,9 @@
-"""A load: who comes to an app, when, for how long, and what each of them does."""
+"""The plan of a load test: how many viewers come, when, for how long, and what they do."""
 
 from dataclasses import dataclass
 
-from longlive.benchmark.loadtest.api_viewer import Behaviour
-from longlive.benchmark.loadtest.assignments import MOST_ROLES
+from longlive.benchmark.loadtest.assignments import MAX_VIEWERS
+from longlive.benchmark.loadtest.viewer_log import Behaviour
 from longlive.errors import ConfigError
 
 
@@ -12,15 +12,15 @@ class Plan:
     """A load.
 
     Attributes:
-        viewers: who come first, one each ``apart_s`` seconds.
+        viewers: who come first, one every ``apart_s`` seconds.
         browsers: how many of those are pages in a browser.
         seconds: that each of them watches, from its first picture on.
-        waiting: more viewers, who come when each of the first has its pictures or its place in line.
+        waiting: more viewers, who come when each of the first has its first picture or a queue position.
         waiting_s: seconds that each of those watches.
         switch_every: seconds between the prompts of a viewer.
-        drops: visitors beside them, who start a story and are gone, evenly over the time.
-        patience_s: after so long the load is over, wherever it stands.
-        read_every: of so many segments of a viewer, one is read; 0 for none.
+        drops: clients beside them that start a video and abandon it, evenly over the time.
+        timeout_s: seconds after which the load test ends in any case.
+        read_every: read one of so many segments of a viewer; 0 for none.
     """
 
     viewers: int
@@ -31,27 +31,27 @@ class Plan:
     switch_every: float = 10.0
     drops: int = 0
     apart_s: float = 0.5
-    patience_s: float = 900.0
+    timeout_s: float = 900.0
     read_every: int = 1
 
     def __post_init__(self) -> None:
-        if self.viewers < 1 or self.waiting < 0 or self.viewers + self.waiting > MOST_ROLES:
+        if self.viewers < 1 or self.waiting < 0 or self.viewers + self.waiting > MAX_VIEWERS:
             rule = (
-                f"there must be one, and with those who wait at most {MOST_ROLES}: so many colours there are"
+                f"it must be at least 1, and at most {MAX_VIEWERS} with --waiting, each with its own colours"
             )
             raise ConfigError("viewers", self.viewers, rule, "Try --viewers 4.")
         if not 0 <= self.browsers <= self.viewers:
-            rule = "there cannot be more than viewers in all, nor fewer than none"
+            rule = f"it must be between 0 and the number of viewers, {self.viewers}"
             raise ConfigError("browsers", self.browsers, rule, "Try --browsers 1.")
         if self.drops and self.waiting:
-            rule = "nobody knows who is before whom in line while visitors come and go"
+            rule = "queue positions cannot be checked while abandoning clients come and go"
             raise ConfigError("drops", self.drops, rule, "Leave out --drops or --waiting.")
-        for name in ("seconds", "waiting_s", "switch_every", "patience_s"):
+        for name in ("seconds", "waiting_s", "switch_every", "timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(name, getattr(self, name), "it must be above 0", "Leave it out.")
 
-    def habits(self, number: int) -> Behaviour:
-        """What viewer ``number`` does; prompts do not come all at once."""
+    def behaviour(self, number: int) -> Behaviour:
+        """What viewer ``number`` does; the viewers' prompts are spread over ``switch_every``."""
         first_switch = self.switch_every * (number % self.viewers + 1) / self.viewers
         seconds = self.seconds if number < self.viewers else self.waiting_s
         return Behaviour(seconds, first_switch, self.switch_every, self.read_every)

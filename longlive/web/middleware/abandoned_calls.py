@@ -1,7 +1,7 @@
-"""Answers that nobody fetches: a program that calls and never opens its stream is treated as one that left.
+"""End calls whose answers nobody reads: a client that calls and never opens its stream is treated as gone.
 
-Gradio keeps all that such a call says, pictures included, for as long as it runs. Here the call ends after a
-while and what it said goes, as Gradio itself does it for a stream that breaks.
+Gradio keeps every message of such a call, video included, for as long as the call runs. Here the call ends
+after ``UNREAD_TIMEOUT_S`` and its messages go, as Gradio does itself for a stream that breaks.
 """
 
 import asyncio
@@ -13,21 +13,24 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 60.0
+UNREAD_TIMEOUT_S = 60.0
 
 
 class AbandonedCalls:
-    """Which streams are open, and a look now and then for those that should be."""
+    """Knows which streams are open, and checks now and then for calls that nobody reads.
+
+    A session is given up when it is unread at two checks in a row, half of ``UNREAD_TIMEOUT_S`` apart.
+    """
 
     def __init__(self) -> None:
-        """Nothing was called yet."""
+        """Begin without any call."""
         self._open: Counter[str] = Counter()
-        self._suspects: set[str] = set()
-        self._is_looking = False
+        self._unread: set[str] = set()
+        self._is_scheduled = False
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """While the stream of this session, or of this call, is open."""
+        """Count the stream of this session, or of this call, as open."""
         self._open[name] += 1
         try:
             yield
@@ -36,34 +39,35 @@ class AbandonedCalls:
             if not self._open[name]:
                 del self._open[name]
 
-    def called(self, queue: Any, session: str) -> None:
-        """Something was called: look after it, twice, in the event loop that serves it.
+    def on_call(self, queue: Any, session: str) -> None:
+        """Schedule a check after a call, in the running event loop.
 
         Args:
-            queue: Gradio's, of the page.
-            session: that called, if it said so.
+            queue: Gradio's queue of the page.
+            session: of the caller; empty if it named none.
         """
-        self._suspects.discard(session)
-        if not self._is_looking:
-            self._is_looking = True
-            asyncio.get_running_loop().call_later(PATIENCE_S / 2, self._begin_look, queue)
+        self._unread.discard(session)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_later(UNREAD_TIMEOUT_S / 2, self._begin_check, queue)
 
-    def _begin_look(self, queue: Any) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._look(queue))
+    def _begin_check(self, queue: Any) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._check(queue))
 
-    async def _look(self, queue: Any) -> None:
-        """End the calls of sessions that nobody read at the last look either."""
-        self._is_looking = False
+    async def _check(self, queue: Any) -> None:
+        """End the calls of sessions that were unread at the last check, too."""
+        self._is_scheduled = False
         unread = {name for name in queue.pending_messages_per_session if not self._is_read(name, queue)}
-        for name in unread & self._suspects:
+        abandoned = unread & self._unread
+        for name in abandoned:
             queue.pending_messages_per_session.pop(name, None)
             await queue.clean_events(session_hash=name)
             queue.pending_event_ids_session.pop(name, None)
-        if unread & self._suspects:
-            logger.info("%d calls ended, since nobody read their answers", len(unread & self._suspects))
-        self._suspects = unread - self._suspects
-        if self._suspects:
-            self.called(queue, "")
+        if abandoned:
+            logger.info("ended the calls of %d sessions: nobody read their answers", len(abandoned))
+        self._unread = unread - abandoned
+        if self._unread:
+            self.on_call(queue, "")
 
     def _is_read(self, session: str, queue: Any) -> bool:
         calls = queue.pending_event_ids_session.get(session, ())

@@ -1,24 +1,27 @@
-"""Where a request comes from, for limits per address."""
+"""The address that a request counts for, for limits per address."""
 
 import ipaddress
 import os
 from typing import Any
 
 PRIVATE = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7"
-IPV6_HOME = 64  # bits that a household shares; what is behind them it chooses as it likes
+IPV6_PREFIX = 64  # bits that one household shares; it chooses the rest freely
 
 
 def address_of(request: Any) -> str:
-    """The address that a request counts for; an IPv6 one by its network.
+    """The address that a request counts for; of an IPv6 address, its /64 network.
 
-    Nothing that a viewer writes is trusted. The server (uvicorn) tells who is at the other end of the
-    connection. Only if that is a proxy whose word counts (``FORWARDED_ALLOW_IPS`` in the environment; this
-    machine, if nothing is said; see ``trust_proxies`` for Spaces), it reads ``X-Forwarded-For``: each proxy
-    adds on the right whom it was called by, so the rightmost address that is no such proxy counts. What
-    stands further to the left may be invented.
+    ``request.client.host`` is set by the server (uvicorn) to the peer of the connection. Only if that peer
+    is a trusted proxy (``FORWARDED_ALLOW_IPS`` in the environment, by default this machine; see
+    ``trust_proxies``) does uvicorn read ``X-Forwarded-For``. Each proxy appends the address that called it,
+    so the rightmost one that is not a trusted proxy counts. A client can invent everything to the left of
+    it.
 
     Args:
         request: with ``client.host``, such as gr.Request.
+
+    Returns:
+        the address; the peer's name unchanged if it is not an IP address; empty if it is unknown.
     """
     peer = request.client.host if request.client else ""
     try:
@@ -28,13 +31,14 @@ def address_of(request: Any) -> str:
     address = getattr(address, "ipv4_mapped", None) or address
     if address.version == 4:
         return str(address)
-    return str(ipaddress.ip_network((int(address), IPV6_HOME), strict=False))
+    return str(ipaddress.ip_network((int(address), IPV6_PREFIX), strict=False))
 
 
 def trust_proxies() -> None:
-    """Where all viewers come through a host's proxies, as on a Space, take the word of every private address.
+    """Trust private addresses as proxies on a Space, where every request comes through the host's proxies.
 
-    ``*`` would not do: of a list uvicorn then takes what stands on the left, which anybody may write. If
-    ``FORWARDED_ALLOW_IPS`` is set already, it stays.
+    ``FORWARDED_ALLOW_IPS=*`` would be wrong: uvicorn then takes the leftmost address, which a client can
+    invent. A value that is already set stays.
     """
-    os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE)
+    if os.environ.get("SYSTEM") == "spaces":
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE)

@@ -1,76 +1,134 @@
-"""The bodies of requests: JSON that every reader takes the same way, and that names no file."""
+"""Bodies of requests: strict JSON, and a pydantic model for each kind of call.
 
-import json
+Only what the models name is passed on to Gradio. Anything that JSON readers may take differently, or that
+names a file, is refused.
+"""
+
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-DEEPEST = 24
-LARGEST_INTEGER = 2**63
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+
+MAX_DEPTH = 24
+MAX_INTEGER = 2**63 - 1
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""A session or an event, as Gradio's clients write it."""
 
 
-class RefusedRequest(Exception):
-    """A request that is not let in, with its status and why, in words."""
-
-    def __init__(self, status: HTTPStatus, words: str) -> None:
-        """Answer with ``status`` and ``words``."""
-        super().__init__(words)
-        self.status = status
+def _int_or_none(value: Any) -> int | None:
+    return value if type(value) is int else None
 
 
-def parse(content: bytes) -> Any:
-    """What a body says, if it is JSON that every reader takes the same way, and names no file.
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    Not so are NaN and infinities, integers beyond 64 bits, halves of surrogate pairs, ever deeper lists, and
-    Gradio's words for files: this page takes none.
+
+class SessionBody(_Body):
+    """Whatever belongs to one client's session."""
+
+    session_hash: Name
+
+
+class JoinBody(SessionBody):
+    """``POST /queue/join``: a call of the page; its function is checked apart."""
+
+    data: list[Any]
+    trigger_id: Annotated[int | None, BeforeValidator(_int_or_none)] = None
+
+
+class CallBody(_Body):
+    """``POST /call/NAME``: a call of a program."""
+
+    data: list[Any]
+    session_hash: Name | None = None
+
+
+class RunBody(SessionBody):
+    """``POST /run/NAME``: a call that is answered at once."""
+
+    data: list[Any]
+
+
+class ResetBody(_Body):
+    """``POST /reset``: forget an event."""
+
+    event_id: Name
+
+
+class CancelBody(SessionBody, ResetBody):
+    """``POST /cancel``: stop an event."""
+
+
+class ComponentBody(SessionBody):
+    """``POST /component_server``: a call of a component's server function, which is checked apart."""
+
+    data: Any = None
+
+
+AnyBody = TypeVar("AnyBody", bound=_Body)
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of a JSON text that every reader takes the same way and that names no file.
 
     Raises:
-        Refusal: saying which of these came.
+        HTTPException: 400 for invalid JSON (lone surrogates included), NaN and infinities, integers beyond 64
+            bits, more than ``MAX_DEPTH`` levels, and Gradio's description of a file, since the page takes
+            none.
     """
     try:
-        value = json.loads(content.decode(), parse_constant=_finite, parse_float=_finite, parse_int=_small)
-    except (ValueError, RecursionError):
-        raise RefusedRequest(HTTPStatus.BAD_REQUEST, "This is not JSON that can be read here.") from None
+        value = _JSON.validate_json(content)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0].get("ctx", {}).get("error", "")
+        raise _bad_request(f"This is not valid JSON: {reason}.") from None
     for part, depth in _walk(value):
-        if depth > DEEPEST:
-            raise RefusedRequest(
-                HTTPStatus.BAD_REQUEST, f"At most {DEEPEST} levels of lists and objects are read."
-            )
+        if depth > MAX_DEPTH:
+            raise _bad_request(f"At most {MAX_DEPTH} levels of lists and objects are accepted.")
+        if isinstance(part, float) and not math.isfinite(part):
+            raise _bad_request("This is not valid JSON: numbers must be finite.")
+        if isinstance(part, int) and abs(part) > MAX_INTEGER:
+            raise _bad_request("This is not valid JSON here: integers must fit into 64 bits.")
         if isinstance(part, dict) and part.keys() >= {"path", "meta"}:
-            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "Files are not taken here.")
-        if isinstance(part, str) and not _is_unicode(part):
-            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "This holds half a character (a lone surrogate).")
+            raise _bad_request("Files are not accepted.")
     return value
 
 
+def write_json(value: Any) -> bytes:
+    """A value that ``parse_json`` gave, or a part of it, as JSON."""
+    return _JSON.dump_json(value)
+
+
+def check_body(model: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
+    """The fields of ``model`` in a body.
+
+    Raises:
+        HTTPException: 422, naming the first field that is missing or wrong.
+    """
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        field = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
+        rule = "a list" if field == "data" else "1 to 64 letters, digits, _ or -"
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field} must be {rule}.") from None
+
+
 def _walk(value: Any) -> Iterator[tuple[Any, int]]:
-    """Every part of a value, keys included, with its depth."""
+    """Every part of a value with its depth."""
     waiting = [(value, 0)]
     while waiting:
         part, depth = waiting.pop()
         yield part, depth
         if isinstance(part, dict):
-            waiting += [(one, depth + 1) for one in (*part.keys(), *part.values())]
+            waiting += [(one, depth + 1) for one in part.values()]
         elif isinstance(part, list):
             waiting += [(one, depth + 1) for one in part]
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(text)
-    return value
-
-
-def _small(text: str) -> int:
-    if len(text) > 20 or abs(value := int(text)) >= LARGEST_INTEGER:
-        raise ValueError(text)
-    return value
+def _bad_request(detail: str) -> HTTPException:
+    return HTTPException(HTTPStatus.BAD_REQUEST, detail)

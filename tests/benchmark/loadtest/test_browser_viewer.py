@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from longlive.benchmark.loadtest.assignments import Look, profile
-from longlive.benchmark.loadtest.browser import ViewerMetrics
-from longlive.benchmark.loadtest.browser_viewer import BrowserViewer, bursts
+from longlive.benchmark.loadtest.assignments import PictureContent, profile
+from longlive.benchmark.loadtest.browser import BrowserRecording
+from longlive.benchmark.loadtest.browser_viewer import BrowserViewer, split_series
 from longlive.storybook.world.drawing import Scene, draw_story
 
 
@@ -23,16 +23,19 @@ def kept(frames: torch.Tensor, second: float) -> list[tuple[float, bytes]]:
     ]
 
 
-def test_kept_pictures_are_read_in_rows_without_a_pause() -> None:
+def test_kept_pictures_are_read_in_series_without_a_pause() -> None:
     mine, short, other = pictures(0, 12), pictures(0, 3), pictures(1, 8)
     all_kept = [*kept(mine, 0.0), *kept(short, 6.0), *kept(other, 12.0)]
-    rows = bursts(all_kept)
-    assert [len(row) for row in rows] == [12, 3, 8]
-    assert torch.equal(rows[0], mine) and torch.equal(rows[2], other)
-    assert bursts([]) == []
+    series = split_series(all_kept)
+    assert [len(one) for one in series] == [12, 3, 8]
+    assert torch.equal(series[0], mine) and torch.equal(series[2], other)
+    assert split_series([]) == []
 
-    tab = object.__new__(BrowserViewer)  # without a browser
-    tab.watching = ViewerMetrics(0.0, [], [], pictures=all_kept)
-    assert tab.looks() == [Look("meadow", "ball", ("red",) * 12), Look("beach", "cube", ("yellow",) * 8)]
-    tab.watching = None
-    assert tab.looks() == []
+    viewer = object.__new__(BrowserViewer)  # without a browser
+    viewer.recording = BrowserRecording(0.0, [], [], pictures=all_kept)
+    assert viewer.contents() == [
+        PictureContent("meadow", "ball", ("red",) * 12),
+        PictureContent("beach", "cube", ("yellow",) * 8),
+    ]
+    viewer.recording = None
+    assert viewer.contents() == []

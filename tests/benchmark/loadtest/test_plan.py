@@ -1,4 +1,4 @@
-"""A load that cannot be is refused before anybody comes."""
+"""An impossible plan is refused before the test starts."""
 
 import pytest
 
@@ -17,6 +17,6 @@ from longlive.errors import ConfigError
         {"viewers": 2, "waiting": 1, "drops": 3},
     ],
 )
-def test_an_impossible_load_is_refused_in_words(plan) -> None:
+def test_an_impossible_plan_is_refused_with_advice(plan) -> None:
     with pytest.raises(ConfigError, match=r"Try|Leave"):
         Plan(**plan)

@@ -1,6 +1,4 @@
-"""The player's arithmetic, on a clock that the test moves."""
-
-import pytest
+"""The virtual player, on a clock that the test moves."""
 
 from longlive.benchmark.loadtest.virtual_player import Stall, VirtualPlayer
 
@@ -11,7 +9,6 @@ def test_it_plays_by_the_clock_once_enough_lies_ready() -> None:
     assert (player.seconds(10.5), player.is_playing(10.5), player.shown_at(0.0)) == (0.0, False, None)
     player.add(11.0, 1.3125)
     assert player.is_playing(11.0) and player.seconds(11.5) == 0.5
-    assert player.buffer_ahead_s(11.5) == pytest.approx(0.8125)
     assert player.shown_at(0.25) == 11.25
     assert player.shown_at(1.3125) is None
     assert not player.stalls(11.5)
@@ -41,7 +38,7 @@ def test_what_comes_just_in_time_or_twice_is_no_stall() -> None:
     assert player.stalls(2.5) == [Stall(2.0, 0.5)] and player.end_s == 2.0
 
 
-def test_the_end_of_the_story_plays_out_and_is_no_stall() -> None:
+def test_the_end_of_the_video_plays_out_and_is_no_stall() -> None:
     short = VirtualPlayer(start_s=0.9)
     short.add(0.0, 0.5)
     short.complete(1.0)

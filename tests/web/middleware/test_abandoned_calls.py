@@ -1,4 +1,4 @@
-"""Answers that nobody fetches do not pile up."""
+"""Answers that nobody reads do not pile up."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MEADOW = "a red ball stands on a green meadow"
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.PATIENCE_S", 2.0)
+    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 2.0)
     with serve_page(FakeModels(), disconnect_timeout_s=0.5, retention_s=0.5) as page:
         yield page
 

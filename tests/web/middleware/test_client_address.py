@@ -1,5 +1,6 @@
 """Whom a request counts for."""
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ from gradio_client import Client
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from longlive.web.middleware.client_address import PRIVATE, address_of, trust_proxies
-from tests.support.event_loop import run_aside
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import serve_page
 
 PROXY, VIEWER = "10.16.3.80", "93.184.216.34"
@@ -27,7 +28,7 @@ def through_uvicorn(peer: str, *lines: str, trusted: str = PRIVATE) -> str:
 
     headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
     scope = {"type": "http", "client": (peer, 1234), "headers": headers, "scheme": "http"}
-    run_aside(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
+    run_in_thread(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
     return seen[0]
 
 
@@ -74,9 +75,22 @@ def test_whatever_the_server_says_will_do(peer: str | None, address: str) -> Non
 
 
 def test_a_setting_of_the_host_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM", "spaces")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
     trust_proxies()
+    assert os.environ["FORWARDED_ALLOW_IPS"] == "10.0.0.1"
     assert through_uvicorn("10.0.0.2", VIEWER, trusted="10.0.0.1") == "10.0.0.2"
+
+
+@pytest.mark.parametrize("system, trusted", [("spaces", PRIVATE), ("", None)])
+def test_proxies_are_trusted_on_a_space_only(
+    monkeypatch: pytest.MonkeyPatch, system: str, trusted: str | None
+) -> None:
+    monkeypatch.setenv("SYSTEM", system)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+    trust_proxies()
+    assert os.environ.get("FORWARDED_ALLOW_IPS") == trusted
 
 
 def test_the_engine_learns_the_address_that_a_proxy_saw() -> None:
