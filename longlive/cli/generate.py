@@ -123,7 +123,6 @@ def run_replay(args: argparse.Namespace) -> int:
 
 def _scenes(args: argparse.Namespace) -> "list[Scene]":
     from longlive.generation.storyboard import SUFFIXES, Scene, read_storyboard
-    from longlive.prompts import check_prompt
 
     if args.prompt.endswith(SUFFIXES):
         scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=args.line)
@@ -131,13 +130,12 @@ def _scenes(args: argparse.Namespace) -> "list[Scene]":
         scenes = [Scene(0.0, args.prompt)]
     for seconds, prompt in args.at:
         try:
-            scenes.append(Scene(float(seconds), prompt))
+            at = float(seconds)
         except ValueError as error:
             raise ConfigError(
                 "--at", seconds, "it must be a number of seconds", "Try --at 5 PROMPT."
             ) from error
-    for scene in scenes:
-        check_prompt(scene.text)
+        scenes.append(Scene(at, prompt))
     return scenes
 
 

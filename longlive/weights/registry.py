@@ -14,7 +14,9 @@ from longlive.weights.released import BUILT_IN, RELEASED
 
 logger = logging.getLogger(__name__)
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# An installed package holds the assets itself; in a checkout they lie beside the package.
+ASSETS = _PACKAGE / "assets" if (_PACKAGE / "assets").is_dir() else _PACKAGE.parent / "assets"
 EMBEDDED = {"storybook": ASSETS / "storybook"}
 KNOWN_MODELS = (*EMBEDDED, *RELEASED)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

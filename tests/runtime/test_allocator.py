@@ -14,9 +14,9 @@ from longlive.runtime.allocator import configure_cpu, trim_heap
 FAULTS = """
 import resource, threading
 import torch
-from longlive.checkpoints import load_models
-from longlive.processor import settle
-from longlive.session import Session
+from longlive.weights.loading import load_models
+from longlive.runtime.allocator import configure_cpu
+from longlive.generation.session import Session
 
 def faults(num_chunks):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,7 +27,7 @@ def faults(num_chunks):
 def work():
     faults(3)
     plain = faults(3)
-    settle(2)
+    configure_cpu(2)
     faults(2)
     print(torch.get_num_threads(), plain, faults(3))
 
@@ -40,7 +40,7 @@ thread.join()
 
 
 def counted(**variables: str) -> tuple[int, ...]:
-    own = {name: value for name, value in os.environ.items() if name not in module._OWN_WORD}
+    own = {name: value for name, value in os.environ.items() if name not in module._USER_SETTINGS}
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], env=own | variables, capture_output=True, text=True, check=True
     )
@@ -63,12 +63,12 @@ def test_whoever_has_set_glibc_s_own_variables_is_left_alone(monkeypatch: pytest
             asked.append((what, value))
 
     monkeypatch.setattr(module, "_library", Library)
-    for name in module._OWN_WORD:
+    for name in module._USER_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     configure_cpu(1)
     assert sorted(asked) == [(-3, 2**25), (-1, 2**30)]
     asked.clear()
-    for name in module._OWN_WORD:
+    for name in module._USER_SETTINGS:
         with monkeypatch.context() as own:
             own.setenv(name, "1")
             configure_cpu(1)
@@ -77,7 +77,7 @@ def test_whoever_has_set_glibc_s_own_variables_is_left_alone(monkeypatch: pytest
 
 @pytest.mark.parametrize("library", [None, object()])
 def test_another_c_library_is_left_alone(library: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in module._OWN_WORD:
+    for name in module._USER_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "_library", lambda: library)
     configure_cpu(1)

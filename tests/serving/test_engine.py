@@ -126,6 +126,11 @@ def test_a_story_changes_at_its_seconds_and_gives_way_to_the_viewers_own_prompt(
     assert [prompt.text for prompt in run.prompts.upcoming] == ["snow"]
 
 
+def test_a_prompt_whose_end_is_not_read_is_said_once(make_engine) -> None:
+    run = make_engine(max_video_s=3, buffer_ahead_s=99).start("ada", "a ball " * 200, seed=0)
+    assert codes(read(run, is_finished)) == ["prompt_truncated"]
+
+
 def test_too_many_or_unusable_prompts_are_refused_and_the_video_goes_on(make_engine) -> None:
     run = make_engine().start("ada", MEADOW, seed=0)
     read(run, is_segment(0))

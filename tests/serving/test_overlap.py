@@ -1,6 +1,6 @@
 """A run decodes one chunk while the next is denoised, if the executor overlaps."""
 
-from longlive.serving.events import RunFinished
+from longlive.serving.runs.events import RunFinished
 from tests.support.fakes import FakeModels, make_engine
 from tests.support.run_reader import is_finished, read
 

@@ -107,7 +107,7 @@ class FakeModels:
 
 
 class FakeSession:
-    """What a run needs of a Session."""
+    """What a run needs of a Session; of a prompt, it reads 1000 characters."""
 
     def __init__(self, models: FakeModels, job: Job, turn: Turn) -> None:
         self.models, self.opened_with, self.seed = models, models, job.seed
@@ -163,6 +163,11 @@ class FakeSession:
         frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
         place = chunk.index, chunk.prompt_index, chunk.prompt, first
         return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
+
+    @property
+    def truncated_prompt(self) -> str | None:
+        text = self.prompts[-1].text
+        return text if len(text) > 1000 else None
 
     def record(self) -> SessionRecord:
         config = self.models.config

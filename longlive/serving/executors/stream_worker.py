@@ -82,6 +82,7 @@ class StreamWorker:
             self._end_s = job.resume.num_frames / self._config.fps
         self._recent_costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
         self._notices: deque[NoticeEvent] = deque()
+        self._truncated_prompt: str | None = None
         self._ran_out_of_memory = False
         self._pipeline = Pipeline(self._make_latents) if runner.overlap else None
 
@@ -139,11 +140,20 @@ class StreamWorker:
             checkpoint = None
             if segment.ends_chunk:
                 self._runner.record_render_time(render_s)
+                self._report_truncation()
                 checkpoint = self._checkpoint(segment, latents, part.digest)
             yield SegmentEvent(segment, self._fps(), chunk_s * 1000, checkpoint)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()
+
+    def _report_truncation(self) -> None:
+        """Tell the viewer, once, that the model does not read the end of their prompt."""
+        assert self._session is not None
+        truncated = self._session.truncated_prompt
+        if truncated is not None and truncated != self._truncated_prompt:
+            self._notices.append(NoticeEvent("prompt_truncated"))
+        self._truncated_prompt = truncated
 
     def _checkpoint(self, segment: MediaSegment, parts: list[torch.Tensor], digest: str) -> ChunkCheckpoint:
         """What is needed to go on after a chunk."""

@@ -1,6 +1,9 @@
-"""The runners of the streaming goldens, on cases made by the plain implementation."""
+"""The training rollout against the plain implementation, which also makes goldens for their runner."""
 
 import json
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.generation.flow_matching import FlowSchedule
+from longlive.training.objectives.options import ReleasedQuirks
+from longlive.training.objectives.rollout import Rollout
 from longlive.weights import key_mapping as names
-from tests.support.golden_files import Goldens
-from tests.support.golden_streaming import run_streaming_grad, run_streaming_rollout
+from tests.support.golden_files import (
+    Goldens,
+    check_close,
+    check_parameter_gradients,
+    stream_config,
+    timetable_of,
+)
+from tests.support.golden_streaming import check_memory, run_streaming_rollout, stub_still
 from tests.support.plain_streaming import Plain
 from tests.support.tiny_transformer import (
     CONFIG,
@@ -24,6 +35,8 @@ from tests.support.tiny_transformer import (
 )
 
 STEPS = (1000, 750, 500, 250)
+CLIP = 21
+NAME = "streaming_train_rollout_T"
 FACTS = {
     "dim": CONFIG.dim,
     "num_heads": CONFIG.num_attention_heads,
@@ -39,7 +52,6 @@ FACTS = {
 }
 BASE = {
     "config": FACTS,
-    "config_name": "T",
     "weights": "weights_T_generator",
     "tokens_per_frame": TOKENS_PER_LATENT,
     "local_attn_size": 9,
@@ -50,174 +62,215 @@ BASE = {
     "timestep_shift": 5.0,
     "denoising_step_list": list(STEPS),
     "denoising_step_list_warped": list(FlowSchedule(5.0, STEPS).warped_steps),
-    "as_released": True,
-    "chunk_lengths": [21, 18],
-    "exit_steps": [1, 2],
-    "switch_frame_index": None,
+    "clips": [21, 18],
+    "exits": [1, 2],
+    "switch": None,
     "batch": 1,
+    "released": True,
+    "leaks": True,
+    "gradient_checkpointing": False,
 }
-ROLLOUTS = {
+RELEASED = {
     "one prompt": {},
-    "a switch while all is in the buffer": {"switch_frame_index": 21},
-    "a switch that leaves zero sinks": {
-        "chunk_lengths": [21, 18, 6],
-        "exit_steps": [0, 1, 0],
-        "switch_frame_index": 39,
+    "a switch while all is in the buffer": {"switch": 21},
+    "a switch that leaves zero sinks": {"clips": [21, 18, 18], "exits": [0, 1, 0], "switch": 39},
+    "a switch within a clip": {"switch": 25},
+    "chunks of one, two samples": {
+        "num_frame_per_block": 1,
+        "local_attn_size": 5,
+        "sink_size": 1,
+        "batch": 2,
+        "switch": 21,
     },
-    "a switch within a clip": {"switch_frame_index": 25},
-    "chunks of two, two samples": {
+    "labelled context": {"context_noise": 40, "exits": [3, 0]},
+}
+VALUES = RELEASED | {
+    "chunks of two": {
         "num_frame_per_block": 2,
         "local_attn_size": 5,
         "sink_size": 1,
         "batch": 2,
-        "chunk_lengths": [20, 8],
+        "clips": [20, 8],
     },
-    "labelled context": {"context_noise": 40, "chunk_lengths": [9], "exit_steps": [3]},
-    "corrected": {"as_released": False},
-    "corrected, with a switch": {"as_released": False, "switch_frame_index": 21},
-    "corrected, the sink follows": {"as_released": False, "switch_frame_index": 21, "global_sink": False},
+    "corrected": {"released": False},
+    "corrected, with a switch": {"released": False, "switch": 21},
+    "corrected, the sink follows": {"released": False, "switch": 21, "global_sink": False},
 }
 GRADIENTS = {
     "leaky": {},
-    "leaky, text read by the exit pass": {"chunk_lengths": [9], "exit_steps": [0]},
-    "leaky and rolled without gradients": {"exit_steps": [0, 1]},
-    "leaky and rolled with gradients": {"exit_steps": [1, 0]},
+    "leaky, text read by the exit pass": {"clips": [9], "exits": [0]},
+    "leaky and rolled without gradients": {"exits": [0, 1]},
+    "leaky and rolled with gradients": {"exits": [1, 0]},
     "leaky in a buffer that is no multiple of the chunk": {
         "local_attn_size": 10,
-        "chunk_lengths": [36],
-        "exit_steps": [1],
+        "clips": [36],
+        "exits": [1],
     },
-    "leaky after a switch": {"switch_frame_index": 21},
-    "text read by the exit pass after a switch": {"switch_frame_index": 21, "exit_steps": [1, 0]},
+    "leaky after a switch": {"switch": 21},
+    "text read by the exit pass after a switch": {"switch": 21, "exits": [1, 0]},
     "leaky and checkpointed": {"gradient_checkpointing": True},
-    "not leaky": {"prefix": "grad_detached."},
-    "corrected": {"as_released": False, "switch_frame_index": 21},
-    "corrected and checkpointed": {"as_released": False, "gradient_checkpointing": True},
+    "not leaky": {"leaks": False},
+    "corrected": {"released": False, "switch": 21},
+    "corrected and checkpointed": {"released": False, "gradient_checkpointing": True},
 }
 
 
-def write_case(folder: Path, name: str, changes: dict[str, Any], *, with_grad: bool) -> Goldens:
-    """A golden folder of one case, played by the plain implementation."""
-    model = tiny_transformer()
-    weights = names.transformer_to_released(model.state_dict())
-    case = BASE | changes
-    data = inputs(case)
-    made, recached, plain = play(case, data, weights, with_grad)
-    data["latents"] = made.detach()
-    for half, kept in (("k", plain.keys), ("v", plain.values)):
-        filled = plain.filled * plain.tokens
-        data[f"final.{half}"] = torch.stack([layer[:, :filled].detach() for layer in kept])
-    data |= recached
-    if with_grad:
-        data["loss_weight"] = random_latents(case["chunk_lengths"][-1], batch=case["batch"], seed=77)
-        last = made[:, -case["chunk_lengths"][-1] :]
-        loss = (last * data["loss_weight"]).sum()
-        data["loss"] = loss.detach()
-        slopes = torch.autograd.grad(loss, list(plain.weights.values()), allow_unused=True)
-        prefix = case.get("prefix", "grad.")
-        for key, slope in zip(plain.weights, slopes, strict=True):
-            data[prefix + key] = torch.zeros_like(plain.weights[key]) if slope is None else slope
-        case["calls"] = [
-            {"frames": size, "requires_grad": number + 1 == len(case["chunk_lengths"])}
-            for number, size in enumerate(case["chunk_lengths"])
+class Pair:
+    """Our rollout and the plain one of a case; what they make is compared as they go.
+
+    Attributes:
+        made: all latents of the plain one.
+        recache: its buffer right after the switch, keys and values.
+        clips: the last clip of the plain one and of ours, with their histories.
+    """
+
+    def __init__(self, case: dict[str, Any], *, with_grad: bool = False) -> None:
+        self.case, self.with_grad = case, with_grad
+        self.model = tiny_transformer().requires_grad_(with_grad)
+        self.model.checkpointing = case["gradient_checkpointing"]
+        rng = torch.Generator().manual_seed(3)
+        self.texts = torch.randn(2, case["batch"], TEXT_LEN, TEXT_DIM, generator=rng)
+        total = sum(case["clips"])
+        self.noises = [
+            random_latents(total, batch=case["batch"], seed=50 + step) for step in range(len(STEPS) + 1)
         ]
-    save_file({key: tensor.contiguous() for key, tensor in data.items()}, folder / f"{name}.safetensors")
-    save_file(weights, folder / "weights_T_generator.safetensors")
-    (folder / "index.json").write_text(json.dumps({name: case, "weights_T_generator": {}}))
-    return Goldens(folder)
+        weights = names.transformer_to_released(self.model.state_dict())
+        self.plain = Plain(
+            {name: tensor.clone().requires_grad_(with_grad) for name, tensor in weights.items()},
+            FACTS | case,
+            self.texts[0],
+            released=case["released"],
+            leaks=case["leaks"],
+            checkpointed=case["gradient_checkpointing"],
+        )
+        defects = replace(ReleasedQuirks.as_released(), leaks_gradients=case["leaks"])
+        self.rollout = Rollout(
+            self.model,
+            timetable_of(case),
+            stream_config(case),
+            TOKENS_PER_LATENT,
+            defects=defects if case["released"] else ReleasedQuirks(),
+        )
+        self.made = self.noises[0][:, :0]
+        self.recache: tuple[Tensor, Tensor] | None = None
+        self.clips: tuple[Tensor, Tensor] | None = None
 
+    def play(self) -> "Pair":
+        """Make all clips; of those with gradients, the last one carries them."""
+        for number, (size, exit_step) in enumerate(zip(self.case["clips"], self.case["exits"], strict=True)):
+            self.plain.detach()
+            self.rollout.detach()
+            grad = self.with_grad and number + 1 == len(self.case["clips"])
+            parts = [self._part(*part, exit_step, grad) for part in self._parts(size)]
+            plain, ours = (torch.cat(made, 1) for made in zip(*parts, strict=True))
+            check_close(f"clip {number}", ours.detach(), plain.detach())
+            self.clips = plain, ours
+        check_memory("the memory at the end", self.rollout, TOKENS_PER_LATENT, *self.buffers())
+        return self
 
-def inputs(case: dict[str, Any]) -> dict[str, Tensor]:
-    total, batch = sum(case["chunk_lengths"]), case["batch"]
-    rng = torch.Generator().manual_seed(3)
-    context = {"context_renoise": random_latents(total, batch=batch, seed=60)} if case["as_released"] else {}
-    return context | {
-        "text": torch.randn(2, batch, TEXT_LEN, TEXT_DIM, generator=rng),
-        "noise": random_latents(total, batch=batch, seed=50),
-        "renoise": torch.stack([random_latents(total, batch=batch, seed=51 + step) for step in range(3)]),
-    }
+    def buffers(self) -> tuple[Tensor, Tensor]:
+        """The filled part of the plain buffer."""
+        filled = self.plain.filled * TOKENS_PER_LATENT
+        halves = ([layer[:, :filled] for layer in half] for half in (self.plain.keys, self.plain.values))
+        keys, values = (torch.stack(half).detach().clone() for half in halves)
+        return keys, values
 
+    def _parts(self, size: int) -> list[tuple[int, int]]:
+        """The stretches of a clip before and after the switch, which waits for the next chunk."""
+        start, chunk = self.rollout.position, self.case["num_frame_per_block"]
+        switch = -(-(self.case["switch"] or 0) // chunk) * chunk
+        ends = [start, *([switch] if start < switch < start + size else []), start + size]
+        return list(pairwise(ends))
 
-def play(case: dict[str, Any], data: dict[str, Tensor], weights: dict[str, Tensor], with_grad: bool) -> Any:
-    """All latents, the caches right after a recache, and the plain stream at the end."""
-    plain = Plain(
-        {name: tensor.clone().requires_grad_(with_grad) for name, tensor in weights.items()},
-        FACTS | case,
-        data["text"][0],
-        released=case["as_released"],
-        leaks=case.get("prefix", "grad.") == "grad.",
-        checkpointed=case.get("gradient_checkpointing", False),
-    )
-    every = [data["noise"], *data["renoise"], *([data["context_renoise"]] if case["as_released"] else [])]
-    made, recached, position, switch = data["noise"][:, :0], {}, 0, case["switch_frame_index"]
-    for number, size in enumerate(case["chunk_lengths"]):
-        plain.detach()
-        is_last = number + 1 == len(case["chunk_lengths"])
-        for start in range(position, position + size, case["num_frame_per_block"]):
-            if switch is not None and start >= switch:
-                plain.switch(data["text"][1], made.detach(), start)
-                filled = plain.filled * plain.tokens
-                recached["recache0.k"] = torch.stack([k[:, :filled].detach().clone() for k in plain.keys])
-                recached["recache0.v"] = torch.stack([v[:, :filled].detach().clone() for v in plain.values])
-                switch = None
-            noises = [tensor[:, start : start + case["num_frame_per_block"]] for tensor in every]
-            with torch.set_grad_enabled(with_grad and is_last):
-                clean = plain.chunk(
-                    noises.__getitem__, start, case["exit_steps"][number], with_grad and is_last
-                )
-            made = torch.cat((made, clean), 1)
-        position += size
-    return made, recached, plain
+    def _part(self, start: int, end: int, exit_step: int, grad: bool) -> tuple[Tensor, Tensor]:
+        if self.recache is None and self.case["switch"] is not None and start >= self.case["switch"]:
+            self._switch(start)
+        chunk, text = self.case["num_frame_per_block"], self.texts[int(self.recache is not None)]
+
+        def noise(at: int, step: int) -> Tensor:
+            return self.noises[step][:, at : at + chunk]
+
+        with torch.set_grad_enabled(grad):
+            made = [
+                self.plain.chunk(partial(noise, at), at, exit_step, grad) for at in range(start, end, chunk)
+            ]
+            ours = self.rollout.extend(end - start, text, noise, exit_step=exit_step, with_grad=grad)
+        self.made = torch.cat((self.made, *(latents.detach() for latents in made)), 1)
+        return torch.cat(made, 1), ours
+
+    def _switch(self, start: int) -> None:
+        self.plain.switch(self.texts[1], self.made, start)
+        self.rollout.switch(self.texts[1])
+        self.recache = self.buffers()
+        check_memory("the memory after the switch", self.rollout, TOKENS_PER_LATENT, *self.recache)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ROLLOUTS)
-def test_a_rollout_equals_the_plain_one_latent_by_latent_and_key_by_key(name: str, tmp_path: Path) -> None:
-    goldens = write_case(tmp_path, "streaming_train_rollout_T", ROLLOUTS[name], with_grad=False)
-    case = goldens.index["streaming_train_rollout_T"]
-    run_streaming_rollout(goldens, case, goldens.tensors("streaming_train_rollout_T"))
-
-
-@torch.no_grad()
-def test_a_wrong_latent_or_an_unknown_tensor_fails_by_name(tmp_path: Path) -> None:
-    goldens = write_case(
-        tmp_path, "streaming_train_rollout_T", {"chunk_lengths": [9], "exit_steps": [1]}, with_grad=False
-    )
-    case, data = goldens.index["streaming_train_rollout_T"], goldens.tensors("streaming_train_rollout_T")
-    with pytest.raises(AssertionError, match=r"does not know: call0\.mystery, riddle"):
-        run_streaming_rollout(goldens, case, data | {"riddle": torch.ones(3), "call0.mystery": torch.ones(3)})
-    with pytest.raises(AssertionError, match="latents of call 0: largest difference"):
-        run_streaming_rollout(goldens, case, data | {"latents": data["latents"] + 1e-4})
-    with pytest.raises(AssertionError, match=r"final\.v of latent"):
-        run_streaming_rollout(goldens, case, data | {"final.v": data["final.v"] + 1e-4})
-
-
-@torch.no_grad()
-def test_tensors_may_come_call_by_call_under_other_names(tmp_path: Path) -> None:
-    goldens = write_case(tmp_path, "streaming_train_rollout_T", {"switch_frame_index": 21}, with_grad=False)
-    case, data = goldens.index["streaming_train_rollout_T"], goldens.tensors("streaming_train_rollout_T")
-    lengths, exits = case.pop("chunk_lengths"), case.pop("exit_steps")
-    del case["switch_frame_index"]
-    case["chunks"] = [
-        {"start_frame": 0, "num_frames": 21},
-        {"start_frame": 21, "num_frames": 18, "switch_frame_index": 0, "exit_flags": [exits[1]] * 6},
-    ]
-    split = {"chunk0.exit_flags": torch.tensor([exits[0]] * 7), "text": data["text"][0]}
-    split["switch_text"] = data["text"][1]
-    for name, other in (
-        ("noise", "noise"),
-        ("renoise", "renoise"),
-        ("context_renoise", "ctx_noise"),
-        ("latents", "output"),
-    ):
-        for number, part in enumerate(data[name].split(lengths, -4)):
-            split[f"chunk{number}.{other}"] = part
-    split["chunk1.full_chunk"] = data["latents"][:, -21:]
-    split |= {"chunk1.k": data["final.k"], "recache0.v": data["recache0.v"]}
-    run_streaming_rollout(goldens, case, split)
+@pytest.mark.parametrize("name", VALUES)
+def test_a_rollout_equals_the_plain_one_latent_by_latent_and_key_by_key(name: str) -> None:
+    pair = Pair(BASE | VALUES[name]).play()
+    assert (pair.recache is None) == (pair.case["switch"] is None)
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients_equal_those_of_the_plain_rollout(name: str, tmp_path: Path) -> None:
-    goldens = write_case(tmp_path, "streaming_grad_T", GRADIENTS[name], with_grad=True)
-    run_streaming_grad(goldens, goldens.index["streaming_grad_T"], goldens.tensors("streaming_grad_T"))
+def test_gradients_equal_those_of_the_plain_rollout(name: str) -> None:
+    pair = Pair(BASE | GRADIENTS[name], with_grad=True).play()
+    plain, ours = pair.clips
+    weight = random_latents(plain.shape[1], seed=77)
+    slopes = torch.autograd.grad((plain * weight).sum(), list(pair.plain.weights.values()), allow_unused=True)
+    (ours * weight).sum().backward()
+    expected = {
+        f"grad.{name}": torch.zeros_like(tensor) if slope is None else slope
+        for (name, tensor), slope in zip(pair.plain.weights.items(), slopes, strict=True)
+    }
+    assert check_parameter_gradients(pair.model, expected, "grad.") == set(expected)
+
+
+def golden(folder: Path, changes: dict[str, Any]) -> Goldens:
+    """A folder with one ``streaming_train_rollout`` case, made by the plain implementation."""
+    pair = Pair(BASE | changes).play()
+    case, start, data, chunks = pair.case, 0, {"text": pair.texts}, []
+    for number, (size, exit_step) in enumerate(zip(case["clips"], case["exits"], strict=True)):
+        end, overlap = start + size, CLIP - size
+        due = case["switch"] is not None and start <= case["switch"] < end
+        noise, *renoise, context = (tensor[:, start:end] for tensor in pair.noises)
+        shown = pair.made[:, start - overlap : end]
+        if overlap:
+            shown = torch.cat((stub_still(shown[:, :1]), shown[:, 1:]), 1)
+        mask = torch.tensor([0] * overlap + [1] * size, dtype=torch.int32)
+        own = {"noise": noise, "renoise": torch.stack(renoise)[:exit_step], "context_noise": context}
+        own |= {"new_frames": pair.made[:, start:end], "loss_chunk": shown, "mask_frames": mask}
+        data |= {f"chunk{number}.{kind}": tensor for kind, tensor in own.items() if tensor.numel()}
+        relative = case["switch"] - start if due else None
+        facts = {"start": start, "new": size, "overlap": overlap, "relative_switch": relative}
+        chunks.append(facts | {"exit_step_index": exit_step})
+        start = end
+    if pair.recache:
+        data |= dict(zip(("recache0.k", "recache0.v"), pair.recache, strict=True))
+    sizes = {"kv_cache_frames": case["local_attn_size"] + CLIP, "max_length": start, "chunks": chunks}
+    weights = names.transformer_to_released(pair.model.state_dict())
+    save_file(
+        {key: tensor.clone().contiguous() for key, tensor in data.items()}, folder / f"{NAME}.safetensors"
+    )
+    save_file(weights, folder / "weights_T_generator.safetensors")
+    (folder / "index.json").write_text(json.dumps({NAME: case | sizes, "weights_T_generator": {}}))
+    return Goldens(folder)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_runner_takes_cases_of_other_sizes_and_switches(name: str, tmp_path: Path) -> None:
+    goldens = golden(tmp_path, RELEASED[name])
+    run_streaming_rollout(goldens, goldens.index[NAME], goldens.tensors(NAME))
+
+
+@torch.no_grad()
+def test_a_wrong_or_unknown_tensor_fails_by_name(tmp_path: Path) -> None:
+    goldens = golden(tmp_path, {"switch": 21})
+    case, data = goldens.index[NAME], goldens.tensors(NAME)
+    unknown = {"riddle": torch.ones(3), "chunk0.mystery": torch.ones(3)}
+    with pytest.raises(AssertionError, match=r"does not know: chunk0\.mystery, riddle"):
+        run_streaming_rollout(goldens, case, data | unknown)
+    for name in ("chunk1.new_frames", "chunk1.loss_chunk", "chunk1.mask_frames", "recache0.k", "recache0.v"):
+        with pytest.raises(AssertionError, match=f"{name}.*largest difference"):
+            run_streaming_rollout(goldens, case, data | {name: data[name] + 1e-4})
