@@ -94,7 +94,7 @@ def run_streaming_rollout(goldens: Goldens, case: Case, data: Data) -> None:
     rollout = CheckedRollout(goldens, case, data, ReleasedQuirks.as_released())
     switches = [facts["start"] for facts in chunks if facts["relative_switch"] is not None]
     second = {"switch_text": texts[1], "switch_start": switches[0]} if switches else {}
-    sequence = Sequence(rollout, options_of(case, chunks[-1]), texts[0], still=stub_still, **second)
+    sequence = Sequence(rollout, options_of(case, chunks[-1]), texts[0], encode_last=stub_still, **second)
     for number, facts in enumerate(chunks):
         prefix = f"chunk{number}."
         rollout.late = -(-(facts["relative_switch"] or 0) // rollout.stream.chunk) * rollout.stream.chunk
