@@ -76,8 +76,8 @@ def test_a_wrong_word_is_told_with_the_key_and_the_cure(
     ("text", "words"),
     [
         ("[stage.dmdd.run]\nsteps = 1", "stage is 'dmdd'.*Did you mean 'dmd'"),
-        ("run = 3", "run is 3, but a section is a table"),
-        ("[run", "it is no TOML"),
+        ("run = 3", "run is 3, but a section must be a table"),
+        ("[run", "it is not valid TOML"),
     ],
 )
 def test_a_wrong_file_is_told(text: str, words: str, tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_hostile_requests_break_nothing_and_reveal_nothing(
     turn = round(promise["at_seconds"] * 16)
     assert watcher.cards == [(frame % 4096, int(frame >= turn)) for frame in range(len(watcher.cards))]
     assert len(watcher.cards) > turn and max(late, slow) < LATE_S
-    assert watcher.outputs[2] == "The story has ended. Its film is below."
+    assert watcher.outputs[2] == "Stopped. Your video is below."
     lines = "".join(served.log).splitlines()
     assert any("started, seed" in line for line in lines)
     assert not [line for line in lines if any(secret in line for secret in [*hidden, *STRANGERS])]

@@ -38,9 +38,7 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
     assert result["viewers"][0]["pictures"] >= 3 * 16 and result["viewers"][0]["seconds"] == pytest.approx(
         3, abs=0.2
     )
-    assert all(
-        one["end"].startswith("The story has ended") and not one["refusals"] for one in result["viewers"]
-    )
+    assert all(one["end"].startswith("Stopped.") and not one["refusals"] for one in result["viewers"])
     later = result["viewers"][2]
     assert (
         later["queue_updates"][0][1] == 1
@@ -62,7 +60,7 @@ def test_a_run_that_breaks_is_reported_with_its_reason() -> None:
         result = run_load_test(page.url, Plan(viewers=1, seconds=5))
     (one,) = result.viewers
     assert result.failed == 1 and "the weights fell over" in one.end and one.pictures == 21
-    assert "viewer 1 ended: The model broke" in table(result)
+    assert "viewer 1 ended: Something went wrong" in table(result)
 
 
 def test_no_viewer_stays_longer_than_the_timeout() -> None:

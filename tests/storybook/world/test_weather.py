@@ -1,11 +1,11 @@
 """The weather: what it changes, where, and that it repeats."""
 
+import numpy as np
 import torch
 
 from longlive.storybook.world.drawing import HEIGHT, SETTINGS, WIDTH, Scene, draw_story
 from longlive.storybook.world.oracle import read
 from longlive.storybook.world.weather import PERIODS, WEATHERS, add_weather, tinted
-from tests.storybook.world.test_drawing import rng
 
 
 def sky(weather: str, num_frames: int) -> torch.Tensor:
@@ -39,9 +39,9 @@ def test_the_oracle_reads_the_weather_in_every_setting():
     for setting in SETTINGS:
         for weather in WEATHERS:
             scene = Scene(setting, "ball", "red", "jump", weather)
-            assert read(draw_story([(scene, 36)], rng())).attributes == scene.attributes
+            assert read(draw_story([(scene, 36)], np.random.default_rng(0))).attributes == scene.attributes
 
 
 def test_light_without_drops_is_no_weather():
-    pictures = draw_story([(Scene("meadow", "ball", "red", "stand", "rain"), 30)], rng())
+    pictures = draw_story([(Scene("meadow", "ball", "red", "stand", "rain"), 30)], np.random.default_rng(0))
     assert read(pictures[:1].repeat(30, 1, 1, 1)).weather == ""

@@ -10,8 +10,8 @@ from longlive.training.objectives.dmd import critic_loss, generator_loss, kl_gra
 from longlive.training.objectives.options import DmdOptions
 from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.scores import ScoreModels
+from tests.support.tiny_scores import SCHEDULE, TIMESTEPS, scores, texts
 from tests.support.tiny_transformer import random_latents, tiny_transformer
-from tests.training.objectives.test_scores import SCHEDULE, TIMESTEPS, scores, words
 
 MASK = torch.tensor([False, True, True, False, True])
 
@@ -20,8 +20,8 @@ def asked(judges: ScoreModels, clip: Tensor, mask: Tensor | None = None) -> dict
     return {
         "scores": judges,
         "clip": clip,
-        "text": words(0),
-        "negative": words(1),
+        "text": texts(0),
+        "negative": texts(1),
         "timesteps": TIMESTEPS,
         "noise": random_latents(5, batch=2, seed=8),
         "mask": mask,
@@ -54,8 +54,8 @@ def test_the_gradient_is_what_the_critic_sees_minus_what_the_teacher_sees(predic
     judges, clip = scores(prediction=prediction), a_clip()
     gradient = kl_gradient(**asked(judges, clip))
     noisy = judges.noisy(clip, TIMESTEPS, random_latents(5, batch=2, seed=8))
-    wanted = judges.teacher_clean(noisy, TIMESTEPS, words(0), words(1))
-    difference = judges.critic_clean(noisy, TIMESTEPS, words(0)) - wanted
+    wanted = judges.teacher_clean(noisy, TIMESTEPS, texts(0), texts(1))
+    difference = judges.critic_clean(noisy, TIMESTEPS, texts(0)) - wanted
     for sample in (0, 1):
         size = (clip[sample] - wanted[sample]).abs().mean()
         assert torch.allclose(gradient[sample], difference[sample] / size, atol=1e-5)
@@ -74,7 +74,7 @@ def test_the_normaliser_counts_only_the_latents_that_carry_loss_but_for_the_defe
     masked, as_released = (kl_gradient(**asked(found, clip, MASK)) for found in (judges, released))
     assert torch.equal(as_released, whole)
     noisy = judges.noisy(clip, TIMESTEPS, random_latents(5, batch=2, seed=8))
-    far = (clip - judges.teacher_clean(noisy, TIMESTEPS, words(0), words(1))).abs()
+    far = (clip - judges.teacher_clean(noisy, TIMESTEPS, texts(0), texts(1))).abs()
     ratio = far.mean((1, 2, 3, 4)) / far[:, MASK].mean((1, 2, 3, 4))
     assert torch.allclose(masked, whole * ratio.view(-1, 1, 1, 1, 1), atol=1e-5)
 
@@ -89,10 +89,10 @@ def test_nan_reaches_the_loss_but_for_the_defect(hides: bool) -> None:
 @pytest.mark.parametrize("prediction", ["velocity", "clean"])
 def test_the_critics_loss_is_the_error_of_its_velocity(prediction: Prediction) -> None:
     judges, clip, noise = scores(prediction=prediction), a_clip(), random_latents(5, batch=2, seed=9)
-    loss = critic_loss(judges, clip, words(0), timesteps=TIMESTEPS, noise=noise, mask=MASK)
+    loss = critic_loss(judges, clip, texts(0), timesteps=TIMESTEPS, noise=noise, mask=MASK)
     noisy = judges.noisy(clip, TIMESTEPS, noise)
     sigma = judges.sigmas(TIMESTEPS).view(-1, 1, 1, 1, 1)
-    velocity = clean_to_velocity(judges.critic_clean(noisy, TIMESTEPS, words(0)), noisy, sigma)
+    velocity = clean_to_velocity(judges.critic_clean(noisy, TIMESTEPS, texts(0)), noisy, sigma)
     expected = (velocity - (noise - clip))[:, MASK].square().mean()
     assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4)
 
@@ -101,7 +101,7 @@ def test_the_critics_loss_reaches_the_critic_alone() -> None:
     judges, clip = scores(), a_clip()
     judges.critic.requires_grad_(True)
     critic_loss(
-        judges, clip, words(0), timesteps=TIMESTEPS, noise=random_latents(5, batch=2, seed=9)
+        judges, clip, texts(0), timesteps=TIMESTEPS, noise=random_latents(5, batch=2, seed=9)
     ).backward()
     assert clip.grad is None
     assert all(parameter.grad is not None for parameter in judges.critic.parameters())
@@ -122,7 +122,7 @@ def test_a_floor_keeps_low_noise_from_ruling_the_critics_loss() -> None:
     )
     low = torch.tensor([100.0, 100.0])
     losses = [
-        float(critic_loss(found, clip, words(0), timesteps=low, noise=noise)) for found in (judges, floored)
+        float(critic_loss(found, clip, texts(0), timesteps=low, noise=noise)) for found in (judges, floored)
     ]
     sigma = float(judges.sigmas(low)[0])
     assert losses[1] == pytest.approx(losses[0] * (sigma / 0.5) ** 2, rel=1e-4)

@@ -9,8 +9,8 @@ import torch
 from longlive.config import Prediction
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.training.objectives.flow import flow_loss, teacher_loss, timestep_weights
+from tests.support.tiny_scores import SCHEDULE, texts
 from tests.support.tiny_transformer import CONFIG, random_latents, tiny_transformer
-from tests.training.objectives.test_scores import SCHEDULE, words
 
 
 @pytest.mark.parametrize("shift", [1.0, 5.0, 8.0])
@@ -40,7 +40,7 @@ def test_the_loss_is_that_of_the_velocity() -> None:
 @pytest.mark.parametrize("prediction", ["velocity", "clean"])
 def test_a_teachers_loss_is_weighted_by_its_timesteps(prediction: Prediction) -> None:
     model = tiny_transformer(replace(CONFIG, prediction=prediction))
-    clean, noise, text = random_latents(4, batch=2), random_latents(4, batch=2, seed=1), words(batch=2)
+    clean, noise, text = random_latents(4, batch=2), random_latents(4, batch=2, seed=1), texts(batch=2)
     loss = teacher_loss(model, clean, text, schedule=SCHEDULE, uniform=torch.tensor([0.25, 0.9]), noise=noise)
     expected = []
     for sample, entry in enumerate((250, 900)):
@@ -56,7 +56,7 @@ def test_a_teachers_loss_is_weighted_by_its_timesteps(prediction: Prediction) ->
 
 def test_with_even_weights_and_a_floor_of_one_a_teachers_loss_is_the_error_of_its_clean_latents() -> None:
     model = tiny_transformer(replace(CONFIG, prediction="clean"))
-    clean, noise, text = random_latents(4, batch=2), random_latents(4, batch=2, seed=1), words(batch=2)
+    clean, noise, text = random_latents(4, batch=2), random_latents(4, batch=2, seed=1), texts(batch=2)
     even = teacher_loss(
         model,
         clean,
@@ -79,7 +79,7 @@ def test_a_teacher_learns_a_clip() -> None:
     clean, noise, losses = random_latents(3), random_latents(3, seed=1), []
     for _ in range(25):
         loss = teacher_loss(
-            model, clean, words(), schedule=SCHEDULE, uniform=torch.tensor([0.3]), noise=noise
+            model, clean, texts(), schedule=SCHEDULE, uniform=torch.tensor([0.3]), noise=noise
         )
         optimizer.zero_grad()
         loss.backward()

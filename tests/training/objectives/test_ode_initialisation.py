@@ -10,8 +10,8 @@ from longlive.config import Prediction, StreamConfig
 from longlive.generation.flow_matching import FlowSchedule, prediction_to_clean
 from longlive.models.kv_cache import KVCache
 from longlive.training.objectives.ode_initialisation import OdePairs, initialisation_loss, ode_pairs
+from tests.support.tiny_scores import SCHEDULE, scores, texts
 from tests.support.tiny_transformer import CONFIG, TOKENS_PER_LATENT, random_latents, tiny_transformer
-from tests.training.objectives.test_scores import SCHEDULE, scores, words
 
 STREAM = StreamConfig(window=6)
 STEPS = torch.tensor([[0, 2, 3], [1, 1, 0]])
@@ -40,7 +40,7 @@ def loss_of(pairs: OdePairs, prediction: Prediction = "velocity", steps: Tensor 
     return initialisation_loss(
         model,
         pairs,
-        words(),
+        texts(),
         schedule=SCHEDULE,
         stream=STREAM,
         tokens_per_latent=TOKENS_PER_LATENT,
@@ -52,7 +52,7 @@ def loss_of(pairs: OdePairs, prediction: Prediction = "velocity", steps: Tensor 
 def test_a_teacher_who_is_sure_gives_a_straight_path_seen_at_the_students_levels(num_steps: int) -> None:
     noise, answer = random_latents(3), random_latents(3, seed=1)
     sure = Sure(answer, [])
-    pairs = ode_pairs(sure, noise, words(0), words(1), num_steps=num_steps)
+    pairs = ode_pairs(sure, noise, texts(0), texts(1), num_steps=num_steps)
     assert torch.allclose(pairs.clean, answer, atol=1e-5)
     for noisy, timestep in zip(pairs.noisy, SCHEDULE.warped_steps, strict=True):
         sigma = timestep / 1000
@@ -62,14 +62,14 @@ def test_a_teacher_who_is_sure_gives_a_straight_path_seen_at_the_students_levels
 
 def test_more_steps_come_nearer_to_the_end_of_the_ode() -> None:
     judges, noise = scores(guidance=1.5), random_latents(3)
-    ends = [ode_pairs(judges, noise, words(0), words(1), num_steps=n).clean for n in (4, 20, 60)]
+    ends = [ode_pairs(judges, noise, texts(0), texts(1), num_steps=n).clean for n in (4, 20, 60)]
     assert (ends[1] - ends[2]).abs().mean() < (ends[0] - ends[2]).abs().mean()
 
 
 @pytest.mark.parametrize("prediction", ["velocity", "clean"])
 def test_the_loss_is_the_error_of_each_chunk_seen_through_the_cache(prediction: Prediction) -> None:
     pairs, model = a_path(), tiny_transformer(replace(CONFIG, prediction=prediction))
-    prompt, errors = model.read_prompt(words()), []
+    prompt, errors = model.read_prompt(texts()), []
     for sample in (0, 1):
         cache = KVCache(CONFIG, STREAM, TOKENS_PER_LATENT)
         for number in range(3):
@@ -93,7 +93,7 @@ def test_a_student_that_is_right_has_no_loss() -> None:
     found = initialisation_loss(
         model,
         pairs,
-        words(),
+        texts(),
         schedule=SCHEDULE,
         stream=STREAM,
         tokens_per_latent=TOKENS_PER_LATENT,

@@ -1,6 +1,5 @@
 """The training-time stream: the same video as for a viewer, and gradients of the exit step alone."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.kv_cache import KVCache
 from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
+from tests.support.tiny_scores import SHORT, noise_of, texts
 from tests.support.tiny_transformer import (
     CONFIG,
     STREAMS,
@@ -23,14 +23,8 @@ from tests.support.tiny_transformer import (
     random_latents,
     tiny_transformer,
 )
-from tests.training.objectives.test_scores import words
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
-SHORT = FlowSchedule(5.0, (1000, 500))
-
-
-def noise_of(chunk: int = 3, batch: int = 1) -> Callable[[int, int], Tensor]:
-    return lambda start, step: random_latents(chunk, batch=batch, seed=1000 * step + start)
 
 
 def new_rollout(
@@ -49,10 +43,10 @@ def play(rollout: Rollout, *, switch_at: int = 12, length: int = 30, **options: 
     """Latents of two prompts, in two calls."""
     chunk, batch = rollout.stream.chunk, options.pop("batch", 1)
     options = {"exit_step": 1} | options
-    before = rollout.extend(switch_at, words(0), noise_of(chunk, batch), **options)
-    rollout.switch(words(1))
+    before = rollout.extend(switch_at, texts(0), noise_of(chunk, batch), **options)
+    rollout.switch(texts(1))
     return torch.cat(
-        (before, rollout.extend(length - switch_at, words(1), noise_of(chunk, batch), **options)), 1
+        (before, rollout.extend(length - switch_at, texts(1), noise_of(chunk, batch), **options)), 1
     )
 
 
@@ -62,11 +56,11 @@ def streamed(
     """The same by KVCache and denoise.py."""
     model = tiny_transformer(replace(CONFIG, prediction=prediction))
     cache = KVCache(CONFIG, stream, TOKENS_PER_LATENT, batch=batch)
-    prompt, made = model.read_prompt(words(0)), random_latents(0, batch=batch)
+    prompt, made = model.read_prompt(texts(0)), random_latents(0, batch=batch)
     noise = noise_of(stream.chunk, batch)
     for start in range(0, length, stream.chunk):
         if start == switch_at:
-            prompt = model.read_prompt(words(1))
+            prompt = model.read_prompt(texts(1))
             recache(model, made, prompt, cache, start=start)
         clean = denoise_chunk(
             model, lambda step, at=start: noise(at, step), prompt, cache, SHORT, start=start
@@ -119,7 +113,7 @@ def test_a_rollout_equals_a_viewers_session(
 def test_what_is_remembered_has_no_history_and_the_latents_have() -> None:
     rollout = new_rollout()
     rollout.transformer.requires_grad_(True)
-    made = rollout.extend(12, words(0), noise_of(), exit_step=0, with_grad=True)
+    made = rollout.extend(12, texts(0), noise_of(), exit_step=0, with_grad=True)
     assert made.requires_grad
     assert not any(tensor.requires_grad for layer in (0, 1) for tensor in tensors_of(rollout, layer))
 
@@ -148,10 +142,10 @@ def test_a_chunks_gradients_end_in_its_own_exit_pass() -> None:
     whole = gradients(new_rollout(), slice(27, 30))
     rollout = new_rollout()
     rollout.transformer.requires_grad_(True)
-    rollout.extend(12, words(0), noise_of(), exit_step=1)
-    rollout.switch(words(1))
-    rollout.extend(15, words(1), noise_of(), exit_step=1)
-    rollout.extend(3, words(1), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
+    rollout.extend(12, texts(0), noise_of(), exit_step=1)
+    rollout.switch(texts(1))
+    rollout.extend(15, texts(1), noise_of(), exit_step=1)
+    rollout.extend(3, texts(1), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
     alone = {name: p.grad for name, p in rollout.transformer.named_parameters() if p.grad is not None}
     assert same(whole, alone)
 
@@ -172,7 +166,7 @@ def test_checkpointing_leaves_the_memory_as_it_was() -> None:
     rollout = new_rollout()
     rollout.transformer.checkpointing = True
     rollout.transformer.requires_grad_(True)
-    made = rollout.extend(15, words(0), noise_of(), exit_step=1, with_grad=True)
+    made = rollout.extend(15, texts(0), noise_of(), exit_step=1, with_grad=True)
     before = tensors_of(rollout, 1)
     made.sum().backward()
     after = tensors_of(rollout, 1)
@@ -184,10 +178,10 @@ def test_later_prompts_and_noise_do_not_change_earlier_latents(as_released: bool
     quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     first = play(new_rollout(**quirks))
     rollout = new_rollout(**quirks)
-    before = rollout.extend(12, words(0), noise_of(), exit_step=1)
-    rollout.switch(words(5))
+    before = rollout.extend(12, texts(0), noise_of(), exit_step=1)
+    rollout.switch(texts(5))
     changed = rollout.extend(
-        18, words(5), lambda start, step: noise_of()(start + 500 * (start > 20), step), exit_step=1
+        18, texts(5), lambda start, step: noise_of()(start + 500 * (start > 20), step), exit_step=1
     )
     assert torch.equal(before, first[:, :12])
     assert not torch.allclose(changed[:, :3], first[:, 12:15], atol=1e-3)
@@ -199,32 +193,32 @@ def test_a_rollout_goes_on_from_its_state_in_another_process(global_sink: bool, 
     quirks = vars(ReleasedQuirks.as_released()) if as_released else {}
     stream = StreamConfig(window=9, global_sink=global_sink)
     whole = new_rollout(stream, clip=9, **quirks)
-    whole.extend(12, words(0), noise_of(), exit_step=1)
-    whole.switch(words(1))
+    whole.extend(12, texts(0), noise_of(), exit_step=1)
+    whole.switch(texts(1))
     state = whole.state()
-    expected = whole.extend(12, words(1), noise_of(), exit_step=0)
+    expected = whole.extend(12, texts(1), noise_of(), exit_step=0)
     resumed = new_rollout(stream, clip=9, **quirks)
     resumed.restore(state)
     assert resumed.position == 12
-    assert torch.equal(resumed.extend(12, words(1), noise_of(), exit_step=0), expected)
-    resumed.switch(words(2))
-    whole.switch(words(2))
-    last = [found.extend(3, words(2), noise_of(), exit_step=0) for found in (whole, resumed)]
+    assert torch.equal(resumed.extend(12, texts(1), noise_of(), exit_step=0), expected)
+    resumed.switch(texts(2))
+    whole.switch(texts(2))
+    last = [found.extend(3, texts(2), noise_of(), exit_step=0) for found in (whole, resumed)]
     assert torch.equal(*last)
 
 
 def test_a_switch_before_the_first_latent_only_changes_the_prompt() -> None:
     plain, switched = new_rollout(), new_rollout()
-    switched.switch(words(1))
-    made = [found.extend(3, words(1), noise_of(), exit_step=0) for found in (plain, switched)]
+    switched.switch(texts(1))
+    made = [found.extend(3, texts(1), noise_of(), exit_step=0) for found in (plain, switched)]
     assert torch.equal(*made)
 
 
 def test_impossible_calls_are_refused_with_the_numbers() -> None:
     with pytest.raises(ValueError, match="exit step 2 is none of the 2 steps"):
-        new_rollout().extend(3, words(), noise_of(), exit_step=2)
+        new_rollout().extend(3, texts(), noise_of(), exit_step=2)
     with pytest.raises(ValueError, match="4 latents are no whole number of chunks of 3"):
-        new_rollout().extend(4, words(), noise_of(), exit_step=0)
+        new_rollout().extend(4, texts(), noise_of(), exit_step=0)
 
 
 def test_noised_context_changes_what_is_remembered_by_half_a_percent() -> None:
@@ -260,9 +254,9 @@ def test_a_leak_ends_where_the_memory_is_detached() -> None:
     def last_clip(**quirks: bool) -> dict[str, Tensor]:
         rollout = new_rollout(**quirks)
         rollout.transformer.requires_grad_(True)
-        rollout.extend(12, words(0), noise_of(), exit_step=1, with_grad=True)
+        rollout.extend(12, texts(0), noise_of(), exit_step=1, with_grad=True)
         rollout.detach()
-        rollout.extend(3, words(0), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
+        rollout.extend(3, texts(0), noise_of(), exit_step=1, with_grad=True).square().sum().backward()
         return {name: p.grad for name, p in rollout.transformer.named_parameters() if p.grad is not None}
 
     assert same(last_clip(), last_clip(leaks_gradients=True))

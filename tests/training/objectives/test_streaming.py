@@ -16,9 +16,8 @@ from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
 from tests.conftest import tiny_vae
+from tests.support.tiny_scores import SHORT, noise_of, texts
 from tests.support.tiny_transformer import CONFIG, TOKENS_PER_LATENT, random_latents, tiny_transformer
-from tests.training.objectives.test_rollout import SHORT, noise_of
-from tests.training.objectives.test_scores import words
 
 NINE = StreamingOptions(clip=9, new_latents=6, max_latents=33)
 
@@ -28,7 +27,7 @@ def new_sequence(
     *,
     num_layers: int = 1,
     switch_start: int | None = None,
-    still: object = None,
+    encode_last: object = None,
     **quirks: bool,
 ) -> Sequence:
     model = tiny_transformer(replace(CONFIG, num_layers=num_layers)).requires_grad_(True)
@@ -36,9 +35,9 @@ def new_sequence(
     rollout = Rollout(
         model, SHORT, stream, TOKENS_PER_LATENT, clip=options.clip, quirks=ReleasedQuirks(**quirks)
     )
-    second = None if switch_start is None else words(1)
+    second = None if switch_start is None else texts(1)
     return Sequence(
-        rollout, options, words(0), switch_text=second, switch_start=switch_start, encode_last=still
+        rollout, options, texts(0), switch_text=second, switch_start=switch_start, encode_last=encode_last
     )
 
 
@@ -56,15 +55,15 @@ def test_the_papers_sequence_clip_by_clip() -> None:
     assert all(clip.latents.shape[1] == 21 for clip in clips)
     assert clips[0].mask.tolist() == [True] * 21
     assert all(clip.mask.tolist() == [False] * 3 + [True] * 18 for clip in clips[1:])
-    assert all(torch.equal(clip.text, words(int(clip.start >= 57))) for clip in clips)
+    assert all(torch.equal(clip.text, texts(int(clip.start >= 57))) for clip in clips)
 
 
 def test_a_sequence_is_one_rollout_with_one_recache() -> None:
     clips = clips_of(new_sequence(num_layers=2, switch_start=15))
     rollout = new_sequence(num_layers=2).rollout
-    whole = [rollout.extend(15, words(0), noise_of(), exit_step=0)]
-    rollout.switch(words(1))
-    whole.append(rollout.extend(18, words(1), noise_of(), exit_step=0))
+    whole = [rollout.extend(15, texts(0), noise_of(), exit_step=0)]
+    rollout.switch(texts(1))
+    whole.append(rollout.extend(18, texts(1), noise_of(), exit_step=0))
     made = torch.cat([clip.latents[:, clip.mask] for clip in clips], 1)
     assert torch.equal(made, torch.cat(whole, 1))
 
@@ -150,14 +149,14 @@ def test_a_state_keeps_its_own_prompts_and_switch() -> None:
     whole, other = new_sequence(switch_start=15), new_sequence()
     whole.next_clip(noise_of(), exit_step=0)
     other.restore(whole.state())
-    assert [bool(torch.equal(clip.text, words(1))) for clip in clips_of(other)] == [False, True, True, True]
+    assert [bool(torch.equal(clip.text, texts(1))) for clip in clips_of(other)] == [False, True, True, True]
 
 
 def test_impossible_sequences_are_refused() -> None:
     with pytest.raises(ValueError, match="no clip after the first starts at latent 10"):
         new_sequence(switch_start=10)
     with pytest.raises(ValueError, match="both a second prompt"):
-        Sequence(new_sequence().rollout, NINE, words(), switch_start=9)
+        Sequence(new_sequence().rollout, NINE, texts(), switch_start=9)
     sequence = new_sequence()
     clips_of(sequence)
     with pytest.raises(ValueError, match="over at latent 33"):

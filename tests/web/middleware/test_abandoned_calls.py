@@ -63,4 +63,4 @@ def test_a_call_by_http_that_is_read_late_is_answered(served: Served) -> None:
     asked = httpx.post(f"{served.url}{API[1:]}/call/stop", json={"data": []}).json()
     time.sleep(0.5)
     answer = httpx.get(f"{served.url}{API[1:]}/call/stop/{asked['event_id']}").text
-    assert "No story is playing" in answer
+    assert "No video is playing" in answer
