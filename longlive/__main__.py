@@ -1,6 +1,6 @@
-"""``python -m longlive``: see ``longlive.cli.main``."""
+"""``python -m longlive``: see ``longlive.cli``."""
 
-from longlive.cli.main import main
+from longlive.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -6,14 +6,14 @@
 import hashlib
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
+from longlive.config import SwitchMode
 from longlive.prompts import PromptText
 
-SwitchMode = Literal["soft", "hard", "keep"]
 SWITCH_MODES: tuple[str, ...] = get_args(SwitchMode)
 
 

@@ -14,6 +14,8 @@ Positions = Literal["absolute", "relative"]
 """How latent frames are numbered for RoPE: since the start of the video, or within the window."""
 Prediction = Literal["velocity", "clean"]
 """What a network returns: the velocity (noise - clean), or the clean latents."""
+SwitchMode = Literal["soft", "hard", "keep"]
+"""What happens to the cache when a new prompt takes effect: recached, cleared, or kept as it is."""
 
 # The words of the options by which a model is run. ``typing.get_args`` gives the choices of each; "auto" is
 # a choice of the options alone, and is replaced by one of these words before the model is loaded.
@@ -90,19 +92,20 @@ class TransformerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Facts of a checkpoint: its transformer's shape, and what ``longlive.json`` says of how it was trained.
+    """Facts of a checkpoint: its transformer's shape, and how it was trained, as ``longlive.json`` says.
 
     Attributes:
-        name: of the model, as people know it.
+        name: of the model, for people.
         height, width: size of a picture in pixels.
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
-        shift: of the flow-matching schedule; see FlowSchedule.
-        chunk, window, sink: latent frames generated together; attended to, sink included; kept for ever.
-        positions: how frames were numbered in training.
+        shift: of the flow-matching schedule.
+        chunk, window, sink: latent frames that are generated together; attended to, sink included;
+            always kept.
+        positions: how latent frames were counted in training.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
-        display_scale: whole number by which pictures are enlarged when encoded for people.
+        display_scale: whole number by which pictures are enlarged when they are encoded.
     """
 
     name: str
@@ -201,7 +204,7 @@ class StreamConfig:
             raise ConfigError("sink", self.sink, "it cannot be negative", "Use 0 for no sink.")
         if self.sink > self.chunk:
             rule = (
-                f"a sink larger than a chunk ({self.chunk}) would keep the noise of its later frames for ever"
+                f"a sink larger than a chunk ({self.chunk}) would always keep the noise of its later frames"
             )
             raise ConfigError("sink", self.sink, rule, f"Use at most {self.chunk}.")
         if self.window != -1 and self.window < self.sink + self.chunk:
@@ -225,7 +228,7 @@ class StreamConfig:
 
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
-        """What ``model`` was tuned with, changed by ``changes``; ConfigError for an unknown name."""
+        """What ``model`` was tuned with, but for ``changes``; unknown names raise ConfigError."""
         known = {field.name for field in fields(cls)}
         for name in changes:
             if name not in known:

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from longlive import ModelBundle, ModelCard, ModelConfig, Story, TransformerConfig, load_models, save_models
 from longlive.models.transformer import CausalWanTransformer
+from longlive.storybook.world.drawing import HEIGHT, WIDTH
 
 WORDS = (
     "a",
@@ -46,6 +47,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_models(tiny_folder: Path) -> ModelBundle:
     """That model, loaded."""
     return load_models(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of the picture size of the storybook, with pictures of noise; tests may not change it."""
+    folder = tmp_path_factory.mktemp("models") / "noise"
+    write_tiny_model(folder, height=HEIGHT, width=WIDTH, window=6, text_len=48)
+    return folder
 
 
 def write_tiny_model(folder: Path, **facts: object) -> None:

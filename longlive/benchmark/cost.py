@@ -13,7 +13,7 @@ from longlive.config import ModelConfig, StreamConfig
 from longlive.generation.sampling import recache
 from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.random_models import config_of
+from longlive.weights.registry import config_of
 
 
 def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any) -> dict[str, Any]:

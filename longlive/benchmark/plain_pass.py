@@ -23,9 +23,7 @@ from longlive.models.kv_cache import KVCache
 from longlive.models.rope import THETA
 from longlive.models.transformer import Block, CausalWanTransformer, modulated_norm
 from longlive.runtime.compilation import optimize_for_inference
-from longlive.weights.loading import read_config
-from longlive.weights.random_models import MID_SIZE
-from longlive.weights.registry import find_model
+from longlive.weights.registry import config_of
 
 SIZES = ("storybook", "mid")
 # Each run does two passes per round and size; the first two passes warm it up.
@@ -195,7 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     for size in args.size or SIZES:
-        config = read_config(find_model("storybook")) if size == "storybook" else MID_SIZE
+        config = config_of("mid-size" if size == "mid" else size)
         print(json.dumps(compare(config, args.rounds, args.compile)))
 
 

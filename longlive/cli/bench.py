@@ -3,56 +3,58 @@
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from longlive.cli.common import Command, add_stream_options, stream_changes, with_progress
+from longlive.runtime.options import add_model_options
 
-from longlive.benchmark.bench import Bench, table
-from longlive.benchmark.cost import count_costs
-from longlive.benchmark.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
-from longlive.chunks import FrameChunk
-from longlive.config import StreamConfig
-from longlive.runtime.allocator import configure_cpu
-from longlive.runtime.startup import RuntimeOptions, accelerate, ready_models, warm
-from longlive.weights.random_models import random_models
+if TYPE_CHECKING:
+    from longlive.benchmark.sweep import Variant
+    from longlive.models.bundle import ModelBundle
+    from longlive.runtime.startup import RuntimeOptions
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[Iterable[FrameChunk], float], Iterator[FrameChunk]]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``bench`` beside those of model and stream."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video that is made")
-    parser.add_argument("--switch-every", type=float, default=10.0, help="seconds between prompt switches")
+    """The options of ``bench``."""
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: 60)")
+    parser.add_argument(
+        "--switch-every", type=float, default=10.0, help="seconds between prompt switches (default: 10)"
+    )
     parser.add_argument(
         "--count", action="store_true", help="only count parameters, FLOPs and bytes; run nothing"
     )
     parser.add_argument(
-        "--random-weights", action="store_true", help="need no files; longlive-1.3b and mid-size are known"
+        "--random-weights",
+        action="store_true",
+        help="random weights of the model's shape; longlive-1.3b and mid-size then need no files",
     )
     parser.add_argument(
-        "--overlap", action="store_true", help="decode and encode one chunk while the next is made"
+        "--overlap", action="store_true", help="decode and encode one chunk while the next is generated"
     )
-    parser.add_argument("--against", type=Path, metavar="REF", help="print ratios to what bench wrote there")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="print ratios to the results in FILE, written by --out"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the last line to a file as well")
+    add_model_options(parser, many=True)
+    add_stream_options(parser)
 
 
-def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progress) -> list[str]:
-    """Measure each combination of the options that make variants of a run.
+def run(args: argparse.Namespace) -> int:
+    """Measure each combination of the options that may have several values; print the JSON object last."""
+    from longlive.benchmark.bench import table
+    from longlive.benchmark.sweep import ratios, read_results, sweep, sweep_table, variants_of
+    from longlive.runtime.startup import RuntimeOptions
 
-    Returns:
-        what to print, the JSON object last.
-    """
     dtypes = args.dtype or [str(RuntimeOptions(device=args.device).torch_dtype).removeprefix("torch.")]
     if args.count:
-        return [json.dumps(count_costs(args.model, dtype=getattr(torch, dtypes[0]), **stream))]
+        return _count(args, dtypes[0])
     references = read_results(args.against) if args.against else []
-    words = {name: getattr(args, name) for name in ("decoder", "cache", "compile", "attention")}
-    variants = variants_of(dtype=dtypes, quantization=args.quantize, **words)
-    results = list(sweep(variants, lambda variant: _measure(args, variant, stream, progress)))
+    options = {name: getattr(args, name) for name in ("decoder", "cache", "compile", "attention")}
+    variants = variants_of(dtype=dtypes, quantization=args.quantize, **options)
+    results = list(sweep(variants, lambda variant: _measure(args, variant)))
     lines = [table(results[0]) if len(results) == 1 else sweep_table(results)]
     for result in results if references else ():
         result["against"] = ratios(result, references)
@@ -60,25 +62,47 @@ def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progre
     last = json.dumps(results[0] if len(results) == 1 else {"runs": results})
     if args.out:
         args.out.write_text(last + "\n", encoding="utf-8")
-    return [*lines, last]
+    print("\n".join([*lines, last]))
+    return 0
 
 
-def _measure(
-    args: argparse.Namespace, variant: Variant, stream: dict[str, Any], progress: Progress
-) -> dict[str, Any]:
+def _count(args: argparse.Namespace, dtype: str) -> int:
+    import torch
+
+    from longlive.benchmark.cost import count_costs
+
+    print(json.dumps(count_costs(args.model, dtype=getattr(torch, dtype), **stream_changes(args))))
+    return 0
+
+
+def _measure(args: argparse.Namespace, variant: "Variant") -> dict[str, Any]:
+    from longlive.benchmark.bench import Bench
+    from longlive.config import StreamConfig
+    from longlive.runtime.allocator import configure_cpu
+    from longlive.runtime.startup import RuntimeOptions, warm
+
     configure_cpu(args.threads or 1)
-    words = vars(variant) | {"quantize": variant.quantization}
-    choices = RuntimeOptions.of(vars(args) | words)
-    if args.random_weights:
-        place: dict[str, Any] = {"device": choices.torch_device, "dtype": choices.torch_dtype}
-        models = random_models(args.model, decoder=variant.decoder, **place)
-        models = accelerate(models, choices, choices.preset())
-    else:
-        models = ready_models(args.model, choices, logger.info)
-    for told in warm(models, choices, StreamConfig.of(models.config, **stream)):
-        logger.info(told)
+    options = RuntimeOptions.of(vars(args) | vars(variant) | {"quantize": variant.quantization})
+    models, stream = _load(args, options), stream_changes(args)
+    for line in warm(models, options, StreamConfig.of(models.config, **stream)):
+        logger.info(line)
     how = {"switch_every": args.switch_every, "compile_mode": variant.compile, "overlap": args.overlap}
     bench = Bench(models, **how, **stream)
-    for _ in progress(bench.run(args.seconds), args.seconds):
+    for _ in with_progress(bench.run(args.seconds), args.seconds):
         pass
     return bench.result()
+
+
+def _load(args: argparse.Namespace, options: "RuntimeOptions") -> "ModelBundle":
+    from longlive.runtime.startup import accelerate, ready_models
+    from longlive.weights.random_models import random_models
+
+    if not args.random_weights:
+        return ready_models(args.model, options, logger.info)
+    models = random_models(
+        args.model, decoder=options.decoder, device=options.torch_device, dtype=options.torch_dtype
+    )
+    return accelerate(models, options, options.preset())
+
+
+COMMANDS = (Command("bench", "measure the speed from prompt to encoded pictures", add_arguments, run),)

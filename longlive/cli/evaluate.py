@@ -1,21 +1,20 @@
-"""``python -m longlive evaluate table4 | fig7 | tableA | tableB | long | teacher``."""
+"""The command ``evaluate``: the storybook model's obedience, and the tables and figures of the paper."""
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from longlive.cli.common import Command
 from longlive.errors import ConfigError
-from longlive.runtime.allocator import configure_cpu
 
 if TYPE_CHECKING:
     from longlive.models.bundle import ModelBundle
 
-LEAST_PROMPTS = {"table4": 1, "fig7": 1, "tableA": 5, "tableB": 5, "long": 1, "teacher": 5}
-"""A fifth of those of tables A and B and of a teacher must be combinations that training never saw."""
+LEAST_PROMPTS = {"storybook": 5, "table4": 1, "fig7": 1, "tableA": 5, "tableB": 5, "long": 1, "teacher": 5}
+"""Where it is 5, a fifth of the prompts are combinations that training never saw."""
 
 
 class Outcome(NamedTuple):
@@ -26,70 +25,138 @@ class Outcome(NamedTuple):
     rows: Mapping[str, Mapping[str, Any]]
 
 
-def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    """The tables of the paper, each with its options; ``storybook`` is told of here and parsed by its own."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``evaluate WHAT``."""
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    kinds.add_parser("storybook", help="how well the storybook model obeys its prompts")
+    storybook = kinds.add_parser("storybook", help="how well the storybook model obeys its prompts")
+    _add_model(storybook)
+    _add_common(storybook, prompts=300)
     table4 = kinds.add_parser("table4", help="no cache, kept cache and recache at a prompt switch")
     _add_common(table4, prompts=48)
-    table4.add_argument("--model", default="storybook", help="name, folder or Hub id")
+    _add_model(table4)
     fig7 = kinds.add_parser("fig7", help="windows of 3 to 21 latents, with and without a sink")
     _add_common(fig7, prompts=4)
-    fig7.add_argument("--model", default="storybook", help="name, folder or Hub id")
-    fig7.add_argument("--seconds", type=float, default=20.0, help="length of each take")
+    _add_model(fig7)
+    fig7.add_argument("--seconds", type=float, default=20.0, help="length of each video (default: 20)")
     ranks = kinds.add_parser("tableA", help="LoRA ranks against full tuning")
     _add_common(ranks, prompts=40)
-    told = "trained models; RANK is a number, 'full', or 'none' for the model before"
-    ranks.add_argument("--runs", nargs="+", required=True, metavar="RANK=MODEL", help=told)
+    ranks.add_argument(
+        "--runs",
+        nargs="+",
+        required=True,
+        metavar="RANK=MODEL",
+        help="trained models; RANK is a number, 'full', or 'none' for the model before training",
+    )
     precisions = kinds.add_parser("tableB", help="size, speed and quality per precision")
     _add_common(precisions, prompts=40)
-    precisions.add_argument("--model", default="storybook", help="name, folder or Hub id")
-    told = "float32, bfloat16, int8, fp8; the first is what the others are compared with"
-    precisions.add_argument("--precisions", nargs="+", default=["float32", "int8"], help=told)
-    precisions.add_argument("--chunks", type=int, default=16, help="of each take whose latents are compared")
+    _add_model(precisions)
+    precisions.add_argument(
+        "--precisions",
+        nargs="+",
+        default=["float32", "int8"],
+        help="float32, bfloat16, int8, fp8; the others are compared with the first (default: float32 int8)",
+    )
+    precisions.add_argument(
+        "--chunks", type=int, default=16, help="chunks of each video whose latents are compared (default: 16)"
+    )
     drift = kinds.add_parser("long", help="drift over minutes, with and without a sink")
     _add_common(drift, prompts=3)
-    drift.add_argument("--models", nargs="+", default=["storybook=storybook"], metavar="LABEL=MODEL")
-    drift.add_argument("--seconds", type=int, default=240, help="length of each take, a multiple of 10")
+    drift.add_argument(
+        "--models",
+        nargs="+",
+        default=["storybook=storybook"],
+        metavar="LABEL=MODEL",
+        help="models to compare (default: storybook=storybook)",
+    )
+    drift.add_argument(
+        "--seconds", type=int, default=240, help="length of each video, a multiple of 10 (default: 240)"
+    )
     teacher = kinds.add_parser("teacher", help="what the bidirectional teacher draws")
     _add_common(teacher, prompts=40)
     teacher.add_argument("--model", required=True, help="folder that train teacher wrote")
-    teacher.add_argument("--guidance", type=float, nargs="+", default=[1.0, 4.0], help="1 is none")
-    teacher.add_argument("--ode-steps", type=int, default=16, help="of Euler's method")
+    teacher.add_argument(
+        "--guidance",
+        type=float,
+        nargs="+",
+        default=[1.0, 4.0],
+        help="guidance scales; 1 is none (default: 1 4)",
+    )
+    teacher.add_argument("--ode-steps", type=int, default=16, help="steps of Euler's method (default: 16)")
     for drawn in (table4, fig7, ranks, drift):
-        drawn.add_argument("--figure", type=Path, help="draw it as well (PNG)")
+        drawn.add_argument("--figure", type=Path, help="draw the result as well (PNG)")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="storybook", help="name, folder or Hub id (default: storybook)")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, prompts: int) -> None:
-    parser.add_argument("--prompts", type=int, default=prompts, help=f"stories (default: {prompts})")
-    parser.add_argument("--seed", type=int, default=0, help="of the stories and the noise")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--prompts", type=int, default=prompts, help=f"how many stories (default: {prompts})")
+    parser.add_argument("--seed", type=int, default=0, help="of the stories and the noise (default: 0)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.set_defaults(run=run_table)
 
 
-def run_table(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure what was asked for, draw it if wanted, and print it."""
-    from longlive.evaluation import figures, report
     from longlive.generation.noise import check_seed
-    from longlive.weights.loading import load_models
+    from longlive.runtime.allocator import configure_cpu
 
     _check(args)
     check_seed(args.seed)
     if _figure(args):
+        from longlive.evaluation import figures
+
         figures.check_target(args.figure)
     configure_cpu(1)
-    begun = time.perf_counter()
-    models = {label: load_models(name) for label, name in _named(args).items()}
+    return _evaluate_storybook(args) if args.what == "storybook" else _evaluate_table(args)
+
+
+def _evaluate_table(args: argparse.Namespace) -> int:
+    from longlive.evaluation import report
+    from longlive.weights.loading import load_models
+
+    started = time.perf_counter()
+    models = {label: load_models(name) for label, name in _models(args).items()}
     outcome = MEASURES[args.what](args, models)
     if _figure(args):
         _draw(args, models, outcome.result)
     if args.json:
-        told = report.report(args, models, outcome.result, outcome.definitions, time.perf_counter() - begun)
-        sys.stdout.write(json.dumps(told) + "\n")
+        seconds = time.perf_counter() - started
+        print(json.dumps(report.report(args, models, outcome.result, outcome.definitions, seconds)))
     else:
-        sys.stdout.write(report.table(outcome.rows) + "\n")
+        print(report.table(outcome.rows))
     return 0
+
+
+def _evaluate_storybook(args: argparse.Namespace) -> int:
+    from longlive.evaluation.obedience import evaluate_storybook
+    from longlive.weights.loading import load_models
+
+    models = load_models(args.model)
+    result = evaluate_storybook(models, num_prompts=args.prompts, seed=args.seed, num_workers=args.workers)
+    print(json.dumps(result) if args.json else _storybook_table(result))
+    return 0
+
+
+def _storybook_table(result: dict[str, Any]) -> str:
+    from longlive.evaluation.trials import ATTRIBUTES
+
+    names = (*ATTRIBUTES, "one_subject")
+
+    def line(label: str, values: Mapping[str, float | None]) -> str:
+        return label.ljust(24) + "".join(_percent(values.get(name)).rjust(13) for name in names)
+
+    lines = ["".ljust(24) + "".join(name.rjust(13) for name in names)]
+    for part in [key for key in result if key == "before" or key.startswith("after_")]:
+        lines += [line(f"{part} {row}", values) for row, values in result[part].items()]
+    lines.append(line("chance", result["chance"]))
+    lines += [f"codec, {frames} pictures: {psnr} dB" for frames, psnr in result["codec_psnr_db"].items()]
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
 
 
 def _draw(args: argparse.Namespace, models: "dict[str, ModelBundle]", result: dict[str, Any]) -> None:
@@ -117,20 +184,20 @@ def _check(args: argparse.Namespace) -> None:
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     if args.what == "fig7" and args.seconds < 4:
-        raise ConfigError("seconds", args.seconds, "a take needs a beginning and an end", "Use at least 4.")
+        raise ConfigError("seconds", args.seconds, "a video needs a beginning and an end", "Use at least 4.")
     if args.what == "long" and (args.seconds < 20 or args.seconds % 10):
         rule = "it must be two or more windows of ten seconds"
         raise ConfigError("seconds", args.seconds, rule, "Use 240, as the paper does.")
 
 
-def _named(args: argparse.Namespace) -> dict[str, str]:
-    """The models asked for, by their labels."""
+def _models(args: argparse.Namespace) -> dict[str, str]:
+    """The names of the models asked for, by their labels."""
     if args.what in ("table4", "fig7", "tableB", "teacher"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
     named = [_pair(option, pair) for pair in pairs]
     if len(dict(named)) < len(named):
-        raise ConfigError(option, pairs, "every label must come once", "Name them apart.")
+        raise ConfigError(option, pairs, "no label may come twice", "Give each model a label of its own.")
     return dict(named)
 
 
@@ -226,3 +293,5 @@ MEASURES = {
     "long": _long,
     "teacher": _teacher,
 }
+
+COMMANDS = (Command("evaluate", "score what a model generates", add_arguments, run),)

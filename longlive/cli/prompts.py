@@ -1,62 +1,76 @@
-"""``python -m longlive prompts switch | set | check``."""
+"""The command ``prompts``: write, make and check prompts for training."""
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
 
 if TYPE_CHECKING:
     from longlive.training.data.chat_models import ChatModel
 
-SOME = 5
+MAX_PRINTED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``prompts``."""
-    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    """The options of ``prompts WHAT``."""
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     switch = commands.add_parser(
         "switch", help="have a language model write what happens next after each prompt"
     )
     _add_switch(switch)
-    made = commands.add_parser("set", help="write a set of stories by a grammar")
-    made.add_argument("--out", type=Path, required=True, help="the file (JSONL, a story per line)")
+    made = commands.add_parser("set", help="write a set of stories from a grammar")
+    made.add_argument("--out", type=Path, required=True, help="the file to write (JSONL, a story per line)")
     made.add_argument("--seed", type=int, help="of the choices (default: the grammar's)")
     made.add_argument("--grammar", type=Path, help="TOML (default: assets/prompts/grammar.toml)")
-    made.set_defaults(run=_set)
     check = commands.add_parser(
-        "check", help="read prompts as training does, and say what is wrong with them"
+        "check", help="read prompts as training does, and report what is wrong with them"
     )
     check.add_argument("first", metavar="FILE", type=Path, help="prompts: text, or JSONL")
     check.add_argument("second", metavar="NEXT", nargs="?", type=Path, help="next prompts, line by line")
-    check.add_argument("--tokenizer", help="count tokens with the tokenizer of this model, folder or Hub id")
-    check.add_argument("--tokens", type=int, default=512, help="that the text encoder reads (default: 512)")
-    check.set_defaults(run=_check)
+    check.add_argument(
+        "--tokenizer", help="count tokens with this model's tokenizer (name, folder or Hub id)"
+    )
+    check.add_argument(
+        "--tokens", type=int, default=512, help="tokens that the text encoder reads (default: 512)"
+    )
     for command in (switch, made, check):
-        command.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+        command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``prompts WHAT``."""
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "switch": _switch,
+        "set": _write_set,
+        "check": _check,
+    }
+    return commands[args.what](args)
 
 
 def _add_switch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", metavar="IN", type=Path, help="prompts: text, or JSONL")
-    parser.add_argument("out", metavar="OUT", type=Path, help="pairs (JSONL); a second run goes on with it")
+    parser.add_argument("out", metavar="OUT", type=Path, help="pairs (JSONL); a second run continues it")
     parser.add_argument(
         "--endpoint", help="address of an OpenAI-compatible server, such as http://localhost:8000/v1"
     )
     parser.add_argument("--model", help="the model's name at the endpoint")
     parser.add_argument("--api-key-env", help="the environment variable that holds the key, if one is needed")
-    parser.add_argument("--local", help="instead: folder or Hub id of a language model for transformers")
+    parser.add_argument("--local", help="instead of an endpoint: folder or Hub id of a language model")
     parser.add_argument(
         "--tries", type=int, default=3, help="answers before a prompt is rejected (default: 3)"
     )
     parser.add_argument(
         "--parallel", type=int, default=1, help="requests at a time to the endpoint (default: 1)"
     )
-    parser.add_argument("--timeout", type=float, default=120.0, help="of a request (seconds; default: 120)")
-    parser.set_defaults(run=_switch)
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, help="seconds for each request (default: 120)"
+    )
 
 
 def _switch(args: argparse.Namespace) -> int:
@@ -72,11 +86,13 @@ def _switch(args: argparse.Namespace) -> int:
             prompts, args.out, writer, tries=args.tries, parallel=args.parallel, progress=bar.update
         )
     rejected = rejected_file(args.out)
-    words = (
+    text = (
         f"{args.out}: {summary.written} written, {summary.done_before} done before, "
-        f"{summary.rejected} rejected ({rejected}), {summary.duplicates} duplicates passed over"
+        f"{summary.rejected} rejected ({rejected}), {summary.duplicates} duplicates skipped"
     )
-    return _tell(args, asdict(summary) | {"out": str(args.out), "rejected_file": str(rejected)}, words)
+    result = asdict(summary) | {"out": str(args.out), "rejected_file": str(rejected)}
+    print_result(result, text, as_json=args.json)
+    return 0
 
 
 def _writer(args: argparse.Namespace) -> "ChatModel":
@@ -102,30 +118,32 @@ def _writer(args: argparse.Namespace) -> "ChatModel":
     return EndpointChat(args.endpoint, args.model, key=key, timeout_s=args.timeout)
 
 
-def _set(args: argparse.Namespace) -> int:
+def _write_set(args: argparse.Namespace) -> int:
     from longlive.training.data.prompt_grammar import GRAMMAR, write_prompt_set
 
     stories = write_prompt_set(args.out, seed=args.seed, grammar=args.grammar or GRAMMAR)
     count = sum(len(story.prompts) for story in stories)
-    told = {"out": str(args.out), "stories": len(stories), "prompts": count}
-    return _tell(args, told, f"{args.out}: {len(stories)} stories, {count} prompts")
+    result = {"out": str(args.out), "stories": len(stories), "prompts": count}
+    print_result(result, f"{args.out}: {len(stories)} stories, {count} prompts", as_json=args.json)
+    return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     from longlive.training.data.prompt_files import JSONL, read_prompt_pairs, read_prompts
 
     prompts = read_prompts(args.first)
-    told: dict[str, Any] = {"prompts": len(prompts), "different": len({*prompts})}
+    result: dict[str, Any] = {"prompts": len(prompts), "different": len({*prompts})}
     if args.second or args.first.suffix == JSONL:
         pairs = read_prompt_pairs(args.first, args.second)
-        told["pairs"] = len(pairs)
+        result["pairs"] = len(pairs)
         prompts = [text for pair in pairs for text in (pair.prompt, pair.next_prompt)]
     if args.tokenizer:
-        told["too_long"] = [text[:60] for text in _too_long(prompts, args.tokenizer, args.tokens)]
-    words = ", ".join(f"{count} {name}" for name, count in told.items() if name != "too_long")
-    for text in told.get("too_long", [])[:SOME]:
-        words += f"\nmore than {args.tokens} tokens, the rest is not read: {text}…"
-    return _tell(args, told, words)
+        result["too_long"] = [text[:60] for text in _too_long(prompts, args.tokenizer, args.tokens)]
+    text = ", ".join(f"{count} {name}" for name, count in result.items() if name != "too_long")
+    for prompt in result.get("too_long", [])[:MAX_PRINTED]:
+        text += f"\nmore than {args.tokens} tokens, the rest is not read: {prompt}…"
+    print_result(result, text, as_json=args.json)
+    return 0
 
 
 def _too_long(prompts: list[str], name: str, most_tokens: int) -> list[str]:
@@ -144,6 +162,4 @@ def _too_long(prompts: list[str], name: str, most_tokens: int) -> list[str]:
     return [text for text in dict.fromkeys(prompts) if len(tokenizer(text)["input_ids"]) > most_tokens]
 
 
-def _tell(args: argparse.Namespace, values: dict[str, Any], words: str) -> int:
-    sys.stdout.write((json.dumps(values, ensure_ascii=False) if args.json else words) + "\n")
-    return 0
+COMMANDS = (Command("prompts", "write, make and check prompts for training", add_arguments, run),)

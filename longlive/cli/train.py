@@ -1,26 +1,41 @@
-"""``python -m longlive train teacher | init | dmd | streaming`` and ``python -m longlive merge-lora``."""
+"""The commands ``train`` (a stage, or the storybook model's whole recipe) and ``merge-lora``."""
 
 import argparse
 import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from longlive.cli.common import Command
 from longlive.errors import ConfigError
-from longlive.runtime.allocator import configure_cpu
-from longlive.training.recipe import STAGES, Recipe
+
+if TYPE_CHECKING:
+    from longlive.training.recipe import Recipe
+
+STAGES = {
+    "teacher": "train a bidirectional teacher on clean clips",
+    "init": "initialise a causal student from the teacher's ODE",
+    "dmd": "distribution matching distillation on short videos",
+    "streaming": "streaming long tuning",
+}
+STORYBOOK_STAGES = ("codec", "clips", "generator", "decoder", "release", "words")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``train STAGE``."""
+    """The options of ``train WHAT``."""
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for stage, about in STAGES.items():
+        _add_stage_arguments(kinds.add_parser(stage, help=about))
+    storybook = kinds.add_parser("storybook", help="the embedded model, from nothing to a release")
+    _add_storybook_arguments(storybook)
+
+
+def _add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what",
-        choices=[*STAGES, "storybook"],
-        help="a stage; or storybook, the embedded model's whole recipe, which has its own --help",
-    )
-    parser.add_argument(
-        "--config", required=True, help="name of a recipe in longlive/training/configs, or a .toml"
+        "--config", required=True, help="name of a recipe in longlive/training/configs, or a .toml file"
     )
     parser.add_argument(
         "--set",
@@ -29,25 +44,74 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="change the recipe; may be repeated",
     )
-    parser.add_argument("--folder", type=Path, help="checkpoints, logs, samples, model (default: runs/STAGE)")
-    parser.add_argument("--steps", type=int, help="so many optimisation steps")
-    parser.add_argument("--as-released", action="store_true", help="with every defect of the released code")
-    parser.add_argument("--processes", type=int, default=1, help="start so many on this machine")
-    parser.add_argument("--threads", type=int, default=1, help="of each process on a CPU")
+    parser.add_argument(
+        "--folder", type=Path, help="for checkpoints, logs, samples and the model (default: runs/STAGE)"
+    )
+    parser.add_argument("--steps", type=int, help="number of optimisation steps")
+    parser.add_argument(
+        "--as-released", action="store_true", help="reproduce every defect of the released code"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="processes to start on this machine")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process on a CPU")
     parser.add_argument(
         "--dry-run", action="store_true", help="count parameters, FLOPs and memory; train nothing"
     )
     parser.add_argument("--json", action="store_true", help="with --dry-run: print one JSON object")
 
 
+def _add_storybook_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        choices=STORYBOOK_STAGES,
+        default=list(STORYBOOK_STAGES),
+        help="which stages to run, always in this order (default: all)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/storybook"),
+        help="for checkpoints and logs (default: runs/storybook)",
+    )
+    parser.add_argument("--start-from", type=Path, help="continue training from the model in this folder")
+    parser.add_argument("--out", type=Path, help="folder of the release (default: FOLDER/release)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of data and training (default: 0)")
+    parser.add_argument(
+        "--codec-steps", type=int, default=3200, help="optimisation steps of the codec (default: 3200)"
+    )
+    parser.add_argument("--shards", type=int, default=80, help="shards of 40 clips each (default: 80)")
+    parser.add_argument(
+        "--generator-steps",
+        type=int,
+        default=1500,
+        help="optimisation steps of the generator (default: 1500)",
+    )
+    parser.add_argument(
+        "--decoder-steps", type=int, default=900, help="optimisation steps of the decoder (default: 900)"
+    )
+    parser.add_argument(
+        "--words-steps",
+        type=int,
+        default=160,
+        help='optimisation steps of the stage "words", which teaches paraphrases (default: 160)',
+    )
+
+
 def run_train(args: argparse.Namespace) -> int:
-    """Train a stage, or say what it would take."""
+    """Train what was asked for."""
+    return _train_storybook(args) if args.what == "storybook" else _train_stage(args)
+
+
+def _train_stage(args: argparse.Namespace) -> int:
+    """Train a stage, or print what it would take."""
     recipe = read_recipe(args)
     if args.dry_run:
-        return _tell_plan(recipe, args)
+        return _print_plan(recipe, args)
     if args.processes > 1 and "WORLD_SIZE" not in os.environ:
-        return _start(args.processes)
+        return _start_processes(args.processes)
 
+    from longlive.runtime.allocator import configure_cpu
     from longlive.storybook.sources import SOURCES
     from longlive.training.export import export
     from longlive.training.processes import Processes
@@ -58,7 +122,7 @@ def run_train(args: argparse.Namespace) -> int:
     processes = Processes.start()
     folder = args.folder or Path("runs") / args.what
     if processes.is_main:
-        _tell_memory(recipe, args.what, processes.count)
+        _print_memory(recipe, args.what, processes.count)
     stage = new_stage(args.what, recipe, processes, folder=folder, sources=SOURCES)
     trainer = Trainer(stage, recipe, folder, processes, name=args.what)
     trainer.run()
@@ -67,35 +131,10 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``merge-lora``."""
-    parser.add_argument(
-        "--base", required=True, help="the model that the LoRA was trained on: name, folder or Hub id"
-    )
-    parser.add_argument("--lora", type=Path, required=True, help="lora.safetensors, or the released lora.pt")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the model to write")
-    parser.add_argument(
-        "--scale", type=float, help="how much the LoRA counts (default: alpha / rank of the file)"
-    )
-
-
-def run_merge(args: argparse.Namespace) -> int:
-    """Write the model with the LoRA in its weights."""
-    from longlive.training.export import write_model
-    from longlive.training.lora import read_lora
-    from longlive.weights.loading import load_models
-    from longlive.weights.lora import merge_lora
-
-    lora, scale = read_lora(args.lora)
-    models = load_models(args.base)
-    scale = scale if args.scale is None else args.scale
-    write_model(models, merge_lora(models.transformer.state_dict(), lora, scale), args.out)
-    sys.stdout.write(f"{args.out}\n")
-    return 0
-
-
-def read_recipe(args: argparse.Namespace) -> Recipe:
+def read_recipe(args: argparse.Namespace) -> "Recipe":
     """The recipe that the options ask for."""
+    from longlive.training.recipe import Recipe
+
     changes = {}
     for item in args.set:
         key, equals, value = item.partition("=")
@@ -108,26 +147,100 @@ def read_recipe(args: argparse.Namespace) -> Recipe:
     return recipe.as_released() if args.as_released else recipe
 
 
-def _tell_plan(recipe: Recipe, args: argparse.Namespace) -> int:
+def _print_plan(recipe: "Recipe", args: argparse.Namespace) -> int:
     from longlive.training.plan import format_plan, plan
 
     planned = plan(recipe, args.what)
-    sys.stdout.write((json.dumps(planned) if args.json else format_plan(planned)) + "\n")
+    print(json.dumps(planned) if args.json else format_plan(planned))
     return 0
 
 
-def _tell_memory(recipe: Recipe, stage: str, count: int) -> None:
-    """What the run is about to take, before it starts."""
+def _print_memory(recipe: "Recipe", stage: str, count: int) -> None:
+    """Print on stderr what the run is about to take."""
     from longlive.training.plan import format_plan, plan
 
     run = dataclasses.replace(recipe.run, processes=count)
-    sys.stderr.write(format_plan(plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)) + "\n")
+    planned = plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)
+    print(format_plan(planned), file=sys.stderr)
 
 
-def _start(count: int) -> int:
-    """The same command in ``count`` processes of this machine."""
+def _start_processes(count: int) -> int:
+    """Run this process's command again in ``count`` processes."""
     from torch.distributed import run
 
-    arguments = ["--standalone", f"--nproc-per-node={count}", "-m", "longlive", *sys.argv[1:]]
-    run.main(arguments)
+    run.main(["--standalone", f"--nproc-per-node={count}", "-m", "longlive", *sys.argv[1:]])
     return 0
+
+
+def _train_storybook(args: argparse.Namespace) -> int:
+    """Run the stages asked for; each resumes from its last checkpoint."""
+    from longlive.storybook import paraphrases, release
+    from longlive.storybook.workers import run_in_processes
+
+    if args.workers < 1:
+        raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
+    folder: Path = args.folder
+    if args.start_from is not None:
+        release.begin_from(args.start_from, folder, seed=args.seed)
+    target, jobs = args.out or folder / "release", _storybook_jobs(args)
+    for stage in sorted(args.stages, key=STORYBOOK_STAGES.index):
+        if stage == "release":
+            release.write_model(folder, target, seed=args.seed)
+        elif stage == "words":
+            paraphrases.train_paraphrases(target, steps=args.words_steps, seed=args.seed)
+        else:
+            run_in_processes(jobs[stage][0], args.workers, jobs[stage][1])
+    return 0
+
+
+def _storybook_jobs(args: argparse.Namespace) -> dict[str, tuple[Callable[..., None], dict[str, Any]]]:
+    """The stages that several processes work on together, with the arguments of each."""
+    from longlive.storybook import codec, dataset, generator
+
+    folder: Path = args.folder
+    common = {"folder": folder, "seed": args.seed}
+    clips = {
+        "folder": folder / "clips",
+        "seed": args.seed,
+        "num_shards": args.shards,
+        "codec_folder": folder / "vae",
+    }
+    return {
+        "codec": (codec.train_codec, common | {"steps": args.codec_steps}),
+        "clips": (dataset.make_dataset, clips),
+        "generator": (generator.train_generator, common | {"steps": args.generator_steps}),
+        "decoder": (codec.train_decoder, common | {"steps": args.decoder_steps}),
+    }
+
+
+def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``merge-lora``."""
+    parser.add_argument(
+        "--base", required=True, help="the model that the LoRA was trained on: name, folder or Hub id"
+    )
+    parser.add_argument("--lora", type=Path, required=True, help="lora.safetensors, or the released lora.pt")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
+    parser.add_argument(
+        "--scale", type=float, help="what the LoRA is multiplied by (default: the file's alpha / rank, or 1)"
+    )
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """Write the model with the LoRA merged into its weights."""
+    from longlive.training.export import write_model
+    from longlive.weights.loading import load_models
+    from longlive.weights.lora import merge_lora, read_lora
+
+    lora = read_lora(args.lora)
+    models = load_models(args.base)
+    write_model(models, merge_lora(models.transformer.state_dict(), lora, args.scale), args.out)
+    print(args.out)
+    return 0
+
+
+COMMANDS = (
+    Command(
+        "train", "train one stage of a model, or the whole storybook model", add_train_arguments, run_train
+    ),
+    Command("merge-lora", "merge a LoRA into a model's weights", add_merge_arguments, run_merge),
+)

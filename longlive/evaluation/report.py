@@ -52,7 +52,7 @@ def command_of(args: argparse.Namespace) -> str:
     """The command line with all its options written out."""
     words = ["python", "-m", "longlive", "evaluate", args.what]
     for name, value in vars(args).items():
-        if name not in ("what", "run", "json") and value is not None:
+        if name not in ("command", "what", "json") and value is not None:
             words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     return shlex.join([*words, "--json"])
 

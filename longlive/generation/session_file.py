@@ -1,9 +1,7 @@
 """The session file: JSON that holds what is needed to make a run again, and a digest of each chunk."""
 
-import contextlib
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +12,7 @@ from longlive import __version__
 from longlive.chunks import SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
+from longlive.files import atomic_write
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText, recorded_prompt
 
@@ -79,17 +78,13 @@ class SessionRecord:
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
         text = (
             json.dumps({"version": VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
         )
         try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
+            with atomic_write(path) as part:
+                part.write_text(text, encoding="utf-8")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             raise SessionFileError(
                 f"The session file {path} cannot be written: {error}. Choose another place."
             ) from error

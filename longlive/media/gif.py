@@ -1,11 +1,11 @@
 """FrameChunks -> an animated GIF, for places that play no video; by ffmpeg, through imageio-ffmpeg."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from longlive.chunks import FrameChunk
 from longlive.errors import MediaError
+from longlive.files import atomic_write
 
 PALETTE = (
     "[0:v]scale=iw*{scale}:-1:flags=lanczos,fps={fps},split[a][b];"
@@ -25,10 +25,20 @@ def write_gif(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *,
     Raises:
         MediaError: if there are no chunks or the file cannot be written; no partial file is left then.
     """
+    path = Path(path)
+    try:
+        with atomic_write(path, suffix=".part.gif") as part:
+            _write_frames(part, chunks, scale, fps)
+    except OSError as error:
+        raise MediaError(
+            f"{path} could not be written: {error}. Free some space, or choose another place."
+        ) from error
+    return path
+
+
+def _write_frames(path: Path, chunks: Iterable[FrameChunk], scale: int, fps: int) -> None:
     from imageio_ffmpeg import write_frames
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".part.gif")
     writer = None
     try:
         for chunk in chunks:
@@ -36,7 +46,7 @@ def write_gif(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *,
                 height, width = chunk.frames.shape[1:3]
                 options = ["-filter_complex", PALETTE.format(scale=scale, fps=fps), "-loop", "0"]
                 writer = write_frames(
-                    str(partial), (width, height), fps=chunk.fps, codec="gif", pix_fmt_out="pal8",
+                    str(path), (width, height), fps=chunk.fps, codec="gif", pix_fmt_out="pal8",
                     macro_block_size=1, output_params=options,
                 )  # fmt: skip
                 writer.send(None)
@@ -44,14 +54,6 @@ def write_gif(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *,
                 writer.send(frame)
         if writer is None:
             raise MediaError("there are no pictures to write. Ask for at least one chunk.")
-        writer.close()
-        os.replace(partial, path)
-        return path
-    except OSError as error:
-        raise MediaError(
-            f"{path} could not be written: {error}. Free some space, or choose another place."
-        ) from error
     finally:
         if writer is not None:
             writer.close()
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 from longlive.chunks import FrameChunk, MediaSegment
 from longlive.config import EncoderName
 from longlive.errors import MediaError
+from longlive.files import PartialFile
 from longlive.media.segments import SegmentEncoder
 
 
@@ -27,7 +27,7 @@ class Mp4Writer:
     def __init__(self, path: str | Path) -> None:
         """Prepare to write ``path``; nothing is opened before the first segment."""
         self.path = Path(path)
-        self._part = self.path.with_name(f"{self.path.name}.part")
+        self._partial = PartialFile(path)
         self._file: BinaryIO | None = None
         self._output: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -56,7 +56,7 @@ class Mp4Writer:
         try:
             self._output.close()
             self._file.close()
-            os.replace(self._part, self.path)
+            self._partial.commit()
         except (OSError, av.FFmpegError) as error:
             self.discard()
             raise MediaError(f"the video {self.path.name} cannot be written: {error}") from error
@@ -67,13 +67,13 @@ class Mp4Writer:
         """Remove what was written so far; nothing happens if there is nothing."""
         file, self._file, self._output, self._stream = self._file, None, None, None
         if file is not None:
-            self._part.unlink(missing_ok=True)
+            self._partial.discard()
             with contextlib.suppress(OSError):  # what could not be written is not wanted
                 file.close()
 
     def _copy(self, source: InputContainer, segment: MediaSegment) -> None:
         if self._output is None or self._stream is None:
-            self._file = self._part.open("wb")
+            self._file = self._partial.part.open("wb")
             self._output = av.open(self._file, "w", format="mp4")
             self._stream = self._output.add_stream_from_template(source.streams.video[0])
         packets = (packet for packet in source.demux(video=0) if packet.size)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from longlive import __version__
+from longlive.version import __version__
 
 
 def device_name(device: torch.device) -> str:

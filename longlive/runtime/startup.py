@@ -44,8 +44,9 @@ from longlive.runtime.memory import (
     release,
 )
 from longlive.runtime.quantization import check_kind, quantize
-from longlive.weights.loading import decoder_folder, load_decoder, load_models, read_config
-from longlive.weights.registry import find_model
+from longlive.weights.layout import ModelFolder
+from longlive.weights.loading import decoder_folder, load, load_decoder
+from longlive.weights.registry import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -119,13 +120,13 @@ def start(
     """
     started = time.perf_counter()
     on_progress(f"looking for {name}")
-    plan = plan_for(name, options, free)
+    folder, plan = _resolve_and_plan(name, options, free)
     on_progress(str(plan))
 
     def attempt(preset: Preset) -> Made:
         dtype = str(options.torch_dtype).removeprefix("torch.")
         on_progress(f"loading {name} ({dtype} on {options.torch_device})")
-        models = _load(name, options, preset, plan.smaller)
+        models = _load(folder, options, preset, plan.smaller)
         for line in warm(models, options):
             on_progress(line)
         on_progress("making a first chunk that is not shown")
@@ -143,28 +144,33 @@ def ready_models(
 
     On a CPU there is no progress line, since nothing is chosen there.
     """
-    plan = plan_for(name, options, free)
+    folder, plan = _resolve_and_plan(name, options, free)
     if options.torch_device.type != "cpu":
         on_progress(str(plan))
     presets = [plan.preset, *plan.smaller]
-    return first_that_fits(presets, lambda preset: _load(name, options, preset, plan.smaller), on_progress)
+    return first_that_fits(presets, lambda preset: _load(folder, options, preset, plan.smaller), on_progress)
 
 
 def plan_for(name: str, options: RuntimeOptions, free: int | None = None) -> MemoryPlan:
     """Choose how to run a model; arguments and errors as for ``start``."""
+    return _resolve_and_plan(name, options, free)[1]
+
+
+def _resolve_and_plan(name: str, options: RuntimeOptions, free: int | None) -> tuple[ModelFolder, MemoryPlan]:
     device = options.torch_device
     check_kind(options.quantize, device)
     check_encoder(options.encoder, device)
-    folder = find_model(name)
+    folder = resolve(name)
     if options.decoder != "auto":
-        decoder_folder(folder, options.decoder)
-    footprint = footprint_of(folder, read_config(folder), options.torch_dtype)
+        decoder_folder(folder.path, options.decoder)
+    footprint = footprint_of(folder.path, folder.config, options.torch_dtype)
     asked = {field: getattr(options, field) for field in ("decoder", "quantize", "cache", "text")}
     # A CPU has one memory for all: nothing is gained by moving weights.
     plain = [options.preset(streams) for streams in _CPU_STREAMS]
     presets = presets_for(footprint, asked, plain if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
-    return plan_memory(footprint, free_memory(device) if free is None else free, presets, context=context)
+    free = free_memory(device) if free is None else free
+    return folder, plan_memory(footprint, free, presets, context=context)
 
 
 def first_that_fits(
@@ -245,10 +251,12 @@ def warm(models: ModelBundle, options: RuntimeOptions, stream: StreamConfig | No
         yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
 
 
-def _load(name: str, options: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]) -> ModelBundle:
+def _load(
+    folder: ModelFolder, options: RuntimeOptions, preset: Preset, smaller: Sequence[Preset]
+) -> ModelBundle:
     configure_cpu(options.threads or 1)
-    models = load_models(
-        name,
+    models = load(
+        folder,
         device=options.torch_device,
         dtype=options.torch_dtype,
         decoder=preset.decoder,

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from longlive.files import atomic_write
 from longlive.storybook.codec import encode_clip
 from longlive.storybook.world.drawing import (
     ACTIONS,
@@ -116,10 +117,8 @@ def make_dataset(
             clips = encode_shard(codec, int(turns[index]), np.random.default_rng([seed, 6, index]))
             stories = json.dumps([[asdict(scene) for scene in story] for story in clips.scenes])
             tensors = {"latents": clips.latents.contiguous(), "weights": clips.weights.to(torch.uint8)}
-            save_file(
-                tensors, path.with_suffix(".tmp"), metadata={"turn": str(clips.turn), "stories": stories}
-            )
-            path.with_suffix(".tmp").rename(path)
+            with atomic_write(path) as part:
+                save_file(tensors, part, metadata={"turn": str(clips.turn), "stories": stories})
 
 
 def load_dataset(folder: Path) -> dict[int, Clips]:

@@ -10,7 +10,7 @@ from longlive.models.transformer import CausalWanTransformer
 from longlive.training.learner import Learner
 from longlive.training.lora import save_lora, split_lora
 from longlive.training.trainer import ModelStage
-from longlive.weights.lora import merge_lora
+from longlive.weights.lora import merge_lora, pair_up
 from longlive.weights.saving import save_models
 
 
@@ -33,7 +33,7 @@ def _write(models: ModelBundle, learner: Learner, state: dict[str, Tensor], fold
     if lora:
         folder.mkdir(parents=True, exist_ok=True)
         save_lora(folder / "lora.safetensors", lora, alpha=learner.options.alpha)
-        plain = merge_lora(plain, lora, learner.options.alpha / learner.options.lora_rank)
+        plain = merge_lora(plain, pair_up(lora, alpha=learner.options.alpha))
     write_model(models, plain, folder / "model")
 
 

@@ -1,24 +1,21 @@
 """LoRA (arXiv:2106.09685) by peft on every linear layer of the transformer's blocks.
 
 Ten layers per block, as in the released code: query, key, value and output projections of both attentions,
-and both layers of the feed-forward network. Files use peft's key names around ours.
+and both layers of the feed-forward network. Files use peft's key names around ours; ``weights/lora.py``
+reads them.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from longlive.errors import CheckpointError
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.key_mapping import State
 
 PREFIX = "base_model.model."
-RELEASED_ENTRY = "generator_lora"
 
 
 def lora_targets(transformer: CausalWanTransformer) -> list[str]:
@@ -67,30 +64,3 @@ def save_lora(path: str | Path, lora: Mapping[str, Tensor], *, alpha: int) -> No
     """Write a LoRA as safetensors, with its alpha in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in lora.items()}
     save_file(tensors, path, metadata={"format": "pt", "alpha": str(alpha)})
-
-
-def read_lora(path: str | Path) -> tuple[State, float]:
-    """A LoRA and its scale, alpha / rank (1 if the file does not say).
-
-    Args:
-        path: safetensors of ``save_lora`` or peft, or the released ``.pt``.
-
-    Raises:
-        CheckpointError: if the file is missing or broken, or holds no LoRA.
-    """
-    path = Path(path)
-    alpha = None
-    try:
-        if path.suffix == ".safetensors":
-            lora = load_file(path)
-            with safe_open(path, framework="pt") as file:
-                alpha = (file.metadata() or {}).get("alpha")
-        else:
-            lora = torch.load(path, map_location="cpu", weights_only=True)
-            lora = lora.get(RELEASED_ENTRY, lora)
-    except (OSError, SafetensorError, RuntimeError, ValueError, AttributeError, UnpicklingError) as error:
-        raise CheckpointError(f"{path} holds no readable LoRA: {error}. Fetch or train it again.") from error
-    ranks = [len(tensor) for name, tensor in lora.items() if ".lora_A" in name]
-    if not ranks:
-        raise CheckpointError(f"{path} holds no LoRA: no key has .lora_A in it. Give the file of a LoRA.")
-    return lora, float(alpha) / ranks[0] if alpha else 1.0

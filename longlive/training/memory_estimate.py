@@ -14,8 +14,7 @@ from longlive.config import ModelConfig, StreamConfig
 from longlive.models.transformer import CausalWanTransformer
 from longlive.training.flops import PassFactory, PlannedModel, chunk_pass, clip_pass, measure_blocks
 from longlive.training.recipe import Recipe
-from longlive.weights.loading import read_config
-from longlive.weights.registry import find_model
+from longlive.weights.registry import resolve
 from longlive.weights.released import LONGLIVE_1_3B
 
 WAN_14B = dataclasses.replace(
@@ -40,7 +39,7 @@ MOST_LATENTS = 64
 
 def config_of(name: str) -> ModelConfig:
     """The config of one of ``KNOWN_CONFIGS``, or of the model with this name, folder or Hub id."""
-    return KNOWN_CONFIGS[name] if name in KNOWN_CONFIGS else read_config(find_model(name))
+    return KNOWN_CONFIGS[name] if name in KNOWN_CONFIGS else resolve(name).config
 
 
 def estimate_memory(
@@ -96,7 +95,7 @@ def _frozen_bytes(name: str, width: int) -> int:
     """The text encoder, in the run's precision, and the VAE, in float32."""
     if name in KNOWN_CONFIGS:
         return width * UMT5_XXL + FLOAT32 * WAN_VAE
-    folder = find_model(name)
+    folder = resolve(name).path
     files = [path for part in ("text_encoder", "vae") for path in (folder / part).glob("*.safetensors")]
     return FLOAT32 * sum(_num_values(path) for path in files)
 

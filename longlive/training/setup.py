@@ -27,8 +27,8 @@ from longlive.training.recipe import LearnerOptions, Recipe
 from longlive.training.sharding import shard
 from longlive.training.teaching import InitStage, TeacherStage
 from longlive.training.trainer import ModelStage
-from longlive.weights.loading import load_models, load_transformer, read_config
-from longlive.weights.registry import find_model
+from longlive.weights.loading import load_models, load_transformer
+from longlive.weights.registry import resolve
 
 ENTRY_POINTS = ("forward", "remember", "read_prompt")
 """Methods of a transformer that run its layers."""
@@ -207,8 +207,8 @@ def load_score_model(
     Raises:
         ConfigError: if its latents have another shape than those of the generator.
     """
-    folder = find_model(name)
-    own, other = models.config, read_config(folder)
+    folder = resolve(name)
+    own, other = models.config, folder.config
     for fact in ("latent_shape", "text_len"):
         if getattr(own, fact) != getattr(other, fact):
             rule = f"its {fact} is {getattr(other, fact)}, but the generator's is {getattr(own, fact)}"
@@ -219,7 +219,7 @@ def load_score_model(
 
 def score_text_encoder(models: ModelBundle, recipe: Recipe, processes: Processes) -> TextEncoder | None:
     """The text encoder of teacher and critic; None if its files equal those of the generator's."""
-    if has_same_encoder(models.folder, find_model(recipe.models.teacher)):
+    if has_same_encoder(models.folder, resolve(recipe.models.teacher).path):
         return None
     return _load(recipe.models.teacher, recipe, processes).text_encoder
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
+from longlive.files import atomic_write
 from longlive.generation.session import Session
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder, to_uint8
@@ -207,6 +208,5 @@ class InitStage(SupervisedStage):
             )
         pairs = ode_pairs(self.scores, noise, text, negative, num_steps=self.recipe.teaching.ode_steps)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".partial{os.getpid()}")
-        save_file({"noisy": pairs.noisy.half().cpu(), "clean": pairs.clean.half().cpu()}, partial)
-        partial.replace(path)
+        with atomic_write(path, suffix=f".partial{os.getpid()}") as part:
+            save_file({"noisy": pairs.noisy.half().cpu(), "clean": pairs.clean.half().cpu()}, part)

@@ -1,7 +1,7 @@
-"""Recipe -> a model's folder: fetched, checked and converted once, and kept beside the Hub's cache.
+"""ModelSources -> a model's folder: fetched, checked and converted once, and kept beside the Hub's cache.
 
 Nothing is ever half there: each file is written beside its place and then moved, and so is the whole folder.
-A conversion that was broken off goes on with the files that it had finished.
+A conversion that was interrupted resumes after the files that it had finished.
 """
 
 import dataclasses
@@ -17,16 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from longlive.config import ModelConfig
 from longlive.errors import CheckpointError
-from longlive.models.model_card import ModelCard
+from longlive.files import atomic_write
 from longlive.weights.downloads import (
-    Source,
+    HubFiles,
+    MissingFile,
     check_space,
     fetch,
-    free_bytes,
+    free_disk_bytes,
     gigabytes,
     local_files,
     missing_files,
@@ -41,119 +39,83 @@ from longlive.weights.layout import (
     write_facts,
     write_json,
 )
+from longlive.weights.released import ModelSources, Origin
 from longlive.weights.weight_files import parts_of, sha256_of
 
 logger = logging.getLogger(__name__)
 
 # Raised when what is written changes, so that folders of earlier versions are not taken for new ones.
 CONVERTER_VERSION = 1
+UNFINISHED = ".unfinished"
 
-Origin = Source | Path
 ProgressCallback = Callable[[str], object]
-Files = Mapping[Source, Mapping[str, Path]]
+Files = Mapping[HubFiles, Mapping[str, Path]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a model is assembled from. An origin is a Hub repository's file, or a file on this machine.
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What assembling a model takes.
 
     Attributes:
-        config, card: its facts.
-        weights, lora: the transformer, and what is merged into it, ``lora_scale`` (alpha / rank) times.
-        text_encoder: umT5's weights.
-        parts: config of the text encoder, tokenizer and VAE, in diffusers' layout.
-        tiny_vae, light_vae: further decoders; a model is whole without them.
-        dtype: what the transformer is rounded to after merging.
+        missing: the files to fetch.
+        bytes_to_write: what the conversion writes, at most.
+        cache: the Hub's cache; converted models lie on the same disk.
     """
 
-    config: ModelConfig
-    card: ModelCard
-    weights: Origin
-    text_encoder: Origin
-    parts: Source
-    lora: Origin | None = None
-    lora_scale: float = 1.0
-    tiny_vae: Origin | None = None
-    light_vae: Origin | None = None
-    dtype: torch.dtype = torch.bfloat16
+    missing: tuple[MissingFile, ...]
+    bytes_to_write: int
+    cache: Path
 
     @property
-    def needed(self) -> list[Source]:
-        """The repositories' files that the model cannot do without."""
-        return [o for o in (self.weights, self.lora, self.text_encoder, self.parts) if isinstance(o, Source)]
+    def bytes_to_fetch(self) -> int:
+        """The size of all missing files."""
+        return sum(file.size for file in self.missing)
 
-    def request(self) -> dict[str, Any]:
-        """All that the outcome depends on, as JSON: repositories by revision, own files by their digest."""
-        origins = {"weights": self.weights, "lora": self.lora, "text": self.text_encoder, "parts": self.parts}
-        facts = {
-            "edition": CONVERTER_VERSION,
-            "dtype": str(self.dtype),
-            "lora_scale": self.lora_scale,
-            "config": dataclasses.asdict(self.config),
-            "origins": {name: _identity(origin) for name, origin in origins.items()},
-        }
-        return json.loads(json.dumps(facts))
+    def lines(self) -> Iterator[str]:
+        """The plan for people: a line per file, and the sums."""
+        for file in self.missing:
+            yield f"to fetch: {gigabytes(file.size):>10}  {file.source.repository} {file.name}"
+        yield (
+            f"to fetch: {gigabytes(self.bytes_to_fetch)} in all; "
+            f"to write: at most {gigabytes(self.bytes_to_write)}; "
+            f"free: {gigabytes(free_disk_bytes(self.cache))} in {self.cache.parent}"
+        )
 
 
-def assemble(recipe: Recipe, tell: ProgressCallback = logger.info) -> Path:
-    """The folder of a model, fetched and converted if it is not there yet.
+def assemble(sources: ModelSources, progress: ProgressCallback = logger.info) -> Path:
+    """The folder of a model, fetched and converted if it does not exist yet.
+
+    Optional decoders that are missing, say because they could not be fetched the last time, are fetched now;
+    the model works without them.
 
     Args:
-        recipe: what it is made from.
-        tell: gets a line for each thing that takes long.
+        sources: what it is made from.
+        progress: gets a line for each thing that takes long.
 
     Raises:
         CheckpointError: when something cannot be fetched, does not fit or has no room; says what to do.
     """
-    from huggingface_hub.utils import WeakFileLock
-
-    request = recipe.request()
-    known = _assembled(recipe, request)
-    if known is not None:
-        return known
-    root = cache_folder()
-    with _disk(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(str(root / f".{recipe.config.name}.lock")):
-            return _assembled(recipe, request) or _assemble(recipe, request, tell)
+    request = _request(sources)
+    folder = _find_assembled(sources, request)
+    if folder is None:
+        with _locked(sources):
+            folder = _find_assembled(sources, request) or _assemble(sources, request, progress)
+    _add_missing_decoders(sources, folder, progress)
+    return folder
 
 
-def print_download_plan(recipe: Recipe, tell: ProgressCallback = logger.info) -> None:
-    """Tell what is to be fetched and written, and what is free; CheckpointError when that is too little."""
+def print_download_plan(sources: ModelSources, progress: ProgressCallback = logger.info) -> DownloadPlan:
+    """Say what is to be fetched and written, and what is free; CheckpointError when that is too little."""
     from huggingface_hub import constants
 
-    missing, hub = missing_files(recipe.needed), Path(constants.HF_HUB_CACHE).expanduser()
-    coming = sum(file.size for file in missing)
+    missing = tuple(missing_files(sources.needed))
     sizes = {(file.source, file.name): file.size for file in missing}
-    written = sum(_size(origin, sizes) for origin in (recipe.weights, recipe.text_encoder))
-    for file in missing:
-        tell(f"to fetch: {gigabytes(file.size):>10}  {file.source.repository} {file.name}")
-    tell(
-        f"to fetch: {gigabytes(coming)} in all; to write: at most {gigabytes(written)}; "
-        f"free: {gigabytes(free_bytes(hub))} in {hub.parent}"
-    )
-    check_space(coming + written, hub)
-
-
-def add_decoders(recipe: Recipe, folder: Path, tell: ProgressCallback = logger.info) -> None:
-    """Put the further decoders into a model's folder where they are not there yet; tell why if that fails."""
-    from longlive.weights.conversion import write_light_vae, write_tiny_vae
-
-    full = read_json(folder / "vae/config.json")
-    ways = (
-        (DECODERS["tiny"], recipe.tiny_vae, write_tiny_vae),
-        (DECODERS["light"], recipe.light_vae, partial(write_light_vae, config=full)),
-    )
-    for part, origin, write in ways:
-        if origin is None or (folder / part / WEIGHTS).is_file():
-            continue
-        try:
-            file = _file(origin, {origin: fetch(origin)} if isinstance(origin, Source) else {})
-            verified_digest(file)
-            with _disk(folder), _unfinished(folder / part / WEIGHTS) as path:
-                write_json(folder / part / "config.json", write(path, file))
-        except CheckpointError as error:
-            tell(f"no {part}: {error} The model works without it.")
+    to_write = sum(_size(origin, sizes) for origin in (sources.weights, sources.text_encoder))
+    plan = DownloadPlan(missing, to_write, Path(constants.HF_HUB_CACHE).expanduser())
+    for line in plan.lines():
+        progress(line)
+    check_space(plan.bytes_to_fetch + plan.bytes_to_write, plan.cache)
+    return plan
 
 
 def cache_folder() -> Path:
@@ -163,79 +125,114 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE).expanduser().parent / "longlive"
 
 
-def _assembled(recipe: Recipe, request: Mapping[str, Any]) -> Path | None:
+def _request(sources: ModelSources) -> dict[str, Any]:
+    """All that the outcome depends on, as JSON: repositories by revision, own files by their digest."""
+    origins = {
+        "weights": sources.weights,
+        "lora": sources.lora,
+        "text": sources.text_encoder,
+        "parts": sources.parts,
+    }
+    facts = {
+        "edition": CONVERTER_VERSION,
+        "dtype": str(sources.dtype),
+        "lora_scale": sources.lora_scale,
+        "config": dataclasses.asdict(sources.config),
+        "origins": {name: _identity(origin) for name, origin in origins.items()},
+    }
+    return json.loads(json.dumps(facts))
+
+
+def _find_assembled(sources: ModelSources, request: Mapping[str, Any]) -> Path | None:
     """The folder of a finished conversion of the same request."""
-    for file in sorted(cache_folder().glob(f"{recipe.config.name}-*/{SOURCES}")):
+    for file in sorted(cache_folder().glob(f"{sources.config.name}-*/{SOURCES}")):
         if file.parent.suffix != ".partial" and read_json(file).get("request") == request:
             return file.parent
     return None
 
 
-def _assemble(recipe: Recipe, request: Mapping[str, Any], tell: ProgressCallback) -> Path:
-    print_download_plan(recipe, tell)
-    files = {source: fetch(source) for source in recipe.needed}
-    sources = {}
+def _assemble(sources: ModelSources, request: Mapping[str, Any], progress: ProgressCallback) -> Path:
+    plan = print_download_plan(sources, progress)
+    files = {source: fetch(source, plan.missing) for source in sources.needed}
+    digests = {}
     for source, name in [(source, name) for source, found in files.items() for name in found]:
-        tell(f"checking {name}")
-        sources[f"{source.repository}/{name}"] = verified_digest(files[source][name])
-    key = hashlib.sha256(json.dumps([request, sources], sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache_folder() / f"{recipe.config.name}-{key}"
+        progress(f"checking {name}")
+        digests[f"{source.repository}/{name}"] = verified_digest(files[source][name])
+    key = hashlib.sha256(json.dumps([request, digests], sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache_folder() / f"{sources.config.name}-{key}"
     growing = folder.with_name(f"{folder.name}.partial")
-    tell(f"converting into {folder}")
-    written = _convert(recipe, files, growing, tell)
-    add_decoders(recipe, growing, tell)
-    write_facts(growing, recipe.config, recipe.card)
-    write_json(growing / SOURCES, {"request": request, "sources": sources, "written": written})
+    progress(f"converting into {folder}")
+    written = _convert(sources, files, growing, progress)
+    write_facts(growing, sources.config, sources.card)
+    write_json(growing / SOURCES, {"request": request, "sources": digests, "written": written})
     growing.rename(folder)
     return folder
 
 
-def _convert(recipe: Recipe, files: Files, folder: Path, tell: ProgressCallback) -> dict[str, str]:
-    """Write all weights that are not there from an earlier try; their SHA-256 by name."""
+def _convert(sources: ModelSources, files: Files, folder: Path, progress: ProgressCallback) -> dict[str, str]:
+    """Write all weights that an earlier try has not written; returns their SHA-256 by name."""
     from longlive.weights.conversion import write_text_encoder, write_transformer
 
-    for name, source in files[recipe.parts].items():
+    for name, source in files[sources.parts].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source, folder / name)
     transformer = partial(
         write_transformer,
-        config=recipe.config.transformer,
-        weights=_file(recipe.weights, files),
-        lora=None if recipe.lora is None else _file(recipe.lora, files),
-        lora_scale=recipe.lora_scale,
-        dtype=recipe.dtype,
+        config=sources.config.transformer,
+        weights=_file(sources.weights, files),
+        lora=None if sources.lora is None else _file(sources.lora, files),
+        lora_scale=sources.lora_scale,
+        dtype=sources.dtype,
     )
     text_encoder = partial(
         write_text_encoder,
         config=read_json(folder / "text_encoder/config.json"),
-        weights=_file(recipe.text_encoder, files),
+        weights=_file(sources.text_encoder, files),
     )
-    ways = {f"transformer/{WEIGHTS}": transformer, f"text_encoder/{TEXT_WEIGHTS}": text_encoder}
+    writers = {f"transformer/{WEIGHTS}": transformer, f"text_encoder/{TEXT_WEIGHTS}": text_encoder}
     written = {f"vae/{WEIGHTS}": sha256_of(folder / "vae" / WEIGHTS)}
-    for name, write in ways.items():
-        tell(f"writing {name}")
-        if (folder / name).is_file():
-            written[name] = sha256_of(folder / name)
+    for name, write in writers.items():
+        path = folder / name
+        progress(f"writing {name}")
+        if path.is_file():
+            written[name] = sha256_of(path)
         else:
-            with _unfinished(folder / name) as path:
-                written[name] = write(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path, suffix=UNFINISHED) as part:
+                written[name] = write(part)
     return written
 
 
-@contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to be ``path``; it takes its place only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _add_missing_decoders(sources: ModelSources, folder: Path, progress: ProgressCallback) -> None:
+    """Put the optional decoders into a model's folder where they are missing; say why if that fails."""
+    for name, origin in (("tiny", sources.tiny_vae), ("light", sources.light_vae)):
+        part = folder / DECODERS[name]
+        if origin is None or (part / WEIGHTS).is_file():
+            continue
+        try:
+            with _locked(sources):
+                _add_decoder(name, origin, folder)
+        except CheckpointError as error:
+            progress(f"no {part.name}: {error} The model works without it.")
+
+
+def _add_decoder(name: str, origin: Origin, folder: Path) -> None:
+    from longlive.weights.conversion import write_light_vae, write_tiny_vae
+
+    part = folder / DECODERS[name]
+    file = _file(origin, {origin: fetch(origin)} if isinstance(origin, HubFiles) else {})
+    verified_digest(file)
+    part.mkdir(exist_ok=True)
+    with atomic_write(part / WEIGHTS, suffix=UNFINISHED) as path:
+        if name == "tiny":
+            config = write_tiny_vae(path, file)
+        else:
+            config = write_light_vae(path, file, read_json(folder / "vae/config.json"))
+        write_json(part / "config.json", config)
 
 
 def _link(source: Path, path: Path) -> None:
-    """The same file under another name; a copy where the disk is another."""
+    """Give a file a second name; copy it where the disk is another."""
     path.unlink(missing_ok=True)
     try:
         os.link(source.resolve(), path)
@@ -245,7 +242,7 @@ def _link(source: Path, path: Path) -> None:
 
 def _file(origin: Origin, files: Files) -> Path:
     """The one file of an origin."""
-    return files[origin][origin.files[0]] if isinstance(origin, Source) else origin
+    return files[origin][origin.files[0]] if isinstance(origin, HubFiles) else origin
 
 
 def _identity(origin: Origin | None) -> Any:
@@ -254,7 +251,7 @@ def _identity(origin: Origin | None) -> Any:
     return origin and [origin.repository, origin.revision, *origin.files]
 
 
-def _size(origin: Origin, coming: Mapping[tuple[Source, str], int]) -> int:
+def _size(origin: Origin, coming: Mapping[tuple[HubFiles, str], int]) -> int:
     if isinstance(origin, Path):
         return sum(part.stat().st_size for part in parts_of(origin))
     here = {name: path.stat().st_size for name, path in local_files(origin).items()}
@@ -262,12 +259,18 @@ def _size(origin: Origin, coming: Mapping[tuple[Source, str], int]) -> int:
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Say what to do when a disk is full, or cannot be written."""
+def _locked(sources: ModelSources) -> Iterator[None]:
+    """Work on the folders of a model while no other process does; a full disk is a CheckpointError."""
+    # The lock of the Hub's library, since it works on every disk on which the Hub's cache does.
+    from huggingface_hub.utils import WeakFileLock
+
+    root = cache_folder()
     try:
-        yield
+        root.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(str(root / f".{sources.config.name}.lock")):
+            yield
     except OSError as error:
         raise CheckpointError(
-            f"{folder} cannot be written: {error}. Make room, or set HF_HOME to a folder on a larger disk; "
+            f"{root} cannot be written: {error}. Make room, or set HF_HOME to a folder on a larger disk; "
             "what was finished is kept."
         ) from error

@@ -1,6 +1,6 @@
 """Published weights -> files in our layout, one tensor in memory at a time.
 
-What is read, is memory-mapped; names and shapes are checked against the model before anything is written.
+What is read is memory-mapped; names and shapes are checked against the model before anything is written.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,11 @@ from longlive.errors import CheckpointError
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.key_mapping import check_names, check_shapes, transformer_from_any, umt5_from_released
-from longlive.weights.lora import lora_pairs, merged
-from longlive.weights.weight_files import open_weights, write_weights
+from longlive.weights.lora import check_lora, merge_pair, read_lora
+from longlive.weights.weight_files import read_tensors, write_weights
 
-# Under which key the weights lie in a checkpoint, the first that is there; a file may be nested several deep.
+# The dicts of a checkpoint that hold the weights; the first that is there is taken, at each level.
 GENERATOR_KEYS = ("generator", "generator_ema", "model", "state_dict", "module")
-LORA_KEYS = ("generator_lora", "lora", "state_dict")
 TIED = "encoder.embed_tokens.weight"
 
 
@@ -36,13 +35,13 @@ def write_transformer(
     lora_scale: float = 1.0,
     dtype: torch.dtype = torch.bfloat16,
 ) -> str:
-    """Write a transformer in our names, a LoRA merged into it in float32 and rounded once.
+    """Write a transformer in our names, with a LoRA merged into it in float32 and rounded once.
 
     Args:
-        path: the safetensors file to be written.
+        path: the safetensors file to write.
         config: its shape.
         weights: of LongLive, Self-Forcing, CausVid or Wan 2.1, nested and prefixed as they are.
-        lora: peft's, around the same names.
+        lora: as ``read_lora`` reads.
         lora_scale: alpha / rank; 1 for LongLive's.
         dtype: of what is written; LongLive itself runs in bfloat16.
 
@@ -52,13 +51,14 @@ def write_transformer(
     Raises:
         CheckpointError: names the keys or shapes that do not fit.
     """
-    state = transformer_from_any(tensors_of(weights, GENERATOR_KEYS))
+    state = transformer_from_any(read_tensors(weights, GENERATOR_KEYS))
     with torch.device("meta"):
-        expected = _checked(state, CausalWanTransformer(config), weights)
-    pairs = lora_pairs(state, tensors_of(lora, LORA_KEYS)) if lora else {}
+        expected = _check_fit(state, CausalWanTransformer(config), weights)
+    pairs = read_lora(lora) if lora else {}
+    check_lora(pairs, state)
 
     def make(name: str) -> Tensor:
-        return merged(state[name], pairs[name], lora_scale) if name in pairs else state[name]
+        return merge_pair(state[name], pairs[name], lora_scale) if name in pairs else state[name]
 
     return write_weights(path, expected, dtype, make)
 
@@ -67,26 +67,26 @@ def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> 
     """Write umT5's encoder in bfloat16 and transformers' names; returns its SHA-256, errors as above.
 
     Args:
-        path: the safetensors file to be written.
+        path: the safetensors file to write.
         config: of a ``UMT5EncoderModel``.
         weights: in Wan's own names or in transformers', in one file or in parts with an index.
     """
-    state = tensors_of(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, GENERATOR_KEYS)
     if "token_embedding.weight" in state:
         state = umt5_from_released(state)
     with torch.device("meta"):
         model = UMT5EncoderModel(UMT5Config.from_dict(dict(config)))
-    expected = _checked(state, model, weights, tied=TIED)
+    expected = _check_fit(state, model, weights, tied=TIED)
     return write_weights(path, expected, torch.bfloat16, state.__getitem__)
 
 
 def write_tiny_vae(path: Path, weights: Path) -> dict[str, Any]:
     """Write TAEHV's decoder, without its encoder, in float32; returns its config, errors as above."""
-    state = tensors_of(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, GENERATOR_KEYS)
     decoder = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
     with torch.device("meta"):
         model = TinyVae()
-    write_weights(path, _checked(decoder, model, weights), torch.float32, decoder.__getitem__)
+    write_weights(path, _check_fit(decoder, model, weights), torch.float32, decoder.__getitem__)
     return {"_class_name": "TinyVae"} | model.config
 
 
@@ -94,11 +94,11 @@ def write_light_vae(path: Path, weights: Path, config: Mapping[str, Any]) -> dic
     """Write LightVAE, the Wan VAE with fewer channels, in float32; returns its config, errors as above.
 
     Args:
-        path: the safetensors file to be written.
+        path: the safetensors file to write.
         weights: in Wan's own names or in diffusers'.
         config: of the full VAE; only the channels differ, and are read off the weights.
     """
-    state = tensors_of(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, GENERATOR_KEYS)
     if "decoder.conv1.weight" in state:
         state = convert_wan_vae_to_diffusers(dict(state))
     first = state.get("encoder.conv_in.weight")
@@ -107,30 +107,14 @@ def write_light_vae(path: Path, weights: Path, config: Mapping[str, Any]) -> dic
     own = dict(config) | {"base_dim": first.shape[0]}
     with torch.device("meta"):
         model = AutoencoderKLWan.from_config(own)
-    write_weights(path, _checked(state, model, weights), torch.float32, state.__getitem__)
+    write_weights(path, _check_fit(state, model, weights), torch.float32, state.__getitem__)
     return own
 
 
-def tensors_of(file: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, memory-mapped, out of whatever it is nested in.
-
-    Raises:
-        CheckpointError: when it cannot be read, or has neither tensors nor one of ``keys``.
-    """
-    found = open_weights(file)
-    while not any(isinstance(value, Tensor) for value in found.values()):
-        key = next((key for key in keys if isinstance(found.get(key), Mapping)), None)
-        if key is None:
-            raise CheckpointError(
-                f"{file} holds {', '.join(map(repr, list(found)[:5])) or 'nothing'}, but weights, or one of "
-                f"{', '.join(keys)}, are expected. Is it a checkpoint of this family?"
-            )
-        found = found[key]
-    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
-
-
-def _checked(state: Mapping[str, Tensor], model: nn.Module, file: Path, tied: str = "") -> dict[str, Tensor]:
-    """The tensors of ``model`` but the ``tied`` one, once ``state`` has been found to fit them."""
+def _check_fit(
+    state: Mapping[str, Tensor], model: nn.Module, file: Path, tied: str = ""
+) -> dict[str, Tensor]:
+    """Check that ``state`` fits ``model``; returns the tensors of ``model`` but for the ``tied`` one."""
     expected = {name: tensor for name, tensor in model.state_dict().items() if name != tied}
     state = {name: tensor for name, tensor in state.items() if name != tied}
     check_names(state, expected, str(file))

@@ -1,7 +1,7 @@
-"""Files of Hub repositories -> the Hub's own cache on this machine: sizes first, then whole or not at all.
+"""Files of Hub repositories -> the Hub's own cache on this machine: sizes first, then the whole files.
 
 ``snapshot_download`` keeps nothing of a file that was cut off. Large files are therefore fetched here, so
-that they go on where they stopped, and put into the Hub's cache, where every program finds them.
+that they resume where they stopped, and put into the Hub's cache, where every program finds them.
 """
 
 import errno
@@ -28,14 +28,14 @@ GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class Source:
+class HubFiles:
     """Files of one Hub repository.
 
     Attributes:
         repository: its id, ``owner/name``.
         revision: a commit, or a branch such as ``main``.
         files: what must be there, by path.
-        optional: what is taken if it is there.
+        optional: what is fetched if the repository has it.
     """
 
     repository: str
@@ -50,8 +50,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A file that is not on this machine yet.
+class MissingFile:
+    """A file that is not in the Hub's cache yet.
 
     Attributes:
         source: where it comes from.
@@ -59,12 +59,12 @@ class Missing:
         size: in bytes.
     """
 
-    source: Source
+    source: HubFiles
     name: str
     size: int
 
 
-def local_files(source: Source) -> dict[str, Path]:
+def local_files(source: HubFiles) -> dict[str, Path]:
     """The files of ``source`` that lie in the Hub's cache, by their names; asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -75,8 +75,8 @@ def local_files(source: Source) -> dict[str, Path]:
     return {name: Path(path) for name, path in found.items() if isinstance(path, str)}
 
 
-def missing_files(sources: Sequence[Source]) -> list[Missing]:
-    """What is still to be fetched; asks the Hub only about sources that are not here as a whole.
+def missing_files(sources: Sequence[HubFiles]) -> list[MissingFile]:
+    """What is still to be fetched; asks the Hub only about sources of which a file is missing.
 
     Raises:
         CheckpointError: when the Hub cannot be asked, or a repository lacks a file; says what to do.
@@ -96,12 +96,16 @@ def missing_files(sources: Sequence[Source]) -> list[Missing]:
                 tqdm_class=_Silent,
             )
         _check_whole(source, {file.filename for file in asked})
-        missing += [Missing(source, f.filename, f.file_size or 0) for f in asked if f.will_download]
+        missing += [MissingFile(source, f.filename, f.file_size or 0) for f in asked if f.will_download]
     return missing
 
 
-def fetch(source: Source) -> dict[str, Path]:
-    """The files of ``source`` in the Hub's cache, fetched where they are not there yet.
+def fetch(source: HubFiles, missing: Sequence[MissingFile] | None = None) -> dict[str, Path]:
+    """The files of ``source`` in the Hub's cache, fetched where they are missing.
+
+    Args:
+        source: which files.
+        missing: what ``missing_files`` found, files of other sources among them; None asks the Hub.
 
     Raises:
         CheckpointError: when the Hub does not hand a file out or lacks it, or the disk is full; and the cure.
@@ -109,10 +113,10 @@ def fetch(source: Source) -> dict[str, Path]:
     from huggingface_hub import snapshot_download
 
     if not _is_here(source):
-        missing = missing_files([source])
+        missing = missing_files([source]) if missing is None else missing
         with hub_errors(source.repository):
             for file in missing:
-                if file.size >= LARGE:
+                if file.source == source and file.size >= LARGE:
                     _fetch_large(source, file.name)
             snapshot_download(source.repository, revision=source.revision, allow_patterns=source.patterns)
     files = local_files(source)
@@ -120,8 +124,8 @@ def fetch(source: Source) -> dict[str, Path]:
     return files
 
 
-def free_bytes(folder: Path) -> int:
-    """Free space on the disk of ``folder``, which need not be there yet."""
+def free_disk_bytes(folder: Path) -> int:
+    """Free space on the disk of ``folder``, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -129,7 +133,7 @@ def free_bytes(folder: Path) -> int:
 
 def check_space(needed: int, folder: Path) -> None:
     """Raise CheckpointError when the disk of ``folder`` has less than ``needed`` bytes free."""
-    free = free_bytes(folder)
+    free = free_disk_bytes(folder)
     if free < needed:
         raise CheckpointError(
             f"{gigabytes(needed)} are needed in {folder}, but only {gigabytes(free)} are free there. Make "
@@ -138,7 +142,7 @@ def check_space(needed: int, folder: Path) -> None:
 
 
 def gigabytes(number: int) -> str:
-    """A size in words."""
+    """A number of bytes for people to read, such as ``5.68 GB``."""
     return f"{number / 1e9:.2f} GB" if number >= 1e7 else f"{number / 1e6:.2f} MB"
 
 
@@ -208,18 +212,18 @@ def hub_errors(repository: str) -> Iterator[None]:
         ) from error
 
 
-def _is_here(source: Source) -> bool:
+def _is_here(source: HubFiles) -> bool:
     return set(source.files) <= set(local_files(source))
 
 
 class _Silent(tqdm):
-    """No bar for what takes no time."""
+    """A progress bar that shows nothing, for what takes no time."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **(options | {"disable": True}))
 
 
-def _check_whole(source: Source, names: set[str]) -> None:
+def _check_whole(source: HubFiles, names: set[str]) -> None:
     lacking = sorted(set(source.files) - names)
     if lacking:
         raise CheckpointError(
@@ -228,22 +232,23 @@ def _check_whole(source: Source, names: set[str]) -> None:
         )
 
 
-def _fetch_large(source: Source, name: str) -> None:
-    """Put a large file into the Hub's cache, going on where an earlier try stopped."""
+def _fetch_large(source: HubFiles, name: str) -> None:
+    """Put a large file into the Hub's cache, resuming where an earlier try stopped."""
     from huggingface_hub import constants, file_download
 
     url = file_download.hf_hub_url(source.repository, name, revision=source.revision)
     facts = file_download.get_hf_file_metadata(url)
     if facts.etag is None or facts.size is None:
-        return  # snapshot_download then does it in its own way
+        return  # snapshot_download fetches it instead
     repository = file_download.repo_folder_name(repo_id=source.repository, repo_type="model")
+    # Not an atomic_write: what has come stays for the next try.
     blob = Path(constants.HF_HUB_CACHE, repository, "blobs", facts.etag)
     partial = blob.with_name(f"{facts.etag}.longlive")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("ab") as file:
         begun = file.tell()
         if begun < facts.size:
-            logger.info("%s goes on at %s of %s", name, gigabytes(begun), gigabytes(facts.size))
+            logger.info("resuming %s at %s of %s", name, gigabytes(begun), gigabytes(facts.size))
             headers = file_download.build_hf_headers()
             file_download.http_get(url, file, resume_size=begun, headers=headers, expected_size=facts.size)
     partial.replace(blob)

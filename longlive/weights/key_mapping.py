@@ -1,8 +1,8 @@
-"""Parameter names of released checkpoints and of our layout (diffusers'), both ways, and the merging of LoRA.
+"""Parameter names of released checkpoints and of our layout (diffusers'), both ways.
 
 Released names are those of Wan 2.1 and LongLive, with the prefixes that their wrappers left: ``model.`` and
 ``_fsdp_wrapped_module.`` for weights, peft's ``base_model.model.`` for LoRA. Self-Forcing and CausVid keep
-theirs in the same way. Nothing here computes with the tensors but ``merged``, so they may be memory-mapped.
+theirs in the same way. Nothing here computes with the tensors, so they may be memory-mapped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,18 +50,18 @@ _UMT5_BLOCK = {
 
 def transformer_from_released(state: Mapping[str, Tensor]) -> State:
     """A released generator, teacher or critic in our names; an unknown key is a CheckpointError."""
-    names = {name: unwrapped(name) for name in state}
-    return _renamed(state, names, _WHOLE, _BLOCK, ("blocks.", "blocks."))
+    names = {name: strip_wrappers(name) for name in state}
+    return _rename(state, names, _WHOLE, _BLOCK, ("blocks.", "blocks."))
 
 
 def transformer_from_any(state: Mapping[str, Tensor]) -> State:
     """A transformer in released names or in diffusers', with any wrapper's prefix, in our names."""
-    plain = {unwrapped(name): tensor for name, tensor in state.items()}
+    plain = {strip_wrappers(name): tensor for name, tensor in state.items()}
     is_ours = any(name.startswith("condition_embedder.") for name in plain)
     return plain if is_ours else transformer_from_released(plain)
 
 
-def unwrapped(name: str) -> str:
+def strip_wrappers(name: str) -> str:
     """A parameter's name without what wrappers put before or into it."""
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")
@@ -73,13 +73,18 @@ def unwrapped(name: str) -> str:
 def transformer_to_released(state: Mapping[str, Tensor]) -> State:
     """The inverse of ``transformer_from_released``, without prefixes."""
     names = {name: name for name in state}
-    return _renamed(state, names, _inverse(_WHOLE), _inverse(_BLOCK), ("blocks.", "blocks."))
+    return _rename(state, names, _inverse(_WHOLE), _inverse(_BLOCK), ("blocks.", "blocks."))
+
+
+def transformer_name(released: str) -> str | None:
+    """Our name of one released parameter, without wrappers; None if there is none."""
+    return _translate(released, _WHOLE, _BLOCK, ("blocks.", "blocks."))
 
 
 def umt5_from_released(state: Mapping[str, Tensor]) -> State:
     """Wan's own umT5 encoder in the names of transformers' ``UMT5EncoderModel``."""
     names = {name: name for name in state}
-    return _renamed(state, names, _UMT5, _UMT5_BLOCK, ("blocks.", "encoder.block."))
+    return _rename(state, names, _UMT5, _UMT5_BLOCK, ("blocks.", "encoder.block."))
 
 
 def check_names(found: Iterable[str], expected: Iterable[str], what: str) -> None:
@@ -87,7 +92,7 @@ def check_names(found: Iterable[str], expected: Iterable[str], what: str) -> Non
     found, expected = set(found), set(expected)
     faults = {"missing": sorted(expected - found), "unexpected": sorted(found - expected)}
     if found != expected:
-        listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
+        listed = "; ".join(f"{kind}: {first_few(names)}" for kind, names in faults.items() if names)
         raise CheckpointError(
             f"{what} does not fit the model: {listed}. Is it a checkpoint of this architecture?"
         )
@@ -103,7 +108,7 @@ def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], wh
             )
 
 
-def _renamed(
+def _rename(
     state: Mapping[str, Tensor],
     names: Mapping[str, str],
     whole: Mapping[str, str],
@@ -112,20 +117,22 @@ def _renamed(
 ) -> State:
     renamed, unknown = {}, []
     for name, plain in names.items():
-        new = _translated(plain, whole, block, blocks)
+        new = _translate(plain, whole, block, blocks)
         if new is None:
             unknown.append(name)
         else:
             renamed[new] = state[name]
     if unknown:
-        raise CheckpointError(f"unexpected keys: {_some(unknown)}. Is it a checkpoint of this architecture?")
+        raise CheckpointError(
+            f"unexpected keys: {first_few(unknown)}. Is it a checkpoint of this architecture?"
+        )
     return renamed
 
 
-def _translated(
+def _translate(
     name: str, whole: Mapping[str, str], block: Mapping[str, str], blocks: tuple[str, str]
 ) -> str | None:
-    """``name`` by the tables: ``whole`` outside the blocks, ``block`` inside; None if they lack it."""
+    """Look ``name`` up: in ``whole`` outside the blocks, in ``block`` inside; None if it is in neither."""
     old, new = blocks
     inside = name.startswith(old)
     number, _, rest = name.removeprefix(old).partition(".") if inside else ("", "", name)
@@ -142,7 +149,7 @@ def _inverse(table: Mapping[str, str]) -> dict[str, str]:
     return {ours: released for released, ours in table.items()}
 
 
-def _some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+def first_few(names: list[str]) -> str:
+    """The first five names, and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

@@ -1,12 +1,5 @@
-"""Folder <-> ModelBundle: reads and writes a model in diffusers' layout, and names what does not fit.
+"""Folder -> ModelBundle: reads the weights of a model in our layout, and names what does not fit."""
 
-A model is a folder with ``transformer/``, ``vae/``, ``text_encoder/``, ``tokenizer/`` and ``scheduler/``
-(config and safetensors each), and ``longlive.json`` for what diffusers has no field for.
-"""
-
-import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +8,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from longlive.config import ModelConfig, TextPlacement, TransformerConfig
+from longlive.config import TextPlacement
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import Vae
-from longlive.models.model_card import ModelCard
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
@@ -27,27 +19,15 @@ from longlive.models.wan_vae import optimize_for_cpu
 from longlive.weights.key_mapping import check_names, check_shapes
 from longlive.weights.layout import (
     DECODERS,
-    ELSEWHERE,
-    EXTRA_FACTS,
-    FACTS,
-    FORMAT,
     TEXT_WEIGHTS,
     WEIGHTS,
-    digest_of,
+    ModelFolder,
+    model_digest,
+    public_fields,
     read_json,
 )
-from longlive.weights.registry import find_model
+from longlive.weights.registry import resolve
 from longlive.weights.weight_files import open_safetensors
-
-# What a Wan VAE's config may leave out.
-WAN_VAE = {"z_dim": 16, "scale_factor_spatial": 8, "scale_factor_temporal": 4}
-# What diffusers' WanTransformer3DModel can be told and ours cannot: each has this value, or is left out.
-FIXED = {
-    "qk_norm": "rms_norm_across_heads",
-    "image_dim": None,
-    "added_kv_proj_dim": None,
-    "pos_embed_seq_len": None,
-}
 
 
 def load_models(
@@ -71,104 +51,47 @@ def load_models(
         CheckpointError: names the model, file, field or key that is missing, unexpected or broken; and the
             cure.
     """
-    folder = find_model(name)
-    config, facts = read_config(folder), read_json(folder / FACTS)
-    transformer, vae = load_transformer(folder), _load_vae(folder / "vae")
+    return load(resolve(name), device=device, dtype=dtype, decoder=decoder, text=text)
+
+
+def load(
+    folder: ModelFolder,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    decoder: str = "wan",
+    text: TextPlacement = "resident",
+) -> ModelBundle:
+    """Load the weights of a resolved model; arguments and errors as for ``load_models``."""
+    path = folder.path
+    transformer, vae = load_transformer(folder), _load_vae(path / "vae")
     nn.Module.to(vae, device="cpu", dtype=dtype)
-    chosen = _placed(vae, device, dtype) if decoder == "wan" else load_decoder(folder, decoder, device, dtype)
+    chosen = _placed(vae, device, dtype) if decoder == "wan" else load_decoder(path, decoder, device, dtype)
     nn.Module.to(transformer, device=device, dtype=dtype)
-    text_encoder = _load_text_encoder(folder, config)
+    text_encoder = _load_text_encoder(folder)
     # Published umT5 weights are bfloat16: more would double 5.7 billion of them and gain nothing.
     stored = next(text_encoder.model.parameters()).dtype
     text_encoder.model.to(dtype=stored if stored is torch.bfloat16 else dtype)
     text_encoder.place(torch.device(device), text)
-    card, digest = ModelCard.of(facts.get("card", {})), digest_of(folder, facts)
     return ModelBundle(
-        source=str(name),
-        config=config,
+        source=folder.name,
+        config=folder.config,
         transformer=transformer,
         text_encoder=text_encoder,
         vae=vae,
         decoder=chosen,
         decoder_name=decoder,
-        card=card,
-        digest=digest,
-        folder=folder,
+        card=folder.card,
+        digest=model_digest(folder),
+        folder=path,
     )
 
 
-def load_transformer(folder: Path) -> CausalWanTransformer:
-    """The transformer of a model's folder alone, on the CPU, in the dtype of its file.
-
-    Raises:
-        CheckpointError: as ``load_models``.
-    """
+def load_transformer(folder: ModelFolder) -> CausalWanTransformer:
+    """The transformer alone, on the CPU, in the dtype of its file; errors as for ``load_models``."""
     with torch.device("meta"):
-        transformer = CausalWanTransformer(read_config(folder).transformer)
-    return _filled(transformer, folder / "transformer" / WEIGHTS)
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """The facts of a model, from its config files alone; CheckpointError as in ``load_models``."""
-    path = folder / FACTS
-    facts, vae = read_json(path), WAN_VAE | read_json(folder / "vae/config.json")
-    if facts.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {facts.get('format')!r}, but this version reads format {FORMAT}. "
-            "Fetch the model again, or use the version of LongLive that wrote it."
-        )
-    prediction = facts.get("prediction", "velocity")
-    transformer = _read_transformer_config(folder / "transformer/config.json", prediction)
-    own = {key: value for key, value in facts.items() if key not in EXTRA_FACTS}
-    scales = {"spatial_scale": vae["scale_factor_spatial"], "temporal_scale": vae["scale_factor_temporal"]}
-    _check_fields(ModelConfig, own, path, but=ELSEWHERE)
-    if vae["z_dim"] != transformer.in_channels:
-        raise CheckpointError(
-            f"{folder}: in_channels of the transformer is {transformer.in_channels}, but the VAE's latents "
-            f"have {vae['z_dim']} channels. Use the parts of one model."
-        )
-    return _built(ModelConfig, {"transformer": transformer} | own | scales, path)
-
-
-def _public(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the notes that diffusers keeps, such as the folder that a config was read from."""
-    return {key: value for key, value in values.items() if not key.startswith("_")}
-
-
-def _read_transformer_config(path: Path, prediction: str) -> TransformerConfig:
-    values = _public(read_json(path))
-    for name, expected in FIXED.items():
-        found = values.pop(name, expected)
-        if found != expected:
-            raise CheckpointError(
-                f"{path}: {name} is {found!r}, but it must be {expected!r}. Use a Wan 2.1 checkpoint."
-            )
-    _check_fields(TransformerConfig, values, path, but=("prediction",))
-    return _built(TransformerConfig, values | {"prediction": prediction}, path)
-
-
-def _check_fields(cls: type, values: Mapping[str, Any], path: Path, *, but: Iterable[str]) -> None:
-    known = [field for field in dataclasses.fields(cls) if field.name not in but]
-    missing = [field.name for field in known if field.default is MISSING and field.name not in values]
-    unknown = sorted(set(values) - {field.name for field in known})
-    for fault, names in (("lacks the fields", missing), ("has the unknown fields", unknown)):
-        if names:
-            raise CheckpointError(
-                f"{path} {fault} {', '.join(names)}. Correct the file, or fetch the model again."
-            )
-
-
-def _built(cls: type, values: Mapping[str, Any], path: Path) -> Any:
-    try:
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except TypeError as error:
-        raise CheckpointError(
-            f"{path}: a field has a value of the wrong type ({error}). Correct it."
-        ) from error
+        transformer = CausalWanTransformer(folder.config.transformer)
+    return _fill(transformer, folder.path / "transformer" / WEIGHTS)
 
 
 def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:
@@ -177,7 +100,7 @@ def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:
     values = read_json(path)
     try:
         with torch.device("meta"):
-            return TinyVae(**_public(values)) if is_tiny else AutoencoderKLWan.from_config(values)
+            return TinyVae(**public_fields(values)) if is_tiny else AutoencoderKLWan.from_config(values)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         kind = "tiny VAE" if is_tiny else "Wan VAE"
         raise CheckpointError(f"{path} does not describe a {kind}: {error}. Fetch it again.") from error
@@ -186,17 +109,6 @@ def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:
 def load_decoder(folder: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> Vae:
     """A decoder of the model in ``folder``, ready to stream; errors as for ``load_models``."""
     return _placed(_load_vae(decoder_folder(folder, name), is_tiny=name == "tiny"), device, dtype)
-
-
-def _placed(vae: Vae, device: str | torch.device, dtype: torch.dtype) -> Vae:
-    nn.Module.to(vae, device=device, dtype=dtype)
-    if torch.device(device).type == "cpu" and isinstance(vae, AutoencoderKLWan):
-        optimize_for_cpu(vae)
-    return vae
-
-
-def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:
-    return _filled(describe_decoder(folder, is_tiny=is_tiny), folder / WEIGHTS)
 
 
 def decoder_folder(folder: Path, name: str) -> Path:
@@ -217,29 +129,41 @@ def decoder_folder(folder: Path, name: str) -> Path:
     return part
 
 
-def _load_text_encoder(folder: Path, config: ModelConfig) -> TextEncoder:
+def _placed(vae: Vae, device: str | torch.device, dtype: torch.dtype) -> Vae:
+    nn.Module.to(vae, device=device, dtype=dtype)
+    if torch.device(device).type == "cpu" and isinstance(vae, AutoencoderKLWan):
+        optimize_for_cpu(vae)
+    return vae
+
+
+def _load_vae(folder: Path, *, is_tiny: bool = False) -> Any:
+    return _fill(describe_decoder(folder, is_tiny=is_tiny), folder / WEIGHTS)
+
+
+def _load_text_encoder(folder: ModelFolder) -> TextEncoder:
     # PreTrainedTokenizerFast reads tokenizer.json verbatim; T5Tokenizer rebuilds it without byte fallback.
-    encoder_config = UMT5Config.from_dict(read_json(folder / "text_encoder/config.json"))
+    path, config = folder.path, folder.config
+    encoder_config = UMT5Config.from_dict(read_json(path / "text_encoder/config.json"))
     if encoder_config.d_model != config.transformer.text_dim:
         raise CheckpointError(
-            f"{folder}: text_dim of the transformer is {config.transformer.text_dim}, but d_model of the "
+            f"{path}: text_dim of the transformer is {config.transformer.text_dim}, but d_model of the "
             f"text encoder is {encoder_config.d_model}. Use the parts of one model."
         )
     with torch.device("meta"):
         model = UMT5EncoderModel(encoder_config)
-    _filled(model, folder / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
+    _fill(model, path / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
     model.set_input_embeddings(model.shared)
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path / "tokenizer", local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{folder / 'tokenizer'} holds no readable tokenizer: {error}. Fetch it again."
+            f"{path / 'tokenizer'} holds no readable tokenizer: {error}. Fetch it again."
         ) from error
     return TextEncoder(tokenizer, model, config.text_len)
 
 
-def _filled(module: Any, path: Path, tied: tuple[str, ...] = ()) -> Any:
-    """``module``, made on the meta device, with the weights of ``path``; ``tied`` names repeat others."""
+def _fill(module: Any, path: Path, tied: tuple[str, ...] = ()) -> Any:
+    """Give ``module``, made on the meta device, the weights of ``path``; ``tied`` names repeat others."""
     weights, own = open_safetensors(path), module.state_dict()
     check_names([*weights, *tied], own, str(path))
     check_shapes(weights, own, str(path))

@@ -5,7 +5,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 
 from longlive.chunks import PromptEmbedding
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import ModelConfig
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import Vae
@@ -14,38 +14,19 @@ from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.models.wan_vae import optimize_for_cpu
 from longlive.prompts import check_prompt
-from longlive.weights.layout import DECODERS, read_json
-from longlive.weights.loading import read_config
-from longlive.weights.registry import find_model
-from longlive.weights.released import LONGLIVE_1_3B
+from longlive.weights.layout import DECODERS, ModelFolder, read_json
+from longlive.weights.registry import resolve
+from longlive.weights.released import BUILT_IN
 
-# Large enough for a CPU to show what copies of the cache cost; a third of the released width, half its sides.
-MID_SIZE = ModelConfig(
-    name="mid-size",
-    transformer=TransformerConfig(
-        num_attention_heads=4,
-        attention_head_dim=128,
-        in_channels=16,
-        out_channels=16,
-        text_dim=512,
-        freq_dim=256,
-        ffn_dim=2048,
-        num_layers=8,
-    ),
-    height=240,
-    width=416,
-)
-
-BUILT_IN = {config.name: config for config in (LONGLIVE_1_3B, MID_SIZE)}
-# Of Wan 2.1's VAE, and of LightVAE, which has a quarter of its channels.
+# Channels of Wan 2.1's VAE, and of LightVAE.
 _WIDTHS = {"wan": 96, "light": 24}
 
 
 class RandomText:
-    """Stands for a text encoder: the same random tokens for each prompt."""
+    """A stand-in for a text encoder: the same random tokens for every prompt."""
 
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
-        """Tokens as the transformer of ``config`` reads them."""
+        """Make tokens of the shape that the transformer of ``config`` reads."""
         shape = (1, config.text_len, config.transformer.text_dim)
         rng = torch.Generator().manual_seed(0)
         self._tokens: Tensor = torch.randn(shape, generator=rng).to(device, dtype)
@@ -55,11 +36,6 @@ class RandomText:
         return PromptEmbedding(check_prompt(prompt), self._tokens, is_truncated=False)
 
 
-def config_of(name: str) -> ModelConfig:
-    """The facts of a model by its name; ``longlive-1.3b`` and ``mid-size`` need no files."""
-    return BUILT_IN.get(name) or read_config(find_model(name))
-
-
 def random_models(
     name: str,
     *,
@@ -67,15 +43,19 @@ def random_models(
     dtype: torch.dtype = torch.float32,
     decoder: str = "wan",
 ) -> ModelBundle:
-    """A model of this name's sizes with random weights; arguments as for ``load_models``."""
+    """A model of this name's shape with random weights; arguments as for ``load_models``.
+
+    The shapes in ``BUILT_IN`` need no files.
+    """
     decoder = "tiny" if decoder == "auto" else decoder
     if decoder not in DECODERS:
         raise ConfigError("decoder", decoder, f"it must be one of {tuple(DECODERS)}", "Use 'tiny'.")
-    config, device = config_of(name), torch.device(device)
+    folder = None if name in BUILT_IN else resolve(name)
+    config, device = folder.config if folder else BUILT_IN[name], torch.device(device)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         transformer = CausalWanTransformer(config.transformer)
-        vae = _vae(name, decoder)
+        vae = _vae(config, folder, decoder)
     for module in (transformer, vae):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
     if device.type == "cpu" and isinstance(vae, AutoencoderKLWan):
@@ -94,10 +74,10 @@ def random_models(
     )
 
 
-def _vae(name: str, decoder: str) -> Vae:
-    channels = config_of(name).transformer.in_channels
+def _vae(config: ModelConfig, folder: ModelFolder | None, decoder: str) -> Vae:
+    channels = config.transformer.in_channels
     if decoder == "tiny":
         return TinyVae(latent_channels=channels)
-    if decoder == "wan" and name not in BUILT_IN:
-        return AutoencoderKLWan.from_config(read_json(find_model(name) / "vae/config.json"))
+    if decoder == "wan" and folder is not None:
+        return AutoencoderKLWan.from_config(read_json(folder.path / "vae/config.json"))
     return AutoencoderKLWan(base_dim=_WIDTHS[decoder], z_dim=channels)

@@ -1,17 +1,55 @@
-"""The published model ``longlive-1.3b``: its facts, and where its weights lie.
+"""Published models: their shapes, and where their weights lie.
 
-Revisions are pinned, so that the same weights come on every machine and day.
+Revisions are pinned, so that the same weights come on every machine and day. ``BUILT_IN`` holds the shapes
+that need no files at all, for counting and for models with random weights.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from longlive.config import ModelConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.model_card import ModelCard, Story
-from longlive.weights.assembly import Recipe
-from longlive.weights.downloads import Source
+from longlive.weights.downloads import HubFiles
+
+Origin = HubFiles | Path
+"""Where weights come from: a repository's file, or a file on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSources:
+    """What a model is assembled from.
+
+    Attributes:
+        config, card: its facts.
+        weights, lora: the transformer, and what is merged into it, ``lora_scale`` (alpha / rank) times.
+        text_encoder: umT5's weights.
+        parts: config of the text encoder, tokenizer and VAE, in diffusers' layout.
+        tiny_vae, light_vae: optional decoders; a model is complete without them.
+        dtype: what the transformer is rounded to after merging.
+    """
+
+    config: ModelConfig
+    card: ModelCard
+    weights: Origin
+    text_encoder: Origin
+    parts: HubFiles
+    lora: Origin | None = None
+    lora_scale: float = 1.0
+    tiny_vae: Origin | None = None
+    light_vae: Origin | None = None
+    dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def needed(self) -> list[HubFiles]:
+        """The repositories' files that the model cannot do without."""
+        origins = (self.weights, self.lora, self.text_encoder, self.parts)
+        return [origin for origin in origins if isinstance(origin, HubFiles)]
+
 
 # Source: Wan 2.1 T2V 1.3B, and LongLive's inference config.
 LONGLIVE_1_3B = ModelConfig(
@@ -29,12 +67,29 @@ LONGLIVE_1_3B = ModelConfig(
     height=480,
     width=832,
 )
+# Large enough for a CPU to show what copies of the cache cost; a third of the released width, half its sides.
+MID_SIZE = ModelConfig(
+    name="mid-size",
+    transformer=TransformerConfig(
+        num_attention_heads=4,
+        attention_head_dim=128,
+        in_channels=16,
+        out_channels=16,
+        text_dim=512,
+        freq_dim=256,
+        ffn_dim=2048,
+        num_layers=8,
+    ),
+    height=240,
+    width=416,
+)
+BUILT_IN = {config.name: config for config in (LONGLIVE_1_3B, MID_SIZE)}
 
 LONGLIVE = ("Efficient-Large-Model/LongLive-1.3B", "cda9138d93872ef109d9a74c270184eb3a5acc6e")
 WAN = ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "0fad780a534b6463e45facd96134c9f345acfa5b")
 # The encoder in bf16, as LongLive runs it, is half the size of the one in float32 beside the other parts.
 WAN_ORIGINAL = ("Wan-AI/Wan2.1-T2V-1.3B", "37ec512624d61f7aa208f7ea8140a131f93afc9a")
-DECODERS = ("lightx2v/Autoencoders", "main")
+AUTOENCODERS = ("lightx2v/Autoencoders", "main")
 
 CARD = ModelCard(
     about="LongLive: Wan 2.1 with 1.3 billion parameters, tuned to go on and to follow new prompts. Its "
@@ -51,13 +106,13 @@ CARD = ModelCard(
     ),
 )
 
-LONGLIVE_RECIPE = Recipe(
+LONGLIVE_SOURCES = ModelSources(
     config=LONGLIVE_1_3B,
     card=CARD,
-    weights=Source(*LONGLIVE, files=("models/longlive_base.pt",)),
-    lora=Source(*LONGLIVE, files=("models/lora.pt",)),
-    text_encoder=Source(*WAN_ORIGINAL, files=("models_t5_umt5-xxl-enc-bf16.pth",)),
-    parts=Source(
+    weights=HubFiles(*LONGLIVE, files=("models/longlive_base.pt",)),
+    lora=HubFiles(*LONGLIVE, files=("models/lora.pt",)),
+    text_encoder=HubFiles(*WAN_ORIGINAL, files=("models_t5_umt5-xxl-enc-bf16.pth",)),
+    parts=HubFiles(
         *WAN,
         files=(
             "text_encoder/config.json",
@@ -68,26 +123,27 @@ LONGLIVE_RECIPE = Recipe(
         ),
         optional=("tokenizer/special_tokens_map.json",),
     ),
-    tiny_vae=Source(*DECODERS, files=("taew2_1.pth",)),
-    light_vae=Source(*DECODERS, files=("lightvaew2_1.pth",)),
+    tiny_vae=HubFiles(*AUTOENCODERS, files=("taew2_1.pth",)),
+    light_vae=HubFiles(*AUTOENCODERS, files=("lightvaew2_1.pth",)),
 )
-RECIPES = {LONGLIVE_1_3B.name: LONGLIVE_RECIPE}
+RELEASED = {LONGLIVE_1_3B.name: LONGLIVE_SOURCES}
 
 
-def recipe_of(
+def sources_for_checkpoint(
     checkpoint: Path, lora: Path | None = None, *, name: str = "", lora_scale: float = 1.0, **facts: Any
-) -> Recipe:
-    """A recipe for another checkpoint of this family: Self-Forcing, CausVid, plain Wan 2.1 1.3B, one's own.
+) -> ModelSources:
+    """The sources of a model around another checkpoint: Self-Forcing, CausVid, Wan 2.1 1.3B, or your own.
 
     Args:
         checkpoint: its transformer; ``.pt``, ``.pth`` or ``.safetensors``, in any of the layouts that
-            ``names.py`` and ``conversion.py`` read.
-        lora: to be merged into it, ``lora_scale`` (alpha / rank) times.
-        name: what people call it; the file's own name if it is empty.
+            ``key_mapping.py`` and ``conversion.py`` read.
+        lora: merged into it, ``lora_scale`` (alpha / rank) times.
+        name: of the new model; the file's own name if it is empty.
         facts: fields of ModelConfig that differ from LongLive's, such as ``window=21, sink=0``.
 
     Raises:
-        CheckpointError: when a file is not there, or a fact is impossible.
+        CheckpointError: when a file does not exist.
+        ConfigError: when a fact is unknown or impossible.
     """
     for path in (checkpoint, lora):
         if path is not None and not path.is_file():
@@ -101,7 +157,7 @@ def recipe_of(
             "facts", facts, f"the facts of a model are {', '.join(fields)}", "Correct it."
         ) from error
     return dataclasses.replace(
-        LONGLIVE_RECIPE,
+        LONGLIVE_SOURCES,
         config=config,
         card=ModelCard(f"Made from {checkpoint.name}."),
         weights=checkpoint,

@@ -9,15 +9,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from longlive.config import ModelConfig
+from longlive.files import atomic_write
 from longlive.models.model_card import ModelCard
-from longlive.weights.layout import (
-    PARTS,
-    TEXT_WEIGHTS,
-    WEIGHTS,
-    write_facts,
-    write_json,
-)
-from longlive.weights.loading import _public
+from longlive.weights.layout import PARTS, TEXT_WEIGHTS, WEIGHTS, public_fields, write_facts, write_json
 
 
 def save_models(
@@ -33,7 +27,7 @@ def save_models(
     """Write a model's folder, so that ``load_models(folder)`` gives the same model again.
 
     Args:
-        folder: made if it is not there; files in it are overwritten.
+        folder: made if it does not exist; files in it are overwritten.
         config: its facts, the transformer's shape among them.
         transformer: a module with the parameter names of CausalWanTransformer.
         vae, text_encoder, tokenizer: as their libraries make them; the encoder is a ``UMT5EncoderModel``.
@@ -41,15 +35,15 @@ def save_models(
     """
     folder = Path(folder)
     write_facts(folder, config, card or ModelCard())
-    write_json(folder / "vae/config.json", _public(vae.config) | {"_class_name": PARTS["vae"][1]})
+    write_json(folder / "vae/config.json", public_fields(vae.config) | {"_class_name": PARTS["vae"][1]})
     write_json(folder / "text_encoder/config.json", text_encoder.config.to_dict())
     _save_weights(transformer, folder / "transformer" / WEIGHTS)
     _save_weights(vae, folder / "vae" / WEIGHTS)
     _save_weights(text_encoder, folder / "text_encoder" / TEXT_WEIGHTS)
-    _unused(tokenizer).save_pretrained(folder / "tokenizer")
+    _without_call_state(tokenizer).save_pretrained(folder / "tokenizer")
 
 
-def _unused(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def _without_call_state(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """A copy without the padding and the length limit of its last call, which would be written as well."""
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.backend_tokenizer.no_padding()
@@ -65,4 +59,5 @@ def _save_weights(module: nn.Module, path: Path) -> None:
         if tensor.data_ptr() not in seen:  # a tied weight is written once
             weights[name] = tensor.detach().cpu().contiguous()
         seen.add(tensor.data_ptr())
-    save_file(weights, path, metadata={"format": "pt"})
+    with atomic_write(path) as part:
+        save_file(weights, part, metadata={"format": "pt"})

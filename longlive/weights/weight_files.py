@@ -59,6 +59,41 @@ def open_safetensors(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def read_tensors(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, memory-mapped, out of whatever dicts they are nested in.
+
+    Args:
+        path: as for ``open_weights``.
+        keys: of the dicts to look into, the first that is there at each level.
+
+    Raises:
+        CheckpointError: when it cannot be read, or has neither tensors nor one of ``keys``.
+    """
+    found = open_weights(path)
+    while not any(isinstance(value, Tensor) for value in found.values()):
+        key = next((key for key in keys if isinstance(found.get(key), Mapping)), None)
+        if key is None:
+            raise CheckpointError(
+                f"{path} holds {', '.join(map(repr, list(found)[:5])) or 'nothing'}, but weights, or one of "
+                f"{', '.join(keys)}, are expected. Is it a checkpoint of this family?"
+            )
+        found = found[key]
+    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for other files. Errors as for ``open_weights``."""
+    if path.suffix != ".safetensors" or _index(path).is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return opened.metadata() or {}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. Fetch the model again.") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is broken: {error}. Fetch the model again.") from error
+
+
 def parts_of(path: Path) -> list[Path]:
     """The files that hold the weights of ``path``: itself, or the parts that an index beside it names."""
     if not _index(path).is_file():

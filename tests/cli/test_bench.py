@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longlive.cli.main import main
+from longlive.cli import main
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -46,10 +46,33 @@ def test_a_sweep_with_random_weights_is_set_against_a_reference(
     assert sum(line.startswith("times better") for line in lines) == 4
 
 
-def test_what_is_not_there_is_told_in_one_line(
+def test_what_is_missing_is_reported_in_one_line(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "--model", str(tiny_folder), "--attention", "flash3", "--device", "cpu"]) == 2
     assert "flash3" in capsys.readouterr().err
     assert main(["bench", "--model", str(tiny_folder), "--against", str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_bench_ends_with_one_json_object_that_has_the_agreed_fields(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--model", str(tiny_folder), "--seconds", "8", "--switch-every", "2"]) == 0
+    result = last_line(capsys)
+    agreed = """model device dtype decoder quantization height width frames fps_denoise fps_decode fps_encode
+        fps_end_to_end first_frame_ms switch_ms_p50 switch_ms_p95 chunk_ms_p50 chunk_ms_p95 peak_memory_bytes
+        git_revision versions"""
+    assert set(agreed.split()) <= set(result)
+    assert min(result[f"fps_{stage}"] for stage in ("denoise", "decode", "encode", "end_to_end")) > 0
+    assert result["switch_ms_p50"] > 0
+
+
+def test_count_prints_only_json_and_needs_no_weights(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for config in ("longlive.json", "transformer/config.json", "vae/config.json"):
+        (tmp_path / config).parent.mkdir(exist_ok=True)
+        (tmp_path / config).write_text((tiny_folder / config).read_text())
+    assert main(["bench", "--count", "--model", str(tmp_path), "--dtype", "bfloat16", "--window", "6"]) == 0
+    assert json.loads(capsys.readouterr().out)["kv_bytes"] == 2 * 2 * 6 * 6 * 24 * 2

@@ -1,4 +1,4 @@
-"""The commands, from words to JSON; bad words are told in one line and cost nothing."""
+"""``evaluate``, from options to JSON; bad options are refused in one line before anything is loaded."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from longlive.cli import evaluate as cli
-from longlive.cli.main import _parser, main
+from longlive.cli import main
+from longlive.cli.main import build_parser
 from longlive.evaluation import windows
 
 
@@ -52,9 +53,11 @@ def test_table4_prints_a_table_and_shows_the_pictures(
         ("tableA --runs =x", "--runs is '=x'"),
         ("tableA --runs 4=storybook 4=other", "4"),
         ("tableA --runs 4=storybook --prompts 3", "prompts is 3"),
+        ("storybook --prompts 4", "prompts is 4"),
+        ("storybook --workers 0", "workers is 0"),
     ],
 )
-def test_bad_words_are_told_in_one_line(
+def test_bad_options_are_refused_in_one_line(
     words: str, complaint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -64,8 +67,8 @@ def test_bad_words_are_told_in_one_line(
     assert told.out == "" and complaint in told.err and len(told.err.strip().splitlines()) == 1
 
 
-def test_the_storybooks_own_evaluation_keeps_its_words() -> None:
-    args = _parser(["evaluate", "storybook"]).parse_args(["evaluate", "storybook", "--prompts", "9"])
+def test_the_storybooks_own_evaluation_has_its_options() -> None:
+    args = build_parser().parse_args(["evaluate", "storybook", "--prompts", "9"])
     assert (args.what, args.prompts, args.model) == ("storybook", 9, "storybook")
 
 

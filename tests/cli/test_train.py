@@ -1,6 +1,7 @@
 """The commands: a stage trained from a file, a plan, a LoRA merged."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from longlive import load_models
-from longlive.cli.main import main
-from longlive.training.lora import read_lora
+from longlive.cli import main
+from longlive.cli.train import STAGES
+from longlive.training.recipe import STAGES as RECIPE_STAGES
+from longlive.weights.lora import read_lora
 from tests.support.tiny_recipe import tiny_tables, toml_of
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -33,9 +36,9 @@ def test_a_trained_lora_merges_into_the_model_that_the_run_left(
 ) -> None:
     assert train(recipe, tmp_path / "run", "--steps", "2", "--set", "generator.lr=0.01") == 0
     assert "memory of each process" in capsys.readouterr().err
-    lora, scale = read_lora(tmp_path / "run/lora.safetensors")
-    assert scale == 2.0
-    assert any(value.abs().max() > 0 for name, value in lora.items() if "lora_B" in name)
+    lora = read_lora(tmp_path / "run/lora.safetensors")
+    assert {pair.scale for pair in lora.values()} == {2.0}
+    assert any(pair.up.abs().max() > 0 for pair in lora.values())
     options = ["--base", str(tiny_folder), "--lora", str(tmp_path / "run/lora.safetensors")]
     assert main(["merge-lora", *options, "--out", str(tmp_path / "merged")]) == 0
     merged, left = load_file(tmp_path / "merged" / WEIGHTS), load_file(tmp_path / "run/model" / WEIGHTS)
@@ -93,3 +96,23 @@ def test_as_released_reaches_the_losses(recipe: Path, tmp_path: Path) -> None:
     assert train(recipe, tmp_path / "theirs", "--steps", "1", "--as-released") == 0
     ours, theirs = (json.loads((tmp_path / run / "log.jsonl").read_text()) for run in ("ours", "theirs"))
     assert ours["generator_loss"] != theirs["generator_loss"]
+
+
+def test_there_is_a_command_for_every_stage_of_a_recipe() -> None:
+    assert tuple(STAGES) == RECIPE_STAGES
+
+
+def test_the_storybook_recipe_runs_its_stages_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[tuple[str, int]] = []
+
+    def run_in_processes(job: Callable[..., None], workers: int, options: dict[str, object]) -> None:
+        ran.append((job.__name__, workers))
+
+    monkeypatch.setattr("longlive.storybook.workers.run_in_processes", run_in_processes)
+    options = ["--folder", str(tmp_path), "--workers", "3", "--stages", "generator", "codec"]
+    assert main(["train", "storybook", *options]) == 0
+    assert ran == [("train_codec", 3), ("train_generator", 3)]
+    assert main(["train", "storybook", "--workers", "0"]) == 2
+    assert "workers is 0" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import argparse
 import json
 import shlex
 
-from longlive.cli.main import _parser
+from longlive.cli.main import build_parser
 from longlive.evaluation.report import command_of, report, table
 from longlive.evaluation.statistics import NOTHING, share
 
@@ -12,7 +12,7 @@ OPTIONS = ["evaluate", "long", "--models", "before=a b", "after=c", "--prompts",
 
 
 def parsed(words: list[str]) -> argparse.Namespace:
-    return _parser(words[:2]).parse_args(words)
+    return build_parser().parse_args(words)
 
 
 def test_the_command_says_every_option_and_gives_the_same_run_again() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longlive import ModelBundle, Session, load_models
 from longlive.chunks import SWITCH_MODES, LatentChunk
-from longlive.cli.main import main
+from longlive.cli import main
 from longlive.config import CacheName, StreamConfig
 from longlive.errors import SessionFileError
 from longlive.generation.resume import ResumePlan, plan_exact, plan_quick

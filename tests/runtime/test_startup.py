@@ -57,7 +57,7 @@ def test_what_is_asked_for_is_what_runs(tiny_folder: Path) -> None:
 def test_a_budget_decides_before_anything_is_loaded(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longlive.runtime.startup.load_models", None)
+    monkeypatch.setattr("longlive.runtime.startup.load", None)
     with pytest.raises(FitError, match="does not fit"):
         start(str(tiny_folder), RuntimeOptions(device="cpu"), print, prepare=print, free=1000)
     roomy = plan_for(str(tiny_folder), RuntimeOptions(device="cpu"), free=GB)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.cli.main import main
+from longlive.cli import main
 from longlive.models.bundle import ModelBundle
 from longlive.storybook import paraphrases
 from longlive.storybook.paraphrases import teach_paraphrases

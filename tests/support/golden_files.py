@@ -17,7 +17,7 @@ from longlive.generation.flow_matching import FlowSchedule
 from longlive.models.kv_cache import Cache
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights import key_mapping as names
-from longlive.weights.lora import merge_lora
+from longlive.weights.lora import merge_lora, pair_up
 from tests.support.paths import ROOT
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Goldens:
         model = CausalWanTransformer(transformer_config(case["config"])).requires_grad_(False)
         state = names.transformer_from_released(self.tensors(weights))
         if lora is not None:
-            state = merge_lora(state, lora, case["alpha"] / case["rank"])
+            state = merge_lora(state, pair_up(lora, alpha=case["alpha"]))
         names.check_names(state, model.state_dict(), weights)
         model.load_state_dict(state)
         return model

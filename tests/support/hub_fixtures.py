@@ -140,3 +140,8 @@ def etag(file: Path) -> str:
 def git_sha1(file: Path) -> str:
     data = file.read_bytes()
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+
+
+def go_offline(patch: pytest.MonkeyPatch) -> None:
+    """Forbid huggingface_hub every request."""
+    patch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -13,9 +13,8 @@ from transformers import UMT5EncoderModel
 from longlive.config import TransformerConfig
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.assembly import Recipe
 from longlive.weights.key_mapping import transformer_to_released
-from longlive.weights.released import LONGLIVE_RECIPE
+from longlive.weights.released import LONGLIVE_SOURCES, ModelSources
 from tests.conftest import tiny_encoder_config, tiny_tokenizer
 
 SHAPE = TransformerConfig(
@@ -29,18 +28,20 @@ SHAPE = TransformerConfig(
     num_layers=2,
     rope_max_seq_len=64,
 )
-RECIPE: Recipe = dataclasses.replace(
-    LONGLIVE_RECIPE,
+SOURCES: ModelSources = dataclasses.replace(
+    LONGLIVE_SOURCES,
     config=dataclasses.replace(
-        LONGLIVE_RECIPE.config, transformer=SHAPE, height=32, width=48, text_len=12, window=6
+        LONGLIVE_SOURCES.config, transformer=SHAPE, height=32, width=48, text_len=12, window=6
     ),
 )
+WITHOUT_DECODERS = dataclasses.replace(SOURCES, tiny_vae=None, light_vae=None)
+BASE, LORA, TEXT = "models/longlive_base.pt", "models/lora.pt", "models_t5_umt5-xxl-enc-bf16.pth"
 RANK = 4
 
 
 def revisions() -> dict[str, str]:
     """The pinned revision of each repository; a branch's is made up."""
-    sources = [*RECIPE.needed, RECIPE.tiny_vae]
+    sources = [*SOURCES.needed, SOURCES.tiny_vae]
     return {s.repository: s.revision if s.revision != "main" else "e" * 40 for s in sources}
 
 
@@ -48,17 +49,17 @@ def publish(root: Path) -> None:
     """Write the repositories below ``root``."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        longlive = root / RECIPE.weights.repository / "models"
+        longlive = root / SOURCES.weights.repository / "models"
         longlive.mkdir(parents=True)
         torch.save(
             {"generator": {f"model.{k}": v for k, v in released().items()}}, longlive / "longlive_base.pt"
         )
         torch.save({"generator_lora": lora(), "critic_lora": lora()}, longlive / "lora.pt")
-        write_wan(root / RECIPE.parts.repository)
-        original = root / RECIPE.text_encoder.repository
+        write_wan(root / SOURCES.parts.repository)
+        original = root / SOURCES.text_encoder.repository
         original.mkdir(parents=True)
         torch.save(umt5(), original / "models_t5_umt5-xxl-enc-bf16.pth")
-        decoders = root / RECIPE.tiny_vae.repository
+        decoders = root / SOURCES.tiny_vae.repository
         decoders.mkdir(parents=True)
         torch.save(taew2_1(), decoders / "taew2_1.pth")
         torch.save(wan_names(wan_vae(4).state_dict()), decoders / "lightvaew2_1.pth")

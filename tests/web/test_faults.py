@@ -27,7 +27,7 @@ from gradio_client.exceptions import AppError
 from gradio_client.utils import apply_diff
 
 from longlive.benchmark.loadtest import dropouts as drops
-from longlive.cli.main import main
+from longlive.cli import main
 from longlive.serving.runs import run as run_module
 from longlive.web import backpressure, file_serving
 from tests.support.fakes import PATIENT, FakeModels, Served, serve_page

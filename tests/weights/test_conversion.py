@@ -16,6 +16,7 @@ from longlive.errors import CheckpointError
 from longlive.weights import conversion
 from longlive.weights.conversion import write_light_vae, write_text_encoder, write_tiny_vae, write_transformer
 from longlive.weights.key_mapping import transformer_from_released
+from longlive.weights.lora import LoraPair
 from tests.conftest import tiny_encoder_config
 from tests.support import published_weights as published
 from tests.support.memory import mapped_file
@@ -106,18 +107,24 @@ def test_converting_holds_one_tensor_at_a_time(
 ) -> None:
     """A spy on what is computed: nothing of an earlier tensor lives when the next is made."""
     alive: list[weakref.ref[Tensor]] = []
-    most, merged = [0], conversion.merged
+    most, merged = [0], conversion.merge_pair
 
-    def spy(weight: Tensor, pair: tuple[Tensor, Tensor], scale: float) -> Tensor:
-        assert {mapped_file(t) for t in (weight, *pair)} == {*files.values()}, "read as it lies on the disk"
+    def spy(weight: Tensor, pair: LoraPair, scale: float) -> Tensor:
+        assert {mapped_file(t) for t in (weight, pair.down, pair.up)} == {*files.values()}, (
+            "read as it lies on the disk"
+        )
         gc.collect()
         most[0] = max(most[0], sum(ref() is not None for ref in alive))
         result = merged(weight, pair, scale)
         alive.append(weakref.ref(result))
         return result
 
-    monkeypatch.setattr(conversion, "merged", spy)
-    write_transformer(tmp_path / "out.safetensors", SHAPE, **files)
+    monkeypatch.setattr(conversion, "merge_pair", spy)
+    gc.freeze()  # what lives already is not searched again and again
+    try:
+        write_transformer(tmp_path / "out.safetensors", SHAPE, **files)
+    finally:
+        gc.unfreeze()
     assert len(alive) == 20
     assert most[0] <= 1
 

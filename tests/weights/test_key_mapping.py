@@ -1,4 +1,4 @@
-"""Released names to ours and back, prefixes, LoRA, and errors that name the keys."""
+"""Released names to ours and back, prefixes, and errors that name the keys."""
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from longlive.weights.key_mapping import (
     transformer_to_released,
     umt5_from_released,
 )
-from longlive.weights.lora import merge_lora
 from tests.support.tiny_transformer import tiny_transformer
 
 
@@ -88,62 +87,3 @@ def test_umt5_names_have_their_place_and_unknown_ones_are_named() -> None:
     assert list(umt5_from_released(dict.fromkeys(names, torch.zeros(1)))) == list(names.values())
     with pytest.raises(CheckpointError, match=r"unexpected keys: decoder\.weight"):
         umt5_from_released({"decoder.weight": torch.zeros(1)})
-
-
-def lora_for(*names: str, rank: int = 2) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    lora = {}
-    for name in names:
-        out, into = (32, 24) if name.endswith("ffn.0") else (24, 24)
-        lora[f"{name}.lora_A.weight"] = torch.randn(rank, into)
-        lora[f"{name}.lora_B.weight"] = torch.randn(out, rank)
-    return lora
-
-
-@pytest.mark.parametrize(
-    ("name", "ours"),
-    [
-        ("base_model.model.blocks.1.self_attn.o", "blocks.1.attn1.to_out.0.weight"),
-        ("base_model.model.blocks.0.cross_attn.k", "blocks.0.attn2.to_k.weight"),
-        ("base_model.model.blocks.0.ffn.0", "blocks.0.ffn.net.0.proj.weight"),
-        ("base_model.model.model.blocks.0.self_attn.q", "blocks.0.attn1.to_q.weight"),
-        ("base_model.model.blocks.0.attn1.to_q", "blocks.0.attn1.to_q.weight"),
-    ],
-)
-def test_a_lora_adds_its_scaled_product_to_one_weight(name: str, ours: str) -> None:
-    state, lora = weights(), lora_for(name)
-    merged = merge_lora(state, lora, 0.5)
-    update = 0.5 * lora[f"{name}.lora_B.weight"] @ lora[f"{name}.lora_A.weight"]
-    assert torch.allclose(merged[ours], state[ours] + update, atol=1e-6)
-    assert all(torch.equal(merged[other], state[other]) for other in state if other != ours)
-
-
-def test_a_lora_is_merged_in_float32_and_rounded_once() -> None:
-    state = {name: tensor.bfloat16() for name, tensor in weights().items()}
-    lora = {k: v.bfloat16() for k, v in lora_for("blocks.0.self_attn.q", rank=8).items()}
-    down, up = (lora[f"blocks.0.self_attn.q.lora_{half}.weight"].float() for half in "AB")
-    expected = (state["blocks.0.attn1.to_q.weight"].float() + up @ down).bfloat16()
-    assert torch.equal(merge_lora(state, lora, 1.0)["blocks.0.attn1.to_q.weight"], expected)
-
-
-def test_adapter_names_that_peft_keeps_in_memory_are_read_too() -> None:
-    state, plain = weights(), lora_for("base_model.model.blocks.0.ffn.0")
-    named = {key.replace(".weight", ".default.weight"): tensor for key, tensor in plain.items()}
-    merged, expected = merge_lora(state, named, 1.0), merge_lora(state, plain, 1.0)
-    assert all(torch.equal(merged[name], expected[name]) for name in state)
-
-
-@pytest.mark.parametrize(
-    ("lora", "message"),
-    [
-        ({"blocks.0.self_attn.q.weight": torch.zeros(1)}, "'blocks.0.self_attn.q.weight' is no LoRA key"),
-        (
-            {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(1)},
-            "only one of A and B for blocks.0.attn1.to_q",
-        ),
-        (lora_for("blocks.9.self_attn.q"), "changes blocks.9.attn1.to_q.weight, which the model lacks"),
-    ],
-)
-def test_a_lora_that_does_not_fit_is_refused(lora: dict[str, Tensor], message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        merge_lora(weights(), lora, 1.0)

@@ -1,5 +1,4 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,56 +10,18 @@ from safetensors.torch import load_file, save_file
 from longlive import ModelBundle, Session, load_models
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.tiny_vae import TinyVae
-from tests.conftest import WORDS, write_tiny_model
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model that a test may spoil."""
-    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
 
 
 def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_model_comes_back_as_it_was_written(tiny_models: ModelBundle, tiny_folder: Path) -> None:
-    config = tiny_models.config
-    assert (config.name, config.height, config.width, config.text_len) == ("tiny", 32, 48, 12)
-    assert (config.positions, config.transformer.prediction) == ("relative", "clean")
-    assert (config.spatial_scale, config.temporal_scale, config.steps) == (8, 4, (1000, 750, 500, 250))
-    assert tiny_models.card.words == WORDS
-    assert tiny_models.card.stories[0].prompts[1] == (3.0, "a blue ball")
-    stored = load_file(tiny_folder / TRANSFORMER)
-    assert stored.keys() == tiny_models.transformer.state_dict().keys()
-    assert all(torch.equal(stored[name], own) for name, own in tiny_models.transformer.state_dict().items())
-
-
 def test_weights_are_read_only_and_in_evaluation_mode(tiny_models: ModelBundle) -> None:
     for module in (tiny_models.transformer, tiny_models.vae, tiny_models.text_encoder.model):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
-
-
-def test_the_tied_embedding_of_the_text_encoder_is_stored_once_and_tied_again(
-    tiny_models: ModelBundle, tiny_folder: Path
-) -> None:
-    """transformers 5.0 to 5.2 left it uninitialised."""
-    assert "encoder.embed_tokens.weight" not in load_file(tiny_folder / "text_encoder/model.safetensors")
-    model = tiny_models.text_encoder.model
-    assert model.encoder.embed_tokens.weight.data_ptr() == model.shared.weight.data_ptr()
-
-
-def test_the_layout_is_that_of_diffusers(tiny_folder: Path) -> None:
-    shape = json.loads((tiny_folder / "transformer/config.json").read_text())
-    assert shape["_class_name"] == "CausalWanTransformer"
-    assert shape["num_attention_heads"] == 2
-    assert "prediction" not in shape, "diffusers has no such field; it stands in longlive.json"
-    parts = json.loads((tiny_folder / "model_index.json").read_text())
-    assert parts["vae"] == ["diffusers", "AutoencoderKLWan"]
-    assert all((tiny_folder / part).is_dir() for part in parts if not part.startswith("_"))
 
 
 def test_loading_draws_the_same_weights_in_another_dtype(tiny_folder: Path, tiny_models: ModelBundle) -> None:
@@ -84,46 +45,10 @@ def test_weights_split_into_several_files_are_joined(folder: Path, tiny_models: 
     assert all(torch.equal(own, loaded[name]) for name, own in tiny_models.transformer.state_dict().items())
 
 
-def test_the_digest_follows_weights_and_facts_but_not_the_card(
-    folder: Path, tiny_models: ModelBundle
-) -> None:
-    assert load_models(folder).digest == tiny_models.digest
-    change(folder / "longlive.json", card={"about": "Something else."})
-    assert load_models(folder).digest == tiny_models.digest
-    change(folder / "longlive.json", shift=4.0)
-    changed = load_models(folder).digest
-    assert changed != tiny_models.digest
-    weights = load_file(folder / TRANSFORMER)
-    weights["proj_out.bias"] += 1
-    save_file(weights, folder / TRANSFORMER)
-    assert load_models(folder).digest not in (changed, tiny_models.digest)
-
-
 @pytest.mark.parametrize(
     ("file", "values", "words"),
     [
-        ("longlive.json", {"format": 9}, r"format is 9, but this version reads format 1.*Fetch"),
-        (
-            "longlive.json",
-            {"height": 40},
-            r"longlive.json: height is 40, but it must be a multiple of 16.*Try 32",
-        ),
-        ("longlive.json", {"height": "64"}, r"longlive.json: height is '64', but it must be a whole number"),
-        ("longlive.json", {"steps": 4}, r"longlive.json: a field has a value of the wrong type"),
-        ("longlive.json", {"colour": "red"}, r"longlive.json has the unknown fields colour"),
-        ("longlive.json", {"prediction": "noise"}, r"prediction is 'noise', but it must be one of"),
         ("longlive.json", {"card": {"words": 3}}, r"The card in longlive.json"),
-        ("transformer/config.json", {"patch_size": [2, 2, 2]}, r"config.json: patch_size is \(2, 2, 2\)"),
-        (
-            "transformer/config.json",
-            {"qk_norm": None},
-            r"qk_norm is None, but it must be 'rms_norm_across_heads'",
-        ),
-        (
-            "transformer/config.json",
-            {"in_channels": 16},
-            r"in_channels of the transformer is 16.*have 4 channels",
-        ),
         (
             "text_encoder/config.json",
             {"d_model": 8},
@@ -139,19 +64,11 @@ def test_the_digest_follows_weights_and_facts_but_not_the_card(
         ("vae/config.json", {"dim_mult": "no"}, r"vae/config.json does not describe a Wan VAE"),
     ],
 )
-def test_a_config_that_does_not_fit_is_told_by_file_field_and_value(
+def test_a_config_that_does_not_fit_the_weights_is_named(
     folder: Path, file: str, values: dict[str, Any], words: str
 ) -> None:
     change(folder / file, **values)
     with pytest.raises(CheckpointError, match=words):
-        load_models(folder)
-
-
-def test_a_missing_field_is_named(folder: Path) -> None:
-    facts = json.loads((folder / "longlive.json").read_text())
-    del facts["height"]
-    (folder / "longlive.json").write_text(json.dumps(facts))
-    with pytest.raises(CheckpointError, match=r"longlive.json lacks the fields height"):
         load_models(folder)
 
 
@@ -163,9 +80,6 @@ def cut(path: Path) -> None:
     ("file", "spoil", "words"),
     [
         ("longlive.json", Path.unlink, "longlive.json is missing"),
-        ("longlive.json", cut, "longlive.json cannot be read"),
-        ("longlive.json", lambda path: path.write_text("[]"), "longlive.json holds a list"),
-        ("vae/config.json", Path.unlink, "config.json is missing"),
         (TRANSFORMER, Path.unlink, "safetensors is missing. Fetch"),
         (TRANSFORMER, cut, "safetensors is broken"),
         ("text_encoder/model.safetensors", cut, "safetensors is broken"),
@@ -181,7 +95,7 @@ def test_a_missing_or_broken_file_is_named(
         load_models(folder)
 
 
-def test_a_decoder_that_is_not_known_or_not_there_is_told(folder: Path) -> None:
+def test_an_unknown_or_missing_decoder_is_named(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"decoder is 'quick', but it must be one of wan, tiny, light"):
         load_models(folder, decoder="quick")
     with pytest.raises(CheckpointError, match=r"has no tiny decoder \(tiny_vae/\).*use the decoder wan"):
@@ -231,8 +145,3 @@ def test_a_text_encoder_computes_in_bfloat16_if_it_is_stored_so_and_never_in_flo
     models = load_models(folder, dtype=torch.float32)
     assert models.text_encoder.encode("a red ball").tokens.dtype == loaded
     assert models.dtype == torch.float32
-
-
-def test_writing_over_a_model_replaces_it(folder: Path) -> None:
-    write_tiny_model(folder, fps=8)
-    assert load_models(folder).config.fps == 8

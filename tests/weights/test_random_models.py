@@ -8,7 +8,8 @@ import torch
 from longlive import Session
 from longlive.errors import ConfigError, PromptError
 from longlive.models.tiny_vae import TinyVae
-from longlive.weights.random_models import MID_SIZE, config_of, random_models
+from longlive.weights.random_models import random_models
+from longlive.weights.registry import config_of
 
 
 def test_a_folder_gives_its_sizes_and_a_session_runs(tiny_folder: Path) -> None:
@@ -30,12 +31,6 @@ def test_the_tiny_decoder_has_the_latents_channels(tiny_folder: Path) -> None:
     models = random_models(str(tiny_folder), decoder="tiny")
     assert isinstance(models.decoder, TinyVae) and models.decoder_name == "tiny"
     assert models.decoder.config["latent_channels"] == models.config.transformer.in_channels
-
-
-def test_the_released_model_and_the_middle_size_need_no_files() -> None:
-    assert config_of("longlive-1.3b").tokens_per_latent == 1560
-    assert config_of("mid-size") is MID_SIZE
-    assert (MID_SIZE.tokens_per_latent, MID_SIZE.transformer.dim, MID_SIZE.window) == (15 * 26, 512, 12)
 
 
 def test_prompts_are_checked_and_an_unknown_decoder_is_refused(tiny_folder: Path) -> None:

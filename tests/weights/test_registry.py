@@ -5,6 +5,7 @@ import pytest
 from huggingface_hub import errors
 
 from longlive.errors import CheckpointError
+from longlive.runtime.startup import RuntimeOptions, ready_models
 from longlive.weights import registry as hub
 
 
@@ -25,7 +26,7 @@ def response_error(kind: type[errors.HfHubHTTPError]) -> errors.HfHubHTTPError:
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
-def test_whatever_the_hub_says_is_told_in_words(
+def test_whatever_the_hub_answers_becomes_an_error_with_a_cure(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> str:
@@ -76,3 +77,24 @@ def test_a_missing_embedded_model_says_how_to_get_it(tmp_path: Path, monkeypatch
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert hub.find_model(tmp_path) == tmp_path
+
+
+def test_a_model_is_resolved_to_its_folder_and_config(tiny_folder: Path) -> None:
+    found = hub.resolve(tiny_folder)
+    assert (found.name, found.path, found.config.name) == (str(tiny_folder), tiny_folder, "tiny")
+    assert hub.config_of(tiny_folder) == found.config
+    with pytest.raises(CheckpointError, match=r"longlive.json is missing"):
+        hub.resolve(tiny_folder / "vae")
+
+
+def test_starting_a_model_asks_the_hub_once(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def snapshot(repository: str, **_: object) -> str:
+        asked.append(repository)
+        return str(tiny_folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    models = ready_models("someone/model", RuntimeOptions(device="cpu"), print)
+    assert (models.source, models.folder) == ("someone/model", tiny_folder)
+    assert asked == ["someone/model"]

@@ -4,15 +4,12 @@ Chromium opens the page, presses Start, and sends prompts while the video plays;
 the screen is recorded with its time. Needs Playwright's Python package and a Chromium.
 """
 
-import argparse
 import base64
 import itertools
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 STALL_S = 0.25
@@ -211,29 +208,3 @@ def _send_prompts(page: Any, plan: BrowserPlan) -> list[float]:
         page.press("#prompt textarea", "Enter")
     page.wait_for_timeout(max(0.0, begun + plan.seconds - time.monotonic()) * 1000)
     return sent
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``measure``."""
-    parser.add_argument("url", help="of the running app, such as http://127.0.0.1:7860/")
-    parser.add_argument("--seconds", type=float, default=60, help="seconds to watch (default: 60)")
-    parser.add_argument("--switches", type=int, default=10, help="prompts to send (default: 10)")
-    parser.add_argument("--player", choices=("live", "compatible"), help="only this player (default: both)")
-    parser.add_argument("--chromium", default=CHROMIUM, help=f"path of the browser (default: {CHROMIUM})")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.set_defaults(run=run_measure)
-
-
-def run_measure(args: argparse.Namespace) -> int:
-    """Measure both players, or one, and print a table or one JSON object."""
-    plan = BrowserPlan(args.seconds, args.switches, chromium=args.chromium)
-    results = [
-        asdict(summarize(player, record_page(args.url, player, plan), plan.fps))
-        for player in ([args.player] if args.player else ["live", "compatible"])
-    ]
-    if args.json:
-        sys.stdout.write(json.dumps({result.pop("player"): result for result in results}) + "\n")
-    else:
-        rows = [f"{name:22}" + "".join(f"{result[name]!s:>14}" for result in results) for name in results[0]]
-        sys.stdout.write("\n".join(rows) + "\n")
-    return 0

@@ -5,11 +5,8 @@ for a setting and colours of its own, so that the storybook's oracle can tell wh
 decoded when all viewers have left, so that this adds nothing to the load.
 """
 
-import argparse
 import contextlib
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +23,9 @@ from longlive.benchmark.loadtest.browser_viewer import BrowserViewer
 from longlive.benchmark.loadtest.dropouts import AbandoningClient
 from longlive.benchmark.loadtest.figures import ViewerResult, result_of, result_of_browser
 from longlive.benchmark.loadtest.plan import Plan
-from longlive.benchmark.loadtest.report import LoadTestResult, as_json, combine, table
+from longlive.benchmark.loadtest.report import LoadTestResult, combine
 from longlive.benchmark.loadtest.viewer_log import ViewerLog
 from longlive.errors import EndpointError
-from longlive.runtime.options import print_progress
 
 Viewer = ApiViewer | BrowserViewer
 
@@ -202,47 +198,3 @@ def _result_of(viewers: Sequence[Viewer], number: int, plan: Plan) -> ViewerResu
         return result_of_browser(f"browser {number + 1}", one, others)
     name = f"viewer {number + 1}" if number < plan.viewers else f"later {number + 1 - plan.viewers}"
     return result_of(name, one.profile, one.log, one.player, others)
-
-
-# Option, its default, what it is; the types are those of the defaults.
-_OPTIONS = (
-    ("viewers", 2, "viewers at once"),
-    ("seconds", Plan.seconds, "seconds that each watches"),
-    ("browsers", Plan.browsers, "how many of the viewers are pages in Chromium"),
-    ("waiting", Plan.waiting, "more viewers, who come when the others have pictures or a queue position"),
-    ("waiting-seconds", Plan.waiting_s, "seconds that each of those watches"),
-    ("drops", Plan.drops, "clients beside them that start a video and abandon it"),
-    ("switch-every", Plan.switch_every, "seconds between prompts"),
-    ("patience", Plan.timeout_s, "seconds after which the test ends in any case"),
-    ("read-every", Plan.read_every, "read one of so many segments; 0 for none"),
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``loadtest``."""
-    parser.add_argument("url", help="of the running app, such as http://127.0.0.1:7860/")
-    for name, default, about in _OPTIONS:
-        parser.add_argument(
-            f"--{name}", type=type(default), default=default, help=f"{about} (default: {default:g})"
-        )
-    parser.add_argument("--chromium", default=CHROMIUM, help=f"path of the browser (default: {CHROMIUM})")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.set_defaults(run=run_loadtest)
-
-
-def run_loadtest(args: argparse.Namespace) -> int:
-    """Run the load test that the options describe, and print its result."""
-    plan = Plan(
-        viewers=args.viewers,
-        browsers=args.browsers,
-        seconds=args.seconds,
-        waiting=args.waiting,
-        waiting_s=args.waiting_seconds,
-        switch_every=args.switch_every,
-        drops=args.drops,
-        timeout_s=args.patience,
-        read_every=args.read_every,
-    )
-    result = run_load_test(args.url, plan, chromium=args.chromium, progress=print_progress)
-    sys.stdout.write((json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result)) + "\n")
-    return 0

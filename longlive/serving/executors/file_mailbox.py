@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.errors import MailboxError
+from longlive.files import atomic_write
 from longlive.serving.executors.mailbox import deferred
 from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend, supersedes
 
@@ -110,13 +111,8 @@ class FileMailbox:
             return b""
 
     def _write(self, entries: "list[_Entry]") -> None:
-        part = self._mail.with_suffix(".part")
-        try:
+        with atomic_write(self._mail) as part:
             part.write_text(json.dumps([entry.values() for entry in entries]), encoding="ascii")
-            os.replace(part, self._mail)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

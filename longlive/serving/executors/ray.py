@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 from longlive.errors import LongLiveError, LostError
-from longlive.models.model_card import ModelCard
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions, start
 from longlive.serving.executors.events import ExecutorEvent
 from longlive.serving.executors.executor import Executor, StreamHandle
@@ -30,9 +29,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.packed import Packed
 from longlive.serving.executors.ray_cluster import CHECK_INTERVAL_S, MAX_RUNS, Actor, ActorState, Cluster
 from longlive.serving.executors.thread import ThreadExecutor
-from longlive.weights.layout import FACTS, read_json
-from longlive.weights.loading import read_config
-from longlive.weights.registry import find_model
+from longlive.weights.registry import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +69,8 @@ class RayExecutor:
             CheckpointError, ConfigError: naming what is missing or impossible.
             LostError: if the cluster cannot be reached, or does not suffice.
         """
-        folder = find_model(model)
-        self.config = read_config(folder)
-        self.card = ModelCard.of(read_json(folder / FACTS).get("card", {}))
+        folder = resolve(model)
+        self.config, self.card = folder.config, folder.card
         self._progress, self._lock = progress, threading.Lock()
         self._closing = threading.Event()
         self._cluster = Cluster(options, actors, address)

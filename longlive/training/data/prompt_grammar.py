@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from longlive.errors import ConfigError
+from longlive.files import atomic_write
 from longlive.weights.registry import ASSETS
 
 GRAMMAR = ASSETS / "prompts" / "grammar.toml"
@@ -82,9 +83,8 @@ def write_prompt_set(out: Path, *, seed: int | None = None, grammar: Path = GRAM
     lines = [json.dumps(vars(sequence), ensure_ascii=False) + "\n" for sequence in sequences]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = out.with_suffix(".tmp")
-        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
-        beside.replace(out)
+        with atomic_write(out) as part:
+            part.write_text("".join(lines), encoding="utf-8", newline="\n")
     except OSError as error:
         raise ConfigError(
             "--out", str(out), f"it cannot be written ({error})", "Try another place."

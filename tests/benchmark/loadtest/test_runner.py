@@ -7,7 +7,7 @@ import pytest
 from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import table
 from longlive.benchmark.loadtest.runner import run_load_test
-from longlive.cli.main import main
+from longlive.cli import main
 from longlive.errors import EndpointError
 from tests.support.fakes import FakeModels, serve_page
 

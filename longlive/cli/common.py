@@ -1,0 +1,68 @@
+"""What several commands share: registering themselves, the stream's options, progress and results."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from longlive.config import Positions
+from longlive.runtime.options import print_progress
+
+if TYPE_CHECKING:
+    from longlive.chunks import FrameChunk
+    from longlive.models.bundle import ModelBundle
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand of ``python -m longlive``.
+
+    Attributes:
+        name: as it is typed.
+        help: one line for ``--help``.
+        add_arguments: adds its options to a parser.
+        run: does what the parsed options say, and returns the exit status.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def add_stream_options(parser: argparse.ArgumentParser) -> None:
+    """The options that become a StreamConfig; what is not given is as the model was tuned."""
+    group = parser.add_argument_group("stream (default: what the model was tuned with)")
+    group.add_argument("--window", type=int, help="latent frames attended to, sink included; -1 for all")
+    group.add_argument("--sink", type=int, help="latent frames of the first chunk that are always kept")
+    group.add_argument("--positions", choices=get_args(Positions), help="how latent frames are counted")
+
+
+def stream_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """The stream options that were given."""
+    given = {name: getattr(args, name) for name in ("window", "sink", "positions")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def load_with_options(name: str, options: dict[str, Any]) -> "ModelBundle":
+    """Load a model and make it ready to run, as the options of ``add_model_options`` say."""
+    from longlive.runtime.startup import RuntimeOptions, ready_models
+
+    return ready_models(name, RuntimeOptions.of(options), print_progress)
+
+
+def with_progress(chunks: "Iterable[FrameChunk]", seconds: float) -> "Iterator[FrameChunk]":
+    """Pass chunks on, and show a progress bar of ``seconds`` of video on stderr if it is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=round(seconds, 2), unit="s", disable=None, file=sys.stderr) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(min(chunk.seconds, bar.total - bar.n))
+
+
+def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a result: one JSON object for programs, or ``text`` for people."""
+    print(json.dumps(values, ensure_ascii=False) if as_json else text)

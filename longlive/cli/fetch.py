@@ -1,0 +1,73 @@
+"""The command ``fetch``: a model on this machine, downloaded and converted, and where it lies."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from longlive.cli.common import Command, print_result
+from longlive.errors import ConfigError
+from longlive.runtime.options import print_progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fetch``."""
+    parser.add_argument(
+        "model", help="a known name, or a Hub id such as owner/name; with --checkpoint, a name of your choice"
+    )
+    group = parser.add_argument_group(
+        "another checkpoint of the family (Self-Forcing, CausVid, Wan 2.1 1.3B)"
+    )
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
+    group.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA to merge into the checkpoint")
+    group.add_argument("--lora-scale", type=float, default=1.0, help="alpha / rank (default: 1)")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FACT=VALUE",
+        help="what differs from LongLive, such as --set window=21 --set sink=0; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print sizes and free space")
+    parser.add_argument(
+        "--verify", action="store_true", help="compare the model's files with their recorded digests"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch the model and print its folder."""
+    from longlive.weights.assembly import assemble, print_download_plan
+    from longlive.weights.layout import verify_digests
+    from longlive.weights.registry import find_model
+    from longlive.weights.released import RELEASED, sources_for_checkpoint
+
+    facts, lora = _facts(args.set), {"lora": args.lora, "lora_scale": args.lora_scale}
+    sources = RELEASED.get(args.model)
+    if args.checkpoint:
+        sources = sources_for_checkpoint(args.checkpoint, name=args.model, **lora, **facts)
+    if sources and args.dry_run:
+        print_download_plan(sources, print_progress)
+        return 0
+    folder = assemble(sources, print_progress) if sources else find_model(args.model, print_progress)
+    if args.verify:
+        verify_digests(folder)
+    print_result({"model": args.model, "folder": str(folder)}, str(folder), as_json=args.json)
+    return 0
+
+
+def _facts(settings: list[str]) -> dict[str, Any]:
+    """Facts of a model as they are given on the command line; values are JSON, or text."""
+    facts: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError("--set", setting, "it must be FACT=VALUE", "Try --set window=21.")
+        try:
+            facts[name] = json.loads(value)
+        except ValueError:
+            facts[name] = value
+    return facts
+
+
+COMMANDS = (Command("fetch", "download and convert a model, and print its folder", add_arguments, run),)

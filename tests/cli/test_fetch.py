@@ -1,0 +1,55 @@
+"""``fetch``: a checkpoint of one's own, mistakes, and where a model lies."""
+
+from pathlib import Path
+
+import pytest
+
+from longlive.cli import main
+from longlive.weights.released import ModelSources
+
+
+def test_fetch_converts_a_checkpoint_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[ModelSources] = []
+    monkeypatch.setattr(
+        "longlive.weights.assembly.assemble", lambda sources, progress: asked.append(sources) or tmp_path
+    )
+    file = tmp_path / "self_forcing_dmd.pt"
+    file.write_bytes(b"")
+    options = (
+        "--checkpoint",
+        str(file),
+        "--set",
+        "window=21",
+        "--set",
+        "sink=0",
+        "--set",
+        "steps=[1000, 500]",
+    )
+    assert main(["fetch", "self-forcing", *options]) == 0
+    config = asked[0].config
+    assert (config.name, config.window, config.sink, config.steps) == ("self-forcing", 21, 0, (1000, 500))
+    assert (asked[0].weights, asked[0].lora) == (file, None)
+    assert capsys.readouterr().out.strip() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--checkpoint", "gone.pt"), "There is no file gone.pt"),
+        (("--checkpoint", __file__, "--set", "window"), "--set is 'window', but it must be FACT=VALUE"),
+        (("--checkpoint", __file__, "--set", "colour=1"), "the facts of a model are"),
+        (("--checkpoint", __file__, "--set", "window=0"), "window is 0"),
+    ],
+)
+def test_fetch_reports_what_is_wrong_with_a_checkpoint(
+    options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "mine", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_fetch_prints_where_a_model_lies(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", str(tiny_folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(tiny_folder)

@@ -1,0 +1,53 @@
+"""Published models: pinned sources, built-in shapes, and the sources of a checkpoint of one's own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from longlive.errors import CheckpointError, ConfigError
+from longlive.weights.registry import KNOWN_MODELS, config_of
+from longlive.weights.released import BUILT_IN, LONGLIVE_SOURCES, MID_SIZE, RELEASED, sources_for_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "self_forcing_dmd.pt"
+    path.write_bytes(b"")
+    return path
+
+
+def test_what_a_model_needs_is_pinned_to_a_commit() -> None:
+    assert len(LONGLIVE_SOURCES.needed) == 4
+    assert all(re.fullmatch("[0-9a-f]{40}", source.revision) for source in LONGLIVE_SOURCES.needed)
+    assert all(name == sources.config.name for name, sources in RELEASED.items())
+    assert set(RELEASED) <= set(KNOWN_MODELS)
+
+
+def test_built_in_shapes_need_no_files() -> None:
+    assert config_of("longlive-1.3b").tokens_per_latent == 1560
+    assert config_of("mid-size") is MID_SIZE
+    assert (MID_SIZE.tokens_per_latent, MID_SIZE.transformer.dim, MID_SIZE.window) == (15 * 26, 512, 12)
+    assert all(name == config.name for name, config in BUILT_IN.items())
+
+
+def test_a_checkpoint_replaces_the_transformer_and_brings_its_facts(checkpoint: Path) -> None:
+    sources = sources_for_checkpoint(checkpoint, window=21, sink=0, steps=[1000, 500])
+    assert (sources.config.name, sources.config.window, sources.config.sink) == ("self_forcing_dmd", 21, 0)
+    assert sources.config.steps == (1000, 500)
+    assert (sources.weights, sources.lora, sources.lora_scale) == (checkpoint, None, 1.0)
+    assert sources.text_encoder == LONGLIVE_SOURCES.text_encoder
+    assert sources.needed == [LONGLIVE_SOURCES.text_encoder, LONGLIVE_SOURCES.parts]
+    named = sources_for_checkpoint(checkpoint, checkpoint, name="mine", lora_scale=0.5)
+    assert (named.config.name, named.lora, named.lora_scale) == ("mine", checkpoint, 0.5)
+
+
+def test_mistakes_are_named(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"There is no file gone.pt"):
+        sources_for_checkpoint(Path("gone.pt"))
+    with pytest.raises(CheckpointError, match=r"There is no file lora.pt"):
+        sources_for_checkpoint(checkpoint, Path("lora.pt"))
+    with pytest.raises(ConfigError, match=r"the facts of a model are.*window"):
+        sources_for_checkpoint(checkpoint, colour="red")
+    with pytest.raises(ConfigError, match=r"window is 0"):
+        sources_for_checkpoint(checkpoint, window=0)
