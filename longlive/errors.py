@@ -73,3 +73,16 @@ class MailboxError(LongLiveError):
 
 class TrainingError(LongLiveError):
     """A loss or gradient in training is not a number."""
+
+
+def reason_of(error: Exception) -> str:
+    """An error of Python's own in plain words, for the middle of a message; no class name, no quotes."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing" if error.args else "something is missing"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, TypeError | AttributeError):
+        return "a value is of the wrong kind"
+    return str(error) or "it is not as expected"
