@@ -83,6 +83,8 @@ def reason_of(error: Exception) -> str:
         return f"it is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ValueError) and hasattr(error, "lineno"):
+        return f"it is not valid: {str(error)[:1].lower()}{str(error)[1:]}"
     if isinstance(error, TypeError | AttributeError):
         return "a value is of the wrong kind"
     return str(error) or "it is not as expected"

@@ -1,4 +1,4 @@
-"""Text files as people save them, and files that are written so that a reader finds the old or the whole new one.
+"""Reading text files as people save them, and writing files that are never seen half written.
 
 Every destination goes through ``PartialFile``: a link is followed, a pipe or device is written into, and a
 regular file is replaced in one step.
@@ -6,6 +6,7 @@ regular file is replaced in one step.
 
 import codecs
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from longlive.errors import ConfigError
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+# Pipes that were opened when they were checked: closing one would tell its reader that the file ends.
+_open_pipes: dict[str, int] = {}
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -47,7 +50,8 @@ class PartialFile:
         if self._folder is None:
             os.replace(self.part, self._target)
             return
-        with self.part.open("rb") as source, self.path.open("wb") as sink:
+        pipe = _open_pipes.pop(os.path.realpath(self.path), None)
+        with self.part.open("rb") as source, open(self.path if pipe is None else pipe, "wb") as sink:
             shutil.copyfileobj(source, sink)
         self._folder.cleanup()
 
@@ -103,8 +107,7 @@ def check_destination(option: str, path: Path) -> None:
         if path.is_dir():
             raise ConfigError(option, str(path), "it is a folder, and a file is to be written", cure)
         if is_special(path):
-            if not os.access(path, os.W_OK):
-                raise PermissionError("it may not be written")
+            _check_special(option, path)
             return
         file = PartialFile(path, suffix=f".{os.getpid()}")  # a writer's own .part is left alone
         if not file.part.parent.is_dir():
@@ -117,6 +120,21 @@ def check_destination(option: str, path: Path) -> None:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(option, str(path), f"it cannot be written ({error})", cure) from error
+
+
+def _check_special(option: str, path: Path) -> None:
+    if not path.is_fifo():
+        if not os.access(path, os.W_OK):
+            raise PermissionError("it may not be written")
+        return
+    try:
+        pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ConfigError(option, str(path), "nothing reads this pipe", "Start its reader first.") from error
+    os.set_blocking(pipe, True)
+    _open_pipes[os.path.realpath(path)] = pipe
 
 
 def check_distinct(paths: dict[str, Path | None]) -> None:

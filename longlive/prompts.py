@@ -89,7 +89,7 @@ def prompts_of_row(text: str | bytes) -> list[Any]:
     try:
         row = json.loads(text)
         prompts = row["prompts"] if "prompts" in row else [row["prompt"], row["next"]]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         shape = '{"prompts": [...]} or {"prompt": "...", "next": "..."}'
         raise PromptError(f"It must hold {shape}, but {reason_of(error)}.") from error
     if not isinstance(prompts, list):

@@ -63,6 +63,42 @@ def with_progress(chunks: "Iterable[FrameChunk]", seconds: float) -> "Iterator[F
             bar.update(min(chunk.seconds, bar.total - bar.n))
 
 
+def check_stream(model: str, changes: dict[str, Any]) -> None:
+    """Check the stream options against a model before it is loaded; fetches it if need be.
+
+    Raises:
+        ConfigError: if an option is impossible for the model.
+        CheckpointError: if there is no such model.
+    """
+    from longlive.config import StreamConfig
+    from longlive.weights.layout import ModelFolder
+    from longlive.weights.registry import find_model
+    from longlive.weights.released import BUILT_IN
+
+    config = BUILT_IN.get(model) or ModelFolder.read(find_model(model, print_progress)).config
+    StreamConfig.of(config, **changes)
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """The first characters of a text, for a message."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def print_note(text: str) -> None:
+    """Print something that people should know, though it is no error, on stderr."""
+    print(f"longlive: {text}", file=sys.stderr)
+
+
 def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result: one JSON object for programs, or ``text`` for people."""
-    print(json.dumps(values, ensure_ascii=False) if as_json else text)
+    print(to_json(values) if as_json else text)
+
+
+def to_json(values: Any) -> str:
+    """JSON in the characters that stdout can show; others as their escapes, so that it stays JSON."""
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError, AttributeError):
+        return json.dumps(values)
+    return text

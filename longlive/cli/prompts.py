@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
+from longlive.files import check_destination, has_suffix
 
 if TYPE_CHECKING:
     from longlive.training.data.chat_models import ChatModel
@@ -121,6 +122,8 @@ def _writer(args: argparse.Namespace) -> "ChatModel":
 def _write_set(args: argparse.Namespace) -> int:
     from longlive.training.data.prompt_grammar import GRAMMAR, write_prompt_set
 
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    check_destination("--out", args.out)
     stories = write_prompt_set(args.out, seed=args.seed, grammar=args.grammar or GRAMMAR)
     count = sum(len(story.prompts) for story in stories)
     result = {"out": str(args.out), "stories": len(stories), "prompts": count}
@@ -133,7 +136,7 @@ def _check(args: argparse.Namespace) -> int:
 
     prompts = read_prompts(args.first)
     result: dict[str, Any] = {"prompts": len(prompts), "different": len({*prompts})}
-    if args.second or args.first.suffix == JSONL:
+    if args.second or has_suffix(args.first, JSONL):
         pairs = read_prompt_pairs(args.first, args.second)
         result["pairs"] = len(pairs)
         prompts = [text for pair in pairs for text in (pair.prompt, pair.next_prompt)]
