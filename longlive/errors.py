@@ -17,6 +17,8 @@
 Each message says what came, what was expected, and what to do about it.
 """
 
+import re
+
 
 class LongLiveError(Exception):
     """Base of all errors that LongLive raises on purpose."""
@@ -85,6 +87,8 @@ def reason_of(error: Exception) -> str:
         return error.strerror
     if isinstance(error, ValueError) and hasattr(error, "lineno"):
         return f"it is not valid: {str(error)[:1].lower()}{str(error)[1:]}"
+    if names := re.search(r"(missing|unexpected) .*argument[^']*('.*')", str(error)):
+        return f"{names[2]} is {'missing' if names[1] == 'missing' else 'unknown'}"
     if isinstance(error, TypeError | AttributeError):
         return "a value is of the wrong kind"
     return str(error) or "it is not as expected"

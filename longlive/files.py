@@ -109,6 +109,8 @@ def check_destination(option: str, path: Path) -> None:
         if is_special(path):
             _check_special(option, path)
             return
+        if os.path.islink(os.path.realpath(path)):
+            raise OSError("it is a link that leads back to itself")
         file = PartialFile(path, suffix=f".{os.getpid()}")  # a writer's own .part is left alone
         if not file.part.parent.is_dir():
             raise ConfigError(option, str(path), f"there is no folder {path.parent}", "Make it first.")

@@ -238,7 +238,10 @@ def _unused(path: Path, force: bool) -> Path:
 
 def _file_name(prompt: str) -> str:
     """The first words of a prompt as the name of a file, without its suffix."""
-    words = re.sub(r"[^\w]+", "-", prompt.lower())[:MAX_NAME_CHARACTERS].strip("-_")
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
+    if len(words) > MAX_NAME_CHARACTERS:
+        words = words[:MAX_NAME_CHARACTERS]
+        words = words.rpartition("-")[0] or words
     return words or "longlive"
 
 

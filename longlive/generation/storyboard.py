@@ -120,7 +120,10 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
             text = rows[line]
         prompts = [text] if has_suffix(path, ".txt") else prompts_of_row(text)
     except PromptError as error:
-        raise ConfigError("storyboard", str(path), f"it is none: {error}", "Correct the file.") from error
+        rule = str(error).removesuffix(".")
+        raise ConfigError(
+            "storyboard", str(path), rule[:1].lower() + rule[1:], "Correct the file."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         rule = f"it cannot be read: {reason_of(error)}"
         raise ConfigError("storyboard", str(path), rule, "Check the name, and save it as UTF-8.") from error
