@@ -23,13 +23,14 @@ from longlive.weights.weight_parts import parts_of
 
 SAFE_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 READ = 8 * 2**20
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 # What trainers put beside the weights and what runs no code when it is read: options and numbers of NumPy.
-HARMLESS = [
+HARMLESS: list[Any] = [
     argparse.Namespace,
     collections.defaultdict,
     *(dict, list, set, int, float),
     np.dtype,
-    np._core.multiarray.scalar,
+    *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
 ]
 
