@@ -39,8 +39,10 @@ from longlive.weights.layout import (
     write_facts,
     write_json,
 )
+from longlive.weights.lora import lora_files
 from longlive.weights.released import ModelSources, Origin
-from longlive.weights.weight_files import parts_of, sha256_of
+from longlive.weights.weight_files import sha256_of
+from longlive.weights.weight_parts import parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +139,7 @@ def _request(sources: ModelSources) -> dict[str, Any]:
         "edition": CONVERTER_VERSION,
         "dtype": str(sources.dtype),
         "lora_scale": sources.lora_scale,
+        **({"weights_key": sources.weights_key} if isinstance(sources.weights, Path) else {}),
         "config": dataclasses.asdict(sources.config),
         "origins": {name: _identity(origin) for name, origin in origins.items()},
     }
@@ -181,8 +184,10 @@ def _convert(sources: ModelSources, files: Files, folder: Path, progress: Progre
         config=sources.config.transformer,
         weights=_file(sources.weights, files),
         lora=None if sources.lora is None else _file(sources.lora, files),
+        weights_key=sources.weights_key,
         lora_scale=sources.lora_scale,
         dtype=sources.dtype,
+        progress=progress,
     )
     text_encoder = partial(
         write_text_encoder,
@@ -247,7 +252,7 @@ def _file(origin: Origin, files: Files) -> Path:
 
 def _identity(origin: Origin | None) -> Any:
     if isinstance(origin, Path):
-        return [sha256_of(part) for part in parts_of(origin)]
+        return [sha256_of(part) for part in lora_files(origin)]
     return origin and [origin.repository, origin.revision, *origin.files]
 
 
