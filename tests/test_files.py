@@ -156,7 +156,7 @@ def test_two_options_may_not_name_one_file_by_any_path(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for other in (tmp_path / "a", tmp_path / "b/../a", tmp_path / "link"):
         (tmp_path / "b").mkdir(exist_ok=True)
-        with pytest.raises(ConfigError, match="^--session is .*--out is the same file"):
+        with pytest.raises(ConfigError, match=r"^--session is .*--out is the same file"):
             check_distinct({"--out": tmp_path / "a", "--session": other})
     check_distinct({"--out": tmp_path / "a", "--session": None, "--other": tmp_path / "c"})
     check_distinct({"--out": Path(os.devnull), "--session": Path(os.devnull)})

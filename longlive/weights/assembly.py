@@ -107,9 +107,13 @@ def assemble(sources: ModelSources, progress: ProgressCallback = logger.info) ->
 
 
 def print_download_plan(sources: ModelSources, progress: ProgressCallback = logger.info) -> DownloadPlan:
-    """Say what is to be fetched and written, and what is free; CheckpointError when that is too little."""
+    """Say what is to be fetched and written, and what is free; CheckpointError when that is too little.
+
+    Files of one's own are looked into first, so that a wrong one is found before anything is fetched.
+    """
     from huggingface_hub import constants
 
+    _check_own_files(sources)
     missing = tuple(missing_files(sources.needed))
     sizes = {(file.source, file.name): file.size for file in missing}
     to_write = sum(_size(origin, sizes) for origin in (sources.weights, sources.text_encoder))
@@ -118,6 +122,19 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
         progress(line)
     check_space(plan.bytes_to_fetch + plan.bytes_to_write, plan.cache)
     return plan
+
+
+def _check_own_files(sources: ModelSources) -> None:
+    """Check a checkpoint and a LoRA on this machine; CheckpointError says what does not fit."""
+    from longlive.weights.conversion import check_transformer
+    from longlive.weights.lora import read_lora
+
+    lora = sources.lora if isinstance(sources.lora, Path) else None
+    if isinstance(sources.weights, Path):
+        shape = sources.config.transformer
+        check_transformer(shape, sources.weights, lora, weights_key=sources.weights_key)
+    elif lora:
+        read_lora(lora)
 
 
 def cache_folder() -> Path:

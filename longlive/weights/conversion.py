@@ -18,9 +18,9 @@ from longlive.config import TransformerConfig
 from longlive.errors import CheckpointError
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.checkpoints import read_transformer
+from longlive.weights.checkpoints import TransformerCheckpoint, read_transformer
 from longlive.weights.key_mapping import check_names, check_shapes, umt5_from_released
-from longlive.weights.lora import check_lora, describe_lora, merge_pair, read_lora
+from longlive.weights.lora import Lora, check_lora, describe_lora, merge_pair, read_lora
 from longlive.weights.weight_files import read_tensors, write_weights
 
 logger = logging.getLogger(__name__)
@@ -59,14 +59,10 @@ def write_transformer(
     Raises:
         CheckpointError: names the keys or shapes that do not fit.
     """
-    checkpoint = read_transformer(weights, weights_key)
+    checkpoint, expected, pairs = _open_transformer(config, weights, lora, weights_key)
     state = checkpoint.state
     if checkpoint.about:
         progress(checkpoint.about)
-    with torch.device("meta"):
-        expected = _check_fit(state, CausalWanTransformer(config), weights)
-    pairs = read_lora(lora) if lora else {}
-    check_lora(pairs, state)
     if lora:
         progress(describe_lora(pairs, lora_scale))
 
@@ -74,6 +70,28 @@ def write_transformer(
         return merge_pair(state[name], pairs[name], lora_scale) if name in pairs else state[name]
 
     return write_weights(path, expected, dtype, make)
+
+
+def check_transformer(
+    config: TransformerConfig, weights: Path, lora: Path | None = None, *, weights_key: str | None = None
+) -> None:
+    """Check what ``write_transformer`` would read, names and shapes included; arguments and errors as there.
+
+    No weights are read, so that it takes a moment even for a large file.
+    """
+    _open_transformer(config, weights, lora, weights_key)
+
+
+def _open_transformer(
+    config: TransformerConfig, weights: Path, lora: Path | None, weights_key: str | None
+) -> tuple[TransformerCheckpoint, dict[str, Tensor], Lora]:
+    """A checkpoint that fits ``config``, the tensors to be written, without data, and a LoRA's pairs."""
+    checkpoint = read_transformer(weights, weights_key)
+    with torch.device("meta"):
+        expected = _check_fit(checkpoint.state, CausalWanTransformer(config), weights)
+    pairs = read_lora(lora) if lora else {}
+    check_lora(pairs, checkpoint.state)
+    return checkpoint, expected, pairs
 
 
 def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.model_card import ModelCard, Story
 from longlive.weights.downloads import HubFiles
@@ -159,14 +159,9 @@ def sources_for_checkpoint(
     for path in (checkpoint, lora):
         if path is not None and not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
-    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    try:
-        config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
-    except TypeError as error:
-        fields = sorted(field.name for field in dataclasses.fields(ModelConfig))
-        raise ConfigError(
-            "facts", facts, f"the facts of a model are {', '.join(fields)}", "Correct it."
-        ) from error
+    facts = {key: _check_fact(key, value) for key, value in facts.items()}
+    config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
+    StreamConfig.of(config)  # a model that no stream can be made with is of no use
     return dataclasses.replace(
         LONGLIVE_SOURCES,
         config=config,
@@ -176,3 +171,22 @@ def sources_for_checkpoint(
         weights_key=weights_key,
         lora_scale=lora_scale,
     )
+
+
+def _check_fact(name: str, value: Any) -> Any:
+    """A field of ModelConfig as it was given; ConfigError if there is none, or it is of another kind."""
+    known = {field.name: getattr(LONGLIVE_1_3B, field.name) for field in dataclasses.fields(ModelConfig)}
+    known = {key: example for key, example in known.items() if key not in ("name", "transformer")}
+    if name not in known:
+        rule = f"the facts of a model are {', '.join(sorted(known))}"
+        raise ConfigError("fact", name, rule, "Correct the name.")
+    example = known[name]
+    if isinstance(example, tuple):
+        if isinstance(value, list | tuple) and all(type(part) is int for part in value):
+            return tuple(value)
+        raise ConfigError(name, value, "it must be a list of whole numbers", f"Try {list(example)}.")
+    kinds: tuple[type, ...] = (int, float) if isinstance(example, float) else (type(example),)
+    if type(value) not in kinds or value != value:
+        kind = {int: "a whole number", float: "a number", str: "a text"}[type(example)]
+        raise ConfigError(name, value, f"it must be {kind}", f"Try {example}.")
+    return value

@@ -9,6 +9,7 @@ import collections
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,29 @@ def _open_torch(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing. Fetch the model again, or correct the path.") from error
     except pickle.UnpicklingError as error:
+        # PyTorch's own message advises to load the file without this protection.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        fault = f"holds more than tensors, which could run code: {found[1]}" if found else _fault_of(path)
         raise CheckpointError(
-            f"{path} cannot be read, or holds more than tensors, which could run code: {error}. Use a "
-            "checkpoint of weights alone."
+            f"{path} {fault}. Use a checkpoint of weights alone, or fetch it again."
         ) from error
     except (RuntimeError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is broken: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{path} {_fault_of(path)}. Fetch it again.") from error
+
+
+def _fault_of(path: Path) -> str:
+    """What is wrong with a file that is no checkpoint, by how it begins."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if not start:
+        return "is empty"
+    if start.startswith(b"<"):
+        return "is a web page, not a checkpoint"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the checkpoint itself"
+    if start.startswith(b"PK"):
+        return "is broken, or was cut off"
+    return "is no checkpoint that can be read"
 
 
 def open_safetensors(path: Path) -> dict[str, Tensor]:

@@ -41,6 +41,22 @@ def test_fetch_converts_a_checkpoint_under_a_name_of_its_own(
         (("--checkpoint", __file__, "--set", "window"), "--set is 'window', but it must be FACT=VALUE"),
         (("--checkpoint", __file__, "--set", "colour=1"), "the facts of a model are"),
         (("--checkpoint", __file__, "--set", "window=0"), "window is 0"),
+        (("--checkpoint", __file__, "--set", "window=2"), "window is 2"),
+        (("--checkpoint", __file__, "--set", "sink=21"), "sink is 21"),
+        (("--checkpoint", __file__, "--set", "sink=true"), "sink is True, but it must be a whole number"),
+        (("--checkpoint", __file__, "--set", "positions=rope"), "positions is 'rope'"),
+        (
+            ("--checkpoint", __file__, "--set", 'context_noise="x"'),
+            "context_noise is 'x', but it must be a number",
+        ),
+        (("--checkpoint", __file__, "--set", "context_noise=NaN"), "context_noise is nan"),
+        (("--checkpoint", __file__, "--set", "shift=fast"), "shift is 'fast', but it must be a number"),
+        (
+            ("--checkpoint", __file__, "--set", "steps=4"),
+            "steps is 4, but it must be a list of whole numbers",
+        ),
+        (("--checkpoint", __file__, "--set", 'steps=["a"]'), "steps is ['a']"),
+        (("--checkpoint", __file__, "--set", "transformer=1"), "the facts of a model are"),
     ],
 )
 def test_fetch_reports_what_is_wrong_with_a_checkpoint(

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a video after the current chunk; a second signal ends it at once."""
+"""Ctrl-C, SIGTERM and a closed terminal end a video after the current chunk; a second one, at once."""
 
 import os
 import signal

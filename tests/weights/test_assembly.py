@@ -132,3 +132,39 @@ def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake
     digest = load_models(folder).digest
     assert assemble(SOURCES) == folder
     assert load_models(folder, decoder="tiny").digest == digest
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!doctype html><html>Entry not found</html>", "is a web page, not a checkpoint"),
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a pointer of Git LFS"),
+        (None, "is broken, or was cut off"),
+    ],
+)
+@pytest.mark.parametrize("plan", [assemble, print_download_plan])
+def test_a_file_that_is_no_checkpoint_is_refused_before_anything_is_fetched(
+    fake: FakeHub, tmp_path: Path, data: bytes | None, words: str, plan: Any
+) -> None:
+    file = tmp_path / "mine.pt"
+    torch.save(published.released(), file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if data is None else data)
+    with pytest.raises(CheckpointError, match=words) as error:
+        plan(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+    assert "weights_only" not in str(error.value)
+    assert not fake.asked
+
+
+def test_names_and_shapes_of_ones_own_files_are_compared_before_anything_is_fetched(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    file, state = tmp_path / "mine.pt", published.released()
+    name = next(name for name, tensor in state.items() if tensor.ndim == 2)
+    torch.save(state | {name: torch.zeros(3, 3)}, file)
+    with pytest.raises(CheckpointError, match=r"mine\.pt"):
+        assemble(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+    (tmp_path / "lora.pt").write_text("<html>")
+    with pytest.raises(CheckpointError, match=r"lora\.pt is a web page"):
+        assemble(dataclasses.replace(WITHOUT_DECODERS, lora=tmp_path / "lora.pt"))
+    assert not fake.asked
