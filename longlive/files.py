@@ -124,6 +124,20 @@ def check_destination(option: str, path: Path) -> None:
         raise ConfigError(option, str(path), f"it cannot be written ({error})", cure) from error
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Check that a new folder can be made at ``path``, with those above it; ConfigError if it cannot.
+
+    An empty folder may be there. Nothing is made.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        rule = "this folder holds files, which are kept"
+        raise ConfigError(option, str(path), rule, "Give another name, or remove it first.")
+    above = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        rule = f"no folder can be made there, since {above} is {'read-only' if above.is_dir() else 'a file'}"
+        raise ConfigError(option, str(path), rule, "Give another place.")
+
+
 def _check_special(option: str, path: Path) -> None:
     if not path.is_fifo():
         if not os.access(path, os.W_OK):

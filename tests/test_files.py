@@ -14,6 +14,7 @@ from longlive.files import (
     atomic_write,
     check_destination,
     check_distinct,
+    check_folder,
     has_suffix,
     read_lines,
     read_text,
@@ -150,6 +151,20 @@ def test_a_check_leaves_old_and_unfinished_files_as_they_are(tmp_path: Path) -> 
         (tmp_path / name).write_text("old")
     check_destination("--out", tmp_path / "a")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "a.part": "old"}
+
+
+def test_a_new_folder_is_made_only_where_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "new/er"):
+        check_folder("--out", path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    for path, words in ((tmp_path / "full", "are kept"), (tmp_path / "full/file", "is a file")):
+        with pytest.raises(ConfigError, match=rf"^--out is .*{words}"):
+            check_folder("--out", path)
+    with pytest.raises(ConfigError, match=r"file is a file"):
+        check_folder("--out", tmp_path / "full/file/model")
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_options_may_not_name_one_file_by_any_path(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.config import Positions
+from longlive.files import unused_name
 from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
@@ -82,6 +84,14 @@ def check_stream(model: str, changes: dict[str, Any]) -> None:
 def shorten(text: str, most: int = 60) -> str:
     """The first characters of a text, for a message."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def free_path(path: Path, force: bool) -> Path:
+    """Where to write a file that was asked for at ``path``; says so if that is beside one that exists."""
+    unused = path if force else unused_name(path)
+    if unused != path:
+        print_note(f"{path} exists already and is kept, so {unused} is written; --force replaces it")
+    return unused
 
 
 def print_note(text: str) -> None:

@@ -11,6 +11,7 @@ from longlive.cli.common import (
     Command,
     add_stream_options,
     check_stream,
+    free_path,
     load_with_options,
     print_note,
     print_result,
@@ -21,7 +22,7 @@ from longlive.cli.common import (
 from longlive.cli.interruption import interruption
 from longlive.config import SwitchMode
 from longlive.errors import ConfigError
-from longlive.files import check_destination, check_distinct, has_suffix, is_special, unused_name
+from longlive.files import check_destination, check_distinct, has_suffix, is_special
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def run_generate(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{_file_name(scenes[0].text)}-seed{args.seed}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
     check_stream(args.model, stream_changes(args))
-    out, session_file = _unused(out, args.force), args.session and _unused(args.session, args.force)
+    out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
     models, stream = load_with_options(args.model, vars(args)), stream_changes(args)
     with (
@@ -139,7 +140,7 @@ def run_replay(args: argparse.Namespace) -> int:
 
     _check_options(args, args.out, source=args.file)
     record = SessionRecord.read(args.file)
-    out = args.out and _unused(args.out, args.force)
+    out = args.out and free_path(args.out, args.force)
     models = load_with_options(args.model or record.model, vars(args) | _recorded_options(args, record))
     differing: list[int] = []
     with Session.of_record(models, record) as session, interruption() as interrupted:
@@ -226,14 +227,6 @@ def _check_container(out: Path) -> None:
     if out.suffix and not has_suffix(out, *known) and not is_special(out):
         rule = f"videos are written as {', '.join(known)}"
         raise ConfigError("--out", str(out), rule, f"Try {out.with_suffix('.mp4')}.")
-
-
-def _unused(path: Path, force: bool) -> Path:
-    """The path to write to: the one that was asked for, or a new one beside it where a file exists."""
-    unused = path if force else unused_name(path)
-    if unused != path:
-        print_note(f"{path} exists already and is kept, so {unused} is written; --force replaces it")
-    return unused
 
 
 def _file_name(prompt: str) -> str:

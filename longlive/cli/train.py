@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.cli.common import Command
 from longlive.errors import ConfigError
+from longlive.files import check_folder
 
 if TYPE_CHECKING:
     from longlive.training.recipe import Recipe
@@ -235,6 +236,7 @@ def run_merge(args: argparse.Namespace) -> int:
     from longlive.weights.loading import load_models
     from longlive.weights.lora import describe_lora, merge_lora, read_lora
 
+    check_folder("--out", args.out)
     lora = read_lora(args.lora)
     print_progress(describe_lora(lora, args.scale))
     models = load_models(args.base)
