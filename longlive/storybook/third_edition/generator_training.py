@@ -205,7 +205,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--pool", type=int, default=2048, help="windows of each layout kept on the device")
     parser.add_argument("--draw", type=int, default=16, help="windows drawn at a time")
-    parser.add_argument("--renew-every", type=int, default=1, help="steps from one drawing to the next")
+    parser.add_argument("--renew-every", type=int, default=4, help="steps from one drawing to the next")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

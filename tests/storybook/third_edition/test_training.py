@@ -28,7 +28,7 @@ def test_the_codec_trains_and_resumes_then_the_generator_does(tmp_path: Path) ->
     codec = codec_training.read_codec(tmp_path, torch.device("cpu"))
     assert codec.std > 0 and codec.mean.abs().max() > 0
     tokenizer = tokenizer_of(tmp_path, num_captions=300, vocab_size=250)
-    options = ["--folder", str(tmp_path), "--steps", "2", "--batch", "2", "--draw", "2"]
+    options = ["--folder", str(tmp_path), "--steps", "1", "--batch", "2", "--draw", "1"]
     generator_training.train_generator(generator_training.parse_options(options), Processes())
     state = load_file(tmp_path / "generator.safetensors")
     assert state["text_encoder.shared.weight"].shape[0] == len(tokenizer)
@@ -43,7 +43,7 @@ def test_the_evaluation_scores_a_codec_on_fresh_clips() -> None:
         for decoder in ("wan", "tiny")
         for name in ("psnr", "psnr_at_edges", "edge_energy")
     }
-    assert all(5 < scores[f"{decoder}_psnr"] < 25 for decoder in ("wan", "tiny"))
+    assert all(1 < scores[f"{decoder}_psnr"] < 20 for decoder in ("wan", "tiny")), "untrained"
     truth = torch.rand(1, 3, 1, 8, 8) * 2 - 1
     assert codec_training.picture_scores(truth, truth)["edge_energy"] == 1
 
