@@ -29,7 +29,6 @@ RETIRED = [
     "hand_over",
     "make_quick",
     "quicken",
-    "settle",
     "give_back",
     "exact_way",
     "quick_way",
