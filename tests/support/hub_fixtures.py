@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,4 +151,7 @@ def go_offline(patch: pytest.MonkeyPatch) -> None:
 
 def set_sleep(patch: pytest.MonkeyPatch, sleep: Callable[[float], object]) -> None:
     """How the Hub's client waits before it tries again; the sleep of other threads stays as it is."""
-    patch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=sleep))
+    for module in ("huggingface_hub.file_download", "huggingface_hub.utils._http"):
+        patch.setattr(
+            f"{module}.time", SimpleNamespace(sleep=sleep, time=time.time, perf_counter=time.perf_counter)
+        )
