@@ -209,6 +209,11 @@ def read_codec(folder: Path, device: torch.device) -> Codec:
     return codec.to(device).eval().requires_grad_(False)
 
 
+def one_process() -> Processes:
+    """This process alone, on a GPU if there is one; these trainings do not share work between processes."""
+    return Processes(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
@@ -227,4 +232,4 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    train_codec(parse_options(), Processes.start())
+    train_codec(parse_options(), one_process())

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.storybook.generator import StorybookModel
 from longlive.storybook.third_edition.codec import Codec
-from longlive.storybook.third_edition.codec_training import read_codec
+from longlive.storybook.third_edition.codec_training import one_process, read_codec
 from longlive.storybook.third_edition.generator import (
     CHUNK,
     LAYOUT_SHARES,
@@ -211,4 +211,4 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    train_generator(parse_options(), Processes.start())
+    train_generator(parse_options(), one_process())
