@@ -1,6 +1,6 @@
 """Train the third edition's codec, on a GPU if there is one, on pictures that are drawn as it trains.
 
-    python -m longlive.storybook.third_edition.codec_training --folder runs/third --steps 6000
+    python -m longlive.storybook.third_edition.codec_training --folder runs/third --steps 10000
 
 Resumes from the newest checkpoint in ``FOLDER/codec``. At the end the averaged weights are written to
 ``FOLDER/codec.safetensors`` in half precision, and ``FOLDER/codec.json`` holds the evaluation.
