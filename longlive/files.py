@@ -92,6 +92,14 @@ def is_special(path: Path) -> bool:
     )
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether what is written into a path comes out of this process's stdout, as for /dev/stdout."""
+    try:
+        return is_special(path) and os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
 def check_destination(option: str, path: Path) -> None:
     """Check that a file can be written at ``path``; nothing is left there, and nothing is changed.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.config import Positions
-from longlive.files import unused_name
+from longlive.files import is_stdout, unused_name
 from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
@@ -99,9 +99,16 @@ def print_note(text: str) -> None:
     print(f"longlive: {text}", file=sys.stderr)
 
 
-def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print a result: one JSON object for programs, or ``text`` for people."""
-    print(to_json(values) if as_json else text)
+def print_result(values: dict[str, Any], text: str, *, as_json: bool, beside: Path | None = None) -> None:
+    """Print a result: one JSON object for programs, or ``text`` for people.
+
+    Args:
+        values, text: the result.
+        as_json: which of them is printed.
+        beside: a file that was written; if it is stdout itself, the result goes to stderr.
+    """
+    is_taken = beside is not None and is_stdout(beside)
+    print(to_json(values) if as_json else text, file=sys.stderr if is_taken else sys.stdout)
 
 
 def to_json(values: Any) -> str:

@@ -129,7 +129,9 @@ def run_generate(args: argparse.Namespace) -> int:
     result |= {"not_reached": [vars(scene) for scene in unreached]}
     length = f"{result['seconds']:.1f} s, {result['chunks']} chunks, seed {args.seed}"
     stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
-    print_result(result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json)
+    print_result(
+        result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out
+    )
     return interrupted.exit_status
 
 
@@ -155,7 +157,7 @@ def run_replay(args: argparse.Namespace) -> int:
     text = f"chunk {differing[0]} differs" if differing else f"{result['chunks']} chunks, all as recorded"
     if interrupted.signal:
         text += f"; stopped early, {len(record.chunks)} are recorded"
-    print_result(result | {"out": out and str(out)}, text, as_json=args.json)
+    print_result(result | {"out": out and str(out)}, text, as_json=args.json, beside=out)
     return interrupted.exit_status or (1 if differing and args.verify else 0)
 
 
@@ -172,7 +174,7 @@ def _read_scenes(args: argparse.Namespace) -> "tuple[list[Scene], float]":
             rule = "it must be a number of seconds"
             raise ConfigError("--at", at, rule, "Try --at 5 PROMPT.") from error
         _check_no_file("--at", prompt)
-        scenes.append(Scene(check_time("--at", seconds), prompt))
+        scenes.append(Scene(check_time("--at", seconds), _as_typed(prompt)))
     if args.seconds is None:
         return scenes, storyboard_seconds(scenes, args.switch_every)
     return scenes, check_seconds("seconds", args.seconds)
@@ -190,7 +192,15 @@ def _read_prompt(args: argparse.Namespace) -> "list[Scene]":
             print_note(f"line {args.line} of {lines} in {args.prompt} is taken; --line chooses another")
         return scenes
     _check_no_file("--prompt", args.prompt)
-    return [Scene(0.0, args.prompt)]
+    return [Scene(0.0, _as_typed(args.prompt))]
+
+
+def _as_typed(prompt: str) -> str:
+    """A prompt in UTF-8 as its characters, also where Python reads arguments in a narrower encoding."""
+    try:
+        return prompt.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return prompt
 
 
 def _check_no_file(option: str, prompt: str) -> None:

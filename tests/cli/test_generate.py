@@ -357,3 +357,13 @@ def test_a_full_disk_behind_stdout_is_no_traceback(
         assert run("generate", *short(tmp_path)) == 2
     assert "the result cannot be printed" in capsys.readouterr().err
     assert pictures_in_any(tmp_path / "v.mp4") == 9
+
+
+def test_a_prompt_in_utf_8_is_read_in_any_locale(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "赤い a red ball"
+    as_read = prompt.encode().decode("ascii", "surrogateescape")
+    options = ("--at", 0.1, as_read, "--seconds", 1, "--out", tmp_path / "v.mp4", "--json")
+    assert run("generate", "--prompt", as_read, *options) == 0
+    assert [event["text"] for event in printed(capsys)["prompts"]] == [prompt] * 2
