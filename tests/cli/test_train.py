@@ -91,7 +91,7 @@ def test_merging_and_fetching_read_one_file_alike(
     fetched = load_file(tmp_path / "fetched.safetensors")
     assert all(torch.equal(tensor, fetched[name]) for name, tensor in merged.items())
     assert not torch.equal(merged["blocks.0.attn1.to_q.weight"], base["blocks.0.attn1.to_q.weight"])
-    assert all("1 pairs of rank 4, alpha 8" in line and scale in line for line in lines)
+    assert all("1 pair of rank 4, alpha 8" in line and scale in line for line in lines)
 
 
 def test_the_same_command_goes_on_where_it_ended(recipe: Path, tmp_path: Path) -> None:

@@ -215,9 +215,9 @@ def test_what_was_found_is_described_kind_by_kind() -> None:
     )
     assert describe_lora(lora) == (
         "LoRA: 2 pairs of rank 4, alpha 8 (given): scale 2; "
-        "1 pairs of rank 2, alpha 3 (its .alpha entry): scale 1.5; 1 whole differences of weights"
+        "1 pair of rank 2, alpha 3 (its .alpha entry): scale 1.5; 1 whole difference of weights"
     )
-    assert "rank 4, alpha 8 (given): scale 0.5 as given; 1 pairs" in describe_lora(lora, 0.5)
+    assert "rank 4, alpha 8 (given): scale 0.5 as given; 1 pair " in describe_lora(lora, 0.5)
     many = {n: LoraPair(torch.ones(2, 3), torch.ones(3, 2), alpha=float(n)) for n in range(1, 8)}
     assert "and 3 other kinds (scales 0.5 to 3.5)" in describe_lora(many)  # type: ignore[arg-type]
     nothing = describe_lora(pair_up(pairs_for("blocks.0.ffn.net.2")))
