@@ -54,6 +54,10 @@ _UNREAD = {
         "another architecture. Give a checkpoint of the Wan 2.1 1.3B family"
     ),
 }
+# What the tables name that is a parameter itself, not a layer with a weight and a bias.
+_PARAMETERS = ("modulation", "scale_shift_table")
+# What makes kohya's blocks those of another model: double_blocks, vace_blocks and so on.
+_OTHER_BLOCKS = re.compile(r"(vace|single|double|down|up|mid|input|output|refiner)$")
 _UMT5 = {"token_embedding": "shared", "norm": "encoder.final_layer_norm"}
 _UMT5_BLOCK = {
     "norm1": "layer.0.layer_norm",
@@ -108,7 +112,7 @@ def dotted_name(name: str) -> str:
     if "." in name:
         return name
     inside = re.fullmatch(r"(?:(.*?)_+)?blocks_(\d+)_(.+)", name)
-    if inside and inside[3] in _FLAT_BLOCK:
+    if inside and inside[3] in _FLAT_BLOCK and not _OTHER_BLOCKS.search(inside[1] or ""):
         return f"{inside[1] or ''}.blocks.{inside[2]}.{_FLAT_BLOCK[inside[3]]}".lstrip(".")
     for flat, dotted in _FLAT_WHOLE.items():
         if name == flat or name.endswith(f"_{flat}"):
@@ -210,9 +214,9 @@ def _translate(
     number, _, rest = name.removeprefix(old).partition(".") if inside else ("", "", name)
     table = block if inside else whole
     stem, _, leaf = rest.rpartition(".")
-    if rest in table:
+    if leaf in _PARAMETERS and rest in table:
         return f"{new}{number}.{table[rest]}" if inside else table[rest]
-    if leaf not in ("weight", "bias") or stem not in table:
+    if leaf not in ("weight", "bias") or stem not in table or stem.rpartition(".")[2] in _PARAMETERS:
         return None
     return f"{new}{number}.{table[stem]}.{leaf}" if inside else f"{table[stem]}.{leaf}"
 

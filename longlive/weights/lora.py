@@ -173,15 +173,16 @@ def describe_lora(lora: Lora, scale: float | None = None) -> str:
     if len(kinds) > 4:
         scales = [pair.scale for pair in pairs]
         listed.append(f"and {len(kinds) - 4} other kinds (scales {min(scales):g} to {max(scales):g})")
-    if len(pairs) < len(lora):
-        listed.append(f"{len(lora) - len(pairs)} whole differences of weights")
+    whole = len(lora) - len(pairs)
+    if whole:
+        listed.append(f"{whole} whole {'difference' if whole == 1 else 'differences'} of weights")
     return "LoRA: " + "; ".join(listed)
 
 
 def _describe_kind(
     count: int, rank: int, alpha: float | None, source: str, scale: float, *, given: float | None
 ) -> str:
-    pairs = f"{count} pairs of rank {rank}"
+    pairs = f"{count} {'pair' if count == 1 else 'pairs'} of rank {rank}"
     found = "no alpha is stated" if alpha is None else f"alpha {alpha:g} ({source})"
     if given is not None:
         return f"{pairs}, {found}: scale {given:g} as given"

@@ -91,7 +91,7 @@ def stated_alpha(file: Path, metadata: Mapping[str, str], numbers: Mapping[str, 
 
 
 def _is_number(value: Any, *, strict: bool, file: Path) -> bool:
-    """Whether a value states an alpha; kohya's may be a word such as Dynamic, then the entries tell."""
+    """Whether a value states an alpha; kohya may write a word such as Dynamic, beside entries."""
     if value is None or isinstance(value, bool):
         return False
     try:

@@ -75,6 +75,10 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _open_torch(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        raise CheckpointError(
+            f"{path} is a file of torch.save, not safetensors. Rename it so that it ends in .pt."
+        )
     try:
         return _torch_load(path)
     except FileNotFoundError as error:

@@ -34,6 +34,22 @@ def test_fetch_converts_a_checkpoint_under_a_name_of_its_own(
     assert capsys.readouterr().out.strip() == str(tmp_path)
 
 
+def test_a_folder_of_parts_a_key_and_a_scale_reach_the_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ModelSources] = []
+    monkeypatch.setattr(
+        "longlive.weights.assembly.assemble", lambda sources, progress: asked.append(sources) or tmp_path
+    )
+    options = ["--checkpoint", str(tmp_path), "--lora", str(tmp_path)]
+    assert main(["fetch", "mine", *options]) == 0
+    assert main(["fetch", "mine", *options, "--weights-key", "generator", "--lora-scale", "0.5"]) == 0
+    assert [(s.weights, s.weights_key, s.lora_scale) for s in asked] == [
+        (tmp_path, None, None),
+        (tmp_path, "generator", 0.5),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
