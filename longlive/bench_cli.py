@@ -16,7 +16,7 @@ from longlive.cost import count_costs
 from longlive.processor import settle
 from longlive.random_models import random_models
 from longlive.startup import Choices, accelerate, asked_for, ready_models, warm
-from longlive.sweep import Variant, ratios, read_results, sweep, sweep_table, variants_of
+from longlive.sweep import Result, Variant, ratios, read_results, sweep, sweep_table, variants_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,12 @@ Progress = Callable[[Iterable[FrameChunk], float], Iterator[FrameChunk]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``bench`` beside those of model and stream."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video that is made")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="of video that are measured, after the warm-up that fills the window (default: 60)",
+    )
     parser.add_argument("--switch-every", type=float, default=10.0, help="seconds between prompt switches")
     parser.add_argument(
         "--count", action="store_true", help="only count parameters, FLOPs and bytes; run nothing"
@@ -43,8 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progress) -> list[str]:
     """Measure each combination of the options that make variants of a run.
 
+    What is known is written to ``args.out`` after each of several; one that fails is put down there with its
+    error.
+
     Returns:
         what to print, the JSON object last.
+
+    Raises:
+        ConfigError, and whatever else a run raises that is the only one.
     """
     dtypes = args.dtype or [str(Choices(device=args.device).precision).removeprefix("torch.")]
     if args.count:
@@ -52,15 +63,17 @@ def run_bench(args: argparse.Namespace, stream: dict[str, Any], progress: Progre
     references = read_results(args.against) if args.against else []
     words = {name: getattr(args, name) for name in ("decoder", "cache", "compile", "attention")}
     variants = variants_of(dtype=dtypes, quantization=args.quantize, **words)
-    results = list(sweep(variants, lambda variant: _measure(args, variant, stream, progress)))
-    lines = [table(results[0]) if len(results) == 1 else sweep_table(results)]
-    for result in results if references else ():
-        result["against"] = ratios(result, references)
-        lines.append(f"times better than the reference: {json.dumps(result['against'])}")
-    last = json.dumps(results[0] if len(results) == 1 else {"runs": results})
-    if args.out:
-        args.out.write_text(last + "\n", encoding="utf-8")
-    return [*lines, last]
+    results: list[Result] = []
+    for result in sweep(variants, lambda variant: _measure(args, variant, stream, progress)):
+        if references and "error" not in result:
+            result["against"] = ratios(result, references)
+        results.append(result)
+        last = json.dumps(results[0] if len(variants) == 1 else {"runs": results})
+        if args.out:
+            args.out.write_text(last + "\n", encoding="utf-8")
+    lines = [table(results[0]) if len(variants) == 1 else sweep_table(results)]
+    against = [json.dumps(result["against"]) for result in results if "against" in result]
+    return [*lines, *(f"times better than the reference: {one}" for one in against), last]
 
 
 def _measure(

@@ -194,8 +194,9 @@ def _replay(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from longlive import bench_cli
 
-    print("\n".join(bench_cli.run_bench(args, _stream(args), _progress)))
-    return 0
+    lines = bench_cli.run_bench(args, _stream(args), _progress)
+    print("\n".join(lines))
+    return 1 if any("error" in run for run in json.loads(lines[-1]).get("runs", ())) else 0
 
 
 def _fetch(args: argparse.Namespace) -> int:

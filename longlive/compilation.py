@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,7 +12,7 @@ from longlive.config import ModelConfig, StreamConfig
 from longlive.denoise import recache
 from longlive.errors import ConfigError
 from longlive.kv_cache import KVCache
-from longlive.recording import PassRecorder, plain_tape
+from longlive.recording import CudaTape, PassRecorder, PlainTape
 from longlive.transformer import CausalWanTransformer
 
 logger = logging.getLogger(__name__)
@@ -26,18 +27,20 @@ def make_quick(
     compile_mode: CompileMode = "off",
     attention: str = AUTO,
     fuse: bool = True,
-    compiler: str | Callable[..., Any] = "inductor",
+    compiler: str | Callable[..., Any] = "auto",
 ) -> None:
     """Prepare a transformer for streaming; its results stay the same within rounding. Not for training.
 
     Args:
         transformer: on its device and in its dtype; moving or casting it later undoes the fusing.
-        compile_mode: ``off`` runs kernel by kernel; ``default`` compiles the two parts of a block that stand
-            around its attention, once for all blocks and for each number of latents (3 in a chunk, up to the
-            window's at a prompt switch); ``graphs`` also records whole passes as CUDA graphs.
+        compile_mode: ``off`` runs kernel by kernel. ``default`` fuses the small steps: on a GPU by kernels of
+            our own (fused_blocks.py), elsewhere, and for products that those do not know, by the compiler,
+            which makes the two parts of a block that stand around its attention, once for all blocks and for
+            each number of latents (3 in a chunk, up to the window's at a prompt switch). ``graphs`` also
+            records whole passes as CUDA graphs.
         attention: as for ``choose_backend``.
         fuse: queries, keys and values by one product; products in 8 bits stay apart.
-        compiler: torch.compile's backend.
+        compiler: ``auto``, or torch.compile's backend, which is then used on a GPU too.
 
     Raises:
         ConfigError: for an unknown mode, or an attention that is not to be had.
@@ -48,10 +51,10 @@ def make_quick(
     transformer.backend = choose_backend(weight.device, weight.dtype, attention)
     if fuse:
         transformer.fuse()
-    if compile_mode != "off":
+    if compile_mode != "off" and not _fuse_blocks(transformer, compiler):
         _compile_blocks(transformer, compiler)
     if compile_mode == "graphs":
-        transformer.recorder = PassRecorder() if weight.is_cuda else PassRecorder(plain_tape)
+        transformer.recorder = PassRecorder(CudaTape if weight.is_cuda else PlainTape)
     logger.info("transformer: fused %s, compile %s", fuse, compile_mode)
 
 
@@ -76,12 +79,24 @@ def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: Stre
         recache(transformer, window, prompt, cache, start=start + stream.chunk)
 
 
+def _fuse_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> bool:
+    """Let our own kernels run the blocks if they can; returns whether they do."""
+    if compiler != "auto" or not transformer.proj_out.weight.is_cuda or find_spec("triton") is None:
+        return False
+    from longlive.fused_blocks import FusedBlocks  # needs Triton
+
+    if FusedBlocks.can_run(transformer):
+        transformer.fused = FusedBlocks(transformer)
+    return transformer.fused is not None
+
+
 def _compile_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> None:
     """The cache and the attention stay outside: they alone see how full the window is, and where the ring is.
 
     So one compiled block serves all layers, all warm-up lengths and the steady state.
     """
+    backend = "inductor" if compiler == "auto" else compiler
     for block in transformer.blocks:
         for name in ("look", "go_on"):
-            compiled = torch.compile(getattr(block, name), backend=compiler, dynamic=False)
+            compiled = torch.compile(getattr(block, name), backend=backend, dynamic=False)
             setattr(block, name, compiled)

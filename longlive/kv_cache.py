@@ -4,6 +4,7 @@ The first ``sink`` latents stay in their slots (StreamingLLM, arXiv:2309.17453);
 ``window - sink`` slots. Attention does not depend on the order of its keys, so nothing is ever shifted.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -205,12 +206,21 @@ class KVCache:
             raise ValueError(
                 "KVCache is written in place and cannot carry gradients. Use a ListCache for training."
             )
-        storage = self._layers[layer]
+        for source, kept_keys, kept_values in self.slots(layer, placement):
+            kept_keys.copy_(keys[:, source])
+            kept_values.copy_(values[:, source])
+        return self.visible(layer, placement)
+
+    def slots(self, layer: int, placement: Placement) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Where a layer's keys and values of a call go: its tokens, and views (B, tokens, N, D) to fill."""
+        keys, values = self._layers[layer]
         for source, target in placement.writes:
-            storage[0, :, target] = keys[:, source]
-            storage[1, :, target] = values[:, source]
-        filled = storage[:, :, : len(placement.visible) * self._tokens]
-        return filled[0].to(self._dtype), filled[1].to(self._dtype)
+            yield source, keys[:, target], values[:, target]
+
+    def visible(self, layer: int, placement: Placement) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of all visible latents, as ``extend`` returns them."""
+        keys, values = self._layers[layer][:, :, : len(placement.visible) * self._tokens]
+        return keys.to(self._dtype), values.to(self._dtype)
 
     def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""

@@ -1,8 +1,9 @@
 """Passes recorded once and played again: a CUDA graph for each kind of placement of a stream.
 
-A stream has few kinds of passes: one per length while the window fills, then one per place of the chunk in
-the ring, each with and without the head. What differs between two passes of a kind is copied into fixed
-buffers before the recording is played; the cache's storage is fixed already.
+Once its window is full, a stream has few kinds of passes: one per place of the chunk in the ring, each with
+    and
+without the head. What differs between two passes of a kind is copied into fixed buffers before the recording
+is played; the cache's storage is fixed already.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from longlive.attention import PromptMemory
-from longlive.kv_cache import KVCache
+from longlive.kv_cache import KVCache, Placement
 from longlive.transformer import Call
 
 Run = Callable[[], Any]
@@ -24,14 +25,19 @@ Tape = Callable[[Run], tuple[Callable[[], None], Any]]
 
 
 class PassRecorder:
-    """Records passes of streams that have a KVCache; all others run as they are.
+    """Records the passes over a chunk of streams that have a KVCache and whose window is full.
 
-    The cache owns what is recorded of it, so that it is freed with the stream.
+    All others run as they are: while the window fills there are too few of a kind, and a recache is so long
+        that
+    its launches cost nothing; a viewer would only wait for the recording. The first pass of a kind runs as it
+    is too, so that libraries get ready.
+
+    The cache owns what is recorded of it, and the tape, so that all is freed with the stream.
     """
 
-    def __init__(self, tape: Tape | None = None) -> None:
-        """Record on ``tape``; CUDA graphs if none is given."""
-        self._tape = tape or CudaTape()
+    def __init__(self, new_tape: Callable[[], Tape] | None = None) -> None:
+        """Record each cache on a tape of its own; CUDA graphs if none is given."""
+        self._new_tape = new_tape or CudaTape
 
     def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
         """What ``run(latents, call)`` returns and leaves in the cache.
@@ -41,17 +47,30 @@ class PassRecorder:
             latents, call: as the transformer makes them.
         """
         cache, placement = call.sight.cache, call.sight.placement
-        if not isinstance(cache, KVCache) or placement is None or torch.is_grad_enabled():
+        if not isinstance(cache, KVCache) or placement is None or not _is_steady(cache, placement):
             return run(latents, call)
-        stage: _Stage = cache.recordings.setdefault("stage", _Stage())
+        recordings = cache.recordings
+        key = (name, str(placement.writes), _shapes(latents, call))
+        if key not in recordings:
+            recordings[key] = None
+            return run(latents, call)
+        stage: _Stage = recordings.setdefault("stage", _Stage())
         fixed_latents, fixed_call = stage.set(latents, call)
-        key = (name, str(placement.writes), len(placement.visible), _shapes(latents, call))
-        if key not in cache.recordings:
-            cache.recordings[key] = self._tape(lambda: run(fixed_latents, fixed_call))
+        if recordings[key] is None:
+            tape: Tape = recordings.setdefault("tape", self._new_tape())
+            recordings[key] = tape(lambda: run(fixed_latents, fixed_call))
         else:
-            play, _ = cache.recordings[key]
+            play, _ = recordings[key]
             play()
-        return pytree.tree_map(torch.clone, cache.recordings[key][1])
+        return pytree.tree_map(torch.clone, recordings[key][1])
+
+
+def _is_steady(cache: KVCache, placement: Placement) -> bool:
+    is_full, is_chunk = (
+        len(placement.visible) == cache.stream.window,
+        placement.num_latents == cache.stream.chunk,
+    )
+    return is_full and is_chunk and not torch.is_grad_enabled()
 
 
 @dataclass
@@ -99,20 +118,19 @@ def _tensors(latents: Tensor, call: Call) -> Iterator[Tensor]:
 
 
 class CudaTape:
-    """Records CUDA graphs, which share one pool of memory: they are played one after another."""
+    """Records CUDA graphs, which share one pool of memory: they are played one after another.
+
+    The pool lives as long as one of them. Once all are gone it must not be used again, so whoever owns the
+    graphs owns the tape too.
+    """
 
     def __init__(self) -> None:
         """Nothing is asked of the device before the first recording."""
         self._pool: Any = None
 
     def __call__(self, run: Run) -> tuple[Callable[[], None], Any]:
-        """Record what ``run`` launches; it runs once before, for libraries to get ready."""
+        """Record what ``run`` launches, and play it once; the like of it must have run before."""
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            run()
-        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # Other threads, such as an encoder's, may use the device meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -121,11 +139,14 @@ class CudaTape:
         return graph.replay, result
 
 
-def plain_tape(run: Run) -> tuple[Callable[[], None], Any]:
+class PlainTape:
     """The plain twin of a CudaTape, for any device: what is played runs again."""
-    result = run()
 
-    def play() -> None:
-        pytree.tree_map(Tensor.copy_, result, run())
+    def __call__(self, run: Run) -> tuple[Callable[[], None], Any]:
+        """As CudaTape."""
+        result = run()
 
-    return play, result
+        def play() -> None:
+            pytree.tree_map(Tensor.copy_, result, run())
+
+        return play, result

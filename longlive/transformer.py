@@ -32,6 +32,7 @@ class CausalWanTransformer(nn.Module):
             inside it. With a cache, that must be a ListCache.
         backend: computes the self-attention; see backends.py.
         recorder: plays passes that it has recorded instead of launching them again; see recording.py.
+        fused: runs all blocks of a streaming pass in one go, with quicker kernels; see fused_blocks.py.
     """
 
     blocks: Sequence["Block"]
@@ -43,6 +44,7 @@ class CausalWanTransformer(nn.Module):
         self.checkpointing = False
         self.backend: Backend = SDPA
         self.recorder: Recorder | None = None
+        self.fused: Fused | None = None
         dim, patch = config.dim, config.patch_size
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
         self.condition_embedder = ConditionEmbedder(config)
@@ -101,11 +103,12 @@ class CausalWanTransformer(nn.Module):
         cache: Cache,
         *,
         start: int = 0,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """What ``forward`` leaves in the cache, without the work that only its result needs.
 
         Returns:
             keys and values of the last block: sharded parameters come back when their gradients pass by.
+            Nothing where ``fused`` runs the pass, which carries no gradients.
         """
         call = self._begin(latents, timestep, prompt, cache, start)
         if self.recorder is None:
@@ -138,12 +141,17 @@ class CausalWanTransformer(nn.Module):
 
     def _predict(self, latents: Tensor, call: "Call") -> Tensor:
         x = self._patchify(latents)
+        if self.fused is not None and self.fused.fits(x, call):
+            return self._head(self.fused.through(x, call), call)
         for block in self.blocks:
             x = block(x, call)
         return self._head(x, call)
 
-    def _remember(self, latents: Tensor, call: "Call") -> tuple[Tensor, Tensor]:
+    def _remember(self, latents: Tensor, call: "Call") -> tuple[Tensor, ...]:
         x = self._patchify(latents)
+        if self.fused is not None and self.fused.fits(x, call):
+            self.fused.remember(x, call)
+            return ()
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, call)
@@ -191,6 +199,19 @@ class Recorder(Protocol):
 
     def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
         """What ``run(latents, call)`` returns and leaves in the cache, recorded under ``name``."""
+
+
+class Fused(Protocol):
+    """What the transformer needs of fused blocks."""
+
+    def fits(self, x: Tensor, call: Call) -> bool:
+        """Whether they can run a call."""
+
+    def through(self, x: Tensor, call: Call) -> Tensor:
+        """What all blocks make of ``x`` (B, F, T, dim); their keys and values are in the cache then."""
+
+    def remember(self, x: Tensor, call: Call) -> None:
+        """Only leave the keys and values of ``x`` in the cache."""
 
 
 class Block(nn.Module):

@@ -1,6 +1,7 @@
 """Table B of the paper: size, speed and quality of a model in several precisions."""
 
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.bench import percentile, steady_pass
+from longlive.bench import steady_pass
 from longlive.checkpoints import ModelBundle
 from longlive.errors import ConfigError
 from longlive.evaluation.ranks import oracle_scores
@@ -98,7 +99,7 @@ def pass_ms(models: ModelBundle) -> float:
             torch.cuda.synchronize(models.device)
         if number >= 2:  # the first ones get ready
             times.append((clock() - begun) * 1000)
-    return percentile(times, 50)
+    return statistics.median(times)
 
 
 def _takes(models: ModelBundle, num_prompts: int, num_chunks: int, seed: int) -> list[list[Tensor]]:
