@@ -269,6 +269,9 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     start = -(-window // choices.chunk) * choices.chunk
     for first in range(0, start, choices.chunk):
         cache.place(first, choices.chunk)
+    for layer in range(config.transformer.num_layers):  # zeros would be multiplied sooner
+        for kept in (part for pair in cache.contents(layer).values() for part in pair):
+            kept.copy_(torch.randn(kept.shape, device=device, dtype=dtype))
 
     @torch.no_grad()
     def run() -> Any:

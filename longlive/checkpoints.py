@@ -281,8 +281,7 @@ def load_decoder(folder: Path, name: str, device: str | torch.device, dtype: tor
 
 def _placed(vae: Vae, device: str | torch.device, dtype: torch.dtype) -> Vae:
     nn.Module.to(vae, device=device, dtype=dtype)
-    if torch.device(device).type == "cpu" and isinstance(vae, AutoencoderKLWan):
-        quicken(vae)
+    quicken(vae)
     return vae
 
 

@@ -76,8 +76,7 @@ def random_models(
         vae = _vae(name, decoder)
     for module in (transformer, vae):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
-    if device.type == "cpu" and isinstance(vae, AutoencoderKLWan):
-        quicken(vae)
+    quicken(vae)
     return ModelBundle(
         source=name,
         config=config,

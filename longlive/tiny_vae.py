@@ -88,11 +88,12 @@ class MemoryBlock(nn.Module):
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Frames (B, F, C, H, W) and the one before them -> (B F, C, H, W), and the last frame of ``x``."""
-        last = x[:, -1:].clone()
+        frames, last = x.flatten(0, 1), x[:, -1:].clone()
         before = torch.zeros_like(last) if before is None else before
-        earlier = torch.cat([before, x[:, :-1]], dim=1)
-        both = torch.cat([x, earlier], dim=2).flatten(0, 1)
-        return F.relu(self.conv(both) + x.flatten(0, 1)), last
+        earlier = torch.cat([before, x[:, :-1]], dim=1).flatten(0, 1)
+        # Channels lie side by side or not, as in ``frames``; a copy of five dimensions forgets it.
+        both = torch.cat([frames, _like(frames, earlier)], dim=1)
+        return F.relu(self.conv(both) + frames), last
 
 
 class GrowTime(nn.Module):
@@ -107,7 +108,8 @@ class GrowTime(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N scale, C, H, W)."""
-        return self.conv(x).unflatten(1, (-1, self.width)).flatten(0, 1)
+        grown = self.conv(x)
+        return _like(grown, grown.unflatten(1, (-1, self.width)).flatten(0, 1))
 
 
 class SoftClamp(nn.Module):
@@ -116,6 +118,12 @@ class SoftClamp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> same shape."""
         return torch.tanh(x / 3) * 3
+
+
+def _like(model: Tensor, x: Tensor) -> Tensor:
+    """``x`` with its channels side by side if those of ``model`` are, both (N, C, H, W)."""
+    is_last = model.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def _conv(width: int, out: int, *, bias: bool = True) -> nn.Conv2d:
