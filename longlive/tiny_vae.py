@@ -68,7 +68,7 @@ class TinyVae(nn.Module):
         seen = []
         for layer in self.decoder:
             if isinstance(layer, MemoryBlock):
-                x, last = layer(x.unflatten(0, (batch, -1)), next(known, None))
+                x, last = layer(x, next(known, None), batch)
                 seen.append(last)
             else:
                 x = layer(x)
@@ -86,9 +86,10 @@ class MemoryBlock(nn.Module):
             _conv(2 * width, width), nn.ReLU(), _conv(width, width), nn.ReLU(), _conv(width, width)
         )
 
-    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Frames (B, F, C, H, W) and the one before them -> (B F, C, H, W), and the last frame of ``x``."""
-        frames, last = x.flatten(0, 1), x[:, -1:].clone()
+    def forward(self, frames: Tensor, before: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
+        """Frames (B F, C, H, W) and the one before them (B, 1, C, H, W) -> the same, and the last of them."""
+        x = frames.unflatten(0, (batch, -1))
+        last = x[:, -1:].clone()
         before = torch.zeros_like(last) if before is None else before
         earlier = torch.cat([before, x[:, :-1]], dim=1).flatten(0, 1)
         # Channels lie side by side or not, as in ``frames``; a copy of five dimensions forgets it.

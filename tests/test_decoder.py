@@ -232,11 +232,11 @@ def test_pictures_are_the_same_where_channels_lie_side_by_side(is_tiny: bool) ->
     expected = StreamingDecoder(vae, 16).decode_latents(latents(3))
     put_channels_last(vae)
     seen: list[bool] = []
-    for layer in vae.modules():
-        if is_tiny and isinstance(layer, nn.Conv2d):
+    for layer in [*vae.modules()] if is_tiny else ():
+        if isinstance(layer, nn.Conv2d) and layer is not vae.decoder[1]:
             layer.register_forward_pre_hook(
                 lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
             )
     found = StreamingDecoder(vae, 16).decode_latents(latents(3))
     assert torch.allclose(found, expected, atol=1e-5)
-    assert all(seen[1:]) and (not is_tiny or len(seen) > 30)
+    assert all(seen) and (not is_tiny or len(seen) > 90)
