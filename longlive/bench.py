@@ -271,7 +271,7 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
         cache.place(first, choices.chunk)
     for layer in range(config.transformer.num_layers):  # zeros would be multiplied sooner
         for kept in (part for pair in cache.contents(layer).values() for part in pair):
-            kept.copy_(torch.randn(kept.shape, device=device, dtype=dtype))
+            kept.copy_(torch.randn(kept.shape, device=device))
 
     @torch.no_grad()
     def run() -> Any:

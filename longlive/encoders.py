@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from fractions import Fraction
 
 import av
@@ -24,6 +25,9 @@ SETTINGS = {
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
     | {"delay": "0", "zerolatency": "1"},
 }
+
+
+_MANY_CORES = 8
 
 
 def check_encoder(word: str, device: torch.device) -> None:
@@ -54,6 +58,15 @@ def choose_encoder(word: str, device: torch.device, width: int, height: int) -> 
     found = "nvenc" if is_wanted and not fault else "x264"
     logger.info("H.264 by %s%s", found, f" (no NVENC: {fault})" if fault else "")
     return found
+
+
+def encoding_threads(encoder: str, cores: int | None = None) -> int:
+    """How many threads an encoder may have: several where many cores are, else one, as others need theirs.
+
+    With x264 each picture is cut into as many slices, so a viewer waits less for the last picture of a chunk.
+    """
+    cores = cores or os.cpu_count() or 1
+    return 4 if encoder == "x264" and cores >= _MANY_CORES else 1
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk, MediaSegment
-from longlive.encoders import CODECS, SETTINGS
+from longlive.encoders import CODECS, SETTINGS, encoding_threads
 from longlive.errors import MediaError
 
 Container = Literal["mp4", "ts"]
@@ -105,7 +105,7 @@ class SegmentEncoder:
         context: VideoCodecContext = stream.codec_context
         context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
         context.pix_fmt = "yuv420p"
-        context.thread_count = 1
+        context.thread_count = encoding_threads(self.encoder)
         context.colorspace, context.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
         context.color_primaries, context.color_trc = ColorPrimaries.BT709.value, ColorTrc.BT709.value
         return stream
