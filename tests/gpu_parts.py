@@ -94,7 +94,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 def equal(write: Write) -> None:
-    """A steady pass and a take with a soft switch: the quick ways beside the plain one, all beside float32."""
+    """A steady pass and a take with a soft switch: the quick ways, the plain one and float32 side by side."""
     ways: dict[str, dict[str, Any]] = {"plain": {}, FAST: {"compile": FAST}}
     if DEVICE.type == "cuda":
         ways |= {"fp8": {"compile": FAST, "quantize": "fp8"}}
@@ -338,6 +338,9 @@ def run(folder: Path, names: Sequence[str]) -> int:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     diary, seconds = folder / "gpu_parts.txt", float(os.environ.get("PART_S", "75"))
+    if diary.exists() and not diary.read_text().endswith("\n"):
+        with diary.open("a") as lines:
+            lines.write("CRASHED after ? s\n")
     done = [line.split()[0] for line in diary.read_text().splitlines()] if diary.exists() else []
     failed = []
     for name in names:
