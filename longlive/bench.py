@@ -52,7 +52,7 @@ class Sample:
 
 
 class Bench:
-    """One run of a model, measured chunk by chunk once the first chunk is there and the window is full."""
+    """One run of a model, measured chunk by chunk once the window is full and all passes are recorded."""
 
     def __init__(
         self,
@@ -89,8 +89,7 @@ class Bench:
         """Make a video; gives each chunk, so that a progress bar can follow.
 
         Args:
-            seconds: of video to measure, after the first chunk is there and the window is full. A chunk is
-                measured whole, so it is at least one.
+            seconds: of video to measure, after the warm-up. A chunk is measured whole, so it is at least one.
 
         Raises:
             ConfigError: if that is nothing.
@@ -99,7 +98,7 @@ class Bench:
             raise ConfigError("seconds", seconds, "it must be above 0", "Try 60.")
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
-        self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
+        self._num_warm_up = self._chunks_before(session.stream)
         line = (Pipeline if self._overlap else InTurn)(lambda hand_over: self._make(session, hand_over))
         try:
             for _ in range(self._num_warm_up):
@@ -184,6 +183,13 @@ class Bench:
             session.set_prompt(prompt, "soft")
         made = session.next_latents(hand_over)
         self._made[made.index] = switched, dict(session.making_ms)
+
+    def _chunks_before(self, stream: StreamConfig) -> int:
+        """The first, those that fill the window, and those in which the passes of each place are recorded."""
+        window, places = max(stream.window, 0), 0
+        if self.models.transformer.recorder is not None and window:
+            places = -(-(window - stream.sink) // stream.chunk)
+        return 1 - (-window // stream.chunk) + 2 * places
 
     def _warm_first(self) -> float:
         """Milliseconds from a prompt to the first picture's segment, of a stream that begins now."""

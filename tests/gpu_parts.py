@@ -37,7 +37,7 @@ OPTIONS = os.environ.get("OPTIONS", "--random-weights --dtype bfloat16").split()
 SECONDS = os.environ.get("SECONDS_EACH", "24")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
-FAST = "graphs"
+FAST = os.environ.get("COMPILE", "graphs")
 
 Write = Callable[[Any], None]
 
@@ -105,7 +105,7 @@ def equal(write: Write) -> None:
         models = models_of(**choices)
         torch.manual_seed(0)
         run = steady_pass(models)
-        passes[name] = [run() for _ in range(3)][-1].float().cpu()
+        passes[name] = [run() for _ in range(3 if "compile" in choices else 1)][-1].float().cpu()
         result[f"pass_{name}_to_float32"] = distance(passes[name], passes["float32"])
         if name in ways:
             takes[name] = list(take(models))
@@ -216,13 +216,13 @@ def kernels(write: Write) -> None:
 def decoders(write: Write) -> None:
     """Milliseconds to decode a chunk, for each layout of the weights and with cuDNN's own trials."""
     result: dict[str, Any] = {}
-    for name in ("tiny", "wan"):
-        for layout in ("channels first", "channels last", "folded"):
-            for trials in (False, True):
-                if layout != "folded" or name == "wan":
-                    torch.backends.cudnn.benchmark = trials
-                    result[f"{name}, {layout}{', trials' * trials}"] = decode_ms(name, layout)
-                    write(result)
+    ways = [("tiny", "channels last"), ("wan", "channels last"), ("tiny", "channels first")]
+    ways += [("wan", "channels first"), ("wan", "folded")]
+    for trials in (False, True):
+        for name, layout in ways:
+            torch.backends.cudnn.benchmark = trials
+            result[f"{name}, {layout}{', trials' * trials}"] = decode_ms(name, layout)
+            write(result)
     torch.backends.cudnn.benchmark = False
 
 
