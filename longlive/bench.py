@@ -22,6 +22,7 @@ from longlive.provenance import device_name, git_revision, versions
 from longlive.quantization import weight_bytes
 from longlive.segments import SegmentEncoder
 from longlive.session import Session
+from longlive.stopwatch import Stopwatch
 
 PROMPTS = ("a red ball stands on a green meadow", "the red ball jumps on a green meadow")
 
@@ -79,7 +80,7 @@ class Bench:
         self._stream = stream
         self._compile_mode, self._overlap = compile_mode, overlap
         self._num_warm_up = 1
-        self._made: dict[int, tuple[float | None, dict[str, float]]] = {}
+        self._made: dict[int, tuple[float | None, Stopwatch]] = {}
         self._drafts: list[tuple[int, float, Sample]] = []
         self._encoder = SegmentEncoder(scale=models.config.display_scale, encoder=models.encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
@@ -119,12 +120,12 @@ class Bench:
 
     def _finished(self, index: int, ended: float, draft: Sample) -> Sample:
         """A sample with what only the thread that made its latents knew."""
-        switched, making_ms = self._made[index]
+        switched, making = self._made[index]
         return dataclasses.replace(
             draft,
             is_switch=switched is not None,
             switch_ms=0.0 if switched is None else (ended - switched) * 1000,
-            stage_ms=making_ms | draft.stage_ms,
+            stage_ms=making.ms | draft.stage_ms,
         )
 
     def result(self) -> dict[str, Any]:
@@ -182,7 +183,7 @@ class Bench:
             switched = time.perf_counter()
             session.set_prompt(prompt, "soft")
         made = session.next_latents(hand_over)
-        self._made[made.index] = switched, dict(session.making_ms)
+        self._made[made.index] = switched, session.making
 
     def _chunks_before(self, stream: StreamConfig) -> int:
         """The first, those that fill the window, and those in which the passes of each place are recorded."""

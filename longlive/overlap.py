@@ -88,11 +88,14 @@ class InTurn:
 
 
 class Aside:
-    """A stream of a device beside its main one; on a CPU, nothing."""
+    """A stream of a device beside its main one; on a CPU, nothing.
+
+    Its work goes first: pictures that somebody waits for, before the next chunk.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """For work on ``device``."""
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
     def mark(self) -> "torch.cuda.Event | None":
         """What has been asked of the main stream up to now."""

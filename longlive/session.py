@@ -5,6 +5,7 @@ chunk = session.next_chunk()
 session.set_prompt("the red ball jumps on a green meadow", switch="soft")
 """
 
+import copy
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -134,8 +135,13 @@ class Session:
 
     @property
     def making_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last latents; for the thread that makes them."""
+        """Milliseconds of each stage of the last latents; for the thread that makes them, which waits."""
         return self._watch.ms
+
+    @property
+    def making(self) -> Stopwatch:
+        """What timed the last latents, to be read later, when nobody has to wait."""
+        return copy.copy(self._watch)
 
     @property
     def decoding_ms(self) -> dict[str, float]:
@@ -195,7 +201,10 @@ class Session:
         assert self._prompt is not None
         with self._watch.stage("remember"):
             self._remember(chunk.latents, self._prompt, cache)
-        self._advance(chunk.latents, latents_digest(chunk.latents))
+        # Beside the clean pass, so that the next chunk can be asked for before that pass is through.
+        with self._aside.after(chunk.ready, chunk.latents):
+            digest = latents_digest(chunk.latents)
+        self._advance(chunk.latents, digest)
         self._unremembered = None
         return chunk
 
