@@ -323,6 +323,7 @@ def part(folder: Path, name: str) -> None:
         "cache": ["--decoder", "tiny", *fast, "--cache", "fp8"],
         "int8": ["--decoder", "tiny", "--compile", "default", "--overlap", "--quantize", "int8"],
         "nvenc": ["--decoder", "tiny", *fast, "--encoder", "nvenc"],
+        "flash4": ["--decoder", "tiny", *fast, "--attention", "flash4"],
         "backends": ["--decoder", "tiny", *fast, "--attention", "flash3", "flash4", "cudnn", "sdpa"],
         "memory": ["--decoder", "tiny", "--compile", "off", "--text", "streamed", "--cache", "fp8"],
         "hour": ["--decoder", "tiny", *fast, "--seconds", "3600"],
