@@ -6,11 +6,11 @@ import sys
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
 from longlive.errors import LongLiveError
-from longlive.journal import show_lines
-from longlive.options import parse_with_environment
+from longlive.runtime.options import parse_with_environment
+from longlive.serving.run_logger import configure_logging
 from longlive.web.health import routes_of
+from longlive.web.launch import add_serving_options, open_engine, trust_the_host
 from longlive.web.page import build_page, page_options
-from longlive.web.serving import add_serving_options, open_engine, trust_the_host
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -24,7 +24,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Load the model, open the page, and serve it until interrupted."""
     options = read_options()
-    show_lines()
+    configure_logging()
     trust_the_host()
     try:
         engine = open_engine(options)
@@ -32,7 +32,7 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     page = build_page(engine, player=options.player, with_mcp=options.mcp)
-    routes = routes_of(engine.house, engine.metrics)
+    routes = routes_of(engine.status, engine.metrics)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     try:
         page.launch(**where, mcp_server=options.mcp or None, **page_options(routes))

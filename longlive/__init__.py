@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longlive.checkpoints import ModelBundle, load_models, save_models
     from longlive.chunks import FrameChunk, LatentChunk, MediaSegment, PromptEmbedding
     from longlive.config import ModelConfig, StreamConfig, TransformerConfig
     from longlive.errors import (
@@ -32,13 +31,25 @@ if TYPE_CHECKING:
         SessionFileError,
         TrainingError,
     )
-    from longlive.model_card import ModelCard, Story
-    from longlive.session import Session
+    from longlive.generation.session import Session
+    from longlive.models.bundle import ModelBundle
+    from longlive.models.model_card import ModelCard, Story
+    from longlive.weights.loading import load_models
+    from longlive.weights.saving import save_models
 
 __version__ = "0.1.0"
 
 # The modules that the public names come from; the quick ones first.
-_MODULES = ("errors", "config", "chunks", "model_card", "checkpoints", "session")
+_MODULES = (
+    "errors",
+    "config",
+    "chunks",
+    "models.model_card",
+    "models.bundle",
+    "weights.loading",
+    "weights.saving",
+    "generation.session",
+)
 
 __all__ = [
     "BusyError",

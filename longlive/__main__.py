@@ -1,6 +1,6 @@
-"""``python -m longlive``: see ``longlive.cli``."""
+"""``python -m longlive``: see ``longlive.cli.main``."""
 
-from longlive.cli import main
+from longlive.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -12,6 +12,7 @@ from longlive.errors import ConfigError
 
 Positions = Literal["absolute", "relative"]
 Prediction = Literal["velocity", "clean"]
+ResumeMode = Literal["auto", "exact", "quick"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from longlive import ModelBundle, ModelCard, ModelConfig, Story, TransformerConfig, load_models, save_models
-from longlive.transformer import CausalWanTransformer
+from longlive.models.transformer import CausalWanTransformer
 
 WORDS = (
     "a",

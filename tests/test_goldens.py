@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from longlive import names
-from longlive.denoise import denoise_chunk, recache, remember_chunk
-from longlive.flow_matching import Timetable, add_noise, clean_to_velocity, velocity_to_clean
-from longlive.kv_cache import KVCache, ListCache
-from longlive.training.flow import timestep_weights
-from tests.golden_dmd import run_dmd
-from tests.golden_files import (
+from longlive.generation.flow_matching import FlowSchedule, add_noise, clean_to_velocity, velocity_to_clean
+from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
+from longlive.models.kv_cache import KVCache
+from longlive.models.list_cache import ListCache
+from longlive.training.objectives.flow import timestep_weights
+from longlive.weights import key_mapping as names
+from tests.support.golden_dmd import run_dmd
+from tests.support.golden_files import (
     Case,
     Data,
     Goldens,
@@ -27,7 +28,7 @@ from tests.golden_files import (
     stream_config,
     timetable_of,
 )
-from tests.golden_streaming import run_streaming_grad, run_streaming_rollout
+from tests.support.golden_streaming import run_streaming_grad, run_streaming_rollout
 
 VAE_TOLERANCE = 5e-5
 GOLDENS = Goldens.here()
@@ -35,7 +36,7 @@ CacheType = type[KVCache | ListCache]
 
 
 def run_scheduler(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
-    timetable = Timetable(case["shift"], tuple(case["step_list"]))
+    timetable = FlowSchedule(case["shift"], tuple(case["step_list"]))
     check_close("sigmas", timetable.sigmas, data["sigmas"], 0)
     check_close("timesteps", timetable.sigmas * 1000, data["timesteps"], 0)
     check_close("steps", torch.tensor(timetable.warped_steps), data["denoising_step_list"], 0)
@@ -53,7 +54,7 @@ def run_bidirectional(goldens: Goldens, case: Case, data: Data, _: CacheType) ->
     timestep = data["timestep"].unsqueeze(1)
     flow = model(data["x"], timestep, model.read_prompt(data["text"]))
     check_close("flow", flow, data["flow"])
-    sigma = Timetable(case["timestep_shift_of_x0"], ()).sigmas_of(timestep).view(-1, 1, 1, 1, 1)
+    sigma = FlowSchedule(case["timestep_shift_of_x0"], ()).sigmas_of(timestep).view(-1, 1, 1, 1, 1)
     check_close("x0", velocity_to_clean(flow, data["x"], sigma), data["x0"])
 
 
@@ -62,7 +63,7 @@ def run_calls(goldens: Goldens, case: Case, data: Data, new_cache: CacheType) ->
     stream = stream_config(case)
     cache = new_cache(model.config, stream, case["tokens_per_frame"], batch=len(data["call0.x"]))
     prompt = model.read_prompt(data["text"])
-    timetable = Timetable(case["timestep_shift"], ())
+    timetable = FlowSchedule(case["timestep_shift"], ())
     for number, call in enumerate(case["calls"]):
         x, timestep, flow, x0 = (data[f"call{number}.{name}"] for name in ("x", "timestep", "flow", "x0"))
         start = call["start_frame"]
@@ -138,7 +139,8 @@ def load_vae(goldens: Goldens, case: Case, data: Data) -> Any:
 
 
 def run_vae(goldens: Goldens, case: Case, data: Data, _: CacheType) -> None:
-    from longlive.decoder import StreamingDecoder, encode_pictures
+    from longlive.models.decoder import StreamingDecoder
+    from longlive.models.wan_vae import encode_pictures
 
     vae = load_vae(goldens, case, data)
     if "pixels" in data:

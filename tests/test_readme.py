@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 import longlive
-from longlive.carriers import ThreadCarrier
-from longlive.engine import Engine
-from longlive.studio import Studio
+from longlive.serving.engine import Engine
+from longlive.serving.executors.model_runner import ModelRunner
+from longlive.serving.executors.thread import ThreadExecutor
 from longlive.web.page import build_page, page_options
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    engine = Engine(ThreadCarrier(Studio(longlive.load_models("storybook"))))
+    engine = Engine(ThreadExecutor(ModelRunner(longlive.load_models("storybook"))))
     page = build_page(engine)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **page_options())
     yield address

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from longlive.evaluation.subject import Sight, hue_distance, look
-from longlive.storybook.world import FPS, HEIGHT, RADIUS
+from longlive.storybook.world.drawing import FPS, HEIGHT, RADIUS
 
 CHANGE = "background_change"
 """The name under which a story's bare change is kept until the codec's own is known."""

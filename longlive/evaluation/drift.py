@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longlive.checkpoints import ModelBundle
 from longlive.evaluation import consistency
 from longlive.evaluation.consistency import PIECE
+from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES
 from longlive.evaluation.statistics import difference, estimate
 from longlive.evaluation.stories import StreamTeller, Take, draw_takes, true_story
 from longlive.evaluation.subject import Sight, look
 from longlive.evaluation.workers import in_workers, models_in
-from longlive.storybook.evaluate import ATTRIBUTES, SKIPPED_FRAMES
-from longlive.storybook.oracle import read
-from longlive.storybook.world import FPS
+from longlive.models.bundle import ModelBundle
+from longlive.storybook.world.drawing import FPS
+from longlive.storybook.world.oracle import read
 
 WINDOW_SECONDS = 10
 BATCH = 4

@@ -10,7 +10,7 @@ from longlive.errors import MediaError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from longlive.storybook.evaluate import Trial
+    from longlive.evaluation.obedience import Trial
 
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490")
 GREY = "#64748b"

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.bench import steady_pass
-from longlive.checkpoints import ModelBundle
+from longlive.benchmark.bench import steady_pass
 from longlive.errors import ConfigError
+from longlive.evaluation.obedience import draw_trials
 from longlive.evaluation.ranks import oracle_scores
 from longlive.evaluation.statistics import mean
-from longlive.quantization import weight_bytes
-from longlive.session import Session
-from longlive.startup import Choices, ready_models
-from longlive.storybook.evaluate import draw_trials
+from longlive.generation.session import Session
+from longlive.models.bundle import ModelBundle
+from longlive.runtime.quantization import weight_bytes
+from longlive.runtime.startup import RuntimeOptions, ready_models
 
 PRECISIONS = {
     "float32": {"dtype": "float32"},
@@ -62,7 +62,7 @@ def compare_precisions(
     rows: list[dict[str, Any]] = []
     exact: list[list[Tensor]] = []
     for precision in precisions:
-        models = ready_models(name, Choices(**PRECISIONS[precision]), lambda _: None)  # type: ignore[arg-type]
+        models = ready_models(name, RuntimeOptions(**PRECISIONS[precision]), lambda _: None)  # type: ignore[arg-type]
         takes = _takes(models, num_prompts, num_chunks, seed)
         exact = exact or takes
         row: dict[str, Any] = {

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from longlive.checkpoints import ModelBundle
 from longlive.errors import ConfigError
+from longlive.evaluation.obedience import ATTRIBUTES, evaluate_prompts
 from longlive.evaluation.statistics import share
-from longlive.storybook.evaluate import ATTRIBUTES, evaluate_prompts
-from longlive.transformer import CausalWanTransformer
+from longlive.models.bundle import ModelBundle
+from longlive.models.transformer import CausalWanTransformer
 
 FULL, UNTUNED = "full", "none"
 

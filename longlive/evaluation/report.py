@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from longlive.checkpoints import ModelBundle
-from longlive.provenance import git_revision, processor_name, versions
+from longlive.models.bundle import ModelBundle
+from longlive.runtime.environment import git_revision, processor_name, versions
 
 
 def report(

@@ -8,12 +8,12 @@ import numpy as np
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
-from longlive.checkpoints import ModelBundle
 from longlive.config import StreamConfig
-from longlive.kv_cache import KVCache
-from longlive.storybook.captions import caption
-from longlive.storybook.evaluate import ATTRIBUTES, BatchTeller, Trial, through_codec
-from longlive.storybook.world import ACTIONS, COLOURS, SETTINGS, Scene, draw_story, random_scene
+from longlive.evaluation.obedience import ATTRIBUTES, BatchTeller, Trial, through_codec
+from longlive.models.bundle import ModelBundle
+from longlive.models.kv_cache import KVCache
+from longlive.storybook.world.captions import caption
+from longlive.storybook.world.drawing import ACTIONS, COLOURS, SETTINGS, Scene, draw_story, random_scene
 
 CHANGES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"action": ACTIONS},

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlive.storybook import oracle
-from longlive.storybook.world import COLOURS, PALETTE, WIDTH
+from longlive.storybook.world import oracle
+from longlive.storybook.world.drawing import COLOURS, PALETTE, WIDTH
 
 EDGE = 3
 """Pixels around the subject that its edge and the codec's blur may reach."""

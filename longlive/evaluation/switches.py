@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.checkpoints import ModelBundle
 from longlive.evaluation import consistency
+from longlive.evaluation.obedience import ATTRIBUTES, Trial
 from longlive.evaluation.statistics import Estimate, beats, difference, estimate
 from longlive.evaluation.stories import StreamTeller, changed, draw_switches, true_story
 from longlive.evaluation.subject import look
 from longlive.evaluation.workers import in_workers, models_in
+from longlive.models.bundle import ModelBundle
 from longlive.storybook.dataset import frames_before
-from longlive.storybook.evaluate import ATTRIBUTES, Trial
-from longlive.storybook.oracle import Reading, read
-from longlive.storybook.world import FPS, Scene
+from longlive.storybook.world.drawing import FPS, Scene
+from longlive.storybook.world.oracle import Reading, read
 
 STRATEGIES = {"no_cache": "hard", "keep_cache": "keep", "recache": "soft"}
 BATCH = 6

@@ -4,17 +4,17 @@ from typing import Any
 
 import torch
 
-from longlive.checkpoints import ModelBundle
-from longlive.decoder import StreamingDecoder, to_uint8
+from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES, Trial, draw_trials
 from longlive.evaluation.statistics import share
-from longlive.flow_matching import Timetable
-from longlive.noise import draw_noise
-from longlive.storybook.evaluate import ATTRIBUTES, SKIPPED_FRAMES, Trial, draw_trials
-from longlive.storybook.oracle import Reading, read
-from longlive.training.initialise import ode_pairs
-from longlive.training.options import DmdOptions
-from longlive.training.scores import Scores
-from longlive.training.texts import read_texts
+from longlive.generation.flow_matching import FlowSchedule
+from longlive.generation.noise import draw_noise
+from longlive.models.bundle import ModelBundle
+from longlive.models.decoder import StreamingDecoder, to_uint8
+from longlive.storybook.world.oracle import Reading, read
+from longlive.training.objectives.ode_initialisation import ode_pairs
+from longlive.training.objectives.options import DmdOptions
+from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.texts import read_texts
 
 CLIP_LATENTS = 21
 BATCH = 10
@@ -53,7 +53,7 @@ def _read_clips(
     models: ModelBundle, trials: list[Trial], first: int, guidance: float, num_steps: int
 ) -> list[Reading]:
     options = DmdOptions(guidance=guidance)
-    scores = Scores(models.transformer, models.transformer, Timetable.of(models.config), options)
+    scores = Scores(models.transformer, models.transformer, FlowSchedule.of(models.config), options)
     shape = (CLIP_LATENTS, *models.config.latent_shape)
     noise = torch.stack(
         [draw_noise(shape, seed=first + i, take=0, chunk=0, step=0) for i in range(len(trials))]

@@ -9,19 +9,19 @@ import psutil
 import torch
 from torch import Tensor
 
-from longlive.bench import percentile
-from longlive.checkpoints import ModelBundle
+from longlive.benchmark.bench import percentile
 from longlive.config import ModelConfig, StreamConfig
 from longlive.evaluation import consistency
+from longlive.evaluation.obedience import ATTRIBUTES, SKIPPED_FRAMES
 from longlive.evaluation.statistics import difference, estimate
 from longlive.evaluation.stories import StreamTeller, Take, draw_takes, true_story
 from longlive.evaluation.subject import look
 from longlive.evaluation.workers import in_workers, models_in
-from longlive.kv_cache import KVCache
-from longlive.session import Session
-from longlive.storybook.evaluate import ATTRIBUTES, SKIPPED_FRAMES
-from longlive.storybook.oracle import read
-from longlive.storybook.world import FPS
+from longlive.generation.session import Session
+from longlive.models.bundle import ModelBundle
+from longlive.models.kv_cache import KVCache
+from longlive.storybook.world.drawing import FPS
+from longlive.storybook.world.oracle import read
 
 LARGEST = 21
 """Latents: a clip of the training."""

@@ -8,8 +8,9 @@ from typing import TypeVar
 import torch
 from tqdm import tqdm
 
-from longlive.checkpoints import ModelBundle, load_models
-from longlive.processor import settle
+from longlive.models.bundle import ModelBundle
+from longlive.runtime.allocator import configure_cpu
+from longlive.weights.loading import load_models
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,5 +37,5 @@ def _results(task: Callable[[Item], Result], items: Sequence[Item], num_workers:
         yield from map(task, items)
         return
     context = torch.multiprocessing.get_context("spawn")
-    with context.Pool(num_workers, settle, (1,)) as pool:
+    with context.Pool(num_workers, configure_cpu, (1,)) as pool:
         yield from pool.imap(task, items)

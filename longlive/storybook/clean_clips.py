@@ -8,12 +8,12 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
-from longlive.decoder import latent_statistics
 from longlive.errors import ConfigError
-from longlive.storybook.captions import caption
+from longlive.models.wan_vae import latent_statistics
 from longlive.storybook.dataset import load_dataset
-from longlive.storybook.world import Scene
-from longlive.training.clips import CleanClip
+from longlive.storybook.world.captions import caption
+from longlive.storybook.world.drawing import Scene
+from longlive.training.data.clips import CleanClip
 
 STREAM = 8
 LATEST_TURN = 1

@@ -18,10 +18,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
-from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
 from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
 from longlive.storybook.workers import average_gradients
-from longlive.storybook.world import HEIGHT, WIDTH, draw_story, random_scene
+from longlive.storybook.world.drawing import HEIGHT, WIDTH, draw_story, random_scene
+from longlive.training.optimizer import MovingAverage, MuonAdamW, learning_rate
 
 LATENT_CHANNELS = 32
 LATENT_NOISE = {"codec": 0.08, "decoder": 0.05}

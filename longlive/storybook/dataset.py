@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.storybook.codec import encode_clip
-from longlive.storybook.weather import WEATHERS
-from longlive.storybook.world import (
+from longlive.storybook.world.drawing import (
     ACTIONS,
     COLOURS,
     SETTINGS,
@@ -30,6 +29,7 @@ from longlive.storybook.world import (
     story_motion,
     subject_cells,
 )
+from longlive.storybook.world.weather import WEATHERS
 
 CHUNK = 3
 NUM_CHUNKS = 7

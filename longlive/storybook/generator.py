@@ -14,20 +14,20 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
-from longlive.attention import PromptMemory
 from longlive.config import ModelConfig, StreamConfig, TransformerConfig
-from longlive.denoise import recache, remember_chunk
-from longlive.flow_matching import Timetable, add_noise, prediction_to_clean
-from longlive.kv_cache import ListCache
-from longlive.storybook.captions import brief_caption, caption
+from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
+from longlive.generation.sampling import recache, remember_chunk
+from longlive.models.attention import PromptMemory
+from longlive.models.list_cache import ListCache
+from longlive.models.transformer import CausalWanTransformer
 from longlive.storybook.codec import LATENT_CHANNELS
 from longlive.storybook.dataset import CHUNK, NUM_CHUNKS, TURN_SHARES, TURNS, Clips, load_dataset
-from longlive.storybook.optimizer import MovingAverage, MuonAdamW, learning_rate
 from longlive.storybook.progress import TrainingLog, resume, save_checkpoint
 from longlive.storybook.vocabulary import TEXT_DIM, TEXT_LEN, new_text_encoder, tokenizer_of
 from longlive.storybook.workers import average_gradients
-from longlive.storybook.world import HEIGHT, WIDTH, Scene
-from longlive.transformer import CausalWanTransformer
+from longlive.storybook.world.captions import brief_caption, caption
+from longlive.storybook.world.drawing import HEIGHT, WIDTH, Scene
+from longlive.training.optimizer import MovingAverage, MuonAdamW, learning_rate
 
 SUBJECT_WEIGHT = 4.0
 CONTEXT_NOISE = 0.12
@@ -119,7 +119,7 @@ def story_loss(
     rng: torch.Generator,
 ) -> Tensor:
     """Mean weighted error of the predicted clean latents over all chunks of a batch of clips."""
-    timetable = Timetable.of(config)
+    timetable = FlowSchedule.of(config)
     cache = ListCache(config.transformer, StreamConfig.of(config), config.tokens_per_latent)
     prompt = model.read(tokenizer, batch.captions)
     context = _blurred(batch.latents, rng)
@@ -144,7 +144,7 @@ def story_loss(
     return torch.stack(losses).mean()
 
 
-def random_timesteps(timetable: Timetable, count: int, rng: torch.Generator) -> Tensor:
+def random_timesteps(timetable: FlowSchedule, count: int, rng: torch.Generator) -> Tensor:
     """Timesteps (count,), mostly those at which the sampler runs, the others anywhere in the timetable."""
     steps = torch.tensor(timetable.warped_steps)
     chosen = steps[torch.randint(len(steps), (count,), generator=rng)]

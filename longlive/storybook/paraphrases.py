@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from longlive.checkpoints import ModelBundle, load_models
-from longlive.flow_matching import NUM_TIMESTEPS, Timetable
-from longlive.processor import settle
-from longlive.storybook.captions import caption, plain_caption
+from longlive.generation.flow_matching import NUM_TIMESTEPS, FlowSchedule
+from longlive.models.bundle import ModelBundle
+from longlive.models.text_encoder import TextEncoder
+from longlive.runtime.allocator import configure_cpu
 from longlive.storybook.release import rewrite_model
-from longlive.storybook.world import random_scene
-from longlive.text import TextEncoder
-from longlive.training.scores import predict_clean
-from longlive.training.texts import read_texts
+from longlive.storybook.world.captions import caption, plain_caption
+from longlive.storybook.world.drawing import random_scene
+from longlive.training.objectives.scores import predict_clean
+from longlive.training.objectives.texts import read_texts
+from longlive.weights.loading import load_models
 
 LOOKED_AT, LEARNT_FROM = 96, 24
 """Captions drawn for a step, and those that it learns from: the worst of them, and as many at random."""
@@ -42,7 +43,7 @@ class Wordings(NamedTuple):
 
 def train_paraphrases(folder: Path, *, steps: int, seed: int = 0, lr: float = 2e-3) -> None:
     """Teach the text encoder of the released model in ``folder``, and write it there; in one process."""
-    settle(1)
+    configure_cpu(1)
     models = load_models(folder)
     for _ in tqdm(teach_paraphrases(models, steps=steps, seed=seed, lr=lr), "words", steps):
         pass
@@ -58,7 +59,7 @@ def teach_paraphrases(models: ModelBundle, *, steps: int, seed: int, lr: float) 
         seed: of scenes, words and noise.
         lr: at first.
     """
-    errors, timetable = _Errors(models), Timetable.of(models.config)
+    errors, timetable = _Errors(models), FlowSchedule.of(models.config)
     weights = list(models.text_encoder.model.requires_grad_(True).parameters())
     optimizer = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(steps):
@@ -86,7 +87,7 @@ class _Errors:
 
     def __init__(self, models: ModelBundle) -> None:
         self.transformer = models.transformer.requires_grad_(False)
-        self.timetable, self.learner = Timetable.of(models.config), models.text_encoder
+        self.timetable, self.learner = FlowSchedule.of(models.config), models.text_encoder
         self.teacher = copy.copy(models.text_encoder)
         self.teacher.model = copy.deepcopy(self.teacher.model).requires_grad_(False)
 

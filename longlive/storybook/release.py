@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from longlive.checkpoints import ModelBundle, load_models, save_models
 from longlive.config import ModelConfig
-from longlive.model_card import ModelCard, Story
-from longlive.storybook.captions import known_words
+from longlive.models.bundle import ModelBundle
+from longlive.models.model_card import ModelCard, Story
 from longlive.storybook.generator import Storyteller, new_optimizer, storybook_config
-from longlive.storybook.optimizer import MovingAverage
 from longlive.storybook.progress import save_checkpoint
 from longlive.storybook.vocabulary import tokenizer_of
+from longlive.storybook.world.captions import known_words
+from longlive.training.optimizer import MovingAverage
+from longlive.weights.loading import load_models
+from longlive.weights.saving import save_models
 
 ABOUT = (
     "A picture book that draws itself: a ball, cube, star or cat in red, orange, yellow, green, blue or "

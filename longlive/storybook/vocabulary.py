@@ -8,8 +8,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from longlive.storybook.captions import brief_caption, caption
-from longlive.storybook.world import random_scene
+from longlive.storybook.world.captions import brief_caption, caption
+from longlive.storybook.world.drawing import random_scene
 
 TEXT_LEN = 48
 TEXT_DIM = 96

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from longlive.processor import settle
+from longlive.runtime.allocator import configure_cpu
 
 
 def train_in_parallel(stage: Callable[..., None], num_workers: int, options: dict[str, Any]) -> None:
     """Run ``stage(rank=, num_workers=, **options)`` in ``num_workers`` processes; 1 stays in this one."""
     if num_workers == 1:
-        settle(1)
+        configure_cpu(1)
         stage(rank=0, num_workers=1, **options)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ def train_in_parallel(stage: Callable[..., None], num_workers: int, options: dic
 def _work(
     rank: int, stage: Callable[..., None], num_workers: int, rendezvous: str, options: dict[str, Any]
 ) -> None:
-    settle(1)
+    configure_cpu(1)
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=num_workers)
     try:
         stage(rank=rank, num_workers=num_workers, **options)

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
-from longlive.session import Session
-from longlive.text import TextEncoder
-from longlive.training.dmd import critic_loss, generator_loss
-from longlive.training.draws import Draws
+from longlive.generation.session import Session
+from longlive.models.bundle import ModelBundle
+from longlive.models.text_encoder import TextEncoder
+from longlive.training.data.prompt_files import PromptPair, Prompts
 from longlive.training.learner import Learner
-from longlive.training.prompts import PromptPair, Prompts
+from longlive.training.objectives.dmd import critic_loss, generator_loss
+from longlive.training.objectives.draws import CounterRng
+from longlive.training.objectives.rollout import Noise, Rollout
+from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
+from longlive.training.objectives.texts import read_texts
 from longlive.training.recipe import Recipe
-from longlive.training.rollout import Noise, Rollout
-from longlive.training.scores import Scores
-from longlive.training.streaming import Clip, Sequence, still_of
-from longlive.training.texts import read_texts
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,7 @@ class Stream:
         pairs: its prompts.
     """
 
-    draws: Draws
+    draws: CounterRng
     calls: int = 0
     number: int = -1
     pairs: list[PromptPair] = field(default_factory=list)
@@ -173,10 +173,10 @@ class Distillation:
         )
 
     def _still(self, latents: Tensor) -> Tensor:
-        """As ``still_of``, in the run's precision: in float32 the VAE took a third of a step on a CPU."""
+        """``image_latent_of`` in the run's precision: in float32 the VAE took a third of a step on a CPU."""
         dtype = getattr(torch, self.recipe.run.precision)
         with torch.autocast(latents.device.type, dtype, enabled=dtype != torch.float32):
-            return still_of(self.models.vae, latents).float()
+            return image_latent_of(self.models.vae, latents).float()
 
     def _pair(self, seed: int, index: int) -> PromptPair:
         if self.recipe.sequences.switch_starts:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from longlive.checkpoints import ModelBundle, save_models
-from longlive.names import merge_lora
+from longlive.models.bundle import ModelBundle
+from longlive.models.transformer import CausalWanTransformer
 from longlive.training.learner import Learner
 from longlive.training.lora import save_lora, split_lora
 from longlive.training.stages import Stage
-from longlive.transformer import CausalWanTransformer
+from longlive.weights.lora import merge_lora
+from longlive.weights.saving import save_models
 
 
 def export(stage: Stage, folder: Path, *, is_main: bool = True) -> None:

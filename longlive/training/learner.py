@@ -42,7 +42,7 @@ class Learner:
             group["lr"] = self.options.lr_at(step, self._run.steps) * group.get("ratio", 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._follow(step)
+        self._replay(step)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Learner:
             average.copy_(state["average"][name])
 
     @torch.no_grad()
-    def _follow(self, step: int) -> None:
+    def _replay(self, step: int) -> None:
         """Let the average follow; faster at first, so that the start is forgotten."""
         decay = min(self.options.ema, (step + 1) / (step + 10))
         for name, value in self._average.items():
@@ -115,7 +115,7 @@ class Learner:
             if self.is_sharded:
                 rule = "it needs whole matrices, and run.shard cuts them"
                 raise ConfigError("optimizer", "muon", rule, "Use adamw, or run.shard = false.")
-            from longlive.storybook.optimizer import MuonAdamW
+            from longlive.training.optimizer import MuonAdamW
 
             return MuonAdamW(
                 self.module, adam_names=EMBEDDINGS, lr=options.lr, weight_decay=options.weight_decay

@@ -10,8 +10,8 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from longlive.animation import write_gif
 from longlive.chunks import FrameChunk
+from longlive.media.gif import write_gif
 from longlive.training.processes import Processes
 
 

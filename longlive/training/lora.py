@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from longlive.errors import CheckpointError
-from longlive.names import State, transformer_to_released
-from longlive.transformer import CausalWanTransformer
+from longlive.models.transformer import CausalWanTransformer
+from longlive.weights.key_mapping import State, transformer_to_released
 
 PREFIX = "base_model.model."
 RELEASED_ENTRY = "generator_lora"

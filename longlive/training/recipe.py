@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longlive.errors import ConfigError
-from longlive.training.options import Defects, DmdOptions, StreamingOptions
+from longlive.training.objectives.options import DmdOptions, ReleasedQuirks, StreamingOptions
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 STAGES = ("teacher", "init", "dmd", "streaming")
@@ -202,7 +202,7 @@ class Recipe:
     teaching: TeachingOptions = field(default_factory=TeachingOptions)
     sequences: StreamingOptions = field(default_factory=StreamingOptions)
     distillation: DmdOptions = field(default_factory=DmdOptions)
-    defects: Defects = field(default_factory=Defects)
+    defects: ReleasedQuirks = field(default_factory=ReleasedQuirks)
     stream: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -240,7 +240,7 @@ class Recipe:
 
     def as_released(self) -> "Recipe":
         """With every defect of the released code, and its numbers."""
-        released = {"defects": Defects.as_released(), "distillation": DmdOptions.as_released()}
+        released = {"defects": ReleasedQuirks.as_released(), "distillation": DmdOptions.as_released()}
         return dataclasses.replace(self, **released)  # type: ignore[arg-type]
 
 

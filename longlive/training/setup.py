@@ -7,26 +7,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from longlive.checkpoints import ModelBundle, load_models, load_transformer, read_config
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
-from longlive.flow_matching import Timetable
-from longlive.hub import find_model
-from longlive.text import TextEncoder
-from longlive.training.clips import CleanClips, ShardedClips
+from longlive.generation.flow_matching import FlowSchedule
+from longlive.models.bundle import ModelBundle
+from longlive.models.text_encoder import TextEncoder
+from longlive.models.transformer import CausalWanTransformer
+from longlive.training.data.clips import CleanClips, ShardedClips
+from longlive.training.data.prompt_files import ListedPrompts, Prompts
 from longlive.training.distillation import Distillation, Stream
-from longlive.training.draws import Draws
 from longlive.training.learner import Learner
 from longlive.training.lora import add_lora
+from longlive.training.objectives.draws import CounterRng
+from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.texts import has_same_encoder
 from longlive.training.processes import Processes
-from longlive.training.prompts import ListedPrompts, Prompts
 from longlive.training.recipe import LearnerOptions, Recipe
-from longlive.training.scores import Scores
 from longlive.training.sharding import shard
 from longlive.training.stages import Stage
 from longlive.training.teaching import InitStage, TeacherStage
-from longlive.training.texts import has_same_encoder
-from longlive.transformer import CausalWanTransformer
+from longlive.weights.loading import load_models, load_transformer, read_config
+from longlive.weights.registry import find_model
 
 CALLED = ("forward", "remember", "read_prompt")
 """The ways into a transformer."""
@@ -47,7 +48,7 @@ def new_stage(
     models = _loaded(recipe.models.generator, recipe, processes)
     if name == "teacher":
         return _teacher_stage(recipe, models, processes, clips)
-    teacher = judge(recipe.models.teacher, models, recipe, processes)
+    teacher = load_score_model(recipe.models.teacher, models, recipe, processes)
     if name == "init":
         return _init_stage(recipe, models, teacher, processes, folder)
     return _distillation(recipe, models, teacher, processes)
@@ -68,7 +69,7 @@ def _teacher_stage(
     recipe: Recipe, models: ModelBundle, processes: Processes, clips: CleanClips | None
 ) -> Stage:
     if recipe.teaching.is_fresh:
-        freshen(models.transformer, recipe.run.seed)
+        reset_parameters(models.transformer, recipe.run.seed)
     learners = {"teacher": new_learner(models.transformer, recipe.generator, recipe, processes)}
     if recipe.teaching.trains_text:
         models.text_encoder.model.requires_grad_(True)
@@ -127,14 +128,14 @@ def _distillation(
 def _scores(
     recipe: Recipe, models: ModelBundle, teacher: CausalWanTransformer, critic: CausalWanTransformer
 ) -> Scores:
-    return Scores(teacher, critic, Timetable.of(models.config), recipe.distillation, recipe.defects)
+    return Scores(teacher, critic, FlowSchedule.of(models.config), recipe.distillation, recipe.defects)
 
 
-def _draws(recipe: Recipe, processes: Processes) -> dict[int, Draws]:
+def _draws(recipe: Recipe, processes: Processes) -> dict[int, CounterRng]:
     """Those of this process's micro-batches."""
     seed, size = recipe.run.seed, recipe.run.micro_batch
     return {
-        number: Draws(seed, range(number * size, (number + 1) * size), processes.device)
+        number: CounterRng(seed, range(number * size, (number + 1) * size), processes.device)
         for number in processes.streams(recipe.run.num_streams)
     }
 
@@ -175,7 +176,7 @@ def compute_in(transformer: CausalWanTransformer, dtype: torch.dtype, device_typ
         setattr(transformer, name, autocasting(getattr(transformer, name)))
 
 
-def freshen(transformer: CausalWanTransformer, seed: int) -> None:
+def reset_parameters(transformer: CausalWanTransformer, seed: int) -> None:
     """Fresh weights, in place; what comes out is zero at first."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -184,7 +185,9 @@ def freshen(transformer: CausalWanTransformer, seed: int) -> None:
     transformer.load_state_dict(fresh.state_dict())
 
 
-def judge(name: str, models: ModelBundle, recipe: Recipe, processes: Processes) -> CausalWanTransformer:
+def load_score_model(
+    name: str, models: ModelBundle, recipe: Recipe, processes: Processes
+) -> CausalWanTransformer:
     """The frozen transformer of a teacher or critic of the generator in ``models``.
 
     Raises:
@@ -210,7 +213,7 @@ def other_reader(models: ModelBundle, recipe: Recipe, processes: Processes) -> T
 def prompt_source(recipe: Recipe) -> Prompts:
     """Where the recipe's prompts come from."""
     if recipe.data.prompts == "storybook":
-        from longlive.storybook.prompts import StorybookPrompts
+        from longlive.storybook.sources import StorybookPrompts
 
         return StorybookPrompts()
     return ListedPrompts.read(recipe.data.prompts, recipe.data.next_prompts)
@@ -234,4 +237,4 @@ def _critic(
     name = recipe.models.critic
     if name is None or name == recipe.models.teacher:
         return copy.deepcopy(teacher)
-    return judge(name, models, recipe, processes)
+    return load_score_model(name, models, recipe, processes)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from longlive.models.transformer import CausalWanTransformer
 from longlive.training.learner import Learner
 from longlive.training.processes import Processes
-from longlive.transformer import CausalWanTransformer
 
 METHODS = ("remember", "read_prompt")
 """Ways into a transformer and its blocks beside ``forward``: parameters are gathered before them as well."""

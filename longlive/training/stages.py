@@ -2,8 +2,8 @@
 
 from typing import Any, Protocol
 
-from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
+from longlive.models.bundle import ModelBundle
 from longlive.training.learner import Learner
 
 

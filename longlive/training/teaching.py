@@ -10,22 +10,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from longlive.checkpoints import ModelBundle
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
-from longlive.decoder import StreamingDecoder, to_uint8
-from longlive.session import Session
-from longlive.text import TextEncoder
-from longlive.training.clips import CleanClips
-from longlive.training.draws import DROP, Draws
-from longlive.training.flow import teacher_loss
-from longlive.training.initialise import OdePairs, initialisation_loss, ode_pairs
+from longlive.generation.session import Session
+from longlive.models.bundle import ModelBundle
+from longlive.models.decoder import StreamingDecoder, to_uint8
+from longlive.models.text_encoder import TextEncoder
+from longlive.training.data.clips import CleanClips
+from longlive.training.data.prompt_files import Prompts
 from longlive.training.learner import Learner
+from longlive.training.objectives.draws import DROP, CounterRng
+from longlive.training.objectives.flow import teacher_loss
+from longlive.training.objectives.ode_initialisation import OdePairs, initialisation_loss, ode_pairs
+from longlive.training.objectives.scores import Scores
+from longlive.training.objectives.texts import read_texts
 from longlive.training.processes import Processes
-from longlive.training.prompts import Prompts
 from longlive.training.recipe import Recipe
-from longlive.training.scores import Scores
-from longlive.training.texts import read_texts
 
 
 @dataclass(kw_only=True)
@@ -41,7 +41,7 @@ class Teaching:
     models: ModelBundle
     scores: Scores
     learners: dict[str, Learner]
-    draws: dict[int, Draws]
+    draws: dict[int, CounterRng]
     subject: str = "generator"
     _seen: list[str] = field(default_factory=list, init=False)
 
@@ -58,7 +58,7 @@ class Teaching:
             total += float(loss.detach()) / len(self.draws)
         return {f"{self.subject}_loss": total}
 
-    def loss(self, step: int, draws: Draws) -> Tensor:
+    def loss(self, step: int, draws: CounterRng) -> Tensor:
         """The loss of one micro-batch."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class Teaching:
     def restore(self, states: dict[int, dict[str, Any]]) -> None:
         """Nothing to do."""
 
-    def _samples(self, step: int, draws: Draws) -> list[int]:
+    def _samples(self, step: int, draws: CounterRng) -> list[int]:
         return [step * self.recipe.run.global_batch + sample for sample in draws.samples]
 
 
@@ -89,7 +89,7 @@ class TeacherStage(Teaching):
     clips: CleanClips
     subject: str = "teacher"
 
-    def loss(self, step: int, draws: Draws) -> Tensor:
+    def loss(self, step: int, draws: CounterRng) -> Tensor:
         """The loss of one micro-batch."""
         seed, options = self.recipe.run.seed, self.recipe.teaching
         clips = [self.clips.clip_at(seed, index) for index in self._samples(step, draws)]
@@ -116,7 +116,7 @@ class TeacherStage(Teaching):
         """The end of the guided ODE for the first clip's prompt."""
         run, config = self.recipe.run, self.models.config
         prompt = self.clips.clip_at(run.seed, 0).prompt
-        draws = Draws(run.seed, [0], self.models.device)
+        draws = CounterRng(run.seed, [0], self.models.device)
         noise = draws.chunk_noise(0, (num_latents, *config.latent_shape), chunk=0, step=0)
         with self.learners["teacher"].averaged():
             text, negative = (
@@ -148,7 +148,7 @@ class InitStage(Teaching):
     score_reader: TextEncoder | None
     folder: Path
 
-    def loss(self, step: int, draws: Draws) -> Tensor:
+    def loss(self, step: int, draws: CounterRng) -> Tensor:
         """The loss of one micro-batch."""
         numbers = [index % self.recipe.teaching.num_pairs for index in self._samples(step, draws)]
         prompts = [self.prompt_source.prompt_at(self.recipe.run.seed, number) for number in numbers]
@@ -199,7 +199,7 @@ class InitStage(Teaching):
         prompt, path = self.prompt_source.prompt_at(self.recipe.run.seed, number), self._file(number)
         reader = self.score_reader or self.models.text_encoder
         shape = (self.recipe.sequences.clip, *self.models.config.latent_shape)
-        noise = Draws(self.recipe.run.seed, [number], self.models.device).clip_noise(0, shape)
+        noise = CounterRng(self.recipe.run.seed, [number], self.models.device).clip_noise(0, shape)
         with torch.no_grad():
             text, negative = (
                 read_texts(reader, [words]) for words in (prompt, self.recipe.data.negative_prompt)

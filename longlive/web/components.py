@@ -9,8 +9,8 @@ import gradio as gr
 from gradio.data_classes import FileData, FileDataDict, MediaStreamChunk
 from gradio.processing_utils import save_bytes_to_cache
 
-from longlive.house import House
-from longlive.web.words import house_words
+from longlive.serving.status import EngineStatus
+from longlive.web.prompt_advice import status_line
 
 _HERE = Path(__file__).parent
 
@@ -76,18 +76,18 @@ class Timeline(gr.HTML):
         return None
 
 
-class HouseLine(gr.HTML):
+class StatusLine(gr.HTML):
     """One line on how the house stands; those tabs that are seen ask for it every few seconds."""
 
-    def __init__(self, ask: Callable[[], House] | None = None, **kwargs: Any) -> None:
+    def __init__(self, ask: Callable[[], EngineStatus] | None = None, **kwargs: Any) -> None:
         """As gr.HTML, with the line's template and script; ``ask`` tells how the house stands."""
 
         def house(_: Any = None) -> str:
-            return house_words(ask()) if ask else ""
+            return status_line(ask()) if ask else ""
 
         kwargs = {"elem_id": "house", "label": "house"} | kwargs
         kwargs.setdefault("html_template", "<p></p>")
-        kwargs.setdefault("js_on_load", _read("house.js"))
+        kwargs.setdefault("js_on_load", _read("status.js"))
         kwargs.setdefault("server_functions", [house])
         super().__init__(None, **kwargs)
 

@@ -1,9 +1,8 @@
-"""What the page's events and programs call: start, resume, prompt, stop, generate, and the player's words."""
+"""What the page and programs call: start, resume, prompt, stop, generate, and the player's reports."""
 
 import asyncio
 import math
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,142 +11,146 @@ from typing import Any
 import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
-from longlive.engine import Engine
 from longlive.errors import ConfigError, LongLiveError, MediaError
-from longlive.news import Finished, InLine, Word
-from longlive.noise import check_seed
-from longlive.orders import Notice, Shot
-from longlive.run import Run
-from longlive.segments import Container
-from longlive.storyboard import Scene, read_scenes
-from longlive.text import check_prompt
-from longlive.web.address import address_of
-from longlive.web.backlog import is_behind
-from longlive.web.films import shown
-from longlive.web.visits import Message, Visit
-from longlive.web.words import gentle_answer
+from longlive.generation.noise import check_seed
+from longlive.generation.storyboard import Scene, read_scenes
+from longlive.media.segments import Container
+from longlive.prompts import check_prompt
+from longlive.serving.engine import Engine
+from longlive.serving.runs.events import RunFinished
+from longlive.serving.scheduler import RunStatus
+from longlive.web.backpressure import is_behind
+from longlive.web.file_serving import shown
+from longlive.web.messages import (
+    NOT_KEPT,
+    NOT_PLAYING,
+    STOPPING,
+    limits_text,
+)
+from longlive.web.middleware.client_address import address_of
+from longlive.web.prompt_advice import gentle_answer
+from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams
 
-POLL_S = 0.02
-STOP_S = 20
-LONGEST_CLIP_S = 60
-LONGEST_WORDS = 500
-_GONE = "This story is no longer kept. Press Start for a new one."
+BACKPRESSURE_POLL_S = 0.05
+STOP_TIMEOUT_S = 20
+MAX_CLIP_S = 60
+MAX_ERROR_CHARACTERS = 500
 
 
 class Endpoints:
-    """The page's way to the engine; it keeps a visit of each run for as long as the engine knows the run.
+    """The page's and the programs' way to the engine.
 
-    A run goes on without anybody who follows: one whose connection broke takes it up again with its token.
+    A run goes on without anybody who follows it; its token gives access to it again.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """Serve from ``engine``."""
+        """Serve from ``engine``; there is one stream for each run that it keeps."""
         self.engine = engine
-        self._visits: dict[str, Visit] = {}
-        self._viewers: dict[str, Visit] = {}
-        engine.when_forgotten = self._forget
+        self.streams = ViewerStreams()
+        engine.on_forget = self.streams.forget
 
     async def start(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Start a live story and stream it; a story that you had before ends.
+        """Start a live video and stream it; a video that you had before ends.
 
         Each output is one chunk of about 0.75 s as H.264 (base64 fragmented MP4, playable by itself), with
-        the timeline and a line of words; the first chunk comes in two, its first picture ahead of the others.
+        the timeline and a status line; the first chunk comes in two, its first picture ahead of the others.
         The last output brings the video and the session file. Send prompts with /prompt and end with /stop,
         from the same client. A program that does not play gets at most 2 minutes.
 
         Args:
-            prompt: What the story begins with.
+            prompt: What the video begins with.
             seed: Of the noise, a whole number; none for a random one.
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
         """
-        visit = self._begin(prompt, seed, later, "live", request)
-        async for message, _ in self._follow(visit, 0, request):
-            yield _outputs(message, visit)
+        stream = self._begin(prompt, seed, later, "live", request)
+        async for message, _ in self._follow(stream, 0, request):
+            yield _outputs(message, stream)
 
     async def start_compatible(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """As start, with the pictures as a HLS stream for gr.Video."""
-        visit = self._begin(prompt, seed, later, "compatible", request)
-        async for message, segment in self._follow(visit, 0, request):
-            yield (_chunk(segment), *_outputs(message, visit))
+        """Start a live video with the pictures as an HLS stream for gr.Video; else like start."""
+        stream = self._begin(prompt, seed, later, "compatible", request)
+        async for message, segment in self._follow(stream, 0, request):
+            yield (_chunk(segment), *_outputs(message, stream))
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """Go on with a story after a lost connection, a reload or a restart of the app, from where you were.
+        """Continue a video after a lost connection, a reload or a restart of the app, from where you were.
 
-        Outputs are as those of start. It is possible for a while after you left (10 minutes, if the hosts
-        have not chosen otherwise), also for the film of a story that has ended.
+        Outputs are those of start. It is possible for a while after you left (10 minutes, unless the operator
+        has chosen otherwise), also to get the files of a video that has ended.
 
         Args:
-            token: Of the story; each message to the player has it.
-            seconds: The second of the story that you saw last.
+            token: Of the video; each message to the player has it.
+            seconds: The second of the video that you saw last.
         """
-        visit, seconds = await self._return(token, seconds, request)
-        serial = visit.before(seconds)
-        yield _outputs(visit.greeting(serial, seconds), visit)
-        async for message, _ in self._follow(visit, serial, request):
-            yield _outputs(message, visit)
+        stream, seconds = await self._return(token, seconds, request)
+        after = stream.number_before(seconds)
+        yield _outputs(stream.reopening(after, seconds), stream)
+        async for message, _ in self._follow(stream, after, request):
+            yield _outputs(message, stream)
 
     async def resume_compatible(
         self, token: str, seconds: float, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """As resume, with the pictures as a HLS stream for gr.Video."""
-        visit, seconds = await self._return(token, seconds, request)
-        serial = visit.before(seconds)
-        yield (gr.skip(), *_outputs(visit.greeting(serial, seconds), visit))
-        async for message, segment in self._follow(visit, serial, request):
-            yield (_chunk(segment), *_outputs(message, visit))
+        """Continue a video with the pictures as an HLS stream for gr.Video; else like resume."""
+        stream, seconds = await self._return(token, seconds, request)
+        after = stream.number_before(seconds)
+        yield (gr.skip(), *_outputs(stream.reopening(after, seconds), stream))
+        async for message, segment in self._follow(stream, after, request):
+            yield (_chunk(segment), *_outputs(message, stream))
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
-        """Turn your running story with another prompt, from its next chunk on.
+        """Switch your running video to another prompt, from its next chunk on.
 
         Args:
-            prompt: What the story turns into.
+            prompt: What the video turns into.
             switch: "soft" turns smoothly, "hard" cuts, "keep" changes the words only and drifts slowly.
 
         Returns:
-            when it will be seen (chunk, at_seconds, in_seconds), a line of words, and the timeline.
+            when it will be seen (chunk, at_seconds, in_seconds), a status line, and the timeline.
         """
-        visit = self._viewers.get(_viewer(request))
-        if visit is None or visit.run.is_leaving:
-            raise gr.Error("No story is playing. Press Start first.", print_exception=False)
-        with _errors_in_words():
-            promise = visit.run.prompt(prompt, _read_switch(switch))
-        advice = visit.advice = self._advice(prompt)
-        visit.words = f"Your prompt will be seen in {promise.in_seconds:.1f} s. {advice}".strip()
-        visit.until = promise.at_seconds
+        stream = self.streams.of_viewer(_viewer(request))
+        if stream is None or stream.run.is_leaving:
+            raise gr.Error(NOT_PLAYING, print_exception=False)
+        with _shown_errors():
+            scheduled = stream.run.prompt(prompt, _read_switch(switch))
+        advice = self._advice(prompt)
+        status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
+        stream.show_status(status, scheduled.at_seconds, advice)
         answer = {
-            "chunk": promise.chunk,
-            "at_seconds": round(promise.at_seconds, 3),
-            "in_seconds": round(promise.in_seconds, 3),
+            "chunk": scheduled.chunk,
+            "at_seconds": round(scheduled.at_seconds, 3),
+            "in_seconds": round(scheduled.in_seconds, 3),
         }
-        return answer, visit.words, visit.timeline()
+        return answer, stream.status, stream.timeline()
 
     async def stop(self, request: gr.Request) -> str:
-        """End your running story; its video and session file come with the last output of /start.
+        """End your running video; its files come with the last output of /start.
 
-        It answers when the story has ended: a word sent sooner could come to the page later than the end.
+        It answers when the video has ended: an answer sent sooner could reach the page after the end.
         """
-        visit = self._viewers.get(_viewer(request))
-        if visit is None or visit.run.state == "ended":
-            return "No story is playing."
-        visit.run.stop("The story has ended. Its film is below.")
-        patience = time.monotonic() + STOP_S
-        while visit.finished is None:
-            if time.monotonic() > patience:
-                return "Stopping after this chunk…"
-            await asyncio.sleep(POLL_S)
-            visit.advance()
-        return visit.words
+        stream = self.streams.of_viewer(_viewer(request))
+        if stream is None or stream.run.status is RunStatus.FINISHED:
+            return "No video is playing."
+        stream.run.stop("user")
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                while stream.finished is None:
+                    stream.observe()
+                    await asyncio.sleep(BACKPRESSURE_POLL_S)
+        except TimeoutError:
+            return STOPPING
+        return stream.status
 
     async def generate(
         self, storyboard: dict[str, Any], seconds: float, seed: float | None
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
-        Each prompt may also have a "switch": "soft" (turns smoothly, as without one), "hard" (cuts) or "keep"
+        Each prompt may also have a "switch": "soft" (turns smoothly, the default), "hard" (cuts) or "keep"
         (changes the words only).
 
         Args:
@@ -156,85 +159,83 @@ class Endpoints:
             seed: Of the noise, a whole number; none for a random one.
 
         Returns:
-            the video (MP4), the session file (JSON, which makes the video again) and a line of words.
+            the video (MP4), the session file (JSON, which makes the video again) and a status line.
         """
-        with _errors_in_words():
+        with _shown_errors():
             prompts = storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
             first, *script = read_scenes(prompts)
             limits = replace(
-                self.engine.limits, ahead_s=math.inf, unwatched_s=math.inf, video_s=_read_length(seconds)
+                self.engine.limits,
+                buffer_ahead_s=math.inf,
+                no_player_timeout_s=math.inf,
+                max_video_s=_read_length(seconds),
             )
             viewer = f"generate-{secrets.token_hex(8)}"
             run = self.engine.start(viewer, first.text, seed=_read_seed(seed), script=script, limits=limits)
+        stream = ViewerStream(run, "live", "")
         try:
-            async for report in _reports(run):
-                match report:
-                    case Shot(segment=segment):
-                        made = (segment.first_frame + segment.num_frames) / segment.fps
-                        yield None, None, f"{made:.1f} of {seconds:.1f} s are made."
-                    case Notice(words):
-                        yield None, None, words
-                    case InLine():
-                        yield None, None, report.words
-                    case Finished(reason, take, session_file):
-                        if take is None or session_file is None:
-                            raise gr.Error(reason, print_exception=False)
-                        with _errors_in_words():
-                            files = shown(take), shown(session_file)
-                        yield (*files, reason)
+            async for message, _ in stream.follow(0):
+                if message["kind"] == "end" and stream.finished is not None:
+                    yield _clip_files(stream.finished, stream.status)
+                elif message["kind"] == "segment":
+                    made = (message["first_frame"] + message["num_frames"]) / message["fps"]
+                    yield None, None, f"{made:.1f} of {seconds:.1f} s made."
+                elif message["kind"] in ("notice", "line"):
+                    yield None, None, stream.status
         finally:
-            run.close()
+            run.stop("closed")
 
-    def playhead(self, word: dict[str, Any]) -> bool:
-        """The player's word of what is on the screen: ``token``, ``seconds``, ``playing``, ``stalls``."""
+    def playhead(self, report: dict[str, Any]) -> bool:
+        """The player's report: ``token``, ``seconds`` on the screen, ``playing``, ``stalls`` so far."""
         try:
-            token, seconds = str(word["token"]), float(word["seconds"])
+            token, seconds = str(report["token"]), float(report["seconds"])
         except (KeyError, TypeError, ValueError):
             return False
-        stalls = word.get("stalls")
+        stalls = report.get("stalls")
         return math.isfinite(seconds) and self.engine.playhead(
             token,
             max(0.0, seconds),
-            bool(word.get("playing")),
+            bool(report.get("playing")),
             stalls=stalls if isinstance(stalls, int) else 0,
         )
 
-    def known(self, word: dict[str, Any]) -> bool:
-        """Whether the story with this ``token`` is still kept."""
-        token = word.get("token") if isinstance(word, dict) else None
+    def exists(self, question: dict[str, Any]) -> bool:
+        """Whether the run with this ``token`` is still kept."""
+        token = question.get("token") if isinstance(question, dict) else None
         return isinstance(token, str) and self.engine.find(token) is not None
 
-    def missed(self, word: dict[str, Any]) -> list[dict[str, Any]]:
+    def replay_since(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         """Messages that the page did not pass on to the player, in order, as far as they are still kept.
 
         Gradio hands a component only the newest of the values that reach the browser in one burst.
 
         Args:
-            word: ``token`` of the run; the messages whose serial is above ``after`` and below ``before``.
+            question: ``token`` of the run; the messages with serials above ``after`` and below ``before``.
         """
         try:
-            token, after, before = str(word["token"]), int(word["after"]), int(word["before"])
+            token, after, before = (
+                str(question["token"]),
+                int(question["after"]),
+                int(question["before"]),
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
         run = self.engine.find(token)
-        visit = self._visits.get(run.name) if run else None
-        if visit is None:
+        stream = self.streams.of_run(run) if run else None
+        if stream is None:
             return []
-        visit.advance()
-        return [message for message, _ in visit.after(after) if message["serial"] < before]
+        return [message for message, _ in stream.messages(after) if message["serial"] < before]
 
     def leave(self, request: gr.Request) -> None:
-        """The viewer's page was closed; its story rests soon, and is kept for a while."""
-        visit = self._viewers.pop(_viewer(request), None)
-        if visit is not None:
-            visit.follower = None
+        """The viewer's page was closed; the run is suspended soon, and kept for a while."""
+        self.streams.leave(_viewer(request))
 
     def _begin(
         self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
-    ) -> Visit:
-        """The visit of a new run."""
+    ) -> ViewerStream:
+        """The stream of a new run."""
         viewer = _viewer(request)
-        with _errors_in_words():
+        with _shown_errors():
             number = _read_seed(seed)
             script = _read_later(prompt, later)
             run = self.engine.start(
@@ -246,86 +247,66 @@ class Endpoints:
                 address=address_of(request),
             )
         advice = self._advice(prompt)
-        words = f"Preparing the first pictures, with seed {number}. {self.engine.limits.words()} {advice}"
-        return self._keep(viewer, Visit(run, mode, words.strip(), advice))
+        status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
+        return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
 
-    async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[Visit, float]:
-        """The visit of a run that was begun before, for whoever knows its token."""
+    async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[ViewerStream, float]:
+        """The stream of a run that was started before, for whoever knows its token."""
         seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+        run = self.engine.find(str(token))
+        if run is not None and self.streams.of_run(run) is None:
+            await asyncio.to_thread(run.replay_stored, seconds)
         run = self.engine.claim(_viewer(request), str(token))
         if run is None:
-            raise gr.Error(_GONE, print_exception=False)
-        visit = self._visits.get(run.name)
-        if visit is None:
-            found = await asyncio.to_thread(Visit.found, run, seconds)
-            visit = self._visits.setdefault(run.name, found)
-        return self._keep(_viewer(request), visit), max(0.0, seconds)
-
-    def _keep(self, viewer: str, visit: Visit) -> Visit:
-        """Remember a visit; a viewer has one at most, and it one viewer."""
-        self._leave(visit)
-        before = self._viewers.get(viewer)
-        if before is not None:
-            before.follower = None
-        self._visits[visit.run.name] = self._viewers[viewer] = visit
-        return visit
-
-    def _leave(self, visit: Visit) -> None:
-        for viewer, one in list(self._viewers.items()):
-            if one is visit:
-                self._viewers.pop(viewer, None)
-
-    def _forget(self, run: Run) -> None:
-        """The engine keeps a run no longer."""
-        visit = self._visits.pop(run.name, None)
-        if visit is not None:
-            self._leave(visit)
+            raise gr.Error(NOT_KEPT, print_exception=False)
+        mode = "compatible" if run.container == "ts" else "live"
+        stream = self.streams.of_run(run) or ViewerStream(run, mode, "Welcome back.")
+        return self.streams.open(_viewer(request), stream), max(0.0, seconds)
 
     async def _follow(
-        self, visit: Visit, serial: int, request: gr.Request
+        self, stream: ViewerStream, after: int, request: gr.Request
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
-        """The messages after a number, as they come; until the last, or somebody follows anew.
+        """The messages after a number, no faster than the viewer fetches them.
 
-        Of a viewer who does not fetch them the run is not followed: it rests then, and is forgotten, unless
-        the viewer catches up.
+        While a viewer does not fetch them, the run counts as not followed: it is suspended, and forgotten
+        unless the viewer catches up.
         """
-        visit.follower = ticket = object()
-        while visit.follower is ticket:
-            await self._until_read(visit, request)
-            visit.advance()
-            for message, segment in visit.after(serial):
-                await self._until_read(visit, request)
-                serial = message["serial"]
-                yield message, segment
-                if message["kind"] == "end":
-                    return
-            await asyncio.sleep(POLL_S)
+        async for message, segment in stream.follow(after):
+            if is_behind(request):
+                await self._until_fetched(stream, request)
+            yield message, segment
 
-    async def _until_read(self, visit: Visit, request: gr.Request) -> None:
-        """Wait while the viewer is far behind, as long as its run is kept; one who has caught up is back."""
-        if not is_behind(request):
-            return
-        while is_behind(request) and self.engine.knows(visit.run):
-            await asyncio.sleep(POLL_S)
-        self.engine.claim(_viewer(request), visit.run.token)
+    async def _until_fetched(self, stream: ViewerStream, request: gr.Request) -> None:
+        """Wait while the viewer is far behind, as long as the run is kept; then the viewer is back."""
+        while is_behind(request) and self.engine.exists(stream.run):
+            await asyncio.sleep(BACKPRESSURE_POLL_S)
+        self.engine.claim(_viewer(request), stream.run.token)
 
     def _advice(self, prompt: str) -> str:
-        return gentle_answer(prompt, self.engine.carrier.config.name, self.engine.carrier.card)
+        return gentle_answer(prompt, self.engine.executor.config.name, self.engine.executor.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
-def _outputs(message: Message, visit: Visit) -> tuple[Any, ...]:
-    """Player, timeline, words, take and session file."""
-    left = visit.finished if message["kind"] == "end" else None
-    words = visit.words
+def _outputs(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
+    """Player, timeline, status line, video and session file."""
+    left = stream.finished if message["kind"] == "end" else None
+    status = stream.status
     files: tuple[str | None, str | None] = (None, None)
     try:
-        files = (shown(left.take), shown(left.session_file)) if left else (None, None)
+        files = (shown(left.video), shown(left.session_file)) if left else (None, None)
     except MediaError as error:
-        words = f"{words} {error}"
-    return (message, visit.timeline(), words, *files)
+        status = f"{status} {error}"
+    return (message, stream.timeline(), status, *files)
+
+
+def _clip_files(finished: RunFinished, status: str) -> tuple[str | None, str | None, str]:
+    """The files of a finished clip; gr.Error if it has none."""
+    if finished.video is None or finished.session_file is None:
+        raise gr.Error(status, print_exception=False)
+    with _shown_errors():
+        return shown(finished.video), shown(finished.session_file), status
 
 
 def _chunk(segment: MediaSegment | None) -> Any:
@@ -333,26 +314,15 @@ def _chunk(segment: MediaSegment | None) -> Any:
     return (segment.data, segment.seconds) if segment else gr.skip()
 
 
-async def _reports(run: Run) -> AsyncIterator[Word]:
-    """The reports of a run as they come, the last included."""
-    while True:
-        report = run.next_report()
-        if report is None:
-            await asyncio.sleep(POLL_S)
-            continue
-        yield report
-        if isinstance(report, Finished):
-            return
-
-
 @contextmanager
-def _errors_in_words() -> Iterator[None]:
+def _shown_errors() -> Iterator[None]:
+    """Turn our errors into gr.Error, which the page shows."""
     try:
         yield
     except LongLiveError as error:
-        words = str(error)
-        words = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
-        raise gr.Error(words, print_exception=False) from error
+        text = str(error)
+        text = text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
+        raise gr.Error(text, print_exception=False) from error
 
 
 def _viewer(request: gr.Request) -> str:
@@ -360,8 +330,8 @@ def _viewer(request: gr.Request) -> str:
 
 
 def _read_length(seconds: Any) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_CLIP_S:
-        raise ConfigError("seconds", seconds, f"it must be above 0 and at most {LONGEST_CLIP_S}", "Try 10.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_CLIP_S:
+        raise ConfigError("seconds", seconds, f"it must be above 0 and at most {MAX_CLIP_S}", "Try 10.")
     return float(seconds)
 
 

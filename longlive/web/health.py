@@ -1,6 +1,6 @@
 """What the house tells the world: ``/health`` for whoever restarts it, ``/metrics`` for Prometheus.
 
-page.launch(**page_options(routes_of(engine.house, engine.metrics)))
+page.launch(**page_options(routes_of(engine.status, engine.metrics)))
 
 They are routes of the app that ``launch`` serves, before Gradio's own. They name no prompt, token, address or
 session. Neither makes anybody wait: an engine that does not answer soon is told of as failing.
@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from longlive.house import House
-from longlive.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
+from longlive.serving.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
+from longlive.serving.status import EngineStatus
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ _FRESH = {"Cache-Control": "no-store"}
 Told = TypeVar("Told")
 
 
-def routes_of(ask: Callable[[], House], metrics: Metrics, *, patience_s: float = PATIENCE_S) -> list[Route]:
+def routes_of(
+    ask: Callable[[], EngineStatus], metrics: Metrics, *, patience_s: float = PATIENCE_S
+) -> list[Route]:
     """The routes, for ``launch(app_kwargs={"routes": …})``; the time since now is told as ``uptime_s``.
 
     Args:
@@ -61,15 +63,20 @@ def routes_of(ask: Callable[[], House], metrics: Metrics, *, patience_s: float =
     return [Route("/health", health), Route("/metrics", scrape)]
 
 
-def report(house: House, keeps_failing: bool) -> dict[str, Any]:
+def report(house: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
     """What /health says of a house: ``status`` ok, loading or failing, and ``why`` where it is not ok."""
     numbers = {
-        "sessions": house.sessions,
+        "running": house.running,
         "waiting": house.waiting,
-        "parked": house.parked,
-        "room": house.room,
-        "carrier": house.carrier,
+        "suspended": house.suspended,
+        "capacity": house.capacity,
+        "executor": house.executor,
         "model": house.model,
+        # The names of the version before; to go with the next.
+        "sessions": house.running,
+        "parked": house.suspended,
+        "room": house.capacity,
+        "carrier": house.executor,
     }
     if not house.is_alive:
         return {"status": "failing", "why": "There is no worker that makes pictures."} | numbers

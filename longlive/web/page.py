@@ -10,11 +10,11 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from longlive.engine import Engine
-from longlive.model_card import Story
-from longlive.web.components import HouseLine, LivePlayer, LiveVideo, Timeline, Words
-from longlive.web.doors import Doors
+from longlive.models.model_card import Story
+from longlive.serving.engine import Engine
+from longlive.web.components import LivePlayer, LiveVideo, StatusLine, Timeline, Words
 from longlive.web.endpoints import Endpoints
+from longlive.web.middleware.request_filter import RequestFilterMiddleware
 from longlive.web.theme import make_theme
 
 KEPT_SESSIONS = 64
@@ -54,7 +54,7 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
                 "<header><h1>LongLive</h1><p>A film that goes on while you tell it.</p></header>",
                 elem_id="header",
             )
-            HouseLine(engine.house)
+            StatusLine(engine.status)
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="theatre"):
                 parts = _draw_theatre(endpoints)
@@ -76,7 +76,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     it: that would be one more process between the model and the viewer.
     """
     return {
-        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(Doors)]},
+        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(RequestFilterMiddleware)]},
         "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
@@ -92,13 +92,13 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
     def playhead(word: dict[str, Any]) -> bool:
         return endpoints.playhead(word)
 
-    def missed(word: dict[str, Any]) -> list[dict[str, Any]]:
-        return endpoints.missed(word)
+    def replay_since(word: dict[str, Any]) -> list[dict[str, Any]]:
+        return endpoints.replay_since(word)
 
-    def known(word: dict[str, Any]) -> bool:
-        return endpoints.known(word)
+    def exists(word: dict[str, Any]) -> bool:
+        return endpoints.exists(word)
 
-    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, missed, known])
+    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, replay_since, exists])
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {
@@ -109,7 +109,7 @@ def _draw_theatre(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _draw_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.carrier.card
+    card = engine.executor.card
     parts = _draw_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
     parts["switch"] = gr.Radio(
         _SWITCHES, value="soft", label="A new prompt", info=_SWITCH_HELP, elem_id="switch"

@@ -242,7 +242,7 @@ const pull = async (now) => {
   const mine = run;
   mine.pulledAt = now;
   const asked = { token: mine.token, after: mine.serial, before: Number.MAX_SAFE_INTEGER };
-  const messages = await server.missed(asked).catch(() => []);
+  const messages = await server.replay_since(asked).catch(() => []);
   if (mine !== run || !messages?.length) return;
   mine.isCut = true;
   messages.forEach(receive);
@@ -290,7 +290,7 @@ const receive = (message) => {
   const mine = run;
   const between = { token: mine.token, after: mine.serial, before: message.serial };
   mine.serial = message.serial;
-  const missed = between.after + 1 < between.before ? server.missed(between).catch(() => []) : [];
+  const missed = between.after + 1 < between.before ? server.replay_since(between).catch(() => []) : [];
   mine.inbox = mine.inbox.then(async () => {
     for (const one of [...((await missed) ?? []), message]) if (mine === run) take(one);
   });
@@ -306,7 +306,7 @@ watch("value", () => {
 const goBack = async () => {
   const place = readPlace();
   if (!place.token) return;
-  const isKnown = await server.known({ token: place.token }).catch(() => undefined);
+  const isKnown = await server.exists({ token: place.token }).catch(() => undefined);
   if (isKnown === false) sessionStorage.removeItem(PLACE);
   if (!isKnown || run) return;
   setState("starting");

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests.cable import Cable
-from tests.fakes import FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.tcp_relay import Cable
 
 READ_CARD = """(video) => {
   if (!video || video.readyState < 2) return null;
@@ -97,7 +97,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shared_page() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.1), away_s=2, grace_s=2) as served:
+    with serve_page(FakeModels(chunk_s=0.1), disconnect_timeout_s=2, retention_s=2) as served:
         yield served
 
 
@@ -112,7 +112,7 @@ def served(shared_page: Served) -> Iterator[Served]:
 @pytest.fixture
 def patient_page() -> Iterator[Served]:
     """A page whose stories may be taken up for a minute."""
-    with serve_page(FakeModels(chunk_s=0.1), away_s=2, grace_s=60) as served:
+    with serve_page(FakeModels(chunk_s=0.1), disconnect_timeout_s=2, retention_s=60) as served:
         yield served
 
 

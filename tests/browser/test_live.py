@@ -7,7 +7,8 @@ import re
 import av
 import pytest
 
-from tests.fakes import read_card
+from tests.support.fakes import read_card
+from tests.support.run_reader import unfinished
 
 pytestmark = pytest.mark.browser
 
@@ -84,7 +85,7 @@ def test_start_pressed_twice_makes_one_run_and_plays_the_newer(visit, served) ->
     viewer.page.dblclick("#start")
     viewer.page.wait_for_function(f"document.querySelector('#player .caption').textContent === '{JUMP}'")
     viewer.wait("data.state === 'playing' && data.frame > 20")
-    assert served.engine.num_runs == 1 and served.models.most_busy == 1
+    assert len(unfinished(served.engine)) == 1 and served.models.most_busy == 1
 
 
 HOLD_STREAM = """() => {
@@ -121,7 +122,7 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
 def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
     viewer = visit()
     viewer.start(MEADOW)
-    assert served.engine.num_runs == 1
+    assert len(unfinished(served.engine)) == 1
     if leave == "navigate":
         viewer.page.goto("about:blank")
     else:
@@ -151,7 +152,7 @@ def test_after_a_reload_the_story_goes_on_where_it_was(visit, patient_page) -> N
     with av.open(io.BytesIO(film)) as video:
         cards = [read_card(picture.to_ndarray(format="rgb24"))[0] for picture in video.decode(video=0)]
     assert cards == list(range(len(cards))), "the film has all of it, from before the reload on"
-    assert patient_page.engine.count("playing") == 0 and viewer.errors == []
+    assert patient_page.engine.status().running == 0 and viewer.errors == []
 
 
 def test_after_a_reload_the_compatible_player_goes_on_too(visit, patient_page) -> None:

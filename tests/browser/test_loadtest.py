@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from longlive.web.load_plan import Plan
-from longlive.web.loadtest import load
-from tests.fakes import FakeModels, serve_page
+from longlive.benchmark.loadtest.plan import Plan
+from longlive.benchmark.loadtest.runner import load
+from tests.support.fakes import FakeModels, serve_page
 
 pytestmark = pytest.mark.browser
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 @pytest.mark.usefixtures("browser")
 def test_a_page_in_a_browser_is_a_viewer_beside_a_program() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with serve_page(FakeModels(chunk_s=0.02), away_s=2, grace_s=0.5) as page:
+    with serve_page(FakeModels(chunk_s=0.02), disconnect_timeout_s=2, retention_s=0.5) as page:
         plan = Plan(viewers=2, browsers=1, seconds=4, switch_every=3)
         result = load(page.url, plan, chromium=chromium)
         page.wait_until_empty()

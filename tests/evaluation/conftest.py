@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from longlive.storybook.world import HEIGHT, WIDTH
+from longlive.storybook.world.drawing import HEIGHT, WIDTH
 from tests.conftest import write_tiny_model
 
 

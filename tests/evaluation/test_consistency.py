@@ -15,8 +15,8 @@ from longlive.evaluation.consistency import (
     take_consistency,
 )
 from longlive.evaluation.subject import look
-from longlive.storybook.world import ACTIONS, HEIGHT, SETTINGS, backdrop_of
-from tests.evaluation.drawn import MIDDLE, SCENE, draw
+from longlive.storybook.world.drawing import ACTIONS, HEIGHT, SETTINGS, backdrop_of
+from tests.support.drawn_takes import MIDDLE, SCENE, draw
 
 
 def across(first: torch.Tensor, later: torch.Tensor) -> SubjectConsistency:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.checkpoints import load_models
 from longlive.evaluation import drift
 from longlive.evaluation.drift import _parts, _summary, measure_drift, picture_statistics, window_scores
 from longlive.evaluation.stories import StreamTeller, Take
 from longlive.evaluation.subject import look
-from longlive.storybook.world import FPS
-from tests.evaluation.drawn import SCENE, draw
+from longlive.storybook.world.drawing import FPS
+from longlive.weights.loading import load_models
+from tests.support.drawn_takes import SCENE, draw
 
 TAKE = Take(SCENE, "a red ball", 5)
 

@@ -15,8 +15,8 @@ from longlive.evaluation.figures import (
     draw_strategies,
     draw_windows,
 )
-from longlive.storybook.evaluate import Trial
-from longlive.storybook.world import Scene
+from longlive.evaluation.obedience import Trial
+from longlive.storybook.world.drawing import Scene
 
 FIGURE = {"value": 90.0, "ci_low": 80.0, "ci_high": 95.0, "n": 4}
 

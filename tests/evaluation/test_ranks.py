@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from longlive.checkpoints import load_models
 from longlive.errors import ConfigError
 from longlive.evaluation import ranks
 from longlive.evaluation.ranks import compare_ranks, trainable_parameters
 from longlive.evaluation.statistics import share
+from longlive.weights.loading import load_models
 
 
 def test_a_rank_tunes_two_thin_matrices_of_every_linear_of_the_blocks(tiny_folder: Path) -> None:

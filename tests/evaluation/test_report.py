@@ -4,7 +4,7 @@ import argparse
 import json
 import shlex
 
-from longlive.cli import _parser
+from longlive.cli.main import _parser
 from longlive.evaluation.report import command_of, report, table
 from longlive.evaluation.statistics import NOTHING, share
 

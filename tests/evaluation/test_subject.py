@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from longlive.evaluation.subject import hue_distance, look
-from longlive.storybook.world import HEIGHT, RADIUS, WALK_SPEED, WIDTH, Scene, backdrop_of
-from tests.evaluation.drawn import SCENE, draw
+from longlive.storybook.world.drawing import HEIGHT, RADIUS, WALK_SPEED, WIDTH, Scene, backdrop_of
+from tests.support.drawn_takes import SCENE, draw
 
 
 @pytest.mark.parametrize("x", [WIDTH / 2, 20.0, 0.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.checkpoints import load_models
+from longlive.evaluation.obedience import Trial
 from longlive.evaluation.statistics import Estimate
 from longlive.evaluation.stories import changed, draw_switches, draw_takes
 from longlive.evaluation.switches import (
@@ -17,9 +17,9 @@ from longlive.evaluation.switches import (
     measure,
     picture_strips,
 )
-from longlive.storybook.evaluate import Trial
-from longlive.storybook.world import Scene, draw_story
-from tests.evaluation.drawn import MIDDLE, SCENE, draw
+from longlive.storybook.world.drawing import Scene, draw_story
+from longlive.weights.loading import load_models
+from tests.support.drawn_takes import MIDDLE, SCENE, draw
 
 JUMPS = dataclasses.replace(SCENE, action="jump")
 TRIAL = Trial(SCENE, JUMPS, "", "")

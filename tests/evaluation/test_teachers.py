@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from longlive.checkpoints import load_models
-from longlive.decoder import encode_pictures
 from longlive.evaluation import teachers
+from longlive.evaluation.obedience import draw_trials
+from longlive.models.wan_vae import encode_pictures
 from longlive.storybook.dataset import frames_before
-from longlive.storybook.evaluate import draw_trials
-from longlive.storybook.world import draw_story
-from longlive.training.initialise import OdePairs
+from longlive.storybook.world.drawing import draw_story
+from longlive.training.objectives.ode_initialisation import OdePairs
+from longlive.weights.loading import load_models
 
 
 def test_ends_that_are_true_score_like_truth_and_noise_does_not(monkeypatch):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.checkpoints import ModelBundle, load_models
 from longlive.evaluation import windows
 from longlive.evaluation.stories import StreamTeller, Take
 from longlive.evaluation.windows import (
@@ -17,8 +16,10 @@ from longlive.evaluation.windows import (
     take_scores,
     window_choices,
 )
-from longlive.storybook.world import FPS
-from tests.evaluation.drawn import SCENE, draw
+from longlive.models.bundle import ModelBundle
+from longlive.storybook.world.drawing import FPS
+from longlive.weights.loading import load_models
+from tests.support.drawn_takes import SCENE, draw
 
 TAKE = Take(SCENE, "a red ball", 5)
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import torch
 
-from longlive.decoder import StreamingDecoder, encode_pictures
+from longlive.models.decoder import StreamingDecoder
+from longlive.models.wan_vae import encode_pictures
 from longlive.storybook.codec import decode_clip, encode_clip, new_codec, random_pictures, train_codec
 
 

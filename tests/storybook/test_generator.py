@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from longlive.config import StreamConfig
-from longlive.denoise import recache, remember_chunk
-from longlive.flow_matching import Timetable
-from longlive.kv_cache import KVCache
+from longlive.generation.flow_matching import FlowSchedule
+from longlive.generation.sampling import recache, remember_chunk
+from longlive.models.kv_cache import KVCache
 from longlive.storybook import generator
 from longlive.storybook.codec import LATENT_CHANNELS
 from longlive.storybook.dataset import NUM_CHUNKS, Clips, random_turn
@@ -20,7 +20,7 @@ from longlive.storybook.generator import (
     storybook_config,
 )
 from longlive.storybook.vocabulary import TEXT_LEN, new_tokenizer
-from longlive.storybook.world import HEIGHT, WIDTH, random_scene
+from longlive.storybook.world.drawing import HEIGHT, WIDTH, random_scene
 
 
 def some_clips(turn: int, count: int = 3) -> Clips:
@@ -85,7 +85,7 @@ def test_a_training_pass_predicts_what_streaming_would(monkeypatch):
 
 
 def test_timesteps_are_mostly_those_of_the_sampler():
-    timetable = Timetable.of(storybook_config())
+    timetable = FlowSchedule.of(storybook_config())
     drawn = random_timesteps(timetable, 4000, torch.Generator().manual_seed(0))
     share = torch.isin(drawn, torch.tensor(timetable.warped_steps)).float().mean()
     assert 0.7 < share < 0.85 and drawn.max() <= 1000 and drawn.min() > 0

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.checkpoints import ModelBundle, load_models
-from longlive.cli import main
+from longlive.cli.main import main
+from longlive.models.bundle import ModelBundle
 from longlive.storybook import paraphrases
-from longlive.storybook.captions import plain_caption
 from longlive.storybook.paraphrases import teach_paraphrases
+from longlive.storybook.world.captions import plain_caption
+from longlive.weights.loading import load_models
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import torch
 
-from longlive.checkpoints import load_models
 from longlive.storybook.generator import Storyteller, storybook_config
 from longlive.storybook.release import begin_from, write_model
 from longlive.storybook.vocabulary import tokenizer_of
+from longlive.weights.loading import load_models
 
 
 def test_training_goes_on_from_a_release_and_gives_the_same_release_back(tmp_path):

@@ -14,9 +14,8 @@ import torch
 
 from longlive import CheckpointError
 from longlive.training.checkpoint import PARTIAL
-from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 
 SMALL_FILES = """
 import resource, signal, sys
@@ -142,7 +141,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_goes_on_to_the_same_en
     whole.run()
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, {root!r})\n"
-        "from tests.training.tiny_recipe import tiny_recipe, tiny_trainer\n"
+        "from tests.support.tiny_recipe import tiny_recipe, tiny_trainer\n"
         "recipe = tiny_recipe(Path({models!r}), Path({prompts!r}), **{tables!r})\n"
         "tiny_trainer(recipe, Path({folder!r})).run()\n"
     ).format(

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from longlive import CheckpointError
-from longlive.names import merge_lora, transformer_from_released, transformer_to_released
+from longlive.models.transformer import CausalWanTransformer
 from longlive.training.lora import (
     PREFIX,
     add_lora,
@@ -17,8 +17,9 @@ from longlive.training.lora import (
     split_lora,
     to_released,
 )
-from longlive.transformer import CausalWanTransformer
-from tests.tiny_transformer import random_latents, random_prompt, tiny_transformer
+from longlive.weights.key_mapping import transformer_from_released, transformer_to_released
+from longlive.weights.lora import merge_lora
+from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 
 
 def tuned() -> CausalWanTransformer:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from longlive.cost import count_costs
-from longlive.released import LONGLIVE_1_3B
+from longlive.benchmark.cost import count_costs
 from longlive.training import plan as planning
-from longlive.training.plan import config_of, plan, told
+from longlive.training.model_sizes import config_of
+from longlive.training.plan import plan, told
 from longlive.training.recipe import Recipe
-from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
+from longlive.weights.released import LONGLIVE_1_3B
+from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from longlive import ConfigError
-from longlive.training.options import Defects
+from longlive.training.objectives.options import ReleasedQuirks
 from longlive.training.recipe import LearnerOptions, Recipe, Run
 
 FILE = """
@@ -96,9 +96,9 @@ def test_a_recipe_that_is_not_there_is_told(name: str, words: str) -> None:
 
 def test_as_released_sets_every_defect_and_the_guidance_that_goes_with_it() -> None:
     recipe = Recipe().as_released()
-    assert recipe.defects == Defects.as_released()
+    assert recipe.defects == ReleasedQuirks.as_released()
     assert recipe.distillation.guidance == 3.0
-    assert Recipe().defects == Defects()
+    assert Recipe().defects == ReleasedQuirks()
 
 
 def test_the_learning_rate_rises_holds_and_falls() -> None:

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from longlive import ConfigError, load_models
-from longlive.training.clips import ShardedClips
+from longlive.training.data.clips import ShardedClips
 from longlive.training.distillation import Distillation
+from longlive.training.objectives.texts import read_texts
 from longlive.training.processes import Processes
-from longlive.training.setup import compute_in, freshen, new_stage
-from longlive.training.texts import read_texts
+from longlive.training.setup import compute_in, new_stage, reset_parameters
 from tests.conftest import write_tiny_model
-from tests.tiny_transformer import random_latents, random_prompt, tiny_transformer
-from tests.training.tiny_recipe import tiny_recipe
+from tests.support.tiny_recipe import tiny_recipe
+from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 
 
 def test_only_the_generator_and_the_critic_are_trained(tiny_folder: Path, tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_half_precision_stays_inside_the_models() -> None:
 
 def test_a_fresh_transformer_says_nothing_at_first_and_its_seed_decides_it() -> None:
     transformer, other = tiny_transformer(), tiny_transformer()
-    freshen(transformer, 1)
+    reset_parameters(transformer, 1)
     torch.manual_seed(9)
-    freshen(other, 1)
+    reset_parameters(other, 1)
     assert not transformer(random_latents(3), 500.0, random_prompt(transformer)).any()
     state = other.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in transformer.state_dict().items())

@@ -11,7 +11,7 @@ from longlive import load_models
 from longlive.training.export import export
 from longlive.training.lora import split_lora
 from longlive.training.trainer import Trainer
-from tests.training.tiny_recipe import tiny_recipe, tiny_trainer
+from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from longlive import ModelBundle, TrainingError, load_models
-from longlive.training.clips import CleanClip
+from longlive.training.data.clips import CleanClip
 from longlive.training.distillation import Distillation
 from longlive.training.processes import Processes
 from longlive.training.recipe import Recipe
 from longlive.training.setup import new_stage
 from longlive.training.trainer import Trainer
-from tests.training.tiny_recipe import PROMPTS, tiny_recipe, tiny_trainer
+from tests.support.tiny_recipe import PROMPTS, tiny_recipe, tiny_trainer
 
 
 class RandomClips:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.tiny_recipe import tiny_tables, toml_of
+from tests.support.paths import ROOT
+from tests.support.tiny_recipe import tiny_tables, toml_of
 
-ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 TOLERANCE = 1e-5

@@ -1,7 +1,6 @@
 """The endpoints, as a program calls them with gradio_client."""
 
 import base64
-import io
 import itertools
 import json
 import time
@@ -10,21 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
-import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.fakes import PATIENT, FakeModels, Served, make_engine, read_card, serve_page
+from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
+from tests.support.page_client import call_component, cards_of
+from tests.support.run_reader import unfinished
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
-AS_JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.05), unwatched_s=20, away_s=0.5, grace_s=1) as page:
+    with serve_page(
+        FakeModels(chunk_s=0.05), no_player_timeout_s=20, disconnect_timeout_s=0.5, retention_s=1
+    ) as page:
         yield page
 
 
@@ -34,12 +34,6 @@ def client(served: Served) -> Iterator[Client]:
     yield client
     client.close()
     served.wait_until_empty()
-
-
-def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
-    source = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
-    with av.open(source) as video:
-        return [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
 
 
 def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Client) -> None:
@@ -62,13 +56,13 @@ def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Clien
     assert seen[:turn] == [(number, 0) for number in range(turn)]
     assert seen[turn:] == [(number, 1) for number in range(turn, len(seen))]
     assert [span["text"] for span in timeline["spans"]] == [MEADOW, JUMP]
-    assert words == "The story has ended. Its film is below."
+    assert words == "Stopped. Your video is below."
     assert cards_of(take["video"] if isinstance(take, dict) else take) == seen
     assert json.loads(Path(session_file).read_text())["seed"] == 7
 
 
 def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Served, client: Client) -> None:
-    missed = partial(_call_component, served, client, "missed")
+    replay_since = partial(call_component, served, client, "replay_since")
     got = []
     for player, *_ in client.submit(MEADOW, 7, [{"at": 2, "text": JUMP}], api_name="/start"):
         got.append(player)
@@ -76,34 +70,22 @@ def test_a_player_gets_the_messages_that_it_missed_also_after_the_end(served: Se
             client.predict(api_name="/stop")
     token, last = got[0]["token"], got[-1]["serial"]
     assert [one["serial"] for one in got] == list(range(1, last + 1)) and got[-1]["kind"] == "end"
-    assert missed({"token": token, "after": 0, "before": last + 1}) == got
-    assert missed({"token": token, "after": 2, "before": 5}) == got[2:4]
+    assert replay_since({"token": token, "after": 0, "before": last + 1}) == got
+    assert replay_since({"token": token, "after": 2, "before": 5}) == got[2:4]
     for word in ({"token": token}, {"token": token, "after": "a"}, [], None):
-        assert missed(word) == []
+        assert replay_since(word) == []
 
 
 @pytest.mark.parametrize("token", ["stranger", "fremd: äöü", "", 7, None])
 def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Client, token: Any) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
-    assert _call_component(served, client, "missed", {"token": token, "after": 0, "before": 9}) == []
+    assert call_component(served, client, "replay_since", {"token": token, "after": 0, "before": 9}) == []
     assert (
-        _call_component(served, client, "playhead", {"token": token, "seconds": 1, "playing": True}) is False
+        call_component(served, client, "playhead", {"token": token, "seconds": 1, "playing": True}) is False
     )
     client.predict(api_name="/stop")
     job.result()
-
-
-def _call_component(served: Served, client: Client, name: str, word: dict[str, Any]) -> Any:
-    """What the player in the browser gets from its function on the server."""
-    parts = client.config["components"]
-    number = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
-    asked = {"data": word, "component_id": number, "fn_name": name, "session_hash": client.session_hash}
-    answer = httpx.post(
-        f"{served.url}gradio_api/component_server/", content=json.dumps(asked), headers=AS_JSON
-    )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, client: Client) -> None:
@@ -141,7 +123,7 @@ def test_a_stranger_takes_up_nothing(served: Served, client: Client) -> None:
             other.predict(token, 0, api_name="/resume")
     with pytest.raises(AppError, match="Press Start first"):
         other.predict(JUMP, "soft", api_name="/prompt")
-    assert other.predict(api_name="/stop") == "No story is playing."
+    assert other.predict(api_name="/stop") == "No video is playing."
     client.predict(api_name="/stop")
     other.close()
 
@@ -153,7 +135,7 @@ def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client
     assert cards == [(number, int(number >= 21)) for number in range(33)]
     second = json.loads(Path(session_file).read_text())["prompts"][1]
     assert (second["text"], second["switch"]) == (JUMP, "hard")
-    assert words.startswith("The story is complete")
+    assert words == "The video is complete."
 
 
 @pytest.mark.parametrize(
@@ -193,7 +175,7 @@ def test_prompts_that_cannot_be_used_are_refused_in_words_and_the_story_goes_on(
 def test_a_prompt_without_a_story_and_a_stop_without_one_are_answered_in_words(client: Client) -> None:
     with pytest.raises(AppError, match="Press Start first"):
         client.predict(MEADOW, "soft", api_name="/prompt")
-    assert client.predict(api_name="/stop") == "No story is playing."
+    assert client.predict(api_name="/stop") == "No video is playing."
 
 
 def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> None:
@@ -201,7 +183,7 @@ def test_an_unknown_switch_and_word_are_answered_in_words(client: Client) -> Non
     outputs = iter(job)
     said = [next(outputs)[2] for _ in range(6)]
     assert all("has not learnt “dragon”" in words for words in said)
-    assert said[0].startswith("Preparing") and not said[-1].startswith("Preparing")
+    assert said[0].startswith("Making the first") and not said[-1].startswith("Making the first")
     with pytest.raises(AppError, match="must be one of soft, hard, keep"):
         client.predict(MEADOW, "slow", api_name="/prompt")
     client.predict(api_name="/stop")
@@ -226,9 +208,9 @@ def test_a_new_start_of_the_same_program_ends_the_old_run(served: Served, client
         player["prompt"] for player, *_ in (next(iter(new)) for _ in range(1)) if player["kind"] == "segment"
     ]
     deadline = time.monotonic() + 5
-    while not (old.done() and served.engine.num_runs == 1) and time.monotonic() < deadline:
+    while not (old.done() and len(unfinished(served.engine)) == 1) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert old.done() and not new.done() and served.engine.num_runs == 1
+    assert old.done() and not new.done() and len(unfinished(served.engine)) == 1
     assert chunks in ([], [JUMP])
     client.predict(api_name="/stop")
     assert served.models.most_busy == 1

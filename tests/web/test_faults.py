@@ -1,4 +1,4 @@
-"""Faults that come over the network, and what is promised all the same; see longlive/web/README.md."""
+"""Faults that come over the network, and what is promised all the same; see longlive/serving/README.md."""
 
 import errno
 import itertools
@@ -26,21 +26,23 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from gradio_client.utils import apply_diff
 
-from longlive import run as run_module
-from longlive.cli import main
-from longlive.web import backlog, drops, films
-from tests.fakes import PATIENT, FakeModels, Served, serve_page
-from tests.test_engine import JUMP, MEADOW, wait_for
-from tests.test_metrics import figures
-from tests.web.test_endpoints import _call_component as call_component
-from tests.web.test_endpoints import cards_of
+from longlive.benchmark.loadtest import dropouts as drops
+from longlive.cli.main import main
+from longlive.serving.runs import run as run_module
+from longlive.web import backpressure as backlog
+from longlive.web import file_serving as films
+from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.metrics_reader import figures
+from tests.support.page_client import call_component, cards_of
+from tests.support.paths import ROOT
+from tests.support.run_reader import run_of, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with serve_page(FakeModels(), away_s=1, grace_s=1, ahead_s=99) as page:
+    with serve_page(FakeModels(), disconnect_timeout_s=1, retention_s=1, buffer_ahead_s=99) as page:
         yield page
 
 
@@ -61,21 +63,25 @@ def unread(served: Served) -> list[int]:
     return [queue.qsize() for queue in served.page._queue.pending_messages_per_session.values()]
 
 
+def dropped(served: Served) -> float:
+    """How many events no follower read."""
+    return figures(served.engine.metrics)["longlive_dropped_messages_total"]
+
+
 def kept(served: Served) -> int:
-    """How many visits the page remembers."""
-    endpoints = served.engine.when_forgotten.__self__
-    return len(endpoints._visits) + len(endpoints._viewers)
+    """How many streams the page remembers."""
+    return len(served.engine.on_forget.__self__)
 
 
 @pytest.mark.parametrize("way", ["join", "call"])
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
     monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
-    monkeypatch.setattr("longlive.web.unread.PATIENCE_S", 10.0)
+    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.PATIENCE_S", 10.0)
     if way == "join":
         join(served, "nobody")
     else:
         call(served)
-    wait_for(lambda: served.engine.count("resting") == 1)
+    wait_for(lambda: served.engine.status().suspended == 1)
     assert max(unread(served)) <= 8 + 2
     served.wait_until_empty()
     wait_for(lambda: not unread(served) and not kept(served), timeout=30)
@@ -119,8 +125,10 @@ def frames(messages: list[dict[str, Any]]) -> list[int]:
 
 def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(monkeypatch) -> None:
     monkeypatch.setattr(backlog, "MOST_UNREAD", 8)
-    monkeypatch.setattr(run_module, "KEPT_REPORTS", 8)
-    with serve_page(FakeModels(), away_s=1, unwatched_s=60, ahead_s=999) as served:
+    monkeypatch.setattr(run_module, "KEPT_EVENTS", 8)
+    with serve_page(
+        FakeModels(), disconnect_timeout_s=1, no_player_timeout_s=60, buffer_ahead_s=999
+    ) as served:
         for listener in served.page.server.servers[0].sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # little is kept on the way
         join(served, "slow")
@@ -129,9 +137,9 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
         for _ in range(3):
             got.append(slow.read())
             time.sleep(1)
-        run = served.engine.run_of("slow")
-        wait_for(lambda: run.num_dropped > 5 and run.state == "resting", timeout=60)
-        assert max(unread(served)) <= 8 + 2 and len(run._words) <= 8
+        run = run_of(served.engine, "slow")
+        wait_for(lambda: dropped(served) > 5 and run.status == "suspended", timeout=60)
+        assert max(unread(served)) <= 8 + 2 and len(run.events.kept()) <= 8
         quick = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         job = iter(quick.submit(JUMP, 7, [], api_name="/start"))
         assert frames([next(job)[0] for _ in range(6)]) == [0, 1, 9, 21, 33], "the others do not notice"
@@ -141,12 +149,12 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
         while not frames(got) or frames(got)[-1] < 9 + 12 * made:
             got.append(slow.read())
         assert frames(got) == sorted(set(frames(got))), "in order, and nothing twice"
-        run.stop("Stopped.")
+        run.stop("user")
         while got[-1]["kind"] != "end":
             got.append(slow.read())
         slow.close()
-        assert figures(served.engine.metrics)["longlive_dropped_messages_total"] == run.num_dropped
-        assert run.num_chunks + 1 - len(frames(got)) == run.num_dropped
+        serials = [one["serial"] for one in got]
+        assert run.events.last - len(serials) == dropped(served), "every event that was not sent is counted"
 
 
 def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
@@ -167,13 +175,18 @@ def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
             eve.predict(token, 0, api_name="/resume")
         word = {"token": token, "seconds": 99.0, "playing": True, "stalls": 9}
         assert call_component(served, eve, "playhead", word) is False
-        assert call_component(served, eve, "missed", {"token": token, "after": 0, "before": 9}) == []
-        assert call_component(served, eve, "known", {"token": token}) is False
+        assert call_component(served, eve, "replay_since", {"token": token, "after": 0, "before": 9}) == []
+        assert call_component(served, eve, "exists", {"token": token}) is False
     eve.predict(JUMP, "hard", api_name="/prompt")
     eve.predict(api_name="/stop")
     with pytest.raises(AppError, match="Press Start first"):
         eve.predict(JUMP, "hard", api_name="/prompt")
-    assert run.waiting == [] and not run.has_player and not run.is_leaving and run.viewer == ada.session_hash
+    assert (
+        run.prompts.upcoming == []
+        and run.presence.clock.reported_at is None
+        and not run.is_leaving
+        and run.viewer == ada.session_hash
+    )
     made = run.num_chunks
     wait_for(lambda: run.num_chunks > made + 3)
     ada.predict(api_name="/stop")
@@ -214,7 +227,7 @@ def free_port() -> int:
 @contextmanager
 def app(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The app over storybook, with its stories in a folder; killed at the end."""
-    command = [sys.executable, "app.py", "--port", str(port), "--stories", str(folder), "--resume", "exact"]
+    command = [sys.executable, "app.py", "--port", str(port), "--store", str(folder), "--resume", "exact"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     log = (folder.parent / f"app-{secrets.token_hex(4)}.log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -293,21 +306,21 @@ for player, *_ in Client(sys.argv[1], verbose=False).submit(sys.argv[2], 7, [], 
 
 
 def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -> None:
-    with serve_page(FakeModels(), away_s=1, grace_s=2) as served:
+    with serve_page(FakeModels(), disconnect_timeout_s=1, retention_s=2) as served:
         bob = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         job = iter(bob.submit(JUMP, 7, [], api_name="/start"))
         command = [sys.executable, "-c", CLIENT, served.url, MEADOW]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ada:
             assert ada.stdout is not None
             run = served.engine.find([ada.stdout.readline().strip() for _ in range(5)][-1])
-            assert run is not None and run.state == "playing"
+            assert run is not None and run.status == "running"
             ada.kill()
         killed = time.monotonic()
-        wait_for(lambda: run.state == "resting")
+        wait_for(lambda: run.status == "suspended")
         rested = time.monotonic()
-        wait_for(lambda: not served.engine.knows(run) and not run.folder.exists())
+        wait_for(lambda: not served.engine.exists(run) and not run.store.folder.exists())
         print(f"rested after {rested - killed:.1f} s, forgotten after {time.monotonic() - killed:.1f} s")
-        assert rested - killed < 1 + 2 and not run.folder.exists()
+        assert rested - killed < 1 + 2 and not run.store.folder.exists()
         bob.predict(api_name="/stop")
         shown = frames([output[0] for output in job])
         assert shown == [0, 1, *range(9, shown[-1] + 1, 12)], "no other notices"
@@ -332,25 +345,25 @@ def crowd(url: str, number: int, at_once: int) -> None:
 @pytest.mark.timeout(300)
 def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
     monkeypatch.setattr(drops, "LEAVE_AFTER_S", 0.5)
-    command = [sys.executable, "-m", "tests.web.crowd"]
+    command = [sys.executable, "-m", "tests.support.crowd"]
     environment = os.environ | {"MALLOC_ARENA_MAX": "1"}  # else holes in the heaps of threads count as well
     pipes: Any = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as house:
-        assert house.stdin is not None and house.stdout is not None
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as app:
+        assert app.stdin is not None and app.stdout is not None
 
         def weigh() -> dict[str, float]:
-            house.stdin.write("\n")
-            house.stdin.flush()
-            return json.loads(house.stdout.readline())
+            app.stdin.write("\n")
+            app.stdin.flush()
+            return json.loads(app.stdout.readline())
 
-        url = json.loads(house.stdout.readline())["url"]
+        url = json.loads(app.stdout.readline())["url"]
         crowd(url, 80, at_once=10)  # until Gradio's own store of the last 64 sessions is full
         before = weigh()
         crowd(url, 200, at_once=10)
         after = weigh()
-        house.stdin.close()
-        house.wait(60)
+        app.stdin.close()
+        app.wait(60)
     print(before, after)
     for what in ("bytes", "threads", "files"):
         assert after[what] <= before[what] * 1.02, f"{what}: {before[what]} before, {after[what]} after"
-    assert after["visits"] == 0
+    assert after["streams"] == 0

@@ -10,22 +10,22 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from longlive.engine import Engine
-from longlive.house import House
-from longlive.metrics import FAILURES_IN_A_ROW, Metrics
+from longlive.serving.engine import Engine
+from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
+from longlive.serving.status import EngineStatus
 from longlive.web.endpoints import Endpoints
 from longlive.web.health import report, routes_of
 from longlive.web.page import build_page, page_options
-from tests.fakes import FakeModels, make_engine, serve_page
-from tests.test_metrics import figures
+from tests.support.fakes import FakeModels, make_engine, serve_page
+from tests.support.metrics_reader import figures
 from tests.web.test_endpoints import _call_component as call_component
 
-QUIET = House(sessions=0, waiting=0, room=4, carrier="thread", model="test cards", fps=61.0)
+QUIET = EngineStatus(sessions=0, waiting=0, room=4, executor="thread", model="test cards", fps=61.0)
 
 
 @contextmanager
 def served(
-    ask: Callable[[], House] = lambda: QUIET, metrics: Metrics | None = None, patience_s: float = 5.0
+    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, patience_s: float = 5.0
 ) -> Iterator[tuple[str, Engine]]:
     """A page over test cards with the two routes; its address and its engine."""
     engine = make_engine()
@@ -42,7 +42,7 @@ def served(
 
 
 def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
-    house = House(sessions=3, waiting=2, parked=1, room=4, carrier="thread", model="test cards")
+    house = EngineStatus(sessions=3, waiting=2, parked=1, room=4, executor="thread", model="test cards")
     with served(lambda: house) as (url, _):
         answer = httpx.get(f"{url}health")
         told = answer.json()
@@ -54,7 +54,7 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
             "waiting": 2,
             "parked": 1,
             "room": 4,
-            "carrier": "thread",
+            "executor": "thread",
             "model": "test cards",
         }
         assert httpx.head(f"{url}health").status_code == 200
@@ -76,8 +76,8 @@ def test_a_house_that_is_well_says_how_many_are_in_it() -> None:
 def test_loading_and_failing_are_told_apart(change: dict, failures: int, status: str, why: str) -> None:
     metrics = Metrics()
     for _ in range(failures):
-        metrics.ended("failed")
-    told = report(House(**(QUIET.__dict__ | change)), metrics.keeps_failing)
+        metrics.count_end("failed")
+    told = report(EngineStatus(**(QUIET.__dict__ | change)), metrics.keeps_failing)
     assert told["status"] == status and (why is None) == ("why" not in told)
     assert why is None or why in told["why"]
 
@@ -86,17 +86,17 @@ def test_what_is_not_well_is_a_503() -> None:
     metrics = Metrics()
     with served(metrics=metrics) as (url, _):
         for _ in range(FAILURES_IN_A_ROW):
-            metrics.ended("failed")
+            metrics.count_end("failed")
         answer = httpx.get(f"{url}health")
         assert answer.status_code == 503 and answer.json()["status"] == "failing"
-        metrics.ended("complete")
+        metrics.count_end("complete")
         assert httpx.get(f"{url}health").status_code == 200
 
 
 def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
     freed, asked = threading.Event(), []
 
-    def stuck() -> House:
+    def stuck() -> EngineStatus:
         asked.append(threading.get_ident())
         freed.wait(30)
         return QUIET
@@ -117,7 +117,7 @@ def test_an_engine_that_is_stuck_holds_up_nobody_who_asks() -> None:
 
 
 def test_an_engine_that_cannot_be_asked_is_failing_and_its_words_stay_inside() -> None:
-    def broken() -> House:
+    def broken() -> EngineStatus:
         raise RuntimeError("a secret of the engine")
 
     with served(broken) as (url, _):
@@ -136,7 +136,7 @@ def test_metrics_are_plain_text_and_change_with_what_happens() -> None:
             "\nlonglive_runs_started_total 0.0\n" in answer.text
             and "\nlonglive_sessions 3.0\n" in answer.text
         )
-        metrics.started()
+        metrics.count_start()
         assert "\nlonglive_runs_started_total 1.0\n" in httpx.get(f"{url}metrics").text
 
 

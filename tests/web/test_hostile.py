@@ -18,13 +18,23 @@ from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.aside import call_aside
-from tests.fakes import PATIENT, read_card
-from tests.web.apart import Apart, serve_apart
-from tests.web.hostile import API, HOST, MARKUP, SCRIPT, STRANGERS, Answer, Request, Sender, requests
+from tests.support.app_process import Apart, serve_apart
+from tests.support.event_loop import call_aside
+from tests.support.fakes import PATIENT, read_card
+from tests.support.hostile_requests import (
+    API,
+    HOST,
+    MARKUP,
+    SCRIPT,
+    STRANGERS,
+    Answer,
+    Request,
+    Sender,
+    requests,
+)
+from tests.support.paths import ROOT
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
-ROOT = Path(__file__).resolve().parents[2]
 TOGETHER = 6
 LATE_S = 5.0  # of a busy machine; one request that stops the others does worse
 
@@ -107,7 +117,7 @@ def with_canaries(tmp_path: Path) -> st.SearchStrategy[Request]:
     files = [
         ROOT / "canary.txt",
         tmp_path / "canary.txt",
-        ROOT / "longlive/web/doors.py",
+        ROOT / "longlive/web/endpoints.py",
         Path("/etc/passwd"),
     ]
     spellings = [

@@ -12,8 +12,8 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
 from longlive.web.page import build_page, page_options
-from tests.aside import run_aside
-from tests.fakes import make_engine, read_card
+from tests.support.event_loop import run_aside
+from tests.support.fakes import make_engine, read_card
 
 INITIALIZE = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
 STORYBOARD = {

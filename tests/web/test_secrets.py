@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 from gradio_client import Client
 
-from tests.web.apart import serve_apart
-from tests.web.hostile import API
+from tests.support.app_process import serve_apart
+from tests.support.hostile_requests import API
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 

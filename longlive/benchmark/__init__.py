@@ -1,0 +1,1 @@
+"""Speed, FLOPs, kernels and memory, measured."""

@@ -1,0 +1,1 @@
+"""Many viewers on a running app, as programs and in browsers."""

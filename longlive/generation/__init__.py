@@ -1,0 +1,1 @@
+"""From a prompt to frames: sampling, the session that streams chunks, and its files."""

@@ -1,0 +1,119 @@
+"""Pictures to H.264: segments that a browser can play one by one, and the MP4 to keep.
+
+Everything happens in this process through PyAV; no ffmpeg program is needed.
+"""
+
+import io
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+from av.video.stream import VideoStream
+
+from longlive.chunks import FrameChunk, MediaSegment
+from longlive.errors import MediaError
+from longlive.media.h264 import CODECS, SETTINGS, encoding_threads
+
+Container = Literal["mp4", "ts"]
+
+# A segment of MP4 has its own header and one fragment; a segment of MPEG-TS repeats its tables.
+_MUXERS: dict[Container, tuple[str, dict[str, str]]] = {
+    "mp4": ("mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    "ts": ("mpegts", {"mpegts_flags": "resend_headers"}),
+}
+
+
+class SegmentEncoder:
+    """One stream's pictures as H.264 segments, each playable by itself from its first picture on."""
+
+    def __init__(self, *, scale: int = 1, container: Container = "mp4", encoder: str = "x264") -> None:
+        """Choose the form of the segments.
+
+        Args:
+            scale: whole number by which pictures are enlarged; small ones keep their colours in 4:2:0 so.
+            container: ``mp4`` starts each segment at time 0 (MediaSource places it); ``ts`` writes the time
+                since the start of the take (HLS).
+            encoder: as ``choose_encoder`` gives it.
+        """
+        self.scale = scale
+        self.encoder = encoder
+        self.container: Container = container
+        self._reformatter = VideoReformatter()
+
+    def encode(self, chunk: FrameChunk) -> MediaSegment:
+        """The pictures of a chunk as one segment.
+
+        Raises:
+            MediaError: if there is no picture, or the encoder refuses.
+        """
+        if not len(chunk.frames):
+            raise MediaError(f"chunk {chunk.index} has no pictures; a segment needs at least 1")
+        buffer = io.BytesIO()
+        try:
+            codec = self._write(buffer, chunk)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"chunk {chunk.index} could not be encoded: {error}") from error
+        return MediaSegment(
+            index=chunk.index,
+            prompt_index=chunk.prompt_index,
+            prompt=chunk.prompt,
+            first_frame=chunk.first_frame,
+            num_frames=len(chunk.frames),
+            fps=chunk.fps,
+            data=buffer.getvalue(),
+            mime=f'video/mp4; codecs="{codec}"' if self.container == "mp4" else "video/mp2t",
+            ends_chunk=chunk.ends_chunk,
+        )
+
+    def _write(self, buffer: io.BytesIO, chunk: FrameChunk) -> str:
+        """Encode into ``buffer``; return the codec's name as MIME types spell it, such as ``avc1.42c00d``."""
+        muxer, options = _MUXERS[self.container]
+        start = chunk.first_frame if self.container == "ts" else 0
+        with av.open(buffer, "w", format=muxer, options=options) as output:
+            stream = self._open_stream(output, chunk)
+            for number, picture in enumerate(chunk.frames):
+                frame = self._convert(picture)
+                frame.pts, frame.time_base = start + number, Fraction(1, chunk.fps)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+            extradata = stream.codec_context.extradata or b""
+        sps = (
+            extradata.find(b"\x67") + 1
+        )  # profile, constraints and level follow the header of the parameter set
+        return f"avc1.{extradata[sps : sps + 3].hex()}"
+
+    def _open_stream(self, output: OutputContainer, chunk: FrameChunk) -> VideoStream:
+        # One key frame, the first. A group of 1 would be another kind of stream, which a take cannot join.
+        options = SETTINGS[self.encoder] | {"g": str(1 + len(chunk.frames)), "sc_threshold": "0"}
+        stream = output.add_stream(CODECS[self.encoder], rate=chunk.fps, options=options)
+        assert isinstance(stream, VideoStream)
+        context: VideoCodecContext = stream.codec_context
+        context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
+        context.pix_fmt = "yuv420p"
+        context.thread_count = encoding_threads(self.encoder)
+        context.colorspace, context.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709.value, ColorTrc.BT709.value
+        return stream
+
+    def _convert(self, picture: np.ndarray) -> av.VideoFrame:
+        height, width = picture.shape[:2]
+        return self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(picture, format="rgb24"),
+            width=width * self.scale,
+            height=height * self.scale,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC,
+        )

@@ -1,0 +1,1 @@
+"""The networks: causal Wan transformer and KV cache, text encoder, VAEs; and the bundle of them."""

@@ -1,0 +1,1 @@
+"""How a model runs here: options, memory plan, attention, compilation, CUDA graphs, quantization."""

@@ -1,0 +1,102 @@
+"""Makes a loaded transformer quick for streaming: its attention, fused weights, compiler and CUDA graphs."""
+
+import logging
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import torch
+
+from longlive.config import ModelConfig, StreamConfig
+from longlive.errors import ConfigError
+from longlive.generation.sampling import recache
+from longlive.models.kv_cache import KVCache
+from longlive.models.transformer import CausalWanTransformer
+from longlive.runtime.attention_backends import AUTO, choose_backend
+from longlive.runtime.cuda_graphs import CudaGraphCapture, EagerCapture, GraphReplayer
+
+logger = logging.getLogger(__name__)
+
+CompileMode = Literal["off", "default", "graphs"]
+MODES: tuple[CompileMode, ...] = get_args(CompileMode)
+
+
+def optimize_for_inference(
+    transformer: CausalWanTransformer,
+    *,
+    compile_mode: CompileMode = "off",
+    attention: str = AUTO,
+    fuse: bool = True,
+    compiler: str | Callable[..., Any] = "auto",
+) -> None:
+    """Prepare a transformer for streaming; its results stay the same within rounding. Not for training.
+
+    Args:
+        transformer: on its device and in its dtype; moving or casting it later undoes the fusing.
+        compile_mode: ``off`` runs kernel by kernel. ``default`` fuses the small steps: on a GPU by kernels of
+            our own (fused_blocks.py), elsewhere, and for products that those do not know, by the compiler,
+            which makes the two parts of a block that stand around its attention, once for all blocks and for
+            each number of latents (3 in a chunk, up to the window's at a prompt switch). ``graphs`` also
+            records whole passes as CUDA graphs.
+        attention: as for ``choose_backend``.
+        fuse: queries, keys and values by one product; products in 8 bits stay apart.
+        compiler: ``auto``, or torch.compile's backend, which is then used on a GPU too.
+
+    Raises:
+        ConfigError: for an unknown mode, or an attention that is not to be had.
+    """
+    if compile_mode not in MODES:
+        raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
+    weight = transformer.proj_out.weight
+    transformer.backend = choose_backend(weight.device, weight.dtype, attention)
+    if fuse:
+        transformer.fuse()
+    if compile_mode != "off" and not _fuse_blocks(transformer, compiler):
+        _compile_blocks(transformer, compiler)
+    if compile_mode == "graphs":
+        transformer.recorder = GraphReplayer(CudaGraphCapture if weight.is_cuda else EagerCapture)
+    logger.info("transformer: fused %s, compile %s", fuse, compile_mode)
+
+
+@torch.no_grad()
+def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: StreamConfig) -> Iterator[str]:
+    """Run a pass of each shape that a stream can have, so that no viewer waits for the compiler.
+
+    Gives what it does next, in words for people, before each of the window's lengths and prompt switches.
+    """
+    weight = transformer.proj_out.weight
+    place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    cache = KVCache(config.transformer, stream, config.tokens_per_latent, **place)
+    prompt = transformer.read_prompt(torch.zeros(1, config.text_len, config.transformer.text_dim, **place))
+    length = config.window if stream.window == -1 else stream.window
+    lengths = range(0, length + stream.chunk, stream.chunk)
+    for number, start in enumerate(lengths, start=1):
+        yield f"warming up: pass {number} of {len(lengths)}"
+        latents = torch.zeros(1, stream.chunk, *config.latent_shape, **place)
+        transformer(latents, 1000.0, prompt, cache, start=start)
+        transformer.remember(latents, stream.context_noise, prompt, cache, start=start)
+        window = torch.zeros(1, cache.num_remembered, *config.latent_shape, **place)
+        recache(transformer, window, prompt, cache, start=start + stream.chunk)
+
+
+def _fuse_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> bool:
+    """Let our own kernels run the blocks if they can; returns whether they do."""
+    if compiler != "auto" or not transformer.proj_out.weight.is_cuda or find_spec("triton") is None:
+        return False
+    from longlive.runtime.fused_blocks import FusedBlocks  # needs Triton
+
+    if FusedBlocks.can_run(transformer):
+        transformer.fused = FusedBlocks(transformer)
+    return transformer.fused is not None
+
+
+def _compile_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> None:
+    """The cache and the attention stay outside: they alone see how full the window is, and where the ring is.
+
+    So one compiled block serves all layers, all warm-up lengths and the steady state.
+    """
+    backend = "inductor" if compiler == "auto" else compiler
+    for block in transformer.blocks:
+        for name in ("project_qkv", "post_attention"):
+            compiled = torch.compile(getattr(block, name), backend=backend, dynamic=False)
+            setattr(block, name, compiled)

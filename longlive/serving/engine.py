@@ -1,0 +1,309 @@
+"""The owner of all runs: it applies what the scheduler says, and loses none.
+
+engine = Engine(ThreadExecutor(ModelRunner(models)))
+run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
+run.prompt("the red ball jumps")        # from another thread, while events are read
+run.events.since(cursor, timeout=1.0)   # SegmentEvent, NoticeEvent, QueuePosition, at last RunFinished
+
+A run waits in the queue, runs while an executor makes it, is suspended while its viewer is away, and ends.
+What was made lies on disk, so a run goes on after its worker, its connection or this process was lost.
+"""
+
+import contextvars
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from longlive.config import ResumeMode
+from longlive.generation.storyboard import Scene
+from longlive.media.segments import Container
+from longlive.serving import scheduler
+from longlive.serving.executors.events import NoticeEvent
+from longlive.serving.executors.executor import Executor
+from longlive.serving.limits import Limits
+from longlive.serving.metrics import Metrics
+from longlive.serving.observer import Admitted, Ended, Observer, Started, Suspended
+from longlive.serving.runs.events import QueuePosition, RunFinished
+from longlive.serving.runs.run import Run, create_run
+from longlive.serving.runs.run_registry import RunRegistry
+from longlive.serving.runs.run_store import lock_folder
+from longlive.serving.scheduler import Action, RunStatus
+from longlive.serving.status import EngineStatus
+from longlive.serving.supervisor import RunSupervisor
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+CLOSE_TIMEOUT_S = 10.0
+
+
+class Engine:
+    """Keeps the runs and their tokens, and drives the scheduler.
+
+    Attributes:
+        executor, limits, folder: as they were given.
+        runs: all that are kept.
+        metrics: what is counted.
+        on_forget: called with each run that is no longer kept; must be quick.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        limits: Limits | None = None,
+        folder: Path | None = None,
+        max_store_bytes: float = 20e9,
+        resume: ResumeMode = "auto",
+    ) -> None:
+        """Serve what ``executor`` makes; the runs that lie in ``folder`` can be resumed.
+
+        Args:
+            executor: makes the videos.
+            limits: how far and how long runs may go.
+            folder: where runs are stored; None: in a temporary one, until the engine is closed.
+            max_store_bytes: of the runs that are suspended or finished, the oldest go when all take more.
+            resume: how runs go on after an interruption; ``auto``: exactly, unless they are long.
+
+        Raises:
+            ConfigError: if another engine works in the folder.
+        """
+        self.executor, self.limits = executor, limits or Limits()
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
+        self._is_temporary = folder is None
+        self._max_store_bytes = max_store_bytes
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_file = lock_folder(self.folder)
+        self.metrics = Metrics()
+        self._observer = Observer(self.metrics)
+        self._supervisor = RunSupervisor(executor, resume)
+        self.on_forget: Callable[[Run], None] = lambda run: None
+        self._changed = threading.Condition(threading.RLock())
+        self.runs = RunRegistry()
+        self.runs.load(self.folder, executor.config, self.limits, self._observer)
+        self._is_closed = self._is_warming_up = False
+        self._export_gauges()
+        self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
+        self._thread.start()
+
+    def warm_up(self) -> None:
+        """Let the executor do one-off work, so that the first viewer does not wait for it."""
+        self._is_warming_up = True
+        self.executor.warm_up()
+        self._is_warming_up = False
+
+    def start(
+        self,
+        viewer: str,
+        prompt: str,
+        *,
+        seed: int,
+        script: Sequence[Scene] = (),
+        container: Container = "mp4",
+        limits: Limits | None = None,
+        address: str = "",
+    ) -> Run:
+        """Start a viewer's run; one that the viewer had before ends and is not kept.
+
+        Args:
+            viewer: whose run it is.
+            prompt: what the video begins with.
+            seed: of the noise.
+            script: prompts to come.
+            container: format of the segments.
+            limits: instead of the engine's.
+            address: of the viewer; only so many runs of one address are let in.
+
+        Raises:
+            PromptError: if a prompt cannot be used.
+            BusyError: if the queue is full, or the address has enough runs.
+            MediaError: if the disk is full.
+        """
+        with self._changed:
+            previous = self.runs.of_viewer(viewer)
+            self.runs.check_busy(address, previous, self.limits)
+            run = create_run(
+                viewer,
+                self.folder / secrets.token_hex(16),
+                self.executor.config,
+                limits or self.limits,
+                self._observer,
+                seed=seed,
+                prompt=prompt,
+                script=script,
+                container=container,
+            )
+            run.address = address
+            for old in previous:
+                old.stop("replaced")
+            self.runs.add(run)
+            run.record(Started(seed, len(prompt), self.executor.name))
+            self._tick()
+        return run
+
+    def claim(self, viewer: str, token: str) -> Run | None:
+        """The run with this token, which is the viewer's from now on; None if there is none."""
+        with self._changed:
+            run = self.find(token)
+            if run is None:
+                return None
+            run.viewer, run.token = viewer, token
+            run.context = contextvars.copy_context()
+            run.presence.follow()
+            self._mark_returned(run)
+            return run
+
+    def find(self, token: str) -> Run | None:
+        """The run with this token."""
+        return self.runs.find(token)
+
+    def exists(self, run: Run) -> bool:
+        """Whether a run is still kept."""
+        return run in self.runs
+
+    def status(self) -> EngineStatus:
+        """The state of the engine in numbers; takes no lock."""
+        capacity = self.executor.capacity()
+        return EngineStatus(
+            running=self.runs.count(RunStatus.RUNNING),
+            waiting=self.runs.queue_length(),
+            suspended=self.runs.count(RunStatus.SUSPENDED),
+            capacity=capacity,
+            fps=self.metrics.fps,
+            executor=self.executor.name,
+            model=self.executor.config.name,
+            is_ready=not self._is_warming_up,
+            is_alive=self._thread.is_alive() and (capacity > 0 or self._is_warming_up),
+        )
+
+    def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
+        """Pass a player's report to the run with this token; False if there is none that goes on.
+
+        ``stalls`` is how often the player has stalled so far.
+        """
+        with self._changed:
+            run = self.find(token)
+            if run is None or run.status is RunStatus.FINISHED:
+                return False
+            self._mark_returned(run)
+        run.playhead(seconds, playing, stalls=stalls)
+        return True
+
+    def close(self) -> None:
+        """Suspend every run; a folder that was given keeps them for the next engine, a temporary one goes."""
+        with self._changed:
+            self._is_closed = True
+            for run in self.runs:
+                if run.status is RunStatus.RUNNING:
+                    self._suspend(run, scheduler.Suspend(run.key, "shutdown"))
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        with self._changed:
+            self._changed.notify_all()
+            while self.runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+        self._thread.join(5)
+        self.executor.close()
+        self._lock_file.close()
+        if self._is_temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _export_gauges(self) -> None:
+        self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))
+        self.metrics.watch("queue_length", self.runs.queue_length)
+        self.metrics.watch("suspended", lambda: self.runs.count(RunStatus.SUSPENDED))
+        self.metrics.watch("capacity", self.executor.capacity)
+        self.metrics.watch("store_bytes", self.runs.num_bytes)
+
+    def _mark_returned(self, run: Run) -> None:
+        """The viewer is back: a suspended run waits again, at the position of its arrival."""
+        run.lifecycle.has_returned = True
+        if run.status is RunStatus.SUSPENDED:
+            run.emit(NoticeEvent("welcome_back"))
+            self._tick()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(TICK_S)
+                if self._is_closed:
+                    return
+                try:
+                    self._tick()
+                except Exception:
+                    logger.exception("scheduler tick failed")
+
+    def _tick(self) -> None:
+        """Ask the scheduler what to do, and do it."""
+        if self._is_closed:
+            return
+        views = [run.view() for run in self.runs]
+        capacity, now = self.executor.capacity(), time.monotonic()
+        for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
+            self._apply(self.runs[action.key], action)
+
+    def _apply(self, run: Run, action: Action) -> None:
+        life = run.lifecycle
+        match action:
+            case scheduler.Admit():
+                self._admit(run)
+            case scheduler.Enqueue():
+                self._set_status(run, RunStatus.WAITING)
+            case scheduler.Park():
+                life.has_returned = False
+                run.record(Suspended("viewer_away", run.limits.retention_s))
+                self._set_status(run, RunStatus.SUSPENDED)
+            case scheduler.Suspend():
+                self._suspend(run, action)
+            case scheduler.Stop(reason=reason):
+                run.stop(reason)
+            case scheduler.Warn(code=code, seconds=seconds):
+                life.is_warned = True
+                run.emit(NoticeEvent(code, seconds))
+            case scheduler.UpdatePosition(position=position, wait_s=wait_s):
+                life.queue_position, life.queue_updated = position, time.monotonic()
+                run.emit(QueuePosition(position, wait_s))
+            case scheduler.Evict():
+                self._forget(run)
+
+    def _admit(self, run: Run) -> None:
+        life = run.lifecycle
+        if life.queue_position:
+            run.record(Admitted(time.monotonic() - life.changed))
+            life.queue_position = 0
+        life.is_suspending = life.has_returned = False
+        self._set_status(run, RunStatus.RUNNING)
+        work = run.context.copy().run
+        threading.Thread(target=work, args=(self._make, run), name="longlive-run", daemon=True).start()
+
+    def _suspend(self, run: Run, action: scheduler.Suspend) -> None:
+        if action.reason == "player_silent":
+            run.emit(NoticeEvent("player_silent"))
+        run.lifecycle.interruption = action.reason.replace("_", " ")
+        run.record(Suspended(action.reason, run.limits.retention_s))
+        run.suspend()
+
+    def _set_status(self, run: Run, status: RunStatus) -> None:
+        run.lifecycle.status, run.lifecycle.changed = status, time.monotonic()
+        self._changed.notify_all()
+
+    def _make(self, run: Run) -> None:
+        """Make a run until its next status; runs in a thread of its own."""
+        status = self._supervisor.make(run)
+        with self._changed:
+            run.lifecycle.is_suspending = False
+            self._set_status(run, status)
+
+    def _forget(self, run: Run) -> None:
+        """Drop a run and its files; whoever follows it still gets a last event."""
+        self.runs.remove(run)
+        if run.status is not RunStatus.FINISHED:
+            run.record(Ended("expired", run.end_s))
+            run.emit(RunFinished("expired"))
+            run.lifecycle.status = RunStatus.FINISHED
+        run.delete()
+        self.on_forget(run)

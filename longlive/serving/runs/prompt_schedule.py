@@ -1,0 +1,90 @@
+"""The prompts of a run: what each has made so far, and those still to come, by the chunk where each is due.
+
+Engine and worker hold one each, of the same type, and exchange single prompts.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from longlive.serving.executors.messages import Prompt
+
+
+@dataclass(frozen=True)
+class PromptSpan:
+    """What a prompt has made so far, in seconds of the video.
+
+    Attributes:
+        prompt_index: number of the prompt, from 0 in order of use.
+        text: of the prompt.
+        start, end: of its pictures.
+    """
+
+    prompt_index: int
+    text: str
+    start: float
+    end: float
+
+
+class PromptSchedule:
+    """Prompts in the order in which they come into force.
+
+    A viewer's own prompt cancels the scripted ones that are still to come. Prompts of one viewer come into
+    force one after another, each for at least one chunk.
+    """
+
+    def __init__(self, prompts: Iterable[Prompt] = ()) -> None:
+        """With these prompts to come."""
+        self._prompts = list(prompts)
+        self.spans: list[PromptSpan] = []
+
+    def __iter__(self) -> Iterator[Prompt]:
+        """All prompts to come, in order."""
+        return iter(tuple(self._prompts))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._prompts)
+
+    @property
+    def own(self) -> list[Prompt]:
+        """Those that the viewer sent; the first prompt of a video and a script are not among them."""
+        return [prompt for prompt in self._prompts if not prompt.scripted and prompt.chunk > 0]
+
+    @property
+    def upcoming(self) -> list[Prompt]:
+        """All but the prompt that the video begins with."""
+        return [prompt for prompt in self._prompts if prompt.chunk > 0]
+
+    def next_chunk(self, num_chunks: int) -> int:
+        """The first chunk that another prompt of the viewer's may ask for, after ``num_chunks`` chunks."""
+        own = self.own
+        return own[-1].chunk + 1 if own else max(1, num_chunks)
+
+    def add(self, prompt: Prompt) -> None:
+        """Schedule a prompt; one that is not scripted cancels the script."""
+        if not prompt.scripted:
+            self._prompts = [other for other in self._prompts if not other.scripted]
+        self._prompts.append(prompt)
+
+    def take_due(self, chunk: int) -> Prompt | None:
+        """Remove and return the prompt for the chunk that begins now; of several, the first in order."""
+        due = next((prompt for prompt in self._prompts if prompt.chunk <= chunk), None)
+        if due is not None:
+            self._prompts.remove(due)
+        return due
+
+    def extend_span(self, prompt_index: int, text: str, start: float, end: float) -> None:
+        """A prompt has made pictures from ``start`` to ``end`` seconds."""
+        if self.spans and self.spans[-1].text == text:
+            self.spans[-1] = replace(self.spans[-1], end=end)
+        else:
+            self.spans.append(PromptSpan(prompt_index, text, start, end))
+
+    def drop_until(self, chunk: int) -> None:
+        """Forget the prompts of chunk ``chunk`` and before, which have come into force."""
+        self._prompts = [prompt for prompt in self._prompts if prompt.chunk > chunk]
+
+
+def defer(prompt: Prompt, started_chunk: int) -> Prompt:
+    """``prompt``, moved to the first chunk that has not started."""
+    return replace(prompt, chunk=started_chunk + 1) if prompt.chunk <= started_chunk else prompt

@@ -1,0 +1,98 @@
+"""The runs that an engine keeps, by key, viewer and token."""
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from longlive.config import ModelConfig
+from longlive.errors import BusyError
+from longlive.serving.limits import Limits
+from longlive.serving.observer import Observer
+from longlive.serving.runs.run import Run, key_of, load_run
+from longlive.serving.runs.run_store import stored_runs
+from longlive.serving.scheduler import RunStatus
+
+logger = logging.getLogger(__name__)
+
+
+class RunRegistry:
+    """Runs by key. The engine writes, under its lock; any thread may read a moment's view."""
+
+    def __init__(self) -> None:
+        """No runs."""
+        self._runs: dict[str, Run] = {}
+
+    def __iter__(self) -> Iterator[Run]:
+        """All runs, in the order in which they came."""
+        return iter(list(self._runs.values()))
+
+    def __contains__(self, run: Run) -> bool:
+        """Whether a run is kept."""
+        return run.key in self._runs
+
+    def __getitem__(self, key: str) -> Run:
+        """The run with a key; KeyError if there is none."""
+        return self._runs[key]
+
+    def add(self, run: Run) -> None:
+        """Keep a run."""
+        self._runs[run.key] = run
+
+    def remove(self, run: Run) -> None:
+        """Keep a run no longer."""
+        del self._runs[run.key]
+
+    def find(self, token: str) -> Run | None:
+        """The run with this token."""
+        key = key_of(token)
+        return next((run for run in self if run.has_key(key)), None)
+
+    def of_viewer(self, viewer: str) -> list[Run]:
+        """The viewer's runs that were not told to stop."""
+        return [run for run in self if run.viewer == viewer and not run.is_leaving]
+
+    def count(self, status: RunStatus) -> int:
+        """How many runs have a status."""
+        return sum(run.status is status for run in self)
+
+    def queue_length(self) -> int:
+        """How many runs wait for a slot."""
+        return sum(run.status is RunStatus.WAITING and not run.is_leaving for run in self)
+
+    def num_bytes(self) -> int:
+        """What all runs take on disk."""
+        return sum(run.store.num_bytes for run in self)
+
+    def check_busy(self, address: str, previous: Sequence[Run], limits: Limits) -> None:
+        """Raise BusyError if the queue is full, or the address has enough runs.
+
+        Args:
+            address: of the viewer who wants to start a run; empty if it is not known.
+            previous: runs of that viewer, which will end and do not count.
+            limits: of the engine.
+        """
+        active = (RunStatus.WAITING, RunStatus.RUNNING)
+        others = [run for run in self if run.status in active and not run.is_leaving and run not in previous]
+        num_waiting = sum(run.status is RunStatus.WAITING for run in others)
+        if num_waiting >= limits.max_queue_size:
+            raise BusyError(f"The queue is full ({num_waiting} wait). Please come back in a few minutes.")
+        num_same = sum(run.address == address for run in others) if address else 0
+        if num_same >= limits.max_runs_per_address:
+            raise BusyError(
+                f"{num_same} videos are being made for your address already; that is the limit. "
+                "Please stop one of them first."
+            )
+
+    def load(self, folder: Path, model: ModelConfig, limits: Limits, observer: Observer) -> None:
+        """Keep the runs that another engine left in a folder; those that are finished are removed."""
+        for store in stored_runs(folder):
+            if store.is_finished:
+                shutil.rmtree(store.folder, ignore_errors=True)
+                continue
+            try:
+                self.add(load_run(store, model, limits, observer))
+            except (KeyError, TypeError, ValueError):
+                logger.warning("%s holds no run that can be read", store.folder.name)
+        if self._runs:
+            logger.info("found %d suspended runs", len(self._runs))

@@ -1,0 +1,369 @@
+"""A run on disk: what it was asked for, its prompts, the clean latents and the segments of its chunks.
+
+Three files that only grow: ``story.jsonl`` (a line for the run, for each list of prompts to come, for each
+chunk), ``latents.bin`` and ``segments.bin``. A line is written after the bytes that it refers to, and a chunk
+counts if its digest is right, so a process that is killed at any moment leaves a run up to its last chunk.
+At full size a second of video takes 0.8 MB of latents. (Not SQLite: the three files are a format that older
+versions have written, and appending to them costs one write each.)
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from longlive.chunks import MediaSegment
+from longlive.config import StreamConfig
+from longlive.errors import ConfigError, LongLiveError, MediaError, SessionFileError
+from longlive.generation.session_file import PromptEvent, SessionRecord, latents_digest
+from longlive.media.mp4 import TakeFile
+from longlive.serving.executors.events import ChunkCheckpoint
+from longlive.serving.executors.job import ResumeState
+from longlive.serving.executors.messages import Prompt
+
+STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
+
+
+@dataclass(frozen=True)
+class _StoredChunk:
+    """Where a chunk lies, and what it is."""
+
+    digest: str
+    latents: tuple[int, int, str, list[int]]
+    segments: list[dict[str, Any]]
+
+
+class RunStore:
+    """One run's files and what is known of them; safe to use from several threads.
+
+    Attributes:
+        folder: where they lie.
+        facts: what the run was asked for, as JSON values: key, seed, container.
+        is_finished: the run is over.
+        is_intact: False once something could not be written: what came after is not there.
+        num_bytes: that they take.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        """Start a run's files in an empty folder.
+
+        Raises:
+            MediaError: if they cannot be written (a full disk).
+        """
+        self.folder, self.facts = folder, facts
+        self.is_intact, self.is_finished = True, False
+        self.num_bytes = 0
+        self._record: SessionRecord | None = None
+        self._events: list[PromptEvent] = []
+        self._digests: list[str] = []
+        self._chunks: list[_StoredChunk] = []
+        self._prompts: list[Prompt] = []
+        self._ends = {LATENTS: 0, SEGMENTS: 0}
+        self._lock = threading.Lock()
+        if facts:
+            self._write({"story": facts})
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunStore":
+        """The run in a folder, up to its last whole chunk; what lies beyond is cut off.
+
+        Raises:
+            SessionFileError: if there is no run.
+        """
+        store = cls(folder, {})
+        try:
+            lines = (folder / STORY).read_bytes().splitlines(keepends=True)
+            good = store._read_lines(lines)
+            for name, size in ((STORY, good), *store._ends.items()):
+                if (folder / name).exists():
+                    with (folder / name).open("r+b") as file:
+                        file.truncate(size)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SessionFileError(f"There is no run in {folder.name}: {error}.") from error
+        if not store.facts:
+            raise SessionFileError(f"There is no run in {folder.name}. It may be damaged.")
+        store.num_bytes = good + sum(store._ends.values())
+        return store
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks that are stored."""
+        return len(self._chunks)
+
+    @property
+    def num_frames(self) -> int:
+        """Pictures that are stored."""
+        last = self._chunks[-1].segments[-1] if self._chunks else None
+        return last["first_frame"] + last["num_frames"] if last else 0
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompts to come, as they were written last."""
+        return tuple(self._prompts)
+
+    def write_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Write the prompts to come, in place of those written before; MediaError as for ``add``."""
+        with self._lock:
+            self._prompts = list(prompts)
+            self._write({"plan": [dataclasses.asdict(prompt) for prompt in prompts]})
+
+    def add(self, segments: Sequence[MediaSegment], checkpoint: ChunkCheckpoint) -> None:
+        """Store the next chunk; its prompt is known from here on, whether or not the disk takes it.
+
+        Raises:
+            MediaError: the first time that it cannot be written (a full disk); nothing more is stored then.
+        """
+        with self._lock:
+            self._digests.append(checkpoint.digest)
+            if checkpoint.event is not None:
+                self._events.append(checkpoint.event)
+            is_new, self._record = checkpoint.record != self._record, checkpoint.record
+            digests = {
+                "event": checkpoint.event and dataclasses.asdict(checkpoint.event),
+                "digest": checkpoint.digest,
+            }
+            record = dataclasses.asdict(checkpoint.record) if is_new else None
+            if not self.is_intact:
+                return
+            latents = checkpoint.latents.contiguous()
+            place = (self._ends[LATENTS], latents.nbytes, str(latents.dtype), list(latents.shape))
+            parts = []
+            for segment in segments:
+                fields = {name: value for name, value in vars(segment).items() if name != "data"}
+                parts.append(fields | {"size": len(segment.data)})
+            self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
+            self._append(SEGMENTS, b"".join(segment.data for segment in segments))
+            self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
+            self._chunks.append(_StoredChunk(checkpoint.digest, place, parts))
+
+    def end(self) -> None:
+        """Note that the run is over, so that no process resumes it; MediaError as for ``add``."""
+        with self._lock:
+            self.is_finished = True
+            self._write({"end": True})
+
+    def record(self) -> SessionRecord | None:
+        """What belongs into the session file; None before the first chunk."""
+        with self._lock:
+            if self._record is None:
+                return None
+            return dataclasses.replace(self._record, prompts=tuple(self._events), chunks=tuple(self._digests))
+
+    def resume_state(self, *, exact: bool) -> ResumeState | None:
+        """What was made so far; None if nothing was.
+
+        Raises:
+            SessionFileError: if it cannot be read, or something could not be written.
+        """
+        record = self.record()
+        if not self.is_intact:
+            raise SessionFileError("The disk was full: the last chunks are missing, so the run cannot go on.")
+        if record is None:
+            return None
+        try:
+            data = (self.folder / LATENTS).read_bytes()
+        except OSError as error:
+            raise SessionFileError(f"The stored latents cannot be read: {error}.") from error
+        latents = tuple(_latents(data, chunk) for chunk in self._chunks)
+        return ResumeState(record, latents, self.num_frames, exact)
+
+    def segments(self, first: int = 0) -> Iterator[MediaSegment]:
+        """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
+        chunks = self._chunks[first:]
+        offset = sum(part["size"] for chunk in self._chunks[:first] for part in chunk.segments)
+        if not chunks:
+            return
+        with (self.folder / SEGMENTS).open("rb") as file:
+            file.seek(offset)
+            for part in (part for chunk in chunks for part in chunk.segments):
+                fields = {name: value for name, value in part.items() if name != "size"}
+                yield MediaSegment(**fields, data=file.read(part["size"]))
+
+    def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
+        """The segments that end after a second of the video, of these the last ``at_most``."""
+        ends = [(_end_s(chunk.segments[-1]), index) for index, chunk in enumerate(self._chunks)]
+        first = next((index for end, index in ends if end > seconds), len(self._chunks))
+        return list(self.segments(max(first, len(self._chunks) - at_most)))[-at_most:]
+
+    def spans(self) -> Iterator[tuple[int, str, float, float]]:
+        """Number and text of the prompt of each segment, its start and end in seconds."""
+        for part in (part for chunk in self._chunks for part in chunk.segments):
+            yield part["prompt_index"], part["prompt"], part["first_frame"] / part["fps"], _end_s(part)
+
+    def write_files(self) -> "StoredFiles | None":
+        """Write the video and the session file, as far as possible; None if nothing was made."""
+        if not self._chunks and self._record is None:
+            return None
+        errors: list[str] = []
+        session_file = self._attempt(self.write_session, "longlive.json", errors)
+        video = self._attempt(self.write_video, "longlive.mp4", errors) if self.is_intact else None
+        return StoredFiles(video, session_file, tuple(errors))
+
+    def write_video(self, path: Path) -> Path:
+        """Join the segments to an MP4.
+
+        Raises:
+            MediaError: if there are none, or the file cannot be written.
+        """
+        video = TakeFile(path)
+        try:
+            for segment in self.segments():
+                video.append(segment)
+            return video.close()
+        except OSError as error:
+            raise MediaError(f"the video {path.name} cannot be written: {error}") from error
+        finally:
+            video.discard()
+
+    def write_session(self, path: Path) -> Path:
+        """Write the session file; SessionFileError when it cannot be written, or nothing was made."""
+        record = self.record()
+        if record is None:
+            raise SessionFileError("Nothing was made yet, so there is no session file.")
+        record.write(path)
+        return path
+
+    def _attempt(self, write: Callable[[Path], Path], name: str, errors: list[str]) -> Path | None:
+        try:
+            return write(self.folder / name)
+        except (LongLiveError, OSError) as error:
+            errors.append(str(error))
+            return None
+
+    def _append(self, name: str, data: bytes) -> None:
+        try:
+            with (self.folder / name).open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            self.is_intact = False
+            raise MediaError(f"{error.strerror or error}") from error
+        self.num_bytes += len(data)
+        if name in self._ends:
+            self._ends[name] += len(data)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.is_intact:
+            self._append(STORY, json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+
+    def _read_lines(self, lines: Sequence[bytes]) -> int:
+        """Take in all whole lines; returns the number of their bytes."""
+        good = 0
+        sizes = {name: _size(self.folder / name) for name in self._ends}
+        data = (self.folder / LATENTS).read_bytes() if sizes[LATENTS] else b""
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n") or not self._read_entry(entry, sizes, data):
+                break
+            good += len(line)
+        return good
+
+    def _read_entry(self, entry: dict[str, Any], sizes: dict[str, int], data: bytes) -> bool:
+        """Take in one line; False if it refers to bytes that are missing or wrong."""
+        if "story" in entry:
+            self.facts = entry["story"]
+        elif "end" in entry:
+            self.is_finished = True
+        elif "plan" in entry:
+            self._prompts = [Prompt(**prompt) for prompt in entry["plan"]]
+        else:
+            return self._read_chunk(entry["chunk"], sizes, data)
+        return True
+
+    def _read_chunk(self, entry: dict[str, Any], sizes: dict[str, int], data: bytes) -> bool:
+        offset, size, dtype, shape = entry["latents"]
+        chunk = _StoredChunk(entry["digest"], (offset, size, dtype, shape), entry["segments"])
+        ends = {LATENTS: offset + size, SEGMENTS: self._ends[SEGMENTS]}
+        ends[SEGMENTS] += sum(part["size"] for part in chunk.segments)
+        is_there = all(ends[name] <= sizes[name] for name in ends)
+        if not is_there or latents_digest(_latents(data, chunk)) != chunk.digest:
+            return False
+        self._ends = ends
+        self._chunks.append(chunk)
+        self._digests.append(chunk.digest)
+        if entry["event"]:
+            self._events.append(PromptEvent(**entry["event"]))
+        if entry["record"]:
+            stream = StreamConfig(**entry["record"]["stream"])
+            record = entry["record"] | {"stream": stream, "prompts": (), "chunks": ()}
+            self._record = SessionRecord(**record)
+        return True
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """What a run leaves; None for what could not be written, and why, one message each."""
+
+    video: Path | None
+    session_file: Path | None
+    errors: tuple[str, ...]
+
+
+def stored_runs(folder: Path) -> Iterator[RunStore]:
+    """The runs in the folders of ``folder``; other folders are left alone."""
+    for one in sorted(folder.iterdir()):
+        if (one / STORY).exists():
+            try:
+                yield RunStore.read(one)
+            except LongLiveError:
+                continue
+
+
+def store_folder(name: str | None, port: int) -> Path:
+    """Where the runs of the app on a port are stored: in the folder of this name, or in a temporary one.
+
+    Raises:
+        ConfigError: if the folder cannot be made, or belongs to somebody else.
+    """
+    folder = Path(name) if name else Path(tempfile.gettempdir()) / f"longlive-{os.getuid()}-{port}"
+    cure = "Choose another with --store."
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError("store", str(folder), f"it cannot be made: {error.strerror}", cure) from error
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError("store", str(folder), "it belongs to somebody else", cure)
+    return folder
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Hold a folder of runs for this process alone, until the file is closed.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            "store", str(folder), "another LongLive uses it", "Choose another with --store."
+        ) from error
+    return file
+
+
+def _latents(data: bytes, chunk: _StoredChunk) -> Tensor:
+    offset, size, dtype, shape = chunk.latents
+    flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
+    return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
+
+
+def _end_s(part: dict[str, Any]) -> float:
+    """When a segment ends, in seconds of the video."""
+    return (part["first_frame"] + part["num_frames"]) / part["fps"]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,30 @@
+"""The state of an engine in numbers; nothing in it is about any viewer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineStatus:
+    """One moment of an engine.
+
+    Attributes:
+        running: runs that are being made.
+        waiting: viewers in the queue.
+        suspended: runs whose viewer is away and may come back.
+        capacity: runs that can be made in real time.
+        fps: pictures per second that were made for all runs together in the last seconds.
+        executor: where runs are made: thread, zerogpu or ray.
+        model: its name.
+        is_ready: whether the model is loaded and warm.
+        is_alive: whether there is a worker that can make a chunk.
+    """
+
+    running: int
+    waiting: int
+    capacity: int
+    executor: str
+    model: str
+    suspended: int = 0
+    fps: float = 0.0
+    is_ready: bool = True
+    is_alive: bool = True

@@ -1,0 +1,1 @@
+"""The picture-book world: drawing, captions, weather, oracle. It imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Prompts and clips to train on."""

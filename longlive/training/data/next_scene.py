@@ -1,0 +1,229 @@
+"""For each prompt, what happens next, written by a language model and checked.
+
+The rules are those of the paper's data (section 4): the next scene adds one new action or object and keeps
+all else, so that a model learns to switch prompts within one shot. What is written is JSONL, a row per
+prompt, keyed by a digest of it; so a run can be ended at any time, and another one goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from longlive.errors import ConfigError
+from longlive.training.data.chat_models import Messages, SceneWriter
+
+FEWEST_WORDS, MOST_WORDS, SLACK = 80, 100, 10
+FEWEST_NEW_WORDS = 3
+SUBJECT_WORDS, SUBJECT_SHARE = 8, 0.5
+LATIN_SHARE, ENGLISH_SHARE = 0.97, 0.12
+
+RULES = f"""You continue descriptions of video shots. You are given the description of one shot, and you
+describe the same shot a few seconds later.
+
+* Exactly one thing is new: the main subject begins one new action, or one new object enters.
+* Everything else stays, and is described again, in the same words where you can: who or what the subject is,
+  its looks and clothes, the place, the light, the style, the camera.
+* What is new can be seen, and can follow at once from what went before, without a cut.
+* The description stands alone: never say "now", "then", "still", "next", or that there was an earlier shot.
+* One paragraph in English, of {FEWEST_WORDS} to {MOST_WORDS} words; if the given one is shorter, describe
+  more of what it already implies. No heading, no list, no quotation marks, no remark before or after."""
+
+META = re.compile(
+    r"sure\b|certainly|of course|okay|ok\b|here('s| is| are)\b|next (scene|shot|prompt)|as an ai|i'm |i can"
+    r"|i am (sorry|unable)|sorry|(scene|shot|prompt|description)\s*\d*:|\*\*",
+    re.IGNORECASE,
+)
+ROW_START = b'{"source": "'
+QUOTES = tuple("\"'“”‘«`")
+LIST = re.compile(r"^\s*([-*•#]|\d+[.)])\s")
+THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+FREQUENT = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the and or but of in on at to from by with into over under through as is are was its his her "
+        "their he she it they that this while which who for up down out",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did, in prompts.
+
+    Attributes:
+        prompts: that came, each counted once.
+        duplicates: that came again.
+        done_before: written or rejected by an earlier run.
+        written, rejected: by this one.
+    """
+
+    prompts: int
+    duplicates: int
+    done_before: int
+    written: int
+    rejected: int
+
+
+def write_next_scenes(
+    prompts: Sequence[str],
+    out: Path,
+    writer: SceneWriter,
+    *,
+    tries: int = 3,
+    parallel: int = 1,
+    progress: Callable[[int], object] = bool,
+) -> Summary:
+    """Ask for the next scene of every prompt that has none yet, and write each as soon as it is there.
+
+    Args:
+        prompts: duplicates are passed over.
+        out: JSONL, ``{"source": digest, "prompt": …, "next": …}``; ``rejected_file(out)`` gets the others.
+        writer: the language model.
+        tries: answers that are asked for before a prompt is rejected.
+        parallel: prompts asked for at the same time; 1 for a ``LocalWriter``.
+        progress: called with the number of prompts that are done, as it grows.
+
+    Raises:
+        EndpointError: when the endpoint fails; what was written stays, and the next run goes on from it.
+        ConfigError: when a file cannot be written, or holds something else.
+    """
+    for name, value in (("--tries", tries), ("--parallel", parallel)):
+        if value < 1:
+            raise ConfigError(name, value, "it must be at least 1", "Try 3.")
+    asked = {digest_of(prompt): prompt for prompt in prompts}
+    accepted, rejected = SceneFile(out), SceneFile(rejected_file(out))
+    done = (accepted.sources | rejected.sources) & asked.keys()
+    waiting = [(source, prompt) for source, prompt in asked.items() if source not in done]
+    counts = {True: 0, False: 0}
+    progress(len(done))
+    with ThreadPoolExecutor(parallel) as pool:
+        for first in range(0, len(waiting), parallel):
+            some = waiting[first : first + parallel]
+            answers = [
+                pool.submit(next_scene, prompt, writer, int(source, 16), tries) for source, prompt in some
+            ]
+            wait(answers)
+            for (source, prompt), answer in zip(some, answers, strict=True):
+                if answer.exception() is None:
+                    text, fault = answer.result()
+                    row = {"source": source, "prompt": prompt}
+                    if fault is None:
+                        accepted.append(row | {"next": text})
+                    else:
+                        rejected.append(row | {"reason": fault, "answer": text})
+                    counts[fault is None] += 1
+                    progress(1)
+            for answer in answers:
+                answer.result()
+    return Summary(len(asked), len(prompts) - len(asked), len(done), counts[True], counts[False])
+
+
+def next_scene(prompt: str, writer: SceneWriter, seed: int, tries: int) -> tuple[str, str | None]:
+    """(The next scene, None), or the last of ``tries`` answers and what is wrong with it."""
+    ask: Messages = [{"role": "user", "content": f"{RULES}\n\nThe shot:\n{prompt}"}]
+    text, fault = "", None
+    for number in range(tries):
+        again: Messages = []
+        if fault:
+            complaint = f"That cannot be used, since {fault}. Write it again, by all the rules."
+            again = [{"role": "assistant", "content": text}, {"role": "user", "content": complaint}]
+        text = THOUGHTS.sub("", writer.answer(ask + again, (seed + number) % 2**31)).strip()
+        fault = fault_of(prompt, text)
+        if fault is None:
+            break
+    return text, fault
+
+
+def fault_of(source: str, text: str) -> str | None:
+    """Why ``text`` cannot be the scene after ``source``; None if it can."""
+    words, count = _words(text), len(text.split())
+    letters = [char for char in text if char.isalpha()]
+    subject = [word for word in _words(source) if word not in FREQUENT][:SUBJECT_WORDS]
+    is_english = (
+        _share(char.isascii() for char in letters) >= LATIN_SHARE
+        and _share(word in FREQUENT for word in words) >= ENGLISH_SHARE
+    )
+    faults = {
+        "it is empty": not letters,
+        "it talks about itself instead of the shot": bool(META.match(text)),
+        "it is a list": bool(LIST.match(text)),
+        "it has more than one paragraph": "\n" in text,
+        "it stands in quotation marks": text[:1] in QUOTES,
+        "it is not in English": not is_english,
+        f"it has {count} words, not {FEWEST_WORDS} to {MOST_WORDS}": not (
+            FEWEST_WORDS - SLACK <= count <= MOST_WORDS + SLACK
+        ),
+        "nothing in it is new": len({*words} - {*_words(source)}) < FEWEST_NEW_WORDS,
+        "it is about something else": _share(word in words for word in subject) < SUBJECT_SHARE,
+    }
+    return next((reason for reason, is_so in faults.items() if is_so), None)
+
+
+class SceneFile:
+    """Rows of JSONL that are whole or not there, however a run ended."""
+
+    def __init__(self, path: Path) -> None:
+        """Take up the file, or begin it; half a row at its end (a run was killed) is cut off.
+
+        Raises:
+            ConfigError: when it cannot be written, or holds other rows than ours.
+        """
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            if not path.is_file():
+                raise OSError("it is no plain file")
+            whole, _, half = path.read_bytes().rpartition(b"\n")
+            self.sources = {str(json.loads(line)["source"]) for line in whole.splitlines()}
+            if half and not (half.startswith(ROW_START) or ROW_START.startswith(half)):
+                raise ValueError(f"its end, {half[:40]!r}, is no row")
+            if half:
+                os.truncate(path, path.stat().st_size - len(half))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        except (ValueError, LookupError, TypeError) as error:
+            rule = f"it exists and holds other things than scenes ({error!r})"
+            raise ConfigError("OUT", str(path), rule, "Give another name.") from error
+
+    def append(self, row: dict[str, str]) -> None:
+        """Add a row that begins with its source; ConfigError (and no row) when the disk is full."""
+        size = self._path.stat().st_size
+        try:
+            with self._path.open("ab") as file:
+                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        except OSError as error:
+            os.truncate(self._path, size)
+            raise _unwritable(self._path, error) from error
+        self.sources.add(row["source"])
+
+
+def rejected_file(out: Path) -> Path:
+    """Where the prompts go for which no usable answer came; delete it to have them tried again."""
+    return out.with_suffix(".rejected.jsonl")
+
+
+def digest_of(prompt: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        "OUT", str(path), f"it cannot be written ({error})", "Make room, or try another place."
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text.lower())
+
+
+def _share(flags: Iterable[bool]) -> float:
+    """How many are true, from 0 to 1; 1 for none at all."""
+    flags = list(flags)
+    return sum(flags) / len(flags) if flags else 1.0

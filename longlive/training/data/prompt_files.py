@@ -1,0 +1,197 @@
+"""Prompts for training: text files and JSONL, read whole and checked, and asked for by seed and index.
+
+* text, as VidProM's: a prompt per line, UTF-8; a second file of as many lines holds the next prompts.
+* JSONL: ``{"prompts": ["first", "second", …]}`` or ``{"prompt": "first", "next": "second"}`` per line.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from longlive.errors import ConfigError, PromptError
+from longlive.generation.noise import check_seed
+from longlive.prompts import check_prompt
+
+JSONL = ".jsonl"
+FAULTS_TOLD = 3
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A prompt, and the one that a sequence may switch to."""
+
+    prompt: str
+    next_prompt: str
+
+
+class Prompts(Protocol):
+    """Where training gets its prompts from: nothing is remembered, seed and index say all."""
+
+    def prompt_at(self, seed: int, index: int) -> str:
+        """The prompt of sample ``index`` (0, 1, …) of the run ``seed``."""
+        ...
+
+    def pair_at(self, seed: int, index: int) -> PromptPair:
+        """The same prompt, with the one to switch to."""
+        ...
+
+
+@dataclass(frozen=True)
+class ListedPrompts:
+    """Prompts of a list, each once an epoch, in an order that seed and epoch alone decide.
+
+    Attributes:
+        prompts: at least one.
+        next_prompts: the one to switch to for each, or none at all.
+
+    Raises:
+        ConfigError: if there are no prompts, or another number of next prompts.
+    """
+
+    prompts: Sequence[str]
+    next_prompts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.prompts or len(self.next_prompts) not in (0, len(self.prompts)):
+            counts = f"{len(self.prompts)} prompts, {len(self.next_prompts)} next prompts"
+            raise ConfigError("prompts", counts, "there must be some, and as many next ones", "Add some.")
+
+    @classmethod
+    def read(cls, first: str | Path, second: str | Path | None = None) -> "ListedPrompts":
+        """The prompts of a text file alone, or the pairs of two text files or of one JSONL file."""
+        if second is None and Path(first).suffix != JSONL:
+            return cls(read_prompts(first))
+        pairs = read_prompt_pairs(first, second)
+        return cls([pair.prompt for pair in pairs], [pair.next_prompt for pair in pairs])
+
+    def prompt_at(self, seed: int, index: int) -> str:
+        """The prompt of sample ``index`` (0, 1, …; epochs follow one another) of the run ``seed``."""
+        return self.prompts[self._place(seed, index)]
+
+    def pair_at(self, seed: int, index: int) -> PromptPair:
+        """The same prompt, with the one to switch to; a ConfigError if the list has none."""
+        if not self.next_prompts:
+            rule = "a prompt switch needs a next prompt for each"
+            raise ConfigError(
+                "next prompts", None, rule, "Write them with `python -m longlive prompts switch`."
+            )
+        place = self._place(seed, index)
+        return PromptPair(self.prompts[place], self.next_prompts[place])
+
+    def _place(self, seed: int, index: int) -> int:
+        check_seed(seed)
+        check_seed(index, "index")
+        epoch, offset = divmod(index, len(self.prompts))
+        return int(_order(len(self.prompts), seed, epoch)[offset])
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of 0 … count - 1, int64; its counter is never that of ``draw_noise``."""
+    philox = np.random.Philox(
+        key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, 0, 1], np.uint64)
+    )
+    return np.argsort(philox.random_raw(count), kind="stable")
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """Every prompt of a text or JSONL file, in order; blank lines are passed over.
+
+    Raises:
+        ConfigError: if the file is missing.
+        PromptError: if it is empty, or naming the lines that cannot be used: not UTF-8, too long, no JSON, …
+    """
+    return [text for _, story in _read_stories(Path(path)) for text in story]
+
+
+def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> list[PromptPair]:
+    """The pairs of two text files, line by line, or those that follow one another in a JSONL file.
+
+    Args:
+        first: the prompts, or JSONL.
+        second: the next prompts: as many lines, blank where ``first`` is.
+
+    Raises:
+        ConfigError: if a file is missing, or ``second`` is (or is not) needed.
+        PromptError: as ``read_prompts``; or if the lines of two files do not belong together.
+    """
+    first = Path(first)
+    if (first.suffix == JSONL) == (second is not None):
+        rule = "text needs a second file of as many lines, and JSONL (which holds both) none"
+        raise ConfigError(
+            "next prompts", second, f"{first} came first; {rule}", "Give two text files, or one JSONL."
+        )
+    if second is None:
+        pairs = [PromptPair(*pair) for _, story in _read_stories(first) for pair in pairwise(story)]
+        if not pairs:
+            raise PromptError(
+                f"{first} holds no two prompts in one line. Use {{'prompts': [first, second]}}."
+            )
+        return pairs
+    left, right = dict(_read_stories(first)), dict(_read_stories(Path(second)))
+    lonely = left.keys() ^ right.keys()
+    if lonely:
+        raise PromptError(
+            f"{first} has {len(left)} prompts and {second} has {len(right)}, but they must match "
+            f"line by line: line {min(lonely)} is in one file only. Add what is missing, or remove the other."
+        )
+    return [PromptPair(left[number][0], right[number][0]) for number in left]
+
+
+def _read_stories(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number from 1, its prompts) of each line that is not blank."""
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    except OSError as error:
+        raise ConfigError("prompts", str(path), f"it cannot be read ({error})", "Check the name.") from error
+    stories, faults = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            story = list(_prompts_of(line, path.suffix == JSONL))
+        except PromptError as error:
+            faults.append(f"Line {number}: {error}")
+            continue
+        if story:
+            stories.append((number, story))
+    if faults:
+        told = " ".join(faults[:FAULTS_TOLD]) + (" …" if len(faults) > FAULTS_TOLD else "")
+        raise PromptError(f"{path}: {len(faults)} of {len(lines)} lines cannot be used. {told}")
+    if not stories:
+        raise PromptError(f"{path} holds no prompts. Write one per line.")
+    return stories
+
+
+def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
+    """The checked prompts of one line: none if it is blank."""
+    try:
+        text = line.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise PromptError(f"It is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    for prompt in _story_of(text) if is_jsonl and text else [text]:
+        # Plain printable text needs no closer look: a quarter of a million lines are read in seconds.
+        if len(prompt) > 1000 or "&" in prompt or not prompt.isprintable():
+            check_prompt(prompt)
+        if prompt:
+            yield prompt
+
+
+def _story_of(text: str) -> list[str]:
+    """The prompts of a JSON object."""
+    try:
+        row = json.loads(text)
+        prompts = row["prompts"] if "prompts" in row else [row["prompt"], row["next"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise PromptError(
+            f"It is no {{'prompts': […]}} or {{'prompt': …, 'next': …}} ({error!r})."
+        ) from error
+    if not isinstance(prompts, list) or not all(
+        isinstance(prompt, str) and prompt.strip() for prompt in prompts
+    ):
+        raise PromptError(f"Its prompts must be texts, but {str(prompts)[:60]} came.")
+    return [prompt.strip() for prompt in prompts]

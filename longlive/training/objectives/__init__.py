@@ -1,0 +1,1 @@
+"""What training minimises: rollouts, streaming long tuning, DMD, flow matching, ODE initialisation."""

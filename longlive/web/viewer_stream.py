@@ -1,0 +1,238 @@
+"""What one viewer's player is sent: the events of a run as messages, numbered as in its event log."""
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import secrets
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from longlive.chunks import MediaSegment
+from longlive.serving.executors.events import NoticeEvent, SegmentEvent
+from longlive.serving.runs.events import QueuePosition, RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.run import Run
+from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
+
+MAX_SPANS = 20
+MAX_CHARACTERS = 200
+HEARTBEAT_S = 0.25
+"""A follower that waits tells the run so often that it is there."""
+
+Message = dict[str, Any]
+
+_PROCESS, _NUMBERS = secrets.token_hex(4), itertools.count()
+
+
+class ViewerStream:
+    """A run as its viewer's page shows it.
+
+    Attributes:
+        number: of this process, and of this stream in it; the player ignores messages of older ones.
+        run: the viewer's.
+        mode: ``live`` or ``compatible``.
+        status: the status line.
+        advice: what the status line says once the present text is out of date; empty for the default.
+        finished: the run's last event, once it was read.
+        follower: a ticket of whoever follows; the newest only.
+    """
+
+    def __init__(self, run: Run, mode: str, status: str, advice: str = "") -> None:
+        """Show ``status`` until the first pictures are seen, then ``advice``."""
+        self.number = (_PROCESS, next(_NUMBERS))
+        self.run, self.mode, self.status, self.advice = run, mode, status, advice
+        self.finished: RunFinished | None = None
+        self.follower: object = None
+        self._status_until: float | None = 0.3
+        self._cursor = 0
+        self._lock = threading.Lock()
+
+    def show_status(self, status: str, until: float, advice: str) -> None:
+        """Show ``status`` until a second of the video is on the screen, then ``advice``."""
+        self.status, self._status_until, self.advice = status, until, advice
+
+    def messages(self, after: int) -> list[tuple[Message, MediaSegment | None]]:
+        """The messages with numbers above ``after`` that are kept, each with its segment, oldest first."""
+        self.observe()
+        return [
+            (self._message(number, event), self._segment(event))
+            for number, event in self.run.events.since(after)
+        ]
+
+    def observe(self) -> None:
+        """Let the events that came meanwhile change the status line, each once."""
+        with self._lock:
+            for number, event in self.run.events.kept():
+                if number > self._cursor:
+                    self._cursor = number
+                    self._observe(event)
+
+    async def follow(self, after: int) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
+        """The messages after a number as they come, until the last one, or until somebody else follows."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        self.follower = ticket = object()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(ready.set)
+
+        with self.run.events.notify(wake):
+            while self.follower is ticket:
+                self.run.presence.follow()
+                ready.clear()
+                for message, segment in self.messages(after):
+                    after = message["serial"]
+                    yield message, segment
+                    self.run.presence.follow()
+                    if message["kind"] == "end":
+                        return
+                    if self.follower is not ticket:
+                        return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ready.wait(), HEARTBEAT_S)
+
+    def number_before(self, seconds: float) -> int:
+        """The number after which the messages begin that matter to a viewer at this second of the video."""
+        kept = self.run.events.kept()
+        for number, event in kept:
+            if isinstance(event, SegmentEvent) and _end_s(event.segment) > seconds:
+                return number - 1
+        last = self.run.events.last
+        return last - 1 if kept and isinstance(kept[-1][1], RunFinished) else last
+
+    def reopening(self, after: int, seconds: float) -> Message:
+        """A message that opens the player again for a run, after message ``after``."""
+        segments = [
+            event.segment
+            for number, event in self.run.events.kept()
+            if number > after and isinstance(event, SegmentEvent)
+        ]
+        first = segments[0] if segments else None
+        offset = first.first_frame / first.fps if first and self.mode == "compatible" else 0.0
+        return self._header("begin", after) | {"from_s": seconds, "offset_s": offset}
+
+    def timeline(self) -> dict[str, Any]:
+        """The value of the timeline: what each prompt made, and the prompts to come."""
+        prompts = self.run.prompts
+        spans = [
+            {"prompt_index": span.prompt_index, "text": span.text[:MAX_CHARACTERS]}
+            | {"start": span.start, "end": span.end}
+            for span in prompts.spans[-MAX_SPANS:]
+        ]
+        waiting = [
+            {
+                "text": prompt.text[:MAX_CHARACTERS],
+                "switch": prompt.switch,
+                "at": self.run.start_of(prompt.chunk),
+            }
+            for prompt in prompts.upcoming
+        ]
+        return {"spans": spans, "waiting": waiting}
+
+    def _observe(self, event: RunEvent) -> None:
+        match event:
+            case SegmentEvent():
+                until = self._status_until
+                if until is not None and self.run.seconds_until(until) <= 0:
+                    self.status, self._status_until = self.advice or PLAYING, None
+            case NoticeEvent():
+                self.status, self._status_until = notice_text(event), self.run.end_s
+            case QueuePosition():
+                self.status, self._status_until = queue_text(event), self.run.end_s
+            case RunFinished():
+                self.status, self._status_until = finished_text(event, self.run.limits), None
+                self.finished = event
+
+    def _message(self, number: int, event: RunEvent) -> Message:
+        match event:
+            case RunStarted():
+                return self._header("begin", number)
+            case SegmentEvent(segment, fps, chunk_ms):
+                speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
+                figures = speed if segment.ends_chunk and fps else None
+                fields = _segment_fields(segment, with_data=self.mode == "live")
+                return self._header("segment", number) | {"figures": figures} | fields
+            case NoticeEvent():
+                return self._header("notice", number)
+            case QueuePosition(position, wait_s):
+                return self._header("line", number) | {"position": position, "wait_s": round(wait_s, 1)}
+            case RunFinished():
+                has_failed = event.failure is not None
+                return self._header("end", number) | {
+                    "has_take": event.video is not None,
+                    "failed": has_failed,
+                }
+
+    def _segment(self, event: RunEvent) -> MediaSegment | None:
+        """The segment that goes beside a message: to the HLS player whole, else in the message."""
+        if not isinstance(event, SegmentEvent):
+            return None
+        return replace(event.segment, data=b"") if self.mode == "live" else event.segment
+
+    def _header(self, kind: str, serial: int) -> Message:
+        place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
+        return {"kind": kind} | place
+
+
+class ViewerStreams:
+    """The streams of all runs; a viewer has one at most, and a stream one viewer."""
+
+    def __init__(self) -> None:
+        """No streams."""
+        self._by_run: dict[str, ViewerStream] = {}
+        self._by_viewer: dict[str, ViewerStream] = {}
+
+    def __len__(self) -> int:
+        """How many references to streams are held."""
+        return len(self._by_run) + len(self._by_viewer)
+
+    def of_run(self, run: Run) -> ViewerStream | None:
+        """The stream of a run, if it has one."""
+        return self._by_run.get(run.key)
+
+    def of_viewer(self, viewer: str) -> ViewerStream | None:
+        """The stream that a viewer opened last."""
+        return self._by_viewer.get(viewer)
+
+    def open(self, viewer: str, stream: ViewerStream) -> ViewerStream:
+        """Give a stream to a viewer; whoever followed it, or the viewer's last one, follows no more."""
+        self._take_back(stream)
+        self.leave(viewer)
+        self._by_run[stream.run.key] = self._by_viewer[viewer] = stream
+        return stream
+
+    def leave(self, viewer: str) -> None:
+        """The viewer is gone; the stream is kept for whoever resumes the run."""
+        stream = self._by_viewer.pop(viewer, None)
+        if stream is not None:
+            stream.follower = None
+
+    def forget(self, run: Run) -> None:
+        """The engine keeps a run no longer."""
+        stream = self._by_run.pop(run.key, None)
+        if stream is not None:
+            self._take_back(stream)
+
+    def _take_back(self, stream: ViewerStream) -> None:
+        for viewer, one in list(self._by_viewer.items()):
+            if one is stream:
+                self._by_viewer.pop(viewer, None)
+
+
+def _end_s(segment: MediaSegment) -> float:
+    return (segment.first_frame + segment.num_frames) / segment.fps
+
+
+def _segment_fields(segment: MediaSegment, *, with_data: bool) -> Message:
+    return {
+        "chunk": segment.index,
+        "prompt_index": segment.prompt_index,
+        "prompt": segment.prompt,
+        "first_frame": segment.first_frame,
+        "num_frames": segment.num_frames,
+        "fps": segment.fps,
+        "mime": segment.mime,
+        "data": base64.b64encode(segment.data).decode() if with_data else "",
+    }

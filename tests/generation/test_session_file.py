@@ -1,0 +1,120 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from longlive.config import StreamConfig
+from longlive.errors import SessionFileError
+from longlive.generation.session_file import PromptEvent, SessionRecord, latents_digest
+
+RECORD = SessionRecord(
+    model="storybook",
+    model_digest="ab" * 32,
+    code_version="0.1.0",
+    dtype="float32",
+    device="cpu",
+    threads=2,
+    attention="sdpa",
+    height=64,
+    width=96,
+    seed=7,
+    take=0,
+    stream=StreamConfig(window=9, positions="relative"),
+    prompts=(PromptEvent(0, "a red ball", None), PromptEvent(3, "a blue ball <b>", "hard")),
+    chunks=("00ff", "11ee"),
+)
+
+
+def test_a_record_survives_being_written_and_read(tmp_path: Path) -> None:
+    RECORD.write(tmp_path / "s.json")
+    assert SessionRecord.read(tmp_path / "s.json") == RECORD
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
+
+
+def test_the_file_is_versioned_json_that_people_can_read(tmp_path: Path) -> None:
+    RECORD.write(tmp_path / "s.json")
+    values = json.loads((tmp_path / "s.json").read_text())
+    assert values["version"] == 1
+    assert values["prompts"][1] == {"chunk": 3, "text": "a blue ball <b>", "switch": "hard"}
+    assert values["stream"]["window"] == 9
+
+
+def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.json"
+    path.write_text("old")
+
+    def full(self: Path, *_: Any, **__: Any) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SessionFileError, match="No space left on device"):
+        RECORD.write(path)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["s.json"]
+
+
+def test_a_broken_move_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(SessionFileError, match="cannot be written"):
+        RECORD.write(tmp_path / "s.json")
+    assert not list(tmp_path.iterdir())
+
+
+def spoiled(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "s.json"
+    RECORD.write(path)
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not ...}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": 2}, "has version 2, but this program reads version 1"),
+        ({"version": ...}, "has version None"),
+        ({"seed": ...}, "does not make sense.*seed"),
+        ({"colour": 1}, "does not make sense.*colour"),
+        ({"prompts": []}, "first prompt"),
+        ({"prompts": [{"chunk": 2, "text": "a", "switch": None}]}, "first prompt"),
+        ({"prompts": [{"chunk": 0, "text": "a", "switch": "fade"}]}, "switch is 'fade'"),
+        ({"prompts": 3}, "does not make sense"),
+        ({"stream": {"sink": 5}}, "sink is 5"),
+    ],
+)
+def test_a_file_that_does_not_make_sense_is_refused_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SessionFileError, match=words):
+        SessionRecord.read(spoiled(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])
+def test_a_file_that_is_no_session_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(SessionFileError, match=r"cannot be read|has version None"):
+        SessionRecord.read(tmp_path / "s.json")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SessionFileError, match=r"no session file .*gone\.json"):
+        SessionRecord.read(tmp_path / "gone.json")
+
+
+def test_the_digest_follows_every_bit_and_not_the_memory_layout() -> None:
+    latents = torch.randn(1, 3, 4, 2, 2)
+    turned = latents.transpose(3, 4).contiguous().transpose(3, 4)
+    assert latents_digest(latents) == latents_digest(turned)
+    other = latents.clone()
+    other[0, 2, 3, 1, 1] = torch.nextafter(other[0, 2, 3, 1, 1], torch.tensor(10.0))
+    assert latents_digest(latents) != latents_digest(other)
+    assert len(latents_digest(latents)) == 16

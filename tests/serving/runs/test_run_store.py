@@ -1,0 +1,154 @@
+"""A run on disk: what is written is found again, up to its last whole chunk, after whatever happened."""
+
+import dataclasses
+import os
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from longlive.chunks import FrameChunk, MediaSegment
+from longlive.errors import ConfigError, MediaError, SessionFileError
+from longlive.generation.session_file import PromptEvent, SessionRecord, latents_digest
+from longlive.media.segments import SegmentEncoder
+from longlive.serving.executors.events import ChunkCheckpoint
+from longlive.serving.executors.job import Job
+from longlive.serving.executors.messages import Prompt
+from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore, store_folder, stored_runs
+from tests.support.fakes import FakeModels, FakeSession
+
+FACTS = {"key": "k", "seed": 7, "container": "mp4"}
+
+
+def header() -> SessionRecord:
+    job = Job(name="x", seed=7, prompts=(Prompt("a ball"),), limits=None)  # type: ignore[arg-type]
+    record = FakeSession(FakeModels(), job, None).record()
+    return dataclasses.replace(record, prompts=(), chunks=())
+
+
+def chunk(index: int, dtype: torch.dtype = torch.float32) -> tuple[list[MediaSegment], ChunkCheckpoint]:
+    """A chunk of pictures with its latents; chunks 0 and 2 have prompts of their own."""
+    frames = np.full((4, 64, 96, 3), 20 * index, np.uint8)
+    segment = SegmentEncoder(scale=1).encode(
+        FrameChunk(index, index // 2, f"prompt {index // 2}", 4 * index, frames, 16)
+    )
+    latents = torch.randn(1, 3, 2, 4, 5, generator=torch.Generator().manual_seed(index)).to(dtype)
+    event = PromptEvent(index, f"prompt {index // 2}", "soft" if index else None) if index % 2 == 0 else None
+    return [segment], ChunkCheckpoint(header(), event, latents_digest(latents), latents)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(tmp_path, FACTS)
+    for index in range(4):
+        store.add(*chunk(index))
+    store.write_prompts([Prompt("to come", "hard", 9), Prompt("later", "keep", 12, scripted=True)])
+    return store
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_was_kept_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    store = RunStore(tmp_path, FACTS)
+    for index in range(3):
+        store.add(*chunk(index, dtype))
+    for one in (store, RunStore.read(tmp_path)):
+        past = one.resume_state(exact=True)
+        assert past is not None and past.exact and past.num_frames == 12
+        assert all(torch.equal(mine, chunk(n, dtype)[1].latents) for n, mine in enumerate(past.latents))
+        assert past.latents[0].dtype == dtype
+        assert past.record.prompts == (PromptEvent(0, "prompt 0", None), PromptEvent(2, "prompt 1", "soft"))
+        assert past.record.chunks == tuple(chunk(n, dtype)[1].digest for n in range(3))
+
+
+def test_a_run_is_read_as_another_process_left_it(store: RunStore) -> None:
+    found = RunStore.read(store.folder)
+    assert found.facts == FACTS and found.prompts == store.prompts and found.num_bytes == store.num_bytes
+    assert (found.num_chunks, found.num_frames, found.record()) == (4, 16, store.record())
+    assert list(found.segments()) == list(store.segments()) == [chunk(n)[0][0] for n in range(4)]
+    assert list(found.segments(first=2)) == [chunk(n)[0][0] for n in (2, 3)]
+    found.add(*chunk(4))
+    assert RunStore.read(store.folder).num_chunks == 5
+
+
+@pytest.mark.parametrize("lost", [1, 30, 200])
+@pytest.mark.parametrize("name", [STORY, LATENTS, SEGMENTS])
+def test_a_torn_end_costs_the_torn_chunks_only(store: RunStore, name: str, lost: int) -> None:
+    path = store.folder / name
+    os.truncate(path, path.stat().st_size - lost)
+    found = RunStore.read(store.folder)
+    assert 2 <= found.num_chunks <= 4
+    found.add(*chunk(found.num_chunks))
+    again = RunStore.read(store.folder)
+    assert again.num_chunks == found.num_chunks
+    assert list(again.segments()) == [chunk(n)[0][0] for n in range(again.num_chunks)]
+    past = again.resume_state(exact=False)
+    assert past is not None and [latents_digest(one) for one in past.latents] == list(past.record.chunks)
+
+
+def test_latents_that_went_bad_end_the_story_before_them(store: RunStore) -> None:
+    data = bytearray((store.folder / LATENTS).read_bytes())
+    data[len(data) // 2 + 5] ^= 255
+    (store.folder / LATENTS).write_bytes(data)
+    assert RunStore.read(store.folder).num_chunks == 2
+
+
+def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name, content in (
+        ("a", b""),
+        ("b", b"no json\n"),
+        ("c", b'{"chunk": {}}\n'),
+        ("d", b"[1]\n"),
+        ("e", None),
+    ):
+        (home / name).mkdir(parents=True)
+        if content is not None:
+            (home / name / STORY).write_bytes(content)
+    assert list(stored_runs(home)) == []
+    for name in "abcd":
+        with pytest.raises(SessionFileError, match="There is no run"):
+            RunStore.read(home / name)
+
+
+def test_a_full_disk_is_told_once_and_what_was_kept_before_stays(store: RunStore) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((store.folder / SEGMENTS).stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(MediaError):
+            store.add(*chunk(4))
+        store.add(*chunk(5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    record = store.record()
+    assert record is not None and len(record.chunks) == 6, "the session file knows all chunks"
+    with pytest.raises(SessionFileError, match="disk was full"):
+        store.resume_state(exact=True)
+    assert RunStore.read(store.folder).num_chunks == 4
+
+
+def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStore, tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(store.write_video(tmp_path / "take.mp4"))) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 16
+    (tmp_path / "new").mkdir()
+    empty = RunStore(tmp_path / "new", FACTS)
+    assert empty.resume_state(exact=True) is None
+    with pytest.raises(MediaError):
+        empty.write_video(tmp_path / "none.mp4")
+    with pytest.raises(SessionFileError, match="Nothing was made"):
+        empty.write_session(tmp_path / "none.json")
+
+
+def test_the_folder_of_stories_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store_folder(str(tmp_path / "a" / "b"), 7860)
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
+    assert str(os.getuid()) in store_folder(None, 7860).name
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        store_folder(str(tmp_path / "file" / "x"), 7860)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(ConfigError, match="somebody else"):
+        store_folder(str(tmp_path / "a"), 7860)

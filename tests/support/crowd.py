@@ -1,0 +1,60 @@
+"""The page on test cards in a process of its own that weighs itself, for visitors who come and go.
+
+python -m tests.support.crowd     # tells its address; a line on its input: what it holds once all have gone
+"""
+
+import ctypes
+import gc
+import json
+import sys
+import time
+
+import httpx
+import psutil
+
+from longlive.web.middleware import abandoned_calls as unread
+from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.run_reader import wait_for
+
+LIMITS = {
+    "disconnect_timeout_s": 0.3,
+    "retention_s": 0.3,
+    "buffer_ahead_s": 20.0,
+    "max_runs_per_address": 999,
+    "max_queue_size": 999,
+}
+
+
+def weigh(served: Served) -> dict[str, float]:
+    """Memory, threads and open files, and what else is kept, when every story is gone."""
+    served.wait_until_empty(120)
+    queue = served.page._queue
+    wait_for(lambda: not served.page.app.iterators and not any(queue.active_jobs), timeout=60)
+    wait_for(lambda: not queue.pending_messages_per_session, timeout=60)
+    time.sleep(11)  # Gradio's threads that are idle for so long end at the next call
+    httpx.post(f"{served.url}gradio_api/call/stop", json={"data": []})
+    time.sleep(0.5)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    me = psutil.Process()
+    return {
+        "bytes": me.memory_info().rss,
+        "threads": me.num_threads(),
+        "files": me.num_fds(),
+        "streams": len(served.engine.on_forget.__self__),  # type: ignore[attr-defined]
+        "unread": sum(one.qsize() for one in queue.pending_messages_per_session.values()),
+        "sessions": len(served.page.state_holder.session_data),
+    }
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    unread.PATIENCE_S = 2.0
+    with serve_page(FakeModels(chunk_s=0.005, streams=16), **LIMITS) as served:  # type: ignore[arg-type]
+        print(json.dumps({"url": served.url}), flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(weigh(served)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""A model that draws test cards: the number of the picture and of the prompt, as black and white cells."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
+from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
+from longlive.errors import LostError
+from longlive.generation.lookahead import OnLatents
+from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.models.model_card import ModelCard, Story
+from longlive.serving.engine import Engine
+from longlive.serving.executors.events import SegmentEvent
+from longlive.serving.executors.job import Job
+from longlive.serving.executors.model_runner import ModelRunner, SessionOpener, Turn
+from longlive.serving.executors.thread import ThreadExecutor
+from longlive.serving.limits import Limits
+from tests.support.run_reader import unfinished
+
+PATIENT = {"timeout": 60.0}
+"""What a program of the tests tells httpx: a busy machine answers late."""
+
+CELL = 16
+FRAME_BITS, PROMPT_BITS = 12, 6
+COLOURS = ((196, 92, 74), (70, 130, 180), (90, 150, 90), (200, 160, 60), (140, 100, 170), (90, 90, 110))
+
+CARD = ModelCard(
+    about="A model of test cards.",
+    words=(
+        "a",
+        "the",
+        "red",
+        "blue",
+        "ball",
+        "cube",
+        "jumps",
+        "rolls",
+        "stands",
+        "on",
+        "green",
+        "meadow",
+        "snow",
+    ),
+    stories=(
+        Story(
+            "A jump",
+            ((0.0, "a red ball stands on a green meadow"), (2.0, "the red ball jumps on a green meadow")),
+        ),
+        Story("A roll", ((0.0, "a blue cube rolls on snow"),)),
+    ),
+)
+
+
+def tiny_config() -> ModelConfig:
+    """96x64 pictures; the transformer's sizes do not matter here."""
+    transformer = TransformerConfig(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=12,
+        out_channels=12,
+        text_dim=8,
+        freq_dim=8,
+        ffn_dim=16,
+        num_layers=1,
+    )
+    return ModelConfig(name="test cards", transformer=transformer, height=64, width=96, display_scale=4)
+
+
+@dataclass
+class FakeModels:
+    """What a page needs of a ModelBundle, and the faults to play."""
+
+    config: ModelConfig = field(default_factory=tiny_config)
+    card: ModelCard = CARD
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    chunk_s: float = 0.02
+    open_s: float = 0.0
+    break_at: int | None = None
+    open_now: int = 0
+    busy_now: int = 0
+    most_busy: int = 0
+    streams: int = 4
+    encoder: str = "x264"
+    decode_s: float = 0.0
+    overlapped: int = 0
+    smaller: Callable[["FakeModels"], "FakeModels"] | None = None
+    out_of_memory: list[tuple[str, int]] = field(default_factory=list)
+
+    def work(self, stage: str, chunk: int) -> None:
+        """Run out of memory once for each time that this stage of this chunk is listed."""
+        if (stage, chunk) in self.out_of_memory:
+            self.out_of_memory.remove((stage, chunk))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class FakeSession:
+    """What a run needs of a Session."""
+
+    def __init__(self, models: FakeModels, job: Job, turn: Turn) -> None:
+        self.models, self.opened_with, self.seed = models, models, job.seed
+        models.work("open", 0)
+        self.unremembered: LatentChunk | None = None
+        self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
+        self.index, self.is_closed = 0, False
+        if job.resume is not None:
+            self.prompts = list(job.resume.record.prompts)
+            self.index = len(job.resume.latents)
+            if not job.resume.exact:
+                self.prompts.append(PromptEvent(self.index, self.prompts[-1].text, "soft"))
+        models.open_now += 1
+        time.sleep(models.open_s)
+
+    def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
+        self.prompts.append(PromptEvent(self.index, text, switch))
+        return self.index
+
+    def next_chunk(self) -> FrameChunk:
+        return self.decode(self.next_latents())
+
+    def next_latents(self, on_latents: OnLatents = lambda _: None) -> LatentChunk:
+        """Empty latents; as a model does, it goes on for a while after handing them over."""
+        if self.unremembered is None:
+            self.unremembered = self._draw()
+            on_latents(self.unremembered)
+        self.models.work("remember", self.index)
+        time.sleep(self.models.chunk_s / 4)
+        chunk, self.unremembered, self.index = self.unremembered, None, self.index + 1
+        return chunk
+
+    def _draw(self) -> LatentChunk:
+        models = self.models
+        models.busy_now += 1
+        models.most_busy = max(models.most_busy, models.busy_now)
+        time.sleep(models.chunk_s)
+        models.busy_now -= 1
+        if models.break_at == self.index:
+            raise RuntimeError("the weights fell over")
+        models.work("denoise", self.index)
+        place = self.index, len(self.prompts) - 1, self.prompts[-1].text, 3 * self.index
+        return LatentChunk(*place, torch.full((1, 3, 1, 1, 1), float(self.index)))
+
+    def decode(self, chunk: LatentChunk) -> FrameChunk:
+        """Test cards: 1 for the first latent, 4 for each later one."""
+        models = self.models
+        models.work("decode", chunk.index)
+        time.sleep(models.decode_s / 2)
+        models.overlapped += models.busy_now
+        time.sleep(models.decode_s / 2)
+        first, end = (models.config.num_frames(chunk.first_latent + n) for n in (0, chunk.latents.shape[1]))
+        frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
+        place = chunk.index, chunk.prompt_index, chunk.prompt, first
+        return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
+
+    def record(self) -> SessionRecord:
+        config = self.models.config
+        return SessionRecord(
+            model="test cards",
+            model_digest="none",
+            code_version="none",
+            dtype="float32",
+            device="cpu",
+            threads=1,
+            attention="none",
+            height=config.height,
+            width=config.width,
+            seed=self.seed,
+            take=0,
+            stream=StreamConfig.of(config),
+            prompts=tuple(self.prompts),
+            chunks=(),
+        )
+
+    def close(self) -> None:
+        assert not self.is_closed
+        self.is_closed = True
+        self.opened_with.open_now -= 1
+
+
+def make_engine(
+    models: Any = None,
+    *,
+    overlap: bool | None = None,
+    opener: SessionOpener = FakeSession,
+    folder: Path | None = None,
+    resume: ResumeMode = "auto",
+    **limits: float,
+) -> Engine:
+    """An engine over a thread executor, of test cards unless other models are given."""
+    runner = ModelRunner(models or FakeModels(), open_session=opener, overlap=overlap)
+    return Engine(ThreadExecutor(runner), limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
+
+
+def with_less_memory(models: FakeModels) -> FakeModels:
+    return dataclasses.replace(models, smaller=None, open_now=0, streams=1)
+
+
+class LosingExecutor(ThreadExecutor):
+    """Its workers die before the chunks that are listed, as often as they are."""
+
+    def __init__(self, runner: ModelRunner, losses: list[int]) -> None:
+        super().__init__(runner)
+        self.losses = losses
+
+    def start(self, job):
+        handle = super().start(job)
+        plain = handle.events
+
+        def events():
+            for event in plain():
+                if isinstance(event, SegmentEvent) and event.segment.index in self.losses:
+                    self.losses.remove(event.segment.index)
+                    raise LostError("killed")
+                yield event
+
+        handle.events = events
+        return handle
+
+
+def draw_card(frame: int, prompt: int) -> np.ndarray:
+    """A 96x64 picture: two rows of cells for the frame's bits, one for the prompt's, on its colour."""
+    picture = np.empty((64, 96, 3), np.uint8)
+    picture[:] = COLOURS[prompt % len(COLOURS)]
+    bits = [frame >> bit & 1 for bit in range(FRAME_BITS)] + [prompt >> bit & 1 for bit in range(PROMPT_BITS)]
+    for number, bit in enumerate(bits):
+        row, column = divmod(number, 96 // CELL)
+        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 235 if bit else 20
+    return picture
+
+
+def read_card(picture: np.ndarray) -> tuple[int, int]:
+    """(frame, prompt) of a picture that shows a test card at any scale, (H, W, 3)."""
+    cell = picture.shape[1] * CELL // 96
+    values = [
+        picture[int((number // 6 + 0.5) * cell), int((number % 6 + 0.5) * cell)].mean() > 128
+        for number in range(FRAME_BITS + PROMPT_BITS)
+    ]
+    frame = sum(bit << place for place, bit in enumerate(values[:FRAME_BITS]))
+    return frame, sum(bit << place for place, bit in enumerate(values[FRAME_BITS:]))
+
+
+@dataclass
+class Served:
+    """A page that is being served."""
+
+    url: str
+    engine: Engine
+    models: FakeModels
+    page: Any
+
+    def wait_until_empty(self, timeout: float = 60.0) -> None:
+        """Wait until no run, no session and no file of one is left; AssertionError if that does not come."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not unfinished(self.engine) and not self.models.open_now and not self.files():
+                return
+            time.sleep(0.02)
+        runs, sessions = len(unfinished(self.engine)), self.models.open_now
+        raise AssertionError(f"{runs} runs, {sessions} sessions, files {self.files()} are left")
+
+    def files(self) -> list[Path]:
+        """The folders of runs."""
+        return [path for path in self.engine.folder.iterdir() if path.is_dir()]
+
+
+@contextmanager
+def serve_page(
+    models: FakeModels | None = None, *, player: str = "live", **limits: float
+) -> Iterator[Served]:
+    """The page over a model of test cards, on a free port."""
+    from longlive.web.health import routes_of
+    from longlive.web.page import build_page, page_options
+
+    models = models or FakeModels()
+    engine = make_engine(models, **limits)
+    options = page_options(routes_of(engine.status, engine.metrics))
+    page = build_page(engine, player=player)
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
+    try:
+        yield Served(url, engine, models, page)
+    finally:
+        page.close()
+        engine.close()

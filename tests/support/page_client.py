@@ -1,0 +1,32 @@
+"""What programs and the player do with a page that is being served."""
+
+import io
+import json
+from typing import Any
+
+import av
+import httpx
+from gradio_client import Client
+
+from tests.support.fakes import Served, read_card
+
+AS_JSON = {"Content-Type": "application/json"}
+
+
+def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
+    """(frame, prompt) of each picture of a video of test cards."""
+    source = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
+    with av.open(source) as video:
+        return [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
+
+
+def call_component(served: Served, client: Client, name: str, value: Any) -> Any:
+    """What the player in the browser gets from its function on the server."""
+    parts = client.config["components"]
+    number = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
+    asked = {"data": value, "component_id": number, "fn_name": name, "session_hash": client.session_hash}
+    answer = httpx.post(
+        f"{served.url}gradio_api/component_server/", content=json.dumps(asked), headers=AS_JSON
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
