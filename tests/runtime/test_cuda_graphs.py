@@ -12,7 +12,7 @@ import torch
 from longlive.config import StreamConfig
 from longlive.models.kv_cache import KVCache
 from longlive.models.list_cache import ListCache
-from longlive.runtime.cuda_graphs import CudaGraphCapture, GraphReplayer, Run
+from longlive.runtime.cuda_graphs import CudaGraphCapture, EagerCapture, GraphReplayer, Run
 from tests.support.tiny_transformer import (
     CONFIG,
     STREAMS,
