@@ -210,8 +210,8 @@ def test_a_cache_that_forgets_its_recordings_forgets_their_pool(device: Device) 
     for _ in range(2):
         for _ in range(3):
             model(random_latents(3), 500.0, prompt, cache, start=9)
-        cache.keep_in(torch.bfloat16)
+        cache.set_storage_dtype(torch.bfloat16)
         assert not cache.recordings
         gc.collect()
-        cache.keep_in(torch.float32)
+        cache.set_storage_dtype(torch.float32)
     assert sorted(device.graphs) == [7, 8]
