@@ -28,8 +28,8 @@ pytestmark = [
 
 def models_of(**choices: Any) -> ModelBundle:
     """The mid-size model, whose heads have 128 channels as the released one's; the same weights each time."""
-    chosen = RuntimeOptions(device="cuda", dtype="bfloat16", decoder="tiny", **choices)
-    models = random_models("mid-size", device="cuda", dtype=torch.bfloat16, decoder="tiny")
+    chosen = RuntimeOptions(**{"device": "cuda", "dtype": "bfloat16", "decoder": "tiny"} | choices)
+    models = random_models("mid-size", device="cuda", dtype=torch.bfloat16, decoder=chosen.decoder)
     return accelerate(models, chosen, chosen.preset())
 
 
@@ -108,6 +108,20 @@ def test_a_chunk_is_decoded_beside_the_next(graphs: ModelBundle) -> None:
         line.close()
     for one, other in zip(alone, beside, strict=True):
         assert (one.frames == other.frames).all()
+
+
+def test_a_wan_vae_decodes_beside_the_next_chunk() -> None:
+    """Its attention has one head of 384 channels, which cuDNN does not take: nothing may force cuDNN."""
+    models = models_of(decoder="wan", compile="graphs")
+    with Session(models, "a red ball", seed=3) as session:
+        line = Pipeline(session.next_latents)
+        line.begin()
+        for _ in range(7):
+            latents = line.result()
+            line.begin()
+            assert session.decode(latents).frames.any()
+        line.result()
+        line.close()
 
 
 def test_pictures_are_those_of_a_cpu() -> None:
