@@ -47,4 +47,4 @@ def configure_logging(stream: TextIO | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("longlive").setLevel(logging.INFO)
-    logging.getLogger("longlive.generation.session").setLevel(logging.WARNING)  # its lines show prompts
+    logging.getLogger("longlive.generation").setLevel(logging.WARNING)  # its lines show prompts

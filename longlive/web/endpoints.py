@@ -237,10 +237,10 @@ class Endpoints:
         viewer = _viewer(request)
         with _shown_errors():
             number = _read_seed(seed)
-            script = _read_later(prompt, later)
+            first, *script = _read_prompts(prompt, later)
             run = self.engine.start(
                 viewer,
-                prompt,
+                first.text,
                 seed=number,
                 script=script,
                 container=_CONTAINERS[mode],
@@ -341,11 +341,11 @@ def _read_seed(seed: float | None) -> int:
     return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
 
 
-def _read_later(prompt: str, later: Any) -> list[Scene]:
+def _read_prompts(prompt: str, later: Any) -> list[Scene]:
+    """The prompt to begin with and those to come, cleaned: here, and nowhere after."""
     if later is not None and not isinstance(later, list):
         raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
-    check_prompt(prompt)
-    return read_scenes([{"at": 0, "text": prompt}, *(later or [])])[1:]
+    return read_scenes([{"at": 0, "text": check_prompt(prompt)}, *(later or [])])
 
 
 def _read_switch(switch: str) -> SwitchMode:

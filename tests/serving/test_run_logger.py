@@ -23,7 +23,7 @@ HOSTILE = [
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     """What the app would write to standard error."""
-    loggers = [logging.getLogger(name) for name in (None, "longlive", "longlive.generation.session")]
+    loggers = [logging.getLogger(name) for name in (None, "longlive", "longlive.generation")]
     handlers, levels, stream = loggers[0].handlers[:], [one.level for one in loggers], io.StringIO()
     loggers[0].handlers.clear()
     configure_logging(stream)
@@ -60,5 +60,5 @@ def test_other_packages_show_warnings_only(log: io.StringIO) -> None:
     logging.getLogger("httpx").info("GET with a session hash")
     logging.getLogger("httpx").warning("slow")
     logging.getLogger("longlive.serving.engine").info("ours")
-    logging.getLogger("longlive.generation.session").info("session begins: seed 7, prompt 'a secret wish'")
+    logging.getLogger("longlive.generation.chunk_generator").info("session begins: seed 7, prompt 'a secret wish'")
     assert [line.split(" ", 2)[2] for line in log.getvalue().splitlines()] == ["slow", "ours"]

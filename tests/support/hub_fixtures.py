@@ -3,11 +3,13 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -48,7 +50,7 @@ def serving(hub: FakeHub, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[No
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    patch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    set_sleep(patch, lambda seconds: None)
     try:
         yield
     finally:
@@ -145,3 +147,11 @@ def git_sha1(file: Path) -> str:
 def go_offline(patch: pytest.MonkeyPatch) -> None:
     """Forbid huggingface_hub every request."""
     patch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def set_sleep(patch: pytest.MonkeyPatch, sleep: Callable[[float], object]) -> None:
+    """How the Hub's client waits before it tries again; the sleep of other threads stays as it is."""
+    for module in ("huggingface_hub.file_download", "huggingface_hub.utils._http"):
+        patch.setattr(
+            f"{module}.time", SimpleNamespace(sleep=sleep, time=time.time, perf_counter=time.perf_counter)
+        )

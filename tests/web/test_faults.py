@@ -344,7 +344,7 @@ def crowd(url: str, number: int, at_once: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
-    monkeypatch.setattr(drops, "LEAVE_AFTER_S", 0.5)
+    monkeypatch.setattr(drops, "HANG_UP_AFTER_S", 0.5)
     command = [sys.executable, "-m", "tests.support.crowd"]
     environment = os.environ | {"MALLOC_ARENA_MAX": "1"}  # else holes in the heaps of threads count as well
     pipes: Any = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "text": True}

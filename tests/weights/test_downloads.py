@@ -13,7 +13,7 @@ from longlive.errors import CheckpointError
 from longlive.weights import registry as hub
 from longlive.weights.assembly import cache_folder
 from longlive.weights.layout import WEIGHTS
-from tests.support.hub_fixtures import FakeHub, etag, go_offline
+from tests.support.hub_fixtures import FakeHub, etag, go_offline, set_sleep
 from tests.support.published_weights import BASE, LORA, SOURCES
 
 LONGLIVE, WAN = SOURCES.weights.repository, SOURCES.parts.repository
@@ -47,7 +47,7 @@ def test_a_connection_that_stays_bad_is_an_error_and_what_has_come_is_kept(
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1_000)
     fake.cuts[BASE] = 20_000
     with monkeypatch.context() as patch:
-        patch.setattr("huggingface_hub.file_download.time.sleep", lambda _: fake.cuts.update({BASE: 0}))
+        set_sleep(patch, lambda _: fake.cuts.update({BASE: 0}))
         with pytest.raises(CheckpointError, match=r"cannot be fetched: .*Try again; what has come is kept"):
             hub.find_model("longlive-1.3b")
     fake.cuts.clear()

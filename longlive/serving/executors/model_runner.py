@@ -14,6 +14,7 @@ from typing import Any
 from longlive.config import EncoderName, ModelConfig
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
+from longlive.prompts import recorded_prompt
 from longlive.serving.executors.job import Job
 
 WARM_UP_CHUNKS = 6
@@ -32,7 +33,7 @@ def open_session(models: Any, job: Job, turn: Turn) -> Session:
     state = job.resume
     if state is not None and state.latents:
         return Session.resume(models, state.record, state.latents, exact=state.exact, turn=turn)
-    return Session(models, job.prompts[0].text, seed=job.seed)
+    return Session(models, recorded_prompt(job.prompts[0].text), seed=job.seed)
 
 
 class DeadlineLock:

@@ -21,6 +21,7 @@ from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
+from longlive.prompts import recorded_prompt
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
 from longlive.serving.executors.events import (
@@ -246,7 +247,7 @@ class StreamWorker:
         with self._runner.turn(time.monotonic() + self._ahead_s()):
             self._receive(self._mailbox.start_chunk(self._next_chunk))
             if prompt := self._prompts.take_due(self._next_chunk):
-                session.set_prompt(prompt.text, prompt.switch)
+                session.set_prompt(recorded_prompt(prompt.text), prompt.switch)
             yield session
 
     def _wait_for_pipeline(self) -> None:

@@ -18,8 +18,6 @@ from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
-from longlive.serving.runs.event_log import EventLog
-from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
 from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
@@ -33,6 +31,8 @@ from longlive.serving.observer import (
     PromptAccepted,
     PromptRefused,
 )
+from longlive.serving.runs.event_log import EventLog
+from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run_store import RunStore

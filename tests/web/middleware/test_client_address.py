@@ -98,6 +98,6 @@ def test_the_engine_learns_the_address_that_a_proxy_saw() -> None:
         client = Client(served.url, verbose=False, headers={"X-Forwarded-For": f"1.1.1.1, {VIEWER}"})
         job = client.submit("a red ball", 7, [], api_name="/start")
         next(iter(job))
-        assert [run.address for run in served.engine._runs] == [VIEWER]
+        assert [run.address for run in served.engine.runs] == [VIEWER]
         client.predict(api_name="/stop")
         client.close()

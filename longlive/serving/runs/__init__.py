@@ -1,0 +1,1 @@
+"""One viewer's video: its prompts, its events, its files, and whether its viewer is there."""
