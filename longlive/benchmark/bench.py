@@ -17,6 +17,7 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError
 from longlive.generation.lookahead import OnLatents, Pipeline, SequentialPipeline
 from longlive.generation.session import Session
+from longlive.generation.stopwatch import Stopwatch
 from longlive.media.segments import SegmentEncoder
 from longlive.models.bundle import ModelBundle
 from longlive.models.kv_cache import KVCache
@@ -37,6 +38,8 @@ class Sample:
         stage_ms: by stage, encode included.
         is_switch: whether a new prompt began with it.
         memory_bytes: of the process (CPU) or the device (CUDA) after it.
+        switch_ms: at a switch, from the new prompt to the encoded segment; when overlapping, longer than
+            ``chunk_ms``, which counts from the segment before.
     """
 
     start_seconds: float
@@ -46,10 +49,11 @@ class Sample:
     stage_ms: dict[str, float]
     is_switch: bool
     memory_bytes: int
+    switch_ms: float = 0.0
 
 
 class Bench:
-    """One run of a model, measured chunk by chunk once the first chunk is there and the window is full."""
+    """One run of a model, measured chunk by chunk once the window is full and its passes are captured."""
 
     def __init__(
         self,
@@ -77,38 +81,64 @@ class Bench:
         self._stream = stream
         self._compile_mode, self._overlap = compile_mode, overlap
         self._num_warm_up = 1
-        self._made: dict[int, tuple[bool, dict[str, float]]] = {}
-        self._drafts: list[tuple[int, Sample]] = []
+        self._made: dict[int, tuple[float | None, Stopwatch]] = {}
+        self._drafts: list[tuple[int, float, Sample]] = []
         scale, encoder = models.config.display_scale, models.runtime.encoder
         self._encoder = SegmentEncoder(scale=scale, encoder=encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []
 
     def run(self, seconds: float) -> Iterator[FrameChunk]:
-        """Make a video of this length; yields each chunk, so that a progress bar can follow."""
+        """Make a video; yields each chunk, so that a progress bar can follow.
+
+        Args:
+            seconds: of video to measure, after the warm-up. At least one chunk is measured, each as a whole.
+
+        Raises:
+            ConfigError: unless ``seconds`` is above 0.
+        """
+        if not seconds > 0:
+            raise ConfigError("seconds", seconds, "it must be above 0", "Try 60.")
+        if self.models.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.models.device)
         begun = time.perf_counter()
         session = Session(self.models, self._prompts[0], seed=1, **self._stream)
-        self._num_warm_up = 1 - (-max(session.stream.window, 0) // session.stream.chunk)
+        self._num_warm_up = self._chunks_before(session.stream)
         line = (Pipeline if self._overlap else SequentialPipeline)(
             lambda on_latents: self._make(session, on_latents)
         )
-        for _ in range(self._num_warm_up):
-            for chunk in self._encoded(session, line):
-                self.first_ms = self.first_ms or (time.perf_counter() - begun) * 1000
+        try:
+            for _ in range(self._num_warm_up):
+                for chunk in self._encoded(session, line):
+                    self.first_ms = self.first_ms or (time.perf_counter() - begun) * 1000
+                    yield chunk
+            self.warm_up_ms = (time.perf_counter() - begun) * 1000
+            measured = 0.0
+            while measured < seconds:
+                chunk = self._measured(session, line)
+                measured += chunk.seconds
                 yield chunk
-        self.warm_up_ms = (time.perf_counter() - begun) * 1000
-        while chunk.start_seconds + chunk.seconds < seconds:
-            yield (chunk := self._measured(session, line))
-        line.close()
-        session.close()
-        for index, sample in self._drafts:
-            is_switch, making_ms = self._made[index]
-            stage_ms = making_ms | sample.stage_ms
-            self.samples.append(dataclasses.replace(sample, is_switch=is_switch, stage_ms=stage_ms))
+        finally:
+            line.close()
+            session.close()
+        self.samples = [self._finished(*draft) for draft in self._drafts]
         self.warm_first_ms = self._warm_first()
 
+    def _finished(self, index: int, ended: float, draft: Sample) -> Sample:
+        """A sample with what only the thread that made its latents knew."""
+        switched, making = self._made[index]
+        return dataclasses.replace(
+            draft,
+            is_switch=switched is not None,
+            switch_ms=0.0 if switched is None else (ended - switched) * 1000,
+            stage_ms=making.ms | draft.stage_ms,
+        )
+
     def result(self) -> dict[str, Any]:
-        """What was measured; see the README for the fields. Milliseconds, bytes, pictures per second."""
+        """What was measured; see the README for the fields. Milliseconds, bytes, pictures per second.
+
+        A figure that was not measured, such as that of a switch in a run too short for one, is None.
+        """
         facts, num_frames = self.models.config, sum(s.num_frames for s in self.samples)
         plain = [s for s in self.samples if not s.is_switch]
         switches = [s for s in self.samples if s.is_switch]
@@ -134,8 +164,9 @@ class Bench:
             "fps_end_to_end": _rate(num_frames, sum(s.chunk_ms for s in self.samples)),
             "first_frame_ms": round(self.first_ms, 1),
             "first_frame_warm_ms": round(self.warm_first_ms, 1),
-            "switch_ms_p50": percentile([s.chunk_ms for s in switches], 50),
-            "switch_ms_p95": percentile([s.chunk_ms for s in switches], 95),
+            "switches": len(switches),
+            "switch_ms_p50": percentile([s.switch_ms for s in switches], 50),
+            "switch_ms_p95": percentile([s.switch_ms for s in switches], 95),
             "recache_ms_p50": percentile([s.stage_ms["switch"] for s in switches], 50),
             "chunk_ms_p50": percentile([s.chunk_ms for s in plain], 50),
             "chunk_ms_p95": percentile([s.chunk_ms for s in plain], 95),
@@ -153,11 +184,19 @@ class Bench:
     def _make(self, session: Session, on_latents: OnLatents) -> None:
         """Make the latents of a chunk, under the prompt that is due by then."""
         prompt = self._prompts[int(session.seconds // self._switch_every) % len(self._prompts)]
-        is_switch = session.num_chunks >= self._num_warm_up and prompt != session.prompts[-1].text
-        if is_switch:
+        switched = None
+        if session.num_chunks >= self._num_warm_up and prompt != session.prompts[-1].text:
+            switched = time.perf_counter()
             session.set_prompt(prompt, "soft")
         made = session.next_latents(on_latents)
-        self._made[made.index] = is_switch, dict(session.latents_ms)
+        self._made[made.index] = switched, session.latents_stopwatch
+
+    def _chunks_before(self, stream: StreamConfig) -> int:
+        """The first chunk, those that fill the window, and those in which passes are captured."""
+        window, places = max(stream.window, 0), 0
+        if self.models.transformer.pass_runner is not None and window:
+            places = -(-(window - stream.sink) // stream.chunk)
+        return 1 - (-window // stream.chunk) + 2 * places
 
     def _warm_first(self) -> float:
         """Milliseconds from a prompt to the first picture's segment, of a stream that begins now."""
@@ -195,10 +234,10 @@ class Bench:
             is_switch=False,
             memory_bytes=_memory(self.models.device),
         )
-        self._drafts.append((chunk.index, sample))  # its latents may not be remembered yet
+        self._drafts.append((chunk.index, ended, sample))  # its latents may not be remembered yet
         return chunk
 
-    def _fps(self, *stages: str) -> float:
+    def _fps(self, *stages: str) -> float | None:
         spent = sum(sample.stage_ms.get(stage, 0.0) for sample in self.samples for stage in stages)
         return _rate(sum(sample.num_frames for sample in self.samples), spent)
 
@@ -206,14 +245,16 @@ class Bench:
         """What the passes of a chunk compute, how quickly, and what the machine reaches at best."""
         costs = costs_of(self.models.config, dtype=self.models.dtype, **self._stream)
         spent = percentile([s.stage_ms["denoise"] + s.stage_ms["remember"] for s in samples], 50)
-        reached = costs["flops_chunk"] / spent / 1e9 if spent else 0.0
+        reached = costs["flops_chunk"] / spent / 1e9 if spent else None
         ceiling = matmul_ceiling(self.models.device, self.models.dtype)
         found = profile_pass(self.models, **self._stream)
         return {
             "flops_chunk": costs["flops_chunk"],
-            "tflops": round(reached, 4),
+            "tflops": None if reached is None else round(reached, 4),
             "tflops_ceiling": round(ceiling, 4),
-            "share_of_ceiling": round(reached / ceiling, 3),
+            "share_of_ceiling": None if reached is None else round(reached / ceiling, 3),
+            "pass_ms_p50": percentile(found.ms, 50),
+            "pass_kernels": found.slowest,
             "kernels_per_pass": found.kernels,
             "waits_per_pass": found.waits,
             "largest_allocation_bytes": found.largest_allocation_bytes,
@@ -227,9 +268,7 @@ class Bench:
 
 def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
     """What the machine does in one denoising pass over a chunk with a full window."""
-    run = steady_pass(models, **stream)
-    run()
-    return profile_run(run, models.device)
+    return profile_run(steady_pass(models, **stream), models.device)
 
 
 def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
@@ -243,6 +282,9 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     start = -(-window // choices.chunk) * choices.chunk
     for first in range(0, start, choices.chunk):
         cache.place(first, choices.chunk)
+    for layer in range(config.transformer.num_layers):  # products of zeros would be faster
+        for kept in (part for pair in cache.contents(layer).values() for part in pair):
+            kept.copy_(torch.randn(kept.shape, device=device))
 
     @torch.no_grad()
     def run() -> Any:
@@ -254,7 +296,7 @@ def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
     return run
 
 
-def stages_of(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+def stages_of(samples: Sequence[Sample]) -> dict[str, dict[str, float | None]]:
     """Median and 95th percentile of each stage, in milliseconds."""
     names = {name for sample in samples for name in sample.stage_ms}
     times = {name: [s.stage_ms[name] for s in samples if name in s.stage_ms] for name in sorted(names)}
@@ -274,7 +316,7 @@ def minutes_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
             {
                 "minute": minute + 1,
                 "chunk_ms_p50": percentile(times, 50),
-                "chunk_ms_spread": round(percentile(times, 75) - percentile(times, 25), 1),
+                "chunk_ms_spread": _spread(times),
                 "chunk_cpu_ms_p50": percentile([sample.cpu_ms for sample in own if not sample.is_switch], 50),
                 "peak_memory_bytes": max(sample.memory_bytes for sample in own),
             }
@@ -282,21 +324,22 @@ def minutes_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     return minutes
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` percent lie, to a tenth; 0 if there are none."""
-    return round(float(np.percentile(values, share)), 1) if values else 0.0
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which ``share`` percent lie, to a tenth; None if there are none."""
+    return round(float(np.percentile(values, share)), 1) if values else None
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as a table for people."""
-    apart = ("minutes", "versions", "git_revision", "stages_ms")
-    lines = [f"{key:<26} {value}" for key, value in result.items() if key not in apart]
+    apart = ("minutes", "versions", "git_revision", "stages_ms", "pass_kernels")
+    lines = [f"{key:<26} {_cell(value)}" for key, value in result.items() if key not in apart]
     for name, times in result["stages_ms"].items():
         lines.append(f"{name + ' ms':<26} {times['p50']} (p95 {times['p95']})")
     lines.append(f"{'minute':<8}{'chunk ms':>10}{'spread':>8}{'cpu ms':>8}{'memory MB':>11}")
     for row in result["minutes"]:
         lines.append(
-            f"{row['minute']:<8}{row['chunk_ms_p50']:>10}{row['chunk_ms_spread']:>8}{row['chunk_cpu_ms_p50']:>8}"
+            f"{row['minute']:<8}{_cell(row['chunk_ms_p50']):>10}{_cell(row['chunk_ms_spread']):>8}"
+            f"{_cell(row['chunk_cpu_ms_p50']):>8}"
             f"{row['peak_memory_bytes'] / 1e6:>11.1f}"
         )
     return "\n".join(lines)
@@ -307,8 +350,17 @@ def _prompts_of(models: ModelBundle) -> tuple[str, ...]:
     return tuple(stories[0]) if stories else PROMPTS
 
 
-def _rate(frames: int, milliseconds: float) -> float:
-    return round(1000 * frames / milliseconds, 2) if milliseconds else 0.0
+def _spread(times: Sequence[float]) -> float | None:
+    low, high = percentile(times, 25), percentile(times, 75)
+    return None if low is None or high is None else round(high - low, 1)
+
+
+def _cell(value: Any) -> Any:
+    return "-" if value is None else value
+
+
+def _rate(frames: int, milliseconds: float) -> float | None:
+    return round(1000 * frames / milliseconds, 2) if milliseconds else None
 
 
 def _memory(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from longlive.errors import ConfigError
 from longlive.files import read_text
 from longlive.runtime.memory import release
 
+logger = logging.getLogger(__name__)
+
 Result = dict[str, Any]
-"""What ``Bench.result`` gives."""
+"""What ``Bench.result`` returns, or the fields of a variant that failed and its ``error``."""
 
 # The fields that differ between variants, and the columns that a table shows of each.
 NAMES = ("decoder", "dtype", "quantization", "cache", "compile", "attention")
@@ -24,6 +27,7 @@ COLUMNS = (
     "chunk_ms_p95",
     "switch_ms_p95",
     "first_frame_warm_ms",
+    "pass_ms_p50",
     "tflops",
     "peak_memory_bytes",
 )
@@ -46,23 +50,40 @@ def variants_of(**choices: Sequence[str]) -> list[Variant]:
     return [Variant(*values) for values in itertools.product(*(choices[name] for name in NAMES))]
 
 
-def sweep(
-    variants: Sequence[Variant], measure: Callable[[Variant], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the result of each variant; the memory of one is freed before the next begins."""
+def sweep(variants: Sequence[Variant], measure: Callable[[Variant], Result]) -> Iterator[Result]:
+    """Yield the result of each variant; the memory of one is freed before the next begins.
+
+    If one of several fails, its fields and its ``error`` are yielded, and the others go on; a single one
+    raises.
+    """
     for variant in variants:
-        yield measure(variant)
+        try:
+            result = measure(variant)
+        except Exception as error:
+            if len(variants) == 1:
+                raise
+            logger.exception("%s", variant)
+            result = vars(variant) | {"error": f"{type(error).__name__}: {error}"}
         release()
+        yield result
 
 
 def sweep_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """One line per result."""
+    """One line per result; below, the errors of those that failed."""
     rows = [[*NAMES, *COLUMNS]]
-    rows += [[str(result[name]) for name in (*NAMES, *COLUMNS)] for result in results]
+    rows += [[_cell(result.get(name)) for name in (*NAMES, *COLUMNS)] for result in results]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    failed = [
+        f"failed: {' '.join(_cell(one.get(name)) for name in NAMES)}: {one['error']}"
+        for one in results
+        if "error" in one
+    ]
+    return "\n".join([*lines, *failed])
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -74,8 +95,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     try:
         text = read_text(path).strip()
         found = json.loads(text if text.startswith("{") else text.splitlines()[-1])
-        results = found.get("runs", [found])
-        if not all("fps_end_to_end" in result for result in results):
+        results = [result for result in found.get("runs", [found]) if "error" not in result]
+        if not results or not all("fps_end_to_end" in result for result in results):
             raise ValueError("it has no fps_end_to_end")
     except (OSError, ValueError, AttributeError, IndexError, TypeError) as error:
         rule = f"it must hold what bench printed ({error})"

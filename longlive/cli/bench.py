@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``bench``."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: 60)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="length of the video that is measured, after the warm-up that fills the window (default: 60)",
+    )
     parser.add_argument(
         "--switch-every", type=float, default=10.0, help="seconds between prompt switches (default: 10)"
     )
@@ -44,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each combination of the options that may have several values; print the JSON object last."""
+    """Measure each combination of the options that may have several values; print the JSON object last.
+
+    ``args.out`` is written after each combination. If one of several fails, its error stands for its result,
+    and the exit status is 1; a single one raises.
+    """
     from longlive.benchmark.bench import table
     from longlive.benchmark.sweep import ratios, read_results, sweep, sweep_table, variants_of
     from longlive.generation.storyboard import check_seconds
@@ -61,17 +70,20 @@ def run(args: argparse.Namespace) -> int:
     references = read_results(args.against) if args.against else []
     options = {name: getattr(args, name) for name in ("decoder", "cache", "compile", "attention")}
     variants = variants_of(dtype=dtypes, quantization=args.quantize, **options)
-    results = list(sweep(variants, lambda variant: _measure(args, variant)))
-    lines = [table(results[0]) if len(results) == 1 else sweep_table(results)]
-    for result in results if references else ():
-        result["against"] = ratios(result, references)
-        lines.append(f"times better than the reference: {json.dumps(result['against'])}")
-    last = json.dumps(results[0] if len(results) == 1 else {"runs": results})
-    if args.out:
-        with atomic_write(args.out) as part:
-            part.write_text(last + "\n", encoding="utf-8")
+    results: list[dict[str, Any]] = []
+    for result in sweep(variants, lambda variant: _measure(args, variant)):
+        if references and "error" not in result:
+            result["against"] = ratios(result, references)
+        results.append(result)
+        last = json.dumps(results[0] if len(variants) == 1 else {"runs": results})
+        if args.out:
+            with atomic_write(args.out) as part:
+                part.write_text(last + "\n", encoding="utf-8")
+    lines = [table(results[0]) if len(variants) == 1 else sweep_table(results)]
+    against = [json.dumps(result["against"]) for result in results if "against" in result]
+    lines += [f"times better than the reference: {one}" for one in against]
     print("\n".join([*lines, last]))
-    return 0
+    return 1 if any("error" in result for result in results) else 0
 
 
 def _count(args: argparse.Namespace, dtype: str) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from longlive.chunks import LatentChunk
 from longlive.config import StreamConfig
 from longlive.errors import SessionClosedError
-from longlive.generation.cuda_streams import mark
+from longlive.generation.cuda_streams import SideStream, mark
 from longlive.generation.latent_stream import LatentStream
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.noise import NoiseSource
@@ -52,6 +52,7 @@ class ChunkGenerator:
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
+        self._digest_stream = SideStream(models.device)
 
     @property
     def num_chunks(self) -> int:
@@ -68,6 +69,7 @@ class ChunkGenerator:
     def close(self) -> None:
         """Free the cache and the latents."""
         self._latents = self._unremembered = None
+        self._digest_stream.close()
 
     def make_chunk(self, on_latents: OnLatents) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
@@ -79,7 +81,10 @@ class ChunkGenerator:
         chunk = self._unremembered
         with self.stopwatch.stage("remember"):
             self.latents.remember(chunk.latents)
-        self._append(chunk.latents, chunk.digest)
+        # Beside the clean pass: the next chunk can be asked for before that pass has ended.
+        with self._digest_stream.after(chunk.ready, chunk.latents):
+            digest = chunk.digest
+        self._append(chunk.latents, digest)
         self._unremembered = None
         return chunk
 

@@ -1,10 +1,15 @@
 """Pipelining: the next chunk is denoised while the one before is decoded and encoded.
 
 On a GPU, decoding runs on a stream of its own and encoding on the host; on a CPU, each takes a core.
+
+Threads are reused: torch caches cuDNN's execution plans per thread, and a new thread would build those of
+each attention again while a viewer waits for the first picture.
 """
 
+import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 from longlive.chunks import LatentChunk
 
@@ -12,15 +17,37 @@ OnLatents = Callable[[LatentChunk], None]
 """Called with a chunk as soon as its latents are clean, before its clean pass."""
 
 
+Result = TypeVar("Result")
+
+_idle: list[ThreadPoolExecutor] = []
+os.register_at_fork(after_in_child=_idle.clear)  # a child process has none of these threads
+
+
+def _take_thread() -> ThreadPoolExecutor:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return ThreadPoolExecutor(1, thread_name_prefix="longlive-ahead")
+
+
+def run_in_pipeline_thread(function: Callable[[], Result]) -> Result:
+    """Call a function in the thread that the next Pipeline will take, to warm it up; return its result."""
+    thread = _take_thread()
+    try:
+        return thread.submit(function).result()
+    finally:
+        _idle.append(thread)
+
+
 class Pipeline:
-    """Makes chunks ahead, one at a time, in a thread of its own."""
+    """Makes chunks ahead, one at a time, in a thread that no other has meanwhile."""
 
     def __init__(self, make: Callable[[OnLatents], object]) -> None:
         """``make`` makes the next chunk, and passes it to its argument once, possibly before it returns."""
         self._make = make
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="longlive-ahead")
+        self._thread: ThreadPoolExecutor | None = _take_thread()
         self._chunk: Future[LatentChunk] | None = None
-        self._job: Future[None] | None = None
+        self._jobs: list[Future[None]] = []
 
     @property
     def is_begun(self) -> bool:
@@ -31,7 +58,9 @@ class Pipeline:
         """Begin the next chunk once ``make`` has returned from the one before."""
         assert self._chunk is None, "a chunk has been begun already"
         self._chunk = Future()
-        self._job = self._thread.submit(self._run, self._chunk)
+        assert self._thread is not None, "the pipeline is closed"
+        self._jobs = [job for job in self._jobs if not job.done()]
+        self._jobs.append(self._thread.submit(self._run, self._chunk))
 
     def result(self) -> LatentChunk:
         """Wait for the chunk that was begun; raises what ``make`` raised for it or, late, the one before."""
@@ -41,7 +70,12 @@ class Pipeline:
 
     def close(self) -> None:
         """Wait until ``make`` has returned; no more chunks can be begun."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        for job in self._jobs:
+            job.cancel()
+        wait(self._jobs)
+        if self._thread is not None:
+            _idle.append(self._thread)
+            self._thread = None
 
     def _run(self, chunk: "Future[LatentChunk]") -> None:
         try:

@@ -5,6 +5,7 @@ chunk = session.next_chunk()
 session.set_prompt("the red ball jumps on a green meadow", switch="soft")
 """
 
+import copy
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -131,8 +132,16 @@ class Session:
 
     @property
     def latents_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last latents; for the thread that calls ``next_latents``."""
+        """Milliseconds of each stage of the last latents; for the thread that calls ``next_latents``.
+
+        On a GPU, waits until they are computed.
+        """
         return self._generator.stopwatch.ms
+
+    @property
+    def latents_stopwatch(self) -> Stopwatch:
+        """The stages of the last latents, to be read later, when nothing has to wait for the device."""
+        return copy.copy(self._generator.stopwatch)
 
     @property
     def decode_ms(self) -> dict[str, float]:
@@ -182,7 +191,8 @@ class Session:
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """The pictures of the chunk or part after the one decoded last; in any thread, but one at a time."""
         self._decode_stopwatch.clear()
-        with self._decode_stream.after(chunk.ready, chunk.latents), self._decode_stopwatch.stage("decode"):
+        stage = self._decode_stopwatch.stage("decode", device_only=True)  # latents may not be ready yet
+        with self._decode_stream.after(chunk.ready, chunk.latents), stage:
             return self._decoder.decode(chunk)
 
     def record(self) -> SessionRecord:
@@ -270,6 +280,7 @@ class Session:
         """Free what the session holds; no more chunks can be made."""
         self._generator.close()
         self._decoder.reset()
+        self._decode_stream.close()
         logger.info("session closed after %d chunks", self.num_chunks)
 
     def __enter__(self) -> "Session":

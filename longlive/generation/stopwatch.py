@@ -30,8 +30,13 @@ class Stopwatch:
         return self._ms
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside, on the host and on the device; the longer of both counts."""
+    def stage(self, name: str, *, device_only: bool = False) -> Iterator[None]:
+        """Time what runs inside, on the host and on the device; the longer of both counts.
+
+        Args:
+            name: of the stage.
+            device_only: on a GPU, leave out the host's time, which includes waiting for earlier work.
+        """
         if self._is_cuda:
             self._events[name] = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             self._events[name][0].record()
@@ -39,6 +44,7 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._ms[name] = (time.perf_counter() - started) * 1000
+            is_counted = not (device_only and self._is_cuda)
+            self._ms[name] = (time.perf_counter() - started) * 1000 if is_counted else 0.0
             if self._is_cuda:
                 self._events[name][1].record()

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from fractions import Fraction
 from typing import cast, get_args
 
@@ -27,6 +28,10 @@ SETTINGS: dict[EncoderName, dict[str, str]] = {
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
     | {"delay": "0", "zerolatency": "1"},
 }
+
+
+# From this many cores on, x264 may have several.
+_MANY_CORES = 8
 
 
 def check_encoder(name: str, device: torch.device) -> None:
@@ -58,6 +63,15 @@ def choose_encoder(name: EncoderName | Auto, device: torch.device, width: int, h
     chosen: EncoderName = "nvenc" if is_wanted and not fault else "x264"
     logger.info("H.264 by %s%s", chosen, f" (no NVENC: {fault})" if fault else "")
     return chosen
+
+
+def encoding_threads(encoder: EncoderName, cores: int | None = None) -> int:
+    """How many threads an encoder may have: several on a machine of many cores, else one.
+
+    x264 cuts each picture into as many slices, so a viewer waits less for the last picture of a chunk.
+    """
+    cores = cores or os.cpu_count() or 1
+    return 4 if encoder == "x264" and cores >= _MANY_CORES else 1
 
 
 @functools.cache

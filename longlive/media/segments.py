@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from longlive.chunks import FrameChunk, MediaSegment
 from longlive.config import EncoderName
 from longlive.errors import MediaError
-from longlive.media.h264 import CODECS, SETTINGS
+from longlive.media.h264 import CODECS, SETTINGS, encoding_threads
 
 Container = Literal["mp4", "ts"]
 
@@ -103,7 +103,7 @@ class SegmentEncoder:
         context: VideoCodecContext = stream.codec_context
         context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
         context.pix_fmt = "yuv420p"
-        context.thread_count = 1
+        context.thread_count = encoding_threads(self.encoder)
         context.colorspace, context.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
         context.color_primaries, context.color_trc = ColorPrimaries.BT709.value, ColorTrc.BT709.value
         return stream

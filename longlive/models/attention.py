@@ -45,11 +45,16 @@ class Attention(nn.Module):
         queries, keys, values = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
         return queries, keys, values
 
-    def fuse(self) -> None:
+    def fuse(self) -> tuple[Tensor, Tensor]:
         """Put the three weights side by side, for one product instead of three; for inference alone.
 
         The three layers stay, as views of the whole: names, values and memory are those of the checkpoint.
+
+        Returns:
+            weight (3 dim, dim) and bias (3 dim,) of the one product.
         """
+        if self._fused is not None:
+            return self._fused
         layers = (self.to_q, self.to_k, self.to_v)
         weight = torch.cat([layer.weight.detach() for layer in layers])
         bias = torch.cat([layer.bias.detach() for layer in layers])
@@ -57,6 +62,7 @@ class Attention(nn.Module):
             layer.weight = nn.Parameter(rows, requires_grad=False)
             layer.bias = nn.Parameter(offsets, requires_grad=False)
         self._fused = weight, bias
+        return self._fused
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the weights, which undoes the fusing."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
-from torch import Tensor
+from torch import Tensor, nn
 
 from longlive.chunks import FrameChunk, LatentChunk
 from longlive.models.tiny_vae import GrowTime, MemoryBlock, TinyVae, TinyVaeState
@@ -15,6 +15,7 @@ from longlive.models.wan_vae import (
     decode_stream,
     new_features,
     num_blocks_needed,
+    optimize_for_cpu,
     update_features,
 )
 
@@ -145,5 +146,29 @@ def _reach_of_layers(vae: Vae) -> dict[str, int]:
 
 def to_uint8(pictures: Tensor) -> np.ndarray:
     """(F, 3, H, W) in [-1, 1] -> uint8 (F, H, W, 3) in host memory."""
-    scaled = ((pictures.float() + 1) * 127.5).round().to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    scaled = ((pictures.float() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    if not scaled.is_cuda:
+        return scaled.cpu().numpy()
+    # Into pinned memory, which the caching allocator reuses.
+    host = torch.empty(scaled.shape, dtype=torch.uint8, pin_memory=True)
+    host.copy_(scaled, non_blocking=True)
+    torch.cuda.current_stream(scaled.device).synchronize()
+    return host.numpy()
+
+
+def optimize_decoder(vae: Vae) -> None:
+    """Let a VAE run by kernels that are fast on its device; the values of its weights stay as they are."""
+    device = next(vae.parameters()).device
+    if device.type == "cuda":
+        put_channels_last(vae)
+    elif device.type == "cpu" and not isinstance(vae, TinyVae):
+        optimize_for_cpu(vae)
+
+
+def put_channels_last(vae: Vae) -> None:
+    """Lay out the weights of all convolutions channels last; the feature maps follow them."""
+    for module in vae.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        elif isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)

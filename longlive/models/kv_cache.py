@@ -4,6 +4,7 @@ The first ``sink`` latents stay in their slots (StreamingLLM, arXiv:2309.17453);
 ``window - sink`` slots. Attention does not depend on the order of its keys, so nothing is ever shifted.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,7 +79,7 @@ class KVCache:
 
     Attributes:
         stream: the window and the sink.
-        recordings: what a GraphReplayer has captured for this storage; dropped when the storage moves.
+        captured: what a GraphReplayer has captured for this storage; dropped when the storage moves.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class KVCache:
         """
         self.stream = stream
         self._dtype = dtype
-        self.recordings: dict[Any, Any] = {}
+        self.captured: dict[Any, Any] = {}
         self._num_positions = transformer.rope_max_seq_len
         self._index = WindowIndex(stream, self._num_positions)
         self._tokens = tokens_per_latent
@@ -160,7 +161,7 @@ class KVCache:
     def set_storage_dtype(self, storage: torch.dtype) -> None:
         """Store all keys and values in this dtype from now on; what is stored is cast layer by layer."""
         if any(layer.dtype != storage for layer in self._layers):
-            self.recordings.clear()
+            self.captured.clear()
             for number, layer in enumerate(self._layers):
                 self._layers[number] = layer.to(storage)
 
@@ -200,12 +201,21 @@ class KVCache:
             raise ValueError(
                 "KVCache is written in place and cannot carry gradients. Use a ListCache for training."
             )
-        storage = self._layers[layer]
+        for source, kept_keys, kept_values in self.slot_views(layer, slots):
+            kept_keys.copy_(keys[:, source])
+            kept_values.copy_(values[:, source])
+        return self.visible(layer, slots)
+
+    def slot_views(self, layer: int, slots: SlotMapping) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Where a call's keys and values go: its tokens, and views (B, tokens, N, D) to fill."""
+        keys, values = self._layers[layer]
         for source, target in slots.writes:
-            storage[0, :, target] = keys[:, source]
-            storage[1, :, target] = values[:, source]
-        filled = storage[:, :, : len(slots.visible) * self._tokens]
-        return filled[0].to(self._dtype), filled[1].to(self._dtype)
+            yield source, keys[:, target], values[:, target]
+
+    def visible(self, layer: int, slots: SlotMapping) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of all visible latents, (B, M, N, D) each, as ``extend`` returns them."""
+        keys, values = self._layers[layer][:, :, : len(slots.visible) * self._tokens]
+        return keys.to(self._dtype), values.to(self._dtype)
 
     def contents(self, layer: int) -> dict[int, tuple[Tensor, Tensor]]:
         """Keys and values (B, tokens_per_latent, N, D) of each visible latent, for tests and inspection."""
@@ -239,7 +249,7 @@ class KVCache:
         num_latents = self._index.num_visible
         if num_latents > self._capacity:
             capacity = max(num_latents, 2 * self._capacity)
-            self.recordings.clear()
+            self.captured.clear()
             for number, old in enumerate(self._layers):
                 new = old.new_zeros((*old.shape[:2], capacity * self._tokens, *old.shape[3:]))
                 new[:, :, : old.shape[2]] = old

@@ -77,7 +77,7 @@ class TinyVae(nn.Module):
         new_state = []
         for layer in self.decoder:
             if isinstance(layer, MemoryBlock):
-                x, last = layer(x.unflatten(0, (batch, -1)), next(before, None))
+                x, last = layer(x, next(before, None), batch)
                 new_state.append(last)
             else:
                 x = layer(x)
@@ -95,13 +95,15 @@ class MemoryBlock(nn.Module):
             _conv(2 * width, width), nn.ReLU(), _conv(width, width), nn.ReLU(), _conv(width, width)
         )
 
-    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Frames (B, F, C, H, W) and the one before them -> (B F, C, H, W), and the last frame of ``x``."""
+    def forward(self, frames: Tensor, before: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
+        """Frames (B F, C, H, W) and the one before them (B, 1, C, H, W) -> the same, and the last frame."""
+        x = frames.unflatten(0, (batch, -1))
         last = x[:, -1:].clone()
         before = torch.zeros_like(last) if before is None else before
-        earlier = torch.cat([before, x[:, :-1]], dim=1)
-        both = torch.cat([x, earlier], dim=2).flatten(0, 1)
-        return F.relu(self.conv(both) + x.flatten(0, 1)), last
+        earlier = torch.cat([before, x[:, :-1]], dim=1).flatten(0, 1)
+        # A copy of five dimensions loses the memory format of ``frames``.
+        both = torch.cat([frames, _in_format_of(frames, earlier)], dim=1)
+        return F.relu(self.conv(both) + frames), last
 
 
 class GrowTime(nn.Module):
@@ -116,7 +118,8 @@ class GrowTime(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N scale, C, H, W)."""
-        return self.conv(x).unflatten(1, (-1, self.width)).flatten(0, 1)
+        grown = self.conv(x)
+        return _in_format_of(grown, grown.unflatten(1, (-1, self.width)).flatten(0, 1))
 
 
 class SoftClamp(nn.Module):
@@ -125,6 +128,12 @@ class SoftClamp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> same shape."""
         return torch.tanh(x / 3) * 3
+
+
+def _in_format_of(model: Tensor, x: Tensor) -> Tensor:
+    """``x`` in the memory format of ``model``, channels last or first; both (N, C, H, W)."""
+    is_last = model.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def _conv(width: int, out: int, *, bias: bool = True) -> nn.Conv2d:

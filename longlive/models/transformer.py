@@ -31,7 +31,8 @@ class CausalWanTransformer(nn.Module):
         checkpointing: for training; the backward pass runs each block again instead of keeping its
             activations. A cache must then be a ListCache.
         backend: computes the self-attention; see runtime/attention_backends.py.
-        recorder: replays captured passes instead of launching them again; see runtime/cuda_graphs.py.
+        pass_runner: replays captured passes instead of launching them again; see runtime/cuda_graphs.py.
+        fused: runs all blocks of a streaming pass by fused kernels; see runtime/fused_blocks.py.
     """
 
     blocks: Sequence["Block"]
@@ -42,7 +43,8 @@ class CausalWanTransformer(nn.Module):
         self.config = config
         self.checkpointing = False
         self.backend: Backend = SDPA
-        self.recorder: PassRunner | None = None
+        self.pass_runner: PassRunner | None = None
+        self.fused: FusedPass | None = None
         dim, patch = config.dim, config.patch_size
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
         self.condition_embedder = ConditionEmbedder(config)
@@ -89,9 +91,9 @@ class CausalWanTransformer(nn.Module):
             (B, F, C_out, H, W).
         """
         call = self._begin(latents, timestep, prompt, cache, start)
-        if self.recorder is None:
+        if self.pass_runner is None:
             return self._predict(latents, call)
-        return self.recorder.play("predict", self._predict, latents, call)
+        return self.pass_runner.run("predict", self._predict, latents, call)
 
     def remember(
         self,
@@ -101,16 +103,17 @@ class CausalWanTransformer(nn.Module):
         cache: Cache,
         *,
         start: int = 0,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Leave in the cache what ``forward`` does, without the work that only its result needs.
 
         Returns:
-            keys and values of the last block; FSDP2 gathers parameters for the backward pass by them.
+            keys and values of the last block; FSDP2 gathers parameters for the backward pass by them. Nothing
+            where ``fused`` runs the pass, which carries no gradients.
         """
         call = self._begin(latents, timestep, prompt, cache, start)
-        if self.recorder is None:
+        if self.pass_runner is None:
             return self._remember(latents, call)
-        return self.recorder.play("remember", self._remember, latents, call)
+        return self.pass_runner.run("remember", self._remember, latents, call)
 
     def fuse(self) -> None:
         """Compute queries, keys and values of each self-attention by one product; for inference only."""
@@ -138,12 +141,17 @@ class CausalWanTransformer(nn.Module):
 
     def _predict(self, latents: Tensor, call: "Call") -> Tensor:
         x = self._patchify(latents)
+        if self.fused is not None and self.fused.accepts(x, call):
+            return self._head(self.fused.run(x, call), call)
         for block in self.blocks:
             x = block(x, call)
         return self._head(x, call)
 
-    def _remember(self, latents: Tensor, call: "Call") -> tuple[Tensor, Tensor]:
+    def _remember(self, latents: Tensor, call: "Call") -> tuple[Tensor, ...]:
         x = self._patchify(latents)
+        if self.fused is not None and self.fused.accepts(x, call):
+            self.fused.remember(x, call)
+            return ()
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, call)
@@ -191,8 +199,21 @@ class Call:
 class PassRunner(Protocol):
     """What the transformer needs of a GraphReplayer."""
 
-    def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
+    def run(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
         """Return what ``run(latents, call)`` returns, and leave the same in the cache."""
+
+
+class FusedPass(Protocol):
+    """What the transformer needs of fused blocks."""
+
+    def accepts(self, x: Tensor, call: Call) -> bool:
+        """Whether a call can be run by ``run``."""
+
+    def run(self, x: Tensor, call: Call) -> Tensor:
+        """Run all blocks on ``x`` (B, F, T, dim), and leave their keys and values in the cache."""
+
+    def remember(self, x: Tensor, call: Call) -> None:
+        """Leave the keys and values of all blocks in the cache, without the rest of the last block."""
 
 
 class Block(nn.Module):

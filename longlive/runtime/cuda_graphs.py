@@ -1,8 +1,8 @@
-"""Passes recorded once and played again: a CUDA graph for each kind of placement of a stream.
+"""Passes captured once and replayed: a CUDA graph for each place of a chunk in a stream's full window.
 
-A stream has few kinds of passes: one per length while the window fills, then one per place of the chunk in
-the ring, each with and without the head. What differs between two passes of a kind is copied into fixed
-buffers before the recording is played; the cache's storage is fixed already.
+Once its window is full, a stream has few kinds of passes: one per place of the chunk in the ring, each with
+and without the head. What differs between two passes of a kind is copied into static buffers before the
+graph is replayed; the cache's storage does not move.
 """
 
 import dataclasses
@@ -15,76 +15,94 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from longlive.models.attention import PromptKV
-from longlive.models.kv_cache import KVCache
+from longlive.models.kv_cache import KVCache, SlotMapping
 from longlive.models.transformer import Call
 
 Run = Callable[[], Any]
-Tape = Callable[[Run], tuple[Callable[[], None], Any]]
-"""Records what a function does; gives what plays it again, and its result, which each playing overwrites."""
+Replay = Callable[[], None]
+Capture = Callable[[Run], tuple[Replay, Any]]
+"""Runs a function and captures it; returns how to replay it, and its result, which each replay overwrites."""
 
 
 class GraphReplayer:
-    """Records passes of streams that have a KVCache; all others run as they are.
+    """Captures the passes over a chunk of streams that have a KVCache and whose window is full.
 
-    The cache owns what is recorded of it, so that it is freed with the stream.
+    All others run eagerly: while the window fills, no kind of pass comes often, and a recache is so long that
+    its launches do not matter; a viewer would only wait for the capture. The first pass of a kind runs
+    eagerly too, so that libraries initialize.
+
+    The cache owns its graphs and what captured them, so that all is freed with the stream.
     """
 
-    def __init__(self, tape: Tape | None = None) -> None:
-        """Record on ``tape``; CUDA graphs if none is given."""
-        self._tape = tape or CudaGraphCapture()
+    def __init__(self, new_capture: Callable[[], Capture] | None = None) -> None:
+        """Capture with one ``new_capture()`` per cache; CUDA graphs by default."""
+        self._new_capture = new_capture or CudaGraphCapture
 
-    def play(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
-        """What ``run(latents, call)`` returns and leaves in the cache.
+    def run(self, name: str, run: Callable[[Tensor, Call], Any], latents: Tensor, call: Call) -> Any:
+        """Return what ``run(latents, call)`` returns, and leave the same in the cache.
 
         Args:
-            name: what ``run`` is; recordings of one name are alike.
+            name: of ``run``; passes of one name are alike.
             latents, call: as the transformer makes them.
         """
         cache, slots = call.context.cache, call.context.slots
-        if not isinstance(cache, KVCache) or slots is None or torch.is_grad_enabled():
+        if not isinstance(cache, KVCache) or slots is None or not _is_steady(cache, slots):
             return run(latents, call)
-        stage: _Stage = cache.recordings.setdefault("stage", _Stage())
-        fixed_latents, fixed_call = stage.set(latents, call)
-        key = (name, str(slots.writes), len(slots.visible), _shapes(latents, call))
-        if key not in cache.recordings:
-            cache.recordings[key] = self._tape(lambda: run(fixed_latents, fixed_call))
+        captured = cache.captured
+        key = (name, str(slots.writes), _shapes(latents, call))
+        if key not in captured:
+            captured[key] = None
+            return run(latents, call)
+        inputs: _StaticInputs = captured.setdefault("inputs", _StaticInputs())
+        static_latents, static_call = inputs.fill(latents, call)
+        if captured[key] is None:
+            capture: Capture = captured.setdefault("capture", self._new_capture())
+            captured[key] = capture(lambda: run(static_latents, static_call))
         else:
-            play, _ = cache.recordings[key]
-            play()
-        return pytree.tree_map(torch.clone, cache.recordings[key][1])
+            replay, _ = captured[key]
+            replay()
+        return pytree.tree_map(torch.clone, captured[key][1])
+
+
+def _is_steady(cache: KVCache, slots: SlotMapping) -> bool:
+    is_full = len(slots.visible) == cache.stream.window
+    is_chunk = slots.num_latents == cache.stream.chunk
+    return is_full and is_chunk and not torch.is_grad_enabled()
 
 
 @dataclass
-class _Stage:
-    """Fixed buffers for what passes read, by place and shape, and what each holds a copy of."""
+class _StaticInputs:
+    """Static buffers for what passes read, by place and shape, and the tensor that each holds a copy of."""
 
     buffers: dict[Any, Tensor] = field(default_factory=dict)
-    held: dict[Any, Tensor] = field(default_factory=dict)
+    copied: dict[Any, Tensor] = field(default_factory=dict)
 
-    def set(self, latents: Tensor, call: Call) -> tuple[Tensor, Call]:
+    def fill(self, latents: Tensor, call: Call) -> tuple[Tensor, Call]:
         """The same latents and call, made of buffers; what they hold already is not copied again."""
         context, prompt = call.context, call.prompt
-        turned, visible = context.rotation, context.visible_rotation
+        rotation, visible = context.rotation, context.visible_rotation
         context = dataclasses.replace(
             context,
-            rotation=self._put("rotation", turned),
+            rotation=self._put("rotation", rotation),
             visible_rotation=None if visible is None else self._put("visible", visible),
         )
-        memory = PromptKV(
+        static_prompt = PromptKV(
             [self._put(("keys", layer), keys) for layer, keys in enumerate(prompt.keys)],
             [self._put(("values", layer), values) for layer, values in enumerate(prompt.values)],
         )
         time, modulation = self._put("time", call.time), self._put("modulation", call.modulation)
-        fixed = dataclasses.replace(call, context=context, prompt=memory, time=time, modulation=modulation)
-        return self._put("latents", latents), fixed
+        static = dataclasses.replace(
+            call, context=context, prompt=static_prompt, time=time, modulation=modulation
+        )
+        return self._put("latents", latents), static
 
     def _put(self, place: Any, tensor: Tensor) -> Tensor:
         key = (place, tensor.shape, tensor.dtype)
         if key not in self.buffers:
             self.buffers[key] = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        if self.held.get(key) is not tensor:
+        if self.copied.get(key) is not tensor:
             self.buffers[key].copy_(tensor)
-            self.held[key] = tensor
+            self.copied[key] = tensor
         return self.buffers[key]
 
 
@@ -99,20 +117,19 @@ def _tensors(latents: Tensor, call: Call) -> Iterator[Tensor]:
 
 
 class CudaGraphCapture:
-    """Records CUDA graphs, which share one pool of memory: they are played one after another."""
+    """Captures CUDA graphs that share one pool of memory, since they are replayed one after another.
+
+    The pool lives as long as one of its graphs, and must not be used after the last is gone, so whoever owns
+    the graphs owns this too.
+    """
 
     def __init__(self) -> None:
-        """Nothing is asked of the device before the first recording."""
+        """Nothing is asked of the device before the first capture."""
         self._pool: Any = None
 
-    def __call__(self, run: Run) -> tuple[Callable[[], None], Any]:
-        """Record what ``run`` launches; it runs once before, for libraries to get ready."""
+    def __call__(self, run: Run) -> tuple[Replay, Any]:
+        """Capture what ``run`` launches, and replay it once; a pass like it must have run before."""
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            run()
-        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # Other threads, such as an encoder's, may use the device meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -121,11 +138,14 @@ class CudaGraphCapture:
         return graph.replay, result
 
 
-def eager_capture(run: Run) -> tuple[Callable[[], None], Any]:
-    """The plain twin of a CudaTape, for any device: what is played runs again."""
-    result = run()
+class EagerCapture:
+    """The plain equivalent of CudaGraphCapture, for any device: a replay runs the function again."""
 
-    def play() -> None:
-        pytree.tree_map(Tensor.copy_, result, run())
+    def __call__(self, run: Run) -> tuple[Replay, Any]:
+        """Run it; a replay copies the new result over this one."""
+        result = run()
 
-    return play, result
+        def replay() -> None:
+            pytree.tree_map(Tensor.copy_, result, run())
+
+        return replay, result

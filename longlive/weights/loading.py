@@ -11,11 +11,10 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from longlive.config import TextPlacement
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.bundle import ModelBundle
-from longlive.models.decoder import Vae
+from longlive.models.decoder import Vae, optimize_decoder
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.models.wan_vae import optimize_for_cpu
 from longlive.weights.key_mapping import check_names, check_shapes
 from longlive.weights.layout import (
     DECODERS,
@@ -131,8 +130,7 @@ def decoder_folder(folder: Path, name: str) -> Path:
 
 def _placed(vae: Vae, device: str | torch.device, dtype: torch.dtype) -> Vae:
     nn.Module.to(vae, device=device, dtype=dtype)
-    if torch.device(device).type == "cpu" and isinstance(vae, AutoencoderKLWan):
-        optimize_for_cpu(vae)
+    optimize_decoder(vae)
     return vae
 
 

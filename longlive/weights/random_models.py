@@ -8,11 +8,10 @@ from longlive.chunks import PromptEmbedding
 from longlive.config import ModelConfig
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
-from longlive.models.decoder import Vae
+from longlive.models.decoder import Vae, optimize_decoder
 from longlive.models.model_card import ModelCard
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.models.wan_vae import optimize_for_cpu
 from longlive.prompts import check_prompt
 from longlive.weights.layout import DECODERS, ModelFolder, read_json
 from longlive.weights.registry import resolve
@@ -58,8 +57,7 @@ def random_models(
         vae = _vae(config, folder, decoder)
     for module in (transformer, vae):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
-    if device.type == "cpu" and isinstance(vae, AutoencoderKLWan):
-        optimize_for_cpu(vae)
+    optimize_decoder(vae)
     return ModelBundle(
         source=name,
         config=config,

@@ -39,6 +39,24 @@ def test_each_word_is_measured_with_each() -> None:
     ]
 
 
+def test_a_variant_that_fails_costs_the_others_nothing() -> None:
+    fixed = {"dtype": ["float32"], "quantization": ["off"], "cache": ["full"], "attention": ["auto"]}
+    variants = variants_of(decoder=["wan", "tiny"], compile=["off", "default"], **fixed)
+
+    def measure(variant: Variant) -> dict[str, Any]:
+        if variant.compile == "default":
+            raise RuntimeError("no compiler")
+        return result(**vars(variant))
+
+    measured = list(sweep(variants, measure))
+    assert [one.get("error") for one in measured] == [None, "RuntimeError: no compiler"] * 2
+    lines = sweep_table(measured).splitlines()
+    assert len(lines) == 1 + 4 + 2
+    assert lines[-1] == "failed: tiny float32 off full default auto: RuntimeError: no compiler"
+    with pytest.raises(RuntimeError):
+        list(sweep(variants[1:2], measure))
+
+
 def test_the_table_has_one_line_per_result_below_its_head() -> None:
     lines = sweep_table([result(), result(decoder="tiny", fps_end_to_end=123.5)]).splitlines()
     assert lines[0].split()[:7] == [*NAMES, "fps_end_to_end"]
@@ -73,3 +91,9 @@ def test_a_file_without_results_is_refused_by_name(tmp_path: Path, text: str | N
         path.write_text(text)
     with pytest.raises(ConfigError, match=r"against.*ref\.json"):
         read_results(path)
+
+
+def test_runs_that_failed_are_no_reference(tmp_path: Path) -> None:
+    path = tmp_path / "ref.json"
+    path.write_text(json.dumps({"runs": [{"decoder": "tiny", "error": "RuntimeError"}, result()]}))
+    assert read_results(path) == [result()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from longlive.benchmark.sweep import COLUMNS
 from longlive.cli import main
 
 
@@ -23,12 +24,13 @@ def test_a_sweep_with_random_weights_is_set_against_a_reference(
 ) -> None:
     model, seconds = (
         ["--model", str(tiny_folder), "--random-weights"],
-        ["--seconds", "4.5", "--switch-every", "9"],
+        ["--seconds", "2.9", "--switch-every", "9"],
     )
     assert main(["bench", *model, *seconds, "--out", str(tmp_path / "one.json")]) == 0
     one = last_line(capsys)
     assert one == json.loads((tmp_path / "one.json").read_text())
     assert (one["random_weights"], one["decoder"], one["compile"]) == (True, "wan", "off")
+    assert one["frames"] == 48
 
     sweep = ["--decoder", "wan", "tiny", "--dtype", "float32", "bfloat16"]
     assert main(["bench", *model, *seconds, *sweep, "--against", str(tmp_path / "one.json")]) == 0
@@ -44,6 +46,25 @@ def test_a_sweep_with_random_weights_is_set_against_a_reference(
     ratio = runs[0]["against"]["fps_end_to_end"]
     assert ratio == pytest.approx(runs[0]["fps_end_to_end"] / one["fps_end_to_end"], abs=1e-3)
     assert sum(line.startswith("times better") for line in lines) == 4
+
+
+def test_each_result_is_written_at_once_and_a_failure_beside_the_others(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, seen = tmp_path / "sweep.json", []
+
+    def measured(*_: object) -> dict[str, object]:
+        seen.append(json.loads(out.read_text())["runs"] if out.exists() else [])
+        if len(seen) == 2:
+            raise RuntimeError("no memory")
+        return {name: 1.0 for name in COLUMNS}
+
+    monkeypatch.setattr("longlive.cli.bench._measure", measured)
+    words = ["--model", str(tiny_folder), "--decoder", "wan", "tiny", "light", "--out", str(out)]
+    assert main(["bench", *words]) == 1
+    assert [len(runs) for runs in seen] == [0, 1, 2]
+    assert [run.get("error") for run in last_line(capsys)["runs"]] == [None, "RuntimeError: no memory", None]
+    assert len(json.loads(out.read_text())["runs"]) == 3
 
 
 def test_what_is_missing_is_reported_in_one_line(

@@ -9,7 +9,12 @@ import torch
 
 from longlive import ModelBundle, Session
 from longlive.chunks import LatentChunk
-from longlive.generation.lookahead import OnLatents, Pipeline, SequentialPipeline
+from longlive.generation.lookahead import (
+    OnLatents,
+    Pipeline,
+    SequentialPipeline,
+    run_in_pipeline_thread,
+)
 
 
 def chunk(index: int) -> LatentChunk:
@@ -101,3 +106,44 @@ def test_without_a_thread_a_chunk_is_made_when_its_result_is_asked_for() -> None
     assert not made and not pipeline.is_begun
     assert [pipeline.result().index for _ in range(2)] == [0, 1]
     pipeline.close()
+
+
+def test_a_thread_serves_one_pipeline_after_another(pipe) -> None:
+    """So what libraries cache per thread, at the warm-up first, is there for the next viewer."""
+    threads: list[int] = [run_in_pipeline_thread(threading.get_ident)]
+
+    def make(on_latents: OnLatents) -> None:
+        threads.append(threading.get_ident())
+        on_latents(chunk(0))
+
+    for _ in range(2):
+        pipeline = pipe(make)
+        pipeline.begin()
+        pipeline.result()
+        pipeline.close()
+        pipeline.close()
+    assert threads == threads[:1] * 3 and threads[0] != threading.get_ident()
+    together = [pipe(make) for _ in range(2)]
+    for pipeline in together:
+        pipeline.begin()
+        pipeline.result()
+    assert len(set(threads[3:])) == 2, "pipelines in use share no thread"
+
+
+def test_closing_waits_for_the_chunk_that_is_made_and_begins_no_other(pipe) -> None:
+    may_go_on, made = threading.Event(), []
+
+    def make(on_latents: OnLatents) -> None:
+        on_latents(chunk(len(made)))
+        may_go_on.wait(10)
+        made.append("chunk")
+
+    pipeline = pipe(make)
+    pipeline.begin()
+    pipeline.result()
+    pipeline.begin()
+    threading.Timer(0.05, may_go_on.set).start()
+    pipeline.close()
+    assert made == ["chunk"]
+    with pytest.raises(AssertionError):
+        pipeline.begin()

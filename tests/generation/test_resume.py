@@ -20,7 +20,7 @@ from longlive.generation.resume import ResumePlan, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.tiny_vae import TinyVae
-from longlive.runtime.cuda_graphs import GraphReplayer, eager_capture
+from longlive.runtime.cuda_graphs import EagerCapture, GraphReplayer
 from tests.conftest import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
@@ -177,7 +177,7 @@ def test_rounded_latents_and_keys_come_back_the_same(tiny_folder: Path, cache: C
 
 def test_recorded_passes_leave_the_same(tiny_folder: Path) -> None:
     models = load_models(tiny_folder)
-    models.transformer.recorder = GraphReplayer(eager_capture)
+    models.transformer.pass_runner = GraphReplayer(EagerCapture)
     check_breaks(models, (3, 6, 9), {2: "soft", 7: "soft", 8: "keep"})
 
 

@@ -58,3 +58,17 @@ def test_a_stage_that_breaks_is_timed_all_the_same(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValueError, match="broken"), watch.stage("denoise"):
         raise ValueError("broken")
     assert watch.ms["denoise"] > 0
+
+
+def test_waiting_for_the_device_may_be_left_out_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(FakeEvent, "elapsed_time", lambda *_: 2.0)
+    for device_only, expected in ((True, 2.0), (False, pytest.approx(20, abs=15))):
+        watch = Stopwatch(torch.device("cuda"))
+        with watch.stage("decode", device_only=device_only):
+            time.sleep(0.02)
+        assert watch.ms["decode"] == expected
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.stage("decode", device_only=True):
+        time.sleep(0.02)
+    assert watch.ms["decode"] >= 20

@@ -12,7 +12,15 @@ import torch
 from longlive import ConfigError
 from longlive.chunks import FrameChunk
 from longlive.media import h264 as encoders
-from longlive.media.h264 import CODECS, SETTINGS, check_encoder, choose_encoder, encoder_fault
+from longlive.media import segments
+from longlive.media.h264 import (
+    CODECS,
+    SETTINGS,
+    check_encoder,
+    choose_encoder,
+    encoder_fault,
+    encoding_threads,
+)
 from longlive.media.segments import SegmentEncoder
 from longlive.runtime.startup import RuntimeOptions, plan_for, ready_models
 
@@ -73,3 +81,18 @@ def test_nvenc_without_a_gpu_is_an_error_before_anything_is_loaded(tiny_folder: 
 def test_x264_opens_and_settings_hold_back_no_picture() -> None:
     assert encoder_fault("x264", *SIZE) is None
     assert all(settings["bf"] == "0" for settings in SETTINGS.values())
+
+
+def test_x264_has_several_threads_only_where_many_cores_are() -> None:
+    assert [encoding_threads("x264", cores) for cores in (1, 2, 7, 8, 64)] == [1, 1, 1, 4, 4]
+    assert encoding_threads("nvenc", 64) == 1
+
+
+def test_pictures_cut_into_slices_are_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "encoding_threads", lambda encoder: 4)
+    pictures = np.tile(np.arange(96, dtype=np.uint8)[:, None], (12, 64, 1, 3))
+    segment = SegmentEncoder().encode(FrameChunk(0, 0, "a ball", 0, pictures, 16))
+    with av.open(io.BytesIO(segment.data)) as source:
+        seen = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    assert len(seen) == 12
+    assert abs(seen[-1].astype(int) - pictures[-1]).max() < 16

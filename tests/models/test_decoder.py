@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
 
 from longlive.chunks import LatentChunk
-from longlive.models.decoder import StreamingDecoder, to_uint8
+from longlive.models.decoder import StreamingDecoder, put_channels_last, to_uint8
 from longlive.models.tiny_vae import TinyVae
 from tests.conftest import tiny_vae
 from tests.support.latents import at_once, latents
@@ -174,3 +174,21 @@ def test_catching_up_costs_the_late_layers_little(vae: AutoencoderKLWan) -> None
     StreamingDecoder(vae, 16).catch_up(latents(45).split(3, 1), 177)
     hook.remove()
     assert seen == [4, 4, 4]
+
+
+@pytest.mark.parametrize("is_tiny", [True, False])
+def test_pictures_are_the_same_where_channels_lie_side_by_side(is_tiny: bool) -> None:
+    """As on a GPU; the tiny VAE's feature maps stay so from its first convolution to its last."""
+    torch.manual_seed(0)
+    vae = (TinyVae(latent_channels=4) if is_tiny else tiny_vae()).requires_grad_(False)
+    expected = StreamingDecoder(vae, 16).decode_latents(latents(3))
+    put_channels_last(vae)
+    seen: list[bool] = []
+    for layer in [*vae.modules()] if is_tiny else ():
+        if isinstance(layer, nn.Conv2d) and layer is not vae.decoder[1]:
+            layer.register_forward_pre_hook(
+                lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+            )
+    found = StreamingDecoder(vae, 16).decode_latents(latents(3))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert all(seen) and (not is_tiny or len(seen) > 90)

@@ -1,6 +1,8 @@
 """Which attention is chosen, and that packages are called with our layout."""
 
+import re
 import sys
+import threading
 from types import ModuleType
 
 import pytest
@@ -10,7 +12,8 @@ from torch import Tensor
 from longlive.errors import ConfigError
 from longlive.models.attention import SDPA, attend
 from longlive.runtime import attention_backends as backends
-from longlive.runtime.attention_backends import choose_backend
+from longlive.runtime.attention_backends import attend_to_prompt, choose_backend
+from tests.support.paths import ROOT
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -96,3 +99,64 @@ def test_an_attention_that_is_not_there_is_refused_with_the_cure(name: str, cure
 def test_an_unknown_attention_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be one of"):
         choose_backend(CPU, torch.float32, "fast")
+
+
+def sdp_flags() -> tuple[bool, ...]:
+    cuda = torch.backends.cuda
+    return (
+        cuda.flash_sdp_enabled(),
+        cuda.mem_efficient_sdp_enabled(),
+        cuda.math_sdp_enabled(),
+        cuda.cudnn_sdp_enabled(),
+    )
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "flash"])
+def test_another_thread_can_attend_while_a_kernel_is_called(
+    hopper: None, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    """Flags that choose torch's kernels are the process's: a decoder's thread must not see them change."""
+    before, seen = sdp_flags(), []
+
+    def attend_elsewhere(q: Tensor, k: Tensor, v: Tensor) -> None:
+        seen.append((sdp_flags(), torch.nn.functional.scaled_dot_product_attention(q, k, v)))
+
+    def compute(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, ...]:
+        other = threading.Thread(target=attend_elsewhere, args=(q, k, v))
+        other.start()
+        other.join()
+        return seen[-1][1], torch.zeros(0)
+
+    monkeypatch.setattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention", compute)
+    monkeypatch.setattr(backends, "_can_flash", lambda queries: True)
+    called = choose_backend(CUDA, torch.bfloat16, "cudnn").attend if kernel == "cudnn" else attend_to_prompt
+    q, k, v = torch.randn(3, 5, 2, 8), torch.randn(1, 7, 2, 8), torch.randn(1, 7, 2, 8)
+    assert torch.equal(called(q, k, v), attend(q, k, v))
+    assert [flags for flags, _ in seen] == [before]
+    assert sdp_flags() == before
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "flash"])
+def test_kernels_are_called_by_their_schema(kernel: str) -> None:
+    """Positional arguments as in ``_attend_with_cudnn`` and ``attend_to_prompt``."""
+    operator = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention")
+    names = [argument.name for argument in operator.default._schema.arguments]
+    assert names[:3] == ["query", "key", "value"]
+    if kernel == "cudnn":
+        assert names[3:5] == ["attn_bias", "compute_log_sumexp"]
+
+
+def test_the_running_path_sets_no_flags_of_the_process() -> None:
+    """Only counting FLOPs does, where nothing is computed."""
+    pattern = re.compile(r"\bsdpa_kernel\(|\benable_\w*_sdp\b")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("longlive/**/*.py")
+        if pattern.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"longlive/benchmark/cost.py", "longlive/training/flops.py"}
+
+
+def test_a_prompt_is_read_by_torch_s_own_choice_on_a_cpu() -> None:
+    q, k, v = torch.randn(1, 5, 2, 8), torch.randn(1, 7, 2, 8), torch.randn(1, 7, 2, 8)
+    assert torch.equal(attend_to_prompt(q, k, v), attend(q, k, v))

@@ -68,6 +68,9 @@ def test_the_first_session_takes_8_gb_without_a_resident_text_encoder() -> None:
     assert needed_bytes(SIZES, preset) - needed_bytes(SIZES, dataclasses.replace(preset, cache="fp8")) == (
         SIZES.cache // 2
     )
+    assert needed_bytes(SIZES, dataclasses.replace(preset, quantize="fp8")) == (
+        needed_bytes(SIZES, preset) - int(0.37 * SIZES.blocks)
+    ), "a quarter of the products stay in 16 bits"
     assert needed_bytes(SIZES, dataclasses.replace(preset, quantize="int8")) == (
         needed_bytes(SIZES, preset) - SIZES.blocks // 2
     )
