@@ -60,5 +60,7 @@ def test_other_packages_show_warnings_only(log: io.StringIO) -> None:
     logging.getLogger("httpx").info("GET with a session hash")
     logging.getLogger("httpx").warning("slow")
     logging.getLogger("longlive.serving.engine").info("ours")
-    logging.getLogger("longlive.generation.chunk_generator").info("session begins: seed 7, prompt 'a secret wish'")
+    logging.getLogger("longlive.generation.chunk_generator").info(
+        "session begins: seed 7, prompt 'a secret wish'"
+    )
     assert [line.split(" ", 2)[2] for line in log.getvalue().splitlines()] == ["slow", "ours"]

@@ -19,9 +19,9 @@ from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.runs.run import Run
 from tests.support.run_reader import run_of
 
-LEASE_S = 10.0
+LEASE_S = 7.0
 
-zerogpu.MIN_LEASE_S = 3.0  # the tests have no time for leases of the usual length
+zerogpu.MIN_LEASE_S = 2.0  # the tests have no time for leases of the usual length
 executor = zerogpu.open_executor(
     "storybook", RuntimeOptions(device="cuda", dtype="float32"), print, lease_s=LEASE_S
 )
