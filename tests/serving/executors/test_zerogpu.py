@@ -308,17 +308,17 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     num_before = len(device.leases)
     viewer = Viewer(client, "poor")
     viewer.is_told(2)
-    device.left_s = 6
+    device.left_s = 4
     until(lambda: viewer.num_resumed >= 1, 60)
     viewer.is_told(viewer.num_chunks + 1)
-    device.left_s = 3
+    device.left_s = 2
     end = viewer.end()
     assert end["finished"] == "quota"
-    assert "quota (7s requested vs. 3s left). Try again in 3:12:00" in end["failed"]
+    assert "quota (5s requested vs. 2s left). Try again in 3:12:00" in end["failed"]
     seconds = [lease.seconds for lease in device.leases[num_before:]]
     assert seconds == sorted(seconds, reverse=True)
-    assert set(seconds) == {7, 4}
-    assert set(device.refused) == {7}
+    assert set(seconds) == {5, 3}
+    assert set(device.refused) == {5}
     assert_whole(storybook, end, viewer.num_chunks)
     refused = Viewer(client, "too poor")
     end = refused.end()
