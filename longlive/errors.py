@@ -17,6 +17,8 @@
 Each message says what came, what was expected, and what to do about it.
 """
 
+import re
+
 
 class LongLiveError(Exception):
     """Base of all errors that LongLive raises on purpose."""
@@ -73,3 +75,20 @@ class MailboxError(LongLiveError):
 
 class TrainingError(LongLiveError):
     """A loss or gradient in training is not a number."""
+
+
+def reason_of(error: Exception) -> str:
+    """An error of Python's own in plain words, for the middle of a message; no class name, no quotes."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing" if error.args else "something is missing"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, ValueError) and hasattr(error, "lineno"):
+        return f"it is not valid: {str(error)[:1].lower()}{str(error)[1:]}"
+    if names := re.search(r"(missing|unexpected) .*argument[^']*('.*')", str(error)):
+        return f"{names[2]} is {'missing' if names[1] == 'missing' else 'unknown'}"
+    if isinstance(error, TypeError | AttributeError):
+        return "a value is of the wrong kind"
+    return str(error) or "it is not as expected"

@@ -1,10 +1,12 @@
 """Prompts as people type them, checked and cleaned once."""
 
 import html
+import json
 import re
 import unicodedata
+from typing import Any
 
-from longlive.errors import PromptError
+from longlive.errors import PromptError, reason_of
 
 MAX_CHARACTERS = 2000
 OVERRIDES = "\u202d\u202e"  # bidirectional overrides show text in another order
@@ -70,3 +72,26 @@ def clean_prompt(text: str) -> str:
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip()
+
+
+def prompts_of_row(text: str | bytes) -> list[Any]:
+    """The prompts of a JSON object: of a storyboard, a row of a training set, or of ``prompts switch``.
+
+    Args:
+        text: ``{"prompts": [...]}``, or ``{"prompt": ..., "next": ...}``; other keys are not read.
+
+    Returns:
+        the prompts as they are written there: texts, or objects with a ``text``.
+
+    Raises:
+        PromptError: if it is something else.
+    """
+    try:
+        row = json.loads(text)
+        prompts = row["prompts"] if "prompts" in row else [row["prompt"], row["next"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        shape = '{"prompts": [...]} or {"prompt": "...", "next": "..."}'
+        raise PromptError(f"It must hold {shape}, but {reason_of(error)}.") from error
+    if not isinstance(prompts, list):
+        raise PromptError(f"Its prompts must be a list, but {str(prompts)[:60]} came.")
+    return prompts

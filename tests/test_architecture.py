@@ -129,10 +129,13 @@ def test_no_test_module_imports_another(path: Path) -> None:
     assert not [name for name in found if name.startswith("tests.") and ".test_" in name]
 
 
-def test_the_world_of_the_storybook_imports_nothing_of_ours() -> None:
-    for path in (PACKAGE / "storybook/world").glob("*.py"):
+@pytest.mark.parametrize("world", ["storybook.world", "storybook.third_edition.world"])
+def test_a_world_of_the_storybook_imports_nothing_else_of_ours(world: str) -> None:
+    paths = list((PACKAGE / world.replace(".", "/")).glob("*.py"))
+    assert len(paths) > 3
+    for path in paths:
         own = {name for name in imports(path.read_text(encoding="utf-8")) if name.startswith("longlive.")}
-        assert not {name for name in own if not name.startswith("longlive.storybook.world")}, path.name
+        assert not {name for name in own if not name.startswith(f"longlive.{world}.")}, path.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=names(MODULES))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.errors import ConfigError
+from longlive.files import read_text
 from longlive.runtime.memory import release
 
 Result = dict[str, Any]
@@ -71,7 +72,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         ConfigError: if the file holds none.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = read_text(path).strip()
         found = json.loads(text if text.startswith("{") else text.splitlines()[-1])
         results = found.get("runs", [found])
         if not all("fps_end_to_end" in result for result in results):

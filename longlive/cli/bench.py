@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longlive.cli.common import Command, add_stream_options, stream_changes, with_progress
+from longlive.cli.common import Command, add_stream_options, check_stream, stream_changes, with_progress
+from longlive.files import atomic_write, check_destination
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure each combination of the options that may have several values; print the JSON object last."""
     from longlive.benchmark.bench import table
     from longlive.benchmark.sweep import ratios, read_results, sweep, sweep_table, variants_of
+    from longlive.generation.storyboard import check_seconds
     from longlive.runtime.startup import RuntimeOptions
 
+    check_seconds("--seconds", args.seconds)
+    check_seconds("--switch-every", args.switch_every)
+    check_stream(args.model, stream_changes(args))
+    if args.out:
+        check_destination("--out", args.out)
     dtypes = args.dtype or [str(RuntimeOptions(device=args.device).torch_dtype).removeprefix("torch.")]
     if args.count:
         return _count(args, dtypes[0])
@@ -61,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         lines.append(f"times better than the reference: {json.dumps(result['against'])}")
     last = json.dumps(results[0] if len(results) == 1 else {"runs": results})
     if args.out:
-        args.out.write_text(last + "\n", encoding="utf-8")
+        with atomic_write(args.out) as part:
+            part.write_text(last + "\n", encoding="utf-8")
     print("\n".join([*lines, last]))
     return 0
 

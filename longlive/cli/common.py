@@ -5,9 +5,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.config import Positions
+from longlive.files import is_stdout, unused_name
 from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
@@ -63,6 +65,57 @@ def with_progress(chunks: "Iterable[FrameChunk]", seconds: float) -> "Iterator[F
             bar.update(min(chunk.seconds, bar.total - bar.n))
 
 
-def print_result(values: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print a result: one JSON object for programs, or ``text`` for people."""
-    print(json.dumps(values, ensure_ascii=False) if as_json else text)
+def check_stream(model: str, changes: dict[str, Any]) -> None:
+    """Check the stream options against a model before it is loaded; fetches it if need be.
+
+    Raises:
+        ConfigError: if an option is impossible for the model.
+        CheckpointError: if there is no such model.
+    """
+    from longlive.config import StreamConfig
+    from longlive.weights.layout import ModelFolder
+    from longlive.weights.registry import find_model
+    from longlive.weights.released import BUILT_IN
+
+    config = BUILT_IN.get(model) or ModelFolder.read(find_model(model, print_progress)).config
+    StreamConfig.of(config, **changes)
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """The first characters of a text, for a message."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def free_path(path: Path, force: bool) -> Path:
+    """Where to write a file that was asked for at ``path``; says so if that is beside one that exists."""
+    unused = path if force else unused_name(path)
+    if unused != path:
+        print_note(f"{path} exists already and is kept, so {unused} is written; --force replaces it")
+    return unused
+
+
+def print_note(text: str) -> None:
+    """Print something that people should know, though it is no error, on stderr."""
+    print(f"longlive: {text}", file=sys.stderr)
+
+
+def print_result(values: dict[str, Any], text: str, *, as_json: bool, beside: Path | None = None) -> None:
+    """Print a result: one JSON object for programs, or ``text`` for people.
+
+    Args:
+        values, text: the result.
+        as_json: which of them is printed.
+        beside: a file that was written; if it is stdout itself, the result goes to stderr.
+    """
+    is_taken = beside is not None and is_stdout(beside)
+    print(to_json(values) if as_json else text, file=sys.stderr if is_taken else sys.stdout)
+
+
+def to_json(values: Any) -> str:
+    """JSON in the characters that stdout can show; others as their escapes, so that it stays JSON."""
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError, AttributeError):
+        return json.dumps(values)
+    return text

@@ -18,9 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "another checkpoint of the family (Self-Forcing, CausVid, Wan 2.1 1.3B)"
     )
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="safetensors or of torch.save; a file, the index of its parts, or their folder",
+    )
+    group.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which transformer to take if the file holds several, such as generator or generator_ema "
+        "(default: the one that its authors run)",
+    )
     group.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA to merge into the checkpoint")
-    group.add_argument("--lora-scale", type=float, default=1.0, help="alpha / rank (default: 1)")
+    group.add_argument(
+        "--lora-scale",
+        type=float,
+        help="what the LoRA is multiplied by (default: alpha / rank as its file states, or 1)",
+    )
     group.add_argument(
         "--set",
         action="append",
@@ -42,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
     from longlive.weights.registry import find_model
     from longlive.weights.released import RELEASED, sources_for_checkpoint
 
-    facts, lora = _facts(args.set), {"lora": args.lora, "lora_scale": args.lora_scale}
+    facts = _facts(args.set)
+    own = {"lora": args.lora, "lora_scale": args.lora_scale, "weights_key": args.weights_key}
     sources = RELEASED.get(args.model)
     if args.checkpoint:
-        sources = sources_for_checkpoint(args.checkpoint, name=args.model, **lora, **facts)
+        sources = sources_for_checkpoint(args.checkpoint, name=args.model, **own, **facts)
     if sources and args.dry_run:
         print_download_plan(sources, print_progress)
         return 0

@@ -1,6 +1,8 @@
 """The commands ``generate`` and ``replay``: a video file from prompts, or from a session file."""
 
 import argparse
+import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -8,13 +10,19 @@ from typing import TYPE_CHECKING, Any, get_args
 from longlive.cli.common import (
     Command,
     add_stream_options,
+    check_stream,
+    free_path,
     load_with_options,
+    print_note,
     print_result,
+    shorten,
     stream_changes,
     with_progress,
 )
+from longlive.cli.interruption import interruption
 from longlive.config import SwitchMode
 from longlive.errors import ConfigError
+from longlive.files import check_destination, check_distinct, has_suffix, is_special
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
@@ -25,11 +33,17 @@ if TYPE_CHECKING:
     from longlive.models.bundle import ModelBundle
 
 SCALE_HELP = "enlarge the pictures by this whole number (default: what the model suggests)"
+FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
+OUT_HELP = "MP4, QuickTime or GIF, by its suffix (.mp4, .m4v, .mov, .gif)"
+MAX_SCALE = 16
+MAX_NAME_CHARACTERS = 48
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``generate``."""
-    parser.add_argument("--prompt", required=True, help="the first prompt, or a storyboard (.json, .jsonl)")
+    parser.add_argument(
+        "--prompt", required=True, help="the first prompt, or a storyboard (.json, .jsonl, .txt)"
+    )
     parser.add_argument(
         "--at",
         nargs=2,
@@ -39,7 +53,9 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         help="switch to another prompt at the first chunk not before SECONDS; may be repeated",
     )
     parser.add_argument(
-        "--seconds", type=float, default=10.0, help="length, rounded up to whole chunks (default: 10)"
+        "--seconds",
+        type=float,
+        help="length, rounded up to whole chunks (default: all prompts, the last for --switch-every)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument(
@@ -52,18 +68,21 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         "--switch-every",
         type=float,
         default=10.0,
-        help="seconds between the prompts of a storyboard without times (default: 10)",
+        help="seconds of each prompt without a time, and of the last one (default: 10)",
     )
     parser.add_argument(
-        "--line", type=int, default=0, help="which line of a .jsonl storyboard, counted from 0 (default: 0)"
+        "--line",
+        type=int,
+        default=0,
+        help="which line of a .jsonl or .txt file, from 0 (default: 0)",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("longlive.mp4"),
-        help="the video file: MP4, or GIF if it ends in .gif (default: longlive.mp4)",
+        help=f"the video file: {OUT_HELP} (default: PROMPT-seedSEED.mp4)",
     )
     parser.add_argument("--session", type=Path, help="write a session file as well, for replay")
+    parser.add_argument("--force", action="store_true", help=FORCE_HELP)
     parser.add_argument("--scale", type=int, help=SCALE_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     add_model_options(parser)
@@ -73,31 +92,47 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``replay``."""
     parser.add_argument("file", type=Path, help="a session file")
-    parser.add_argument("--out", type=Path, help="write the video: MP4, or GIF if it ends in .gif")
+    parser.add_argument("--out", type=Path, help=f"write the video: {OUT_HELP}")
     parser.add_argument(
         "--verify", action="store_true", help="stop at the first chunk that differs, and exit with status 1"
     )
+    parser.add_argument("--force", action="store_true", help=FORCE_HELP)
     parser.add_argument("--scale", type=int, help=SCALE_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     add_model_options(parser, model=None)
 
 
 def run_generate(args: argparse.Namespace) -> int:
-    """Generate the video, and write it and its session file."""
+    """Generate the video, and write it and its session file; after an interruption, what there is of them."""
     from longlive.generation.session import Session
-    from longlive.generation.storyboard import play
+    from longlive.generation.storyboard import play, unreached_scenes
 
-    scenes = _scenes(args)
+    scenes, seconds = _read_scenes(args)
+    out = args.out or Path(f"{_file_name(scenes[0].text)}-seed{args.seed}.mp4")
+    _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
+    check_stream(args.model, stream_changes(args))
+    out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
+    check_distinct({"--out": out, "--session": session_file})
     models, stream = load_with_options(args.model, vars(args)), stream_changes(args)
-    with Session(models, scenes[0].text, seed=args.seed, switch=args.switch, **stream) as session:
-        chunks = with_progress(play(session, scenes[1:], args.seconds), args.seconds)
-        _write(args.out, chunks, args.scale, models)
-        if args.session:
-            session.save(args.session)
-        result = _summary(session) | {"out": str(args.out), "session": args.session and str(args.session)}
+    with (
+        Session(models, scenes[0].text, seed=args.seed, switch=args.switch, **stream) as session,
+        interruption() as interrupted,
+    ):
+        unreached = unreached_scenes(session, scenes[1:], seconds)
+        for scene in unreached:
+            print_note(f"the prompt at {scene.at:g} s is not reached: {shorten(scene.text)}")
+        chunks = interrupted.until(play(session, scenes[1:], seconds))
+        _write(out, with_progress(chunks, seconds), args.scale, models)
+        if session_file:
+            session.save(session_file)
+        result = _summary(session) | {"out": str(out), "session": session_file and str(session_file)}
+    result |= {"not_reached": [vars(scene) for scene in unreached]}
     length = f"{result['seconds']:.1f} s, {result['chunks']} chunks, seed {args.seed}"
-    print_result(result, f"{args.out}: {length}", as_json=args.json)
-    return 0
+    stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
+    print_result(
+        result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out
+    )
+    return interrupted.exit_status
 
 
 def run_replay(args: argparse.Namespace) -> int:
@@ -105,38 +140,112 @@ def run_replay(args: argparse.Namespace) -> int:
     from longlive.generation.session import Session
     from longlive.generation.session_file import SessionRecord
 
+    _check_options(args, args.out, source=args.file)
     record = SessionRecord.read(args.file)
+    out = args.out and free_path(args.out, args.force)
     models = load_with_options(args.model or record.model, vars(args) | _recorded_options(args, record))
     differing: list[int] = []
-    with Session.of_record(models, record) as session:
-        chunks = with_progress(_replayed(session, record, differing, args.verify), _duration(session, record))
-        if args.out:
-            _write(args.out, chunks, args.scale, models)
+    with Session.of_record(models, record) as session, interruption() as interrupted:
+        chunks = interrupted.until(_replayed(session, record, differing, args.verify))
+        chunks = with_progress(chunks, _duration(session, record))
+        if out:
+            _write(out, chunks, args.scale, models)
         else:
             for _ in chunks:
                 pass
         result = _summary(session) | {"first_difference": differing[0] if differing else None}
     text = f"chunk {differing[0]} differs" if differing else f"{result['chunks']} chunks, all as recorded"
-    print_result(result, text, as_json=args.json)
-    return 1 if differing and args.verify else 0
+    if interrupted.signal:
+        text += f"; stopped early, {len(record.chunks)} are recorded"
+    print_result(result | {"out": out and str(out)}, text, as_json=args.json, beside=out)
+    return interrupted.exit_status or (1 if differing and args.verify else 0)
 
 
-def _scenes(args: argparse.Namespace) -> "list[Scene]":
-    from longlive.generation.storyboard import SUFFIXES, Scene, read_storyboard
+def _read_scenes(args: argparse.Namespace) -> "tuple[list[Scene], float]":
+    """The scenes that the options describe, the first at 0, and the length of the video in seconds."""
+    from longlive.generation.storyboard import Scene, check_seconds, check_time, storyboard_seconds
 
-    if args.prompt.endswith(SUFFIXES):
-        scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=args.line)
-    else:
-        scenes = [Scene(0.0, args.prompt)]
-    for seconds, prompt in args.at:
+    check_seconds("--switch-every", args.switch_every)
+    scenes = _read_prompt(args)
+    for at, prompt in args.at:
         try:
-            at = float(seconds)
+            seconds = float(at)
         except ValueError as error:
-            raise ConfigError(
-                "--at", seconds, "it must be a number of seconds", "Try --at 5 PROMPT."
-            ) from error
-        scenes.append(Scene(at, prompt))
-    return scenes
+            rule = "it must be a number of seconds"
+            raise ConfigError("--at", at, rule, "Try --at 5 PROMPT.") from error
+        _check_no_file("--at", prompt)
+        scenes.append(Scene(check_time("--at", seconds), _as_typed(prompt)))
+    if args.seconds is None:
+        return scenes, storyboard_seconds(scenes, args.switch_every)
+    return scenes, check_seconds("seconds", args.seconds)
+
+
+def _read_prompt(args: argparse.Namespace) -> "list[Scene]":
+    """The scenes of ``--prompt``: those of a storyboard's file, or one."""
+    from longlive.generation.storyboard import SUFFIXES, Scene, read_storyboard, storyboard_lines
+
+    is_file = os.path.isfile(args.prompt)
+    if has_suffix(args.prompt, ".json", ".jsonl") or (is_file and has_suffix(args.prompt, *SUFFIXES)):
+        scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=args.line)
+        lines = 1 if has_suffix(args.prompt, ".json") else len(storyboard_lines(args.prompt))
+        if lines > 1:
+            print_note(f"line {args.line} of {lines} in {args.prompt} is taken; --line chooses another")
+        return scenes
+    _check_no_file("--prompt", args.prompt)
+    return [Scene(0.0, _as_typed(args.prompt))]
+
+
+def _as_typed(prompt: str) -> str:
+    """A prompt in UTF-8 as its characters, also where Python reads arguments in a narrower encoding."""
+    try:
+        return prompt.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return prompt
+
+
+def _check_no_file(option: str, prompt: str) -> None:
+    """ConfigError if a prompt is the name of a file, which would be drawn as words."""
+    if os.path.isfile(prompt):
+        rule = "that is a file, and a file of prompts ends in .json, .jsonl or .txt"
+        raise ConfigError(option, prompt, rule, "Rename the file, or write the prompt in other words.")
+
+
+def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | Path | None) -> None:
+    """Check what can be known before the model is loaded; ConfigError names the option."""
+    from longlive.generation.noise import check_seed
+
+    if "seed" in args:
+        check_seed(args.seed)
+    if args.scale is not None and not 1 <= args.scale <= MAX_SCALE:
+        raise ConfigError("--scale", args.scale, f"it must be from 1 to {MAX_SCALE}", "Try 2.")
+    if args.threads is not None and args.threads < 1:
+        raise ConfigError("--threads", args.threads, "it must be at least 1", "Leave it out.")
+    destinations = {"--out": out, "--session": getattr(args, "session", None)}
+    check_distinct({"the input": Path(source) if source else None} | destinations)
+    if out:
+        _check_container(out)
+    for option, path in destinations.items():
+        if path:
+            check_destination(option, path)
+
+
+def _check_container(out: Path) -> None:
+    """ConfigError if the suffix of a video file asks for a container that we do not write."""
+    from longlive.media.mp4 import SUFFIXES
+
+    known = (*SUFFIXES, ".gif")
+    if out.suffix and not has_suffix(out, *known) and not is_special(out):
+        rule = f"videos are written as {', '.join(known)}"
+        raise ConfigError("--out", str(out), rule, f"Try {out.with_suffix('.mp4')}.")
+
+
+def _file_name(prompt: str) -> str:
+    """The first words of a prompt as the name of a file, without its suffix."""
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
+    if len(words) > MAX_NAME_CHARACTERS:
+        words = words[:MAX_NAME_CHARACTERS]
+        words = words.rpartition("-")[0] or words
+    return words or "longlive"
 
 
 def _recorded_options(args: argparse.Namespace, record: "SessionRecord") -> dict[str, Any]:
@@ -170,12 +279,17 @@ def _duration(session: "Session", record: "SessionRecord") -> float:
     return (latents * config.temporal_scale - (1 + cuts) * (config.temporal_scale - 1)) / config.fps
 
 
-def _write(out: Path, chunks: "Iterable[FrameChunk]", scale: int | None, models: "ModelBundle") -> None:
+def _write(
+    out: Path,
+    chunks: "Iterable[FrameChunk]",
+    scale: int | None,
+    models: "ModelBundle",
+) -> None:
     from longlive.media.gif import write_gif
     from longlive.media.mp4 import write_video
 
     scale = scale or models.config.display_scale
-    if out.suffix == ".gif":
+    if has_suffix(out, ".gif"):
         write_gif(out, chunks, scale)
     else:
         write_video(out, chunks, scale, encoder=models.runtime.encoder)

@@ -1,10 +1,9 @@
 """The command ``loadtest``: many viewers at once on a running app, and what each of them got."""
 
 import argparse
-import json
 
 from longlive.benchmark.loadtest.browser import CHROMIUM
-from longlive.cli.common import Command
+from longlive.cli.common import Command, to_json
 from longlive.runtime.options import print_progress
 
 
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         read_every=args.read_every,
     )
     result = run_load_test(args.url, plan, chromium=args.chromium, progress=print_progress)
-    print(json.dumps(as_json(result), ensure_ascii=False) if args.json else table(result))
+    print(to_json(as_json(result)) if args.json else table(result))
     return 0
 
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longlive.cli.common import Command, print_result
+from longlive.cli.common import Command, free_path, print_result
 from longlive.errors import ConfigError
+from longlive.files import check_destination, check_distinct, has_suffix
 
 if TYPE_CHECKING:
     from longlive.training.data.chat_models import ChatModel
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_switch(switch)
     made = commands.add_parser("set", help="write a set of stories from a grammar")
     made.add_argument("--out", type=Path, required=True, help="the file to write (JSONL, a story per line)")
+    made.add_argument("--force", action="store_true", help="replace a file that exists")
     made.add_argument("--seed", type=int, help="of the choices (default: the grammar's)")
     made.add_argument("--grammar", type=Path, help="TOML (default: assets/prompts/grammar.toml)")
     check = commands.add_parser(
@@ -79,6 +81,9 @@ def _switch(args: argparse.Namespace) -> int:
     from longlive.training.data.next_scene import rejected_file, write_next_scenes
     from longlive.training.data.prompt_files import read_prompts
 
+    check_distinct({"IN": args.prompts, "OUT": args.out})
+    if args.out.parent.is_dir():
+        check_destination("OUT", args.out)
     prompts = read_prompts(args.prompts)
     writer = _writer(args)
     with tqdm(total=len({*prompts}), unit="prompt", disable=None, file=sys.stderr) as bar:
@@ -121,10 +126,12 @@ def _writer(args: argparse.Namespace) -> "ChatModel":
 def _write_set(args: argparse.Namespace) -> int:
     from longlive.training.data.prompt_grammar import GRAMMAR, write_prompt_set
 
-    stories = write_prompt_set(args.out, seed=args.seed, grammar=args.grammar or GRAMMAR)
+    check_distinct({"--grammar": args.grammar, "--out": args.out})
+    out = free_path(args.out, args.force)
+    stories = write_prompt_set(out, seed=args.seed, grammar=args.grammar or GRAMMAR)
     count = sum(len(story.prompts) for story in stories)
-    result = {"out": str(args.out), "stories": len(stories), "prompts": count}
-    print_result(result, f"{args.out}: {len(stories)} stories, {count} prompts", as_json=args.json)
+    result = {"out": str(out), "stories": len(stories), "prompts": count}
+    print_result(result, f"{out}: {len(stories)} stories, {count} prompts", as_json=args.json)
     return 0
 
 
@@ -133,7 +140,7 @@ def _check(args: argparse.Namespace) -> int:
 
     prompts = read_prompts(args.first)
     result: dict[str, Any] = {"prompts": len(prompts), "different": len({*prompts})}
-    if args.second or args.first.suffix == JSONL:
+    if args.second or has_suffix(args.first, JSONL):
         pairs = read_prompt_pairs(args.first, args.second)
         result["pairs"] = len(pairs)
         prompts = [text for pair in pairs for text in (pair.prompt, pair.next_prompt)]

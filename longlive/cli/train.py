@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from longlive.cli.common import Command
 from longlive.errors import ConfigError
+from longlive.files import check_folder
 
 if TYPE_CHECKING:
     from longlive.training.recipe import Recipe
@@ -218,20 +219,26 @@ def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", required=True, help="the model that the LoRA was trained on: name, folder or Hub id"
     )
-    parser.add_argument("--lora", type=Path, required=True, help="lora.safetensors, or the released lora.pt")
+    parser.add_argument("--lora", type=Path, required=True, help="file of the LoRA, or its folder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
     parser.add_argument(
-        "--scale", type=float, help="what the LoRA is multiplied by (default: the file's alpha / rank, or 1)"
+        "--scale",
+        "--lora-scale",
+        type=float,
+        help="what the LoRA is multiplied by (default: alpha / rank as its file states, or 1)",
     )
 
 
 def run_merge(args: argparse.Namespace) -> int:
     """Write the model with the LoRA merged into its weights."""
+    from longlive.runtime.options import print_progress
     from longlive.training.export import write_model
     from longlive.weights.loading import load_models
-    from longlive.weights.lora import merge_lora, read_lora
+    from longlive.weights.lora import describe_lora, merge_lora, read_lora
 
+    check_folder("--out", args.out)
     lora = read_lora(args.lora)
+    print_progress(describe_lora(lora, args.scale))
     models = load_models(args.base)
     write_model(models, merge_lora(models.transformer.state_dict(), lora, args.scale), args.out)
     print(args.out)

@@ -11,8 +11,8 @@ import torch
 from longlive import __version__
 from longlive.chunks import SwitchMode
 from longlive.config import StreamConfig
-from longlive.errors import ConfigError, SessionFileError
-from longlive.files import atomic_write
+from longlive.errors import ConfigError, SessionFileError, reason_of
+from longlive.files import atomic_write, read_text
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText, recorded_prompt
 
@@ -93,12 +93,12 @@ class SessionRecord:
     def read(cls, path: str | Path) -> "SessionRecord":
         """Read a file; SessionFileError says what is wrong with it."""
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = json.loads(read_text(path))
         except FileNotFoundError as error:
             raise SessionFileError(f"There is no session file {path}. Check the name.") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SessionFileError(
-                f"The session file {path} cannot be read: {error}. It may be damaged."
+                f"The session file {path} cannot be read: {reason_of(error)}. It may be damaged."
             ) from error
         version = values.pop("version", None) if isinstance(values, dict) else None
         if version != VERSION:
@@ -110,7 +110,7 @@ class SessionRecord:
             return cls._of(values)
         except (TypeError, KeyError, ValueError, ConfigError) as error:
             raise SessionFileError(
-                f"The session file {path} does not make sense: {error}. It may be damaged."
+                f"The session file {path} does not make sense: {reason_of(error)}. It may be damaged."
             ) from error
 
     @classmethod

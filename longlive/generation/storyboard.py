@@ -2,20 +2,22 @@
 
 {"prompts": [{"at": 0, "text": "a red ball stands"},
              {"at": 5, "text": "a red ball jumps", "switch": "hard"}]}
+
+A line of JSONL may also be ``{"prompt": …, "next": …}``, as ``prompts switch`` writes it.
 """
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from longlive.chunks import SWITCH_MODES, FrameChunk, SwitchMode
-from longlive.errors import ConfigError, PromptError
+from longlive.errors import ConfigError, PromptError, reason_of
+from longlive.files import has_suffix, read_lines, read_text
 from longlive.generation.session import Session
-from longlive.prompts import check_prompt
+from longlive.prompts import check_prompt, prompts_of_row
 
-SUFFIXES = (".json", ".jsonl")
+SUFFIXES = (".json", ".jsonl", ".txt")
 MAX_SCENES = 1000
 MAX_AT_S = 86_400
 
@@ -39,16 +41,54 @@ class Scene:
         object.__setattr__(self, "text", check_prompt(self.text))
 
 
+def check_seconds(name: str, value: Any) -> float:
+    """A length in seconds; ConfigError if it is no number above 0 and up to a day."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_AT_S:
+        rule = f"it must be a number of seconds above 0 and at most {MAX_AT_S}"
+        raise ConfigError(name, value, rule, "Try 10.")
+    return float(value)
+
+
+def check_time(name: str, value: Any) -> float:
+    """The second at which a prompt begins; ConfigError if it is no number from 0 to a day."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_AT_S:
+        raise ConfigError(name, value, f"it must be seconds from 0 to {MAX_AT_S}", "Correct it.")
+    return float(value)
+
+
+def storyboard_seconds(scenes: Sequence[Scene], switch_every: float) -> float:
+    """The length that shows every scene: the last one is seen for ``switch_every`` seconds."""
+    return max(scene.at for scene in scenes) + switch_every
+
+
+def unreached_scenes(session: Session, scenes: Iterable[Scene], seconds: float) -> list[Scene]:
+    """The scenes that ``play`` will not show, in order: their time, or their turn, comes after the end.
+
+    Args:
+        session: a new one.
+        scenes, seconds: as for ``play``.
+    """
+    config, chunk = session.models.config, session.stream.chunk
+    waiting = sorted(scenes, key=lambda scene: scene.at)
+    num_frames, is_first = 0, True
+    while num_frames / config.fps < seconds:
+        is_due = not is_first and bool(waiting) and waiting[0].at <= num_frames / config.fps
+        scene = waiting.pop(0) if is_due else None
+        is_cut = scene is not None and (scene.switch or session.switch) == "hard"
+        num_frames += config.num_frames(chunk) if is_first or is_cut else chunk * config.temporal_scale
+        is_first = False
+    return waiting
+
+
 def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[FrameChunk]:
     """Make the chunks of a session up to ``seconds`` of video, with each scene at its time.
 
     Two scenes that are due at the same boundary get a chunk each, in order.
 
     Raises:
-        ConfigError: if ``seconds`` is not above 0.
+        ConfigError: if ``seconds`` is not above 0, or is no length at all.
     """
-    if not seconds > 0:
-        raise ConfigError("seconds", seconds, "a video must be longer than 0 seconds", "Try 10.")
+    check_seconds("seconds", seconds)
     pending = sorted(scenes, key=lambda scene: scene.at)
     while session.seconds < seconds:
         while pending and pending[0].at <= session.seconds:
@@ -61,31 +101,38 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
     """The scenes of a file, in order; the first begins at 0.
 
     Args:
-        path: JSON, or JSONL with one storyboard per line.
+        path: JSON; JSONL with one storyboard per line; or text with one prompt per line, for videos of a
+            single scene.
         switch_every: seconds between prompts that carry no time of their own.
-        line: which line of a JSONL file.
+        line: which line of a JSONL or text file, counted from 0; blank ones do not count.
 
     Raises:
         ConfigError: if the file is missing, or is not a storyboard.
         PromptError: if a prompt is empty, too long, or holds control characters.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".jsonl":
-            text = [row for row in text.splitlines() if row.strip()][line]
-        return read_scenes(json.loads(text)["prompts"], switch_every=switch_every)
-    except PromptError:
-        raise
-    except OSError as error:
+        if has_suffix(path, ".json"):
+            text = read_text(path)
+        else:
+            rows = storyboard_lines(path)
+            if not 0 <= line < len(rows):
+                raise ConfigError("line", line, f"{path} has {len(rows)} lines", "Lines are counted from 0.")
+            text = rows[line]
+        prompts = [text] if has_suffix(path, ".txt") else prompts_of_row(text)
+    except PromptError as error:
+        rule = str(error).removesuffix(".")
         raise ConfigError(
-            "storyboard", str(path), f"it cannot be read ({error})", "Check the name."
+            "storyboard", str(path), rule[:1].lower() + rule[1:], "Correct the file."
         ) from error
-    except IndexError as error:
-        raise ConfigError("line", line, f"{path} has fewer lines", "Lines are counted from 0.") from error
-    except (ValueError, TypeError, KeyError) as error:
-        rule = f"it must hold {{'prompts': [{{'at': seconds, 'text': …}}, …]}} ({error!r})"
-        raise ConfigError("storyboard", str(path), rule, "Correct the file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        rule = f"it cannot be read: {reason_of(error)}"
+        raise ConfigError("storyboard", str(path), rule, "Check the name, and save it as UTF-8.") from error
+    return read_scenes(prompts, switch_every=switch_every)
+
+
+def storyboard_lines(path: str | Path) -> list[str]:
+    """The lines of a JSONL or text file that are not blank; OSError or ValueError if it cannot be read."""
+    return [row for row in (line.decode() for line in read_lines(path)) if row.strip()]
 
 
 def read_scenes(prompts: Any, *, switch_every: float = 10.0) -> list[Scene]:
@@ -117,12 +164,9 @@ def _scene(number: int, prompt: Any, default_at: float) -> Scene:
         rule = 'it must hold a text and may hold "at" and "switch"'
         raise ConfigError(f"prompts[{number}]", prompt, rule, 'Try {"at": 0, "text": "a red ball"}.')
     at, switch = prompt.get("at", default_at), prompt.get("switch")
-    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= MAX_AT_S:
-        raise ConfigError(
-            f"prompts[{number}].at", at, f"it must be seconds from 0 to {MAX_AT_S}", "Correct it."
-        )
+    at = check_time(f"prompts[{number}].at", at)
     if switch is not None and switch not in SWITCH_MODES:
         raise ConfigError(
             f"prompts[{number}].switch", switch, f"it must be one of {SWITCH_MODES}", "Correct it."
         )
-    return Scene(float(at), prompt["text"], switch)
+    return Scene(at, prompt["text"], switch)

@@ -1,4 +1,4 @@
-"""MP4 files, joined from segments without encoding again."""
+"""MP4 and QuickTime files, joined from segments without encoding again."""
 
 import contextlib
 import io
@@ -14,20 +14,29 @@ from av.video.stream import VideoStream
 from longlive.chunks import FrameChunk, MediaSegment
 from longlive.config import EncoderName
 from longlive.errors import MediaError
-from longlive.files import PartialFile
+from longlive.files import PartialFile, has_suffix
 from longlive.media.segments import SegmentEncoder
+
+SUFFIXES = (".mp4", ".m4v", ".mov")
+# While it grows, a file consists of fragments, so that it can be played however the program ends.
+_GROWING = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+# The index of a whole file stands before the pictures, so that a browser plays it while it loads.
+_WHOLE = {"movflags": "faststart"}
 
 
 class Mp4Writer:
-    """Joins segments into one MP4 file without encoding them again.
+    """Joins segments into one MP4 (or QuickTime) file without encoding them again.
 
     The file is written beside ``path`` and moved there when it is complete, so that nobody sees half of it.
+    What lies beside ``path`` until then can be played, whatever ends the program.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Prepare to write ``path``; nothing is opened before the first segment."""
+        """Prepare to write ``path``, QuickTime if it ends in .mov; nothing is opened before a segment."""
         self.path = Path(path)
+        self._format = "mov" if has_suffix(path, ".mov") else "mp4"
         self._partial = PartialFile(path)
+        self._whole = self._partial.part.with_name(f"{self._partial.part.name}.whole")
         self._file: BinaryIO | None = None
         self._output: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -56,6 +65,8 @@ class Mp4Writer:
         try:
             self._output.close()
             self._file.close()
+            _move_index_ahead(self._partial.part, self._whole, self._format)
+            self._whole.replace(self._partial.part)
             self._partial.commit()
         except (OSError, av.FFmpegError) as error:
             self.discard()
@@ -67,14 +78,16 @@ class Mp4Writer:
         """Remove what was written so far; nothing happens if there is nothing."""
         file, self._file, self._output, self._stream = self._file, None, None, None
         if file is not None:
-            self._partial.discard()
             with contextlib.suppress(OSError):  # what could not be written is not wanted
+                self._whole.unlink(missing_ok=True)
+            self._partial.discard()
+            with contextlib.suppress(OSError):
                 file.close()
 
     def _copy(self, source: InputContainer, segment: MediaSegment) -> None:
         if self._output is None or self._stream is None:
-            self._file = self._partial.part.open("wb")
-            self._output = av.open(self._file, "w", format="mp4")
+            self._file = self._partial.part.open("wb", buffering=0)
+            self._output = av.open(self._file, "w", format=self._format, options=_GROWING)
             self._stream = self._output.add_stream_from_template(source.streams.video[0])
         packets = (packet for packet in source.demux(video=0) if packet.size)
         for number, packet in enumerate(packets):
@@ -88,7 +101,7 @@ class Mp4Writer:
 def write_video(
     path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *, encoder: EncoderName = "x264"
 ) -> Path:
-    """Write chunks to an MP4 as they come; return its path.
+    """Write chunks to an MP4 (QuickTime if ``path`` ends in .mov) as they come; return its path.
 
     Args:
         path: an older file is replaced once the new one is complete.
@@ -106,3 +119,17 @@ def write_video(
         return writer.close()
     finally:
         writer.discard()
+
+
+def _move_index_ahead(growing: Path, whole: Path, container: str) -> None:
+    """Copy the pictures of a fragmented file to ``whole``, with one index, ahead of them."""
+    with (
+        av.open(str(growing), "r") as source,
+        av.open(str(whole), "w", format=container, options=_WHOLE) as output,
+    ):
+        video = source.streams.video[0]
+        stream = output.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ class ModelCard:
             return cls(str(values.get("about", "")), words, stories)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"The card in longlive.json cannot be read ({error!r}). It must hold 'about' (text), 'words' "
-                "(a list) and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
+                f"The card in longlive.json cannot be read: {reason_of(error)}. It must hold 'about' (text), "
+                "'words' (a list) and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
             ) from error

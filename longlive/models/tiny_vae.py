@@ -19,7 +19,7 @@ BLOCKS_PER_STAGE = 3
 
 
 class TinyVae(nn.Module):
-    """Latents as the transformer makes them -> pictures, 8 times larger and 4 times as many.
+    """Latents as the transformer makes them -> pictures, ``8 * patch`` times larger and 4 times as many.
 
     Attributes:
         config: what it was built with, as it is written to ``config.json``.
@@ -30,6 +30,8 @@ class TinyVae(nn.Module):
         latent_channels: int = 16,
         widths: tuple[int, int, int, int] = (256, 128, 64, 64),
         time_scales: tuple[int, int, int] = (1, 2, 2),
+        blocks: tuple[int, int, int] = (BLOCKS_PER_STAGE,) * 3,
+        patch: int = 1,
     ) -> None:
         """A decoder with fresh weights.
 
@@ -37,20 +39,26 @@ class TinyVae(nn.Module):
             latent_channels: of a latent.
             widths: channels of the three stages, and of the pictures' own size.
             time_scales: frames that each stage makes of one.
+            blocks: memory blocks of each stage.
+            patch: side of the pixel shuffle at the end, in pixels; 1 for none, as published.
         """
         super().__init__()
         self.config: dict[str, Any] = {
             "latent_channels": latent_channels,
             "widths": list(widths),
             "time_scales": list(time_scales),
+            "blocks": list(blocks),
+            "patch": patch,
         }
         layers: list[nn.Module] = [SoftClamp(), _conv(latent_channels, widths[0]), nn.ReLU()]
         for stage, time_scale in enumerate(time_scales):
             width, narrower = widths[stage], widths[stage + 1]
-            layers += [MemoryBlock(width) for _ in range(BLOCKS_PER_STAGE)]
+            layers += [MemoryBlock(width) for _ in range(blocks[stage])]
             layers += [nn.Upsample(scale_factor=2), GrowTime(width, time_scale)]
             layers += [_conv(width, narrower, bias=False)]
-        layers += [nn.ReLU(), _conv(widths[-1], 3)]
+        layers += [nn.ReLU(), _conv(widths[-1], 3 * patch**2)]
+        if patch > 1:
+            layers.append(nn.PixelShuffle(patch))
         self.decoder = nn.Sequential(*layers)
         self.time_scale = math.prod(time_scales)
 
@@ -62,8 +70,8 @@ class TinyVae(nn.Module):
             state: of the call before; None at the start of a video.
 
         Returns:
-            Pictures (B, frames, 3, 8 H, 8 W) in [-1, 1], where the first latent of a video gives one and each
-            later one four; and the state for the next call.
+            Pictures (B, frames, 3, 8 patch H, 8 patch W) in [-1, 1], where the first latent of a video gives
+            one and each later one four; and the state for the next call.
         """
         batch, before, x = latents.shape[0], iter(state or ()), latents.flatten(0, 1)
         new_state = []

@@ -52,16 +52,17 @@ def new_codec() -> AutoencoderKLWan:
 
 
 def encode_clip(codec: AutoencoderKLWan, pictures: Tensor) -> Tensor:
-    """Raw latents (B, 32, 1 + N, H/8, W/8) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
+    """Raw latents (B, C, 1 + N, H/s, W/s) of pictures (B, 3, 1 + 4N, H, W) in [-1, 1], with gradients.
 
-    Equal to ``codec.encode``: the first picture alone, then all others in one pass.
+    Equal to ``codec.encode``: the first picture alone, then all others in one pass. Channels C and scale s
+    are the codec's (here 32 and 8).
     """
-    patches = patchify(pictures, 2)
+    patches = patchify(pictures, codec.config["patch_size"])
     memory: list[Any] = [None] * codec._cached_conv_counts["encoder"]
     parts = [codec.encoder(patches[:, :, :1], feat_cache=memory, feat_idx=[0])]
     if patches.shape[2] > 1:
         parts.append(codec.encoder(patches[:, :, 1:], feat_cache=memory, feat_idx=[0]))
-    return codec.quant_conv(torch.cat(parts, 2))[:, :LATENT_CHANNELS]
+    return codec.quant_conv(torch.cat(parts, 2))[:, : codec.config["z_dim"]]
 
 
 def decode_clip(codec: AutoencoderKLWan, latents: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ def decode_clip(codec: AutoencoderKLWan, latents: Tensor) -> Tensor:
     parts = [codec.decoder(latents[:, :, :1], feat_cache=memory, feat_idx=[0], first_chunk=True)]
     if latents.shape[2] > 1:
         parts.append(codec.decoder(latents[:, :, 1:], feat_cache=memory, feat_idx=[0]))
-    return unpatchify(torch.cat(parts, 2), 2)
+    return unpatchify(torch.cat(parts, 2), codec.config["patch_size"])
 
 
 def random_pictures(batch: int, num_frames: int, rng: np.random.Generator, *, crop: bool) -> Tensor:
@@ -129,7 +130,7 @@ def _train(
     options = LearnerOptions(
         optimizer="muon", lr=lr, weight_decay=0.0, clip=1.0, warm_up=50, decay=0.4, ema=0.998
     )
-    _use_plain_norm(codec)
+    use_plain_norm(codec)
     learner = Learner(codec.train(), options, run, processes, adam_names=ADAM_NAMES)
     stage = CodecStage(name, codec, learner, run, processes.rank)
     new_trainer(stage, name, folder, run, processes).run()
@@ -193,7 +194,7 @@ def psnr_of(mean_square: float) -> float:
     return float(-10 * np.log10(max(mean_square, 1e-12)))
 
 
-def _use_plain_norm(codec: AutoencoderKLWan) -> None:
+def use_plain_norm(codec: AutoencoderKLWan) -> None:
     """RMS norms by multiplication: a third less time per training step on a CPU than ``F.normalize``."""
 
     def forward(self: WanRMS_norm, x: Tensor) -> Tensor:

@@ -80,8 +80,13 @@ class StorybookModel(nn.Module):
         rows = tokenizer(
             captions, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"
         )
-        hidden = self.text_encoder(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"])
-        return self.transformer.read_prompt(hidden.last_hidden_state * rows["attention_mask"].unsqueeze(-1))
+        return self.read_ids(rows["input_ids"])
+
+    def read_ids(self, ids: Tensor) -> PromptKV:
+        """The same of token ids (B, length), padded with 0."""
+        mask = (ids != 0).long()
+        hidden = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self.transformer.read_prompt(hidden * mask.unsqueeze(-1))
 
 
 @dataclass(frozen=True)

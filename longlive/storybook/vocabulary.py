@@ -1,7 +1,7 @@
 """The storybook's tokenizer and text encoder: the classes of the full model in a small size."""
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,12 @@ TEXT_DIM = 96
 def new_tokenizer(
     *, num_captions: int = 20_000, vocab_size: int = 640, seed: int = 0
 ) -> PreTrainedTokenizerFast:
-    """A lower-case Unigram tokenizer trained on captions; any Latin word is split into pieces."""
+    """A tokenizer trained on captions of the world."""
+    return train_tokenizer(_captions(num_captions, seed), vocab_size=vocab_size, text_len=TEXT_LEN)
+
+
+def train_tokenizer(captions: Iterable[str], *, vocab_size: int, text_len: int) -> PreTrainedTokenizerFast:
+    """A lower-case Unigram tokenizer; any Latin word is split into pieces, and the padding's id is 0."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -34,14 +39,14 @@ def new_tokenizer(
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_captions(num_captions, seed), trainer)
+    tokenizer.train_from_iterator(captions, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        model_max_length=TEXT_LEN,
+        model_max_length=text_len,
     )
 
 

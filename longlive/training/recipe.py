@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longlive.errors import ConfigError
+from longlive.files import read_text
 from longlive.training.objectives.options import DmdOptions, StreamingOptions
 from longlive.training.objectives.quirks import ReleasedQuirks
 
@@ -262,7 +263,7 @@ def _read_toml(source: str | Path) -> dict[str, Any]:
             raise ConfigError("config", str(source), "there is no recipe of this name", cure)
         path = CONFIGS / f"{source}.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise ConfigError("config", str(path), f"it cannot be read ({error})", "Check the name.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -39,8 +39,10 @@ from longlive.weights.layout import (
     write_facts,
     write_json,
 )
+from longlive.weights.lora import lora_files
 from longlive.weights.released import ModelSources, Origin
-from longlive.weights.weight_files import parts_of, sha256_of
+from longlive.weights.weight_files import sha256_of
+from longlive.weights.weight_parts import parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +107,13 @@ def assemble(sources: ModelSources, progress: ProgressCallback = logger.info) ->
 
 
 def print_download_plan(sources: ModelSources, progress: ProgressCallback = logger.info) -> DownloadPlan:
-    """Say what is to be fetched and written, and what is free; CheckpointError when that is too little."""
+    """Say what is to be fetched and written, and what is free; CheckpointError when that is too little.
+
+    Files of one's own are looked into first, so that a wrong one is found before anything is fetched.
+    """
     from huggingface_hub import constants
 
+    _check_own_files(sources)
     missing = tuple(missing_files(sources.needed))
     sizes = {(file.source, file.name): file.size for file in missing}
     to_write = sum(_size(origin, sizes) for origin in (sources.weights, sources.text_encoder))
@@ -116,6 +122,19 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
         progress(line)
     check_space(plan.bytes_to_fetch + plan.bytes_to_write, plan.cache)
     return plan
+
+
+def _check_own_files(sources: ModelSources) -> None:
+    """Check a checkpoint and a LoRA on this machine; CheckpointError says what does not fit."""
+    from longlive.weights.conversion import check_transformer
+    from longlive.weights.lora import read_lora
+
+    lora = sources.lora if isinstance(sources.lora, Path) else None
+    if isinstance(sources.weights, Path):
+        shape = sources.config.transformer
+        check_transformer(shape, sources.weights, lora, weights_key=sources.weights_key)
+    elif lora:
+        read_lora(lora)
 
 
 def cache_folder() -> Path:
@@ -137,6 +156,7 @@ def _request(sources: ModelSources) -> dict[str, Any]:
         "edition": CONVERTER_VERSION,
         "dtype": str(sources.dtype),
         "lora_scale": sources.lora_scale,
+        **({"weights_key": sources.weights_key} if isinstance(sources.weights, Path) else {}),
         "config": dataclasses.asdict(sources.config),
         "origins": {name: _identity(origin) for name, origin in origins.items()},
     }
@@ -181,8 +201,10 @@ def _convert(sources: ModelSources, files: Files, folder: Path, progress: Progre
         config=sources.config.transformer,
         weights=_file(sources.weights, files),
         lora=None if sources.lora is None else _file(sources.lora, files),
+        weights_key=sources.weights_key,
         lora_scale=sources.lora_scale,
         dtype=sources.dtype,
+        progress=progress,
     )
     text_encoder = partial(
         write_text_encoder,
@@ -247,7 +269,7 @@ def _file(origin: Origin, files: Files) -> Path:
 
 def _identity(origin: Origin | None) -> Any:
     if isinstance(origin, Path):
-        return [sha256_of(part) for part in parts_of(origin)]
+        return [sha256_of(part) for part in lora_files(origin)]
     return origin and [origin.repository, origin.revision, *origin.files]
 
 

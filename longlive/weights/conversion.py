@@ -3,7 +3,8 @@
 What is read is memory-mapped; names and shapes are checked against the model before anything is written.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from longlive.config import TransformerConfig
 from longlive.errors import CheckpointError
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.key_mapping import check_names, check_shapes, transformer_from_any, umt5_from_released
-from longlive.weights.lora import check_lora, merge_pair, read_lora
+from longlive.weights.checkpoints import TransformerCheckpoint, read_transformer
+from longlive.weights.key_mapping import check_names, check_shapes, umt5_from_released
+from longlive.weights.lora import Lora, check_lora, describe_lora, merge_pair, read_lora
 from longlive.weights.weight_files import read_tensors, write_weights
 
-# The dicts of a checkpoint that hold the weights; the first that is there is taken, at each level.
-GENERATOR_KEYS = ("generator", "generator_ema", "model", "state_dict", "module")
+logger = logging.getLogger(__name__)
+
+# The dicts that may hold the weights of a text encoder or a VAE; the first that is there, at each level.
+WEIGHT_KEYS = ("model", "state_dict", "module")
 TIED = "encoder.embed_tokens.weight"
 
 
@@ -32,8 +36,10 @@ def write_transformer(
     weights: Path,
     lora: Path | None = None,
     *,
-    lora_scale: float = 1.0,
+    weights_key: str | None = None,
+    lora_scale: float | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    progress: Callable[[str], object] = logger.info,
 ) -> str:
     """Write a transformer in our names, with a LoRA merged into it in float32 and rounded once.
 
@@ -42,8 +48,10 @@ def write_transformer(
         config: its shape.
         weights: of LongLive, Self-Forcing, CausVid or Wan 2.1, nested and prefixed as they are.
         lora: as ``read_lora`` reads.
-        lora_scale: alpha / rank; 1 for LongLive's.
+        weights_key: which of several transformers in ``weights``; None as for ``read_transformer``.
+        lora_scale: of all pairs; None: what the LoRA's own file states.
         dtype: of what is written; LongLive itself runs in bfloat16.
+        progress: gets a line that says which of several transformers was taken, and one about the LoRA.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -51,16 +59,39 @@ def write_transformer(
     Raises:
         CheckpointError: names the keys or shapes that do not fit.
     """
-    state = transformer_from_any(read_tensors(weights, GENERATOR_KEYS))
-    with torch.device("meta"):
-        expected = _check_fit(state, CausalWanTransformer(config), weights)
-    pairs = read_lora(lora) if lora else {}
-    check_lora(pairs, state)
+    checkpoint, expected, pairs = _open_transformer(config, weights, lora, weights_key)
+    state = checkpoint.state
+    if checkpoint.about:
+        progress(checkpoint.about)
+    if lora:
+        progress(describe_lora(pairs, lora_scale))
 
     def make(name: str) -> Tensor:
         return merge_pair(state[name], pairs[name], lora_scale) if name in pairs else state[name]
 
     return write_weights(path, expected, dtype, make)
+
+
+def check_transformer(
+    config: TransformerConfig, weights: Path, lora: Path | None = None, *, weights_key: str | None = None
+) -> None:
+    """Check what ``write_transformer`` would read, names and shapes included; arguments and errors as there.
+
+    No weights are read, so that it takes a moment even for a large file.
+    """
+    _open_transformer(config, weights, lora, weights_key)
+
+
+def _open_transformer(
+    config: TransformerConfig, weights: Path, lora: Path | None, weights_key: str | None
+) -> tuple[TransformerCheckpoint, dict[str, Tensor], Lora]:
+    """A checkpoint that fits ``config``, the tensors to be written, without data, and a LoRA's pairs."""
+    checkpoint = read_transformer(weights, weights_key)
+    with torch.device("meta"):
+        expected = _check_fit(checkpoint.state, CausalWanTransformer(config), weights)
+    pairs = read_lora(lora) if lora else {}
+    check_lora(pairs, checkpoint.state)
+    return checkpoint, expected, pairs
 
 
 def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> str:
@@ -71,7 +102,7 @@ def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> 
         config: of a ``UMT5EncoderModel``.
         weights: in Wan's own names or in transformers', in one file or in parts with an index.
     """
-    state = read_tensors(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, WEIGHT_KEYS)
     if "token_embedding.weight" in state:
         state = umt5_from_released(state)
     with torch.device("meta"):
@@ -82,7 +113,7 @@ def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> 
 
 def write_tiny_vae(path: Path, weights: Path) -> dict[str, Any]:
     """Write TAEHV's decoder, without its encoder, in float32; returns its config, errors as above."""
-    state = read_tensors(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, WEIGHT_KEYS)
     decoder = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
     with torch.device("meta"):
         model = TinyVae()
@@ -98,7 +129,7 @@ def write_light_vae(path: Path, weights: Path, config: Mapping[str, Any]) -> dic
         weights: in Wan's own names or in diffusers'.
         config: of the full VAE; only the channels differ, and are read off the weights.
     """
-    state = read_tensors(weights, GENERATOR_KEYS)
+    state = read_tensors(weights, WEIGHT_KEYS)
     if "decoder.conv1.weight" in state:
         state = convert_wan_vae_to_diffusers(dict(state))
     first = state.get("encoder.conv_in.weight")

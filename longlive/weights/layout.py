@@ -15,7 +15,7 @@ from typing import Any
 
 from longlive.config import ModelConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
-from longlive.files import atomic_write
+from longlive.files import atomic_write, read_text
 from longlive.models.model_card import ModelCard
 from longlive.weights.weight_files import sha256_of
 
@@ -129,7 +129,7 @@ def public_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds; CheckpointError when it is missing, unreadable or no object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path} is missing. Give a folder in our layout, or fetch the model again."

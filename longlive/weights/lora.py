@@ -1,24 +1,48 @@
-"""LoRA files -> pairs by the name of the weight that they change, and merging them.
+"""LoRA files -> what they change, by the name of the weight, and merging that.
 
-A new format needs an entry in ``HALVES``, if it names the halves of a pair differently, and a line in
-``read_lora`` that finds its alpha; everything after that works on ``LoraPair``.
+Read are the pairs of peft, diffusers, kohya and musubi-tuner, ComfyUI and LightX2V, DiffSynth, diffusion-pipe
+and our training, around released names or ours, with any prefix. A new format needs an entry in ``_HALF`` or
+``_DIFFERENCES`` if it names its tensors differently, one in ``lora_alpha.py`` if it keeps alpha elsewhere.
 """
 
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.key_mapping import State, first_few, strip_wrappers, transformer_name
-from longlive.weights.weight_files import read_metadata, read_tensors
+from longlive.weights.key_mapping import State, dotted_name, first_few, locate, strip_wrappers
+from longlive.weights.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
+from longlive.weights.weight_files import dicts_of_tensors, open_weights, read_metadata
+from longlive.weights.weight_parts import parts_of
 
-# Where the tensors lie in a checkpoint that holds other things as well.
-LORA_KEYS = ("generator_lora", "lora", "state_dict")
-# How the halves of a pair are named after the weight's own name: peft's.
-HALVES = {".lora_A.weight": "down", ".lora_B.weight": "up"}
+# The halves of a pair after the layer's name: lora_A.weight, lora_A.default.weight (peft's named adapters),
+# lora_down.weight, lora.down.weight.
+_HALF = re.compile(r"\.lora(?:_linear_layer)?[._](A|B|down|up)(?:\.(?!weight$|bias$)(\w+))?(?:\.weight)?$")
+_HALVES = {"A": "down", "down": "down", "B": "up", "up": "up"}
+_ALPHA = re.compile(r"\.(?:lora_)?alpha$")
+# Whole differences beside the pairs, by what stands in their place in the weight's name (ComfyUI's).
+_DIFFERENCES = {".diff": (".weight", ""), ".diff_b": (".bias",), ".diff_m": (".modulation",)}
+# What is no LoRA, or more than one, by what its keys have in them.
+_UNREAD = {
+    r"lora_magnitude_vector|\.dora_scale$": "DoRA, which also changes the length of each row",
+    r"\.lora_[AB](\.\w+)?\.bias$": "a LoRA with biases (peft's lora_bias)",
+    r"\.lora_mid\.": "LoCon in Tucker's form (lora_mid)",
+    r"\.hada_w": "LoHa (LyCORIS)",
+    r"\.lokr_w": "LoKr (LyCORIS)",
+    r"\.oft_|\.oft_r\.|\.boft_": "OFT or BOFT",
+    r"\.ia3_l|\.on_input$": "(IA)^3",
+    r"\.vera_lambda": "VeRA",
+    r"\.[ab][12]\.weight$": "GLoRA",
+    r"\.processor\.": "diffusers' attention processors of before 2023-10",
+    r"\.set_weight$|\.reshape_weight$": "ComfyUI's replaced weights",
+}
 
 
 @dataclass(frozen=True)
@@ -26,14 +50,18 @@ class LoraPair:
     """What a LoRA adds to one weight: ``scale * up @ down``.
 
     Attributes:
-        down: A, of shape (rank, in).
-        up: B, of shape (out, rank).
+        down: A, of shape (rank, in); of a convolution (rank, in, ...).
+        up: B, of shape (out, rank); of a convolution (out, rank, 1, ...).
         alpha: as the file gives it; None if it does not.
+        source: where alpha was found, for people.
+        rank_stabilized: alpha is divided by sqrt(rank) rather than by the rank.
     """
 
     down: Tensor
     up: Tensor
     alpha: float | None = None
+    source: str = ""
+    rank_stabilized: bool = False
 
     @property
     def rank(self) -> int:
@@ -43,59 +71,127 @@ class LoraPair:
     @property
     def scale(self) -> float:
         """Alpha / rank; 1 if the file gives no alpha, as LongLive's does not."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        if self.alpha is None:
+            return 1.0
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
 
     def fits(self, weight: Tensor) -> bool:
         """Whether ``up @ down`` exists and has the shape of ``weight``."""
-        if self.down.ndim != 2 or self.up.ndim != 2:
+        if self.down.ndim < 2 or self.up.ndim < 2 or weight.ndim < 2:
             return False
-        return self.up.shape[1] == self.rank and (self.up.shape[0], self.down.shape[1]) == weight.shape
+        down, up = self.down.flatten(1), self.up.flatten(1)
+        return up.shape[1] == self.rank and (up.shape[0], down.shape[1]) == weight.flatten(1).shape
+
+    def merged(self, weight: Tensor, scale: float | None = None) -> Tensor:
+        """``weight + scale * up @ down`` in float32; ``scale`` is the pair's own if None."""
+        down, up = (half.to(weight.device, torch.float32).flatten(1) for half in (self.down, self.up))
+        own = self.scale if scale is None else scale
+        return torch.addmm(weight.float().flatten(1), up, down, alpha=own).view(weight.shape)
 
 
-Lora = dict[str, LoraPair]
-"""Pairs by our name of the weight that each belongs to."""
+@dataclass(frozen=True)
+class WeightDifference:
+    """A whole difference that a file adds to one weight or bias, beside its pairs.
+
+    Attributes:
+        difference: of the weight's shape.
+    """
+
+    difference: Tensor
+
+    def fits(self, weight: Tensor) -> bool:
+        """Whether it has the shape of ``weight``."""
+        return self.difference.shape == weight.shape
+
+    def merged(self, weight: Tensor, scale: float | None = None) -> Tensor:
+        """``weight + scale * difference`` in float32; ``scale`` is 1 if None."""
+        difference = self.difference.to(weight.device, torch.float32)
+        return torch.add(weight.float(), difference, alpha=1.0 if scale is None else scale)
+
+
+Lora = dict[str, LoraPair | WeightDifference]
+"""What is changed, by our name of the weight."""
 
 
 def read_lora(path: str | Path) -> Lora:
-    """Read a LoRA, memory-mapped.
+    """Read a LoRA, memory-mapped, with the strength that it states.
 
     Args:
-        path: safetensors by peft or by our training, or the released ``.pt``; names around released weights
-            or around ours.
+        path: safetensors or of ``torch.save``; a file, its folder, parts or their index.
 
     Raises:
-        CheckpointError: if the file is missing or broken, holds no LoRA, or only one half of a pair.
+        CheckpointError: if the file is missing or broken, holds no LoRA, several of them, only one half of a
+            pair, or a format that is not read.
     """
     path = Path(path)
     try:
-        tensors, alpha = read_tensors(path, LORA_KEYS), read_metadata(path).get("alpha")
+        file, stored = parts_of(path)[0], open_weights(path)
+        tensors, numbers = _only_lora(stored, path)
+        return pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
     except CheckpointError as error:
         raise CheckpointError(f"{path} holds no readable LoRA: {error}") from error
-    if not any(half in name for name in tensors for half in (".lora_A", ".lora_B")):
-        raise CheckpointError(f"{path} holds no LoRA: no key has .lora_A in it. Give the file of a LoRA.")
-    return pair_up(tensors, alpha=None if alpha is None else float(alpha))
 
 
-def pair_up(tensors: Mapping[str, Tensor], *, alpha: float | None = None) -> Lora:
-    """The halves of each pair by the weight's name; ``alpha`` is that of all pairs, if it is known.
+def lora_files(path: Path) -> list[Path]:
+    """The files that a LoRA is read from: those of the pairs, and peft's config beside them."""
+    files = parts_of(path)
+    config = files[0].with_name(ADAPTER_CONFIG)
+    return [*files, config] if config.is_file() else files
+
+
+def pair_up(
+    tensors: Mapping[str, Tensor], *, alpha: float | None = None, stated: StatedAlpha | None = None
+) -> Lora:
+    """The changes of a LoRA by the weight's name.
+
+    Args:
+        tensors: halves of pairs, their ``.alpha`` entries, and differences.
+        alpha: of all pairs that have no entry of their own, if it is known.
+        stated: the same, pair by pair.
 
     Raises:
-        CheckpointError: naming the keys that are not LoRA, or lack their other half.
+        CheckpointError: naming the keys that are not LoRA, or lack their other half, or the format that is
+            not read; when there are several LoRAs for one weight.
     """
-    halves: dict[str, dict[str, Tensor]] = {}
+    _refuse_unread(tensors)
+    stated = stated or StatedAlpha(alpha, "given")
+    layers: dict[tuple[str, str], _Layer] = {}
+    lora: Lora = {}
     for name, tensor in tensors.items():
-        target, half = _split(name)
-        halves.setdefault(target, {})[half] = tensor
-    single = [name for name, found in halves.items() if len(found) != 2]
-    if single:
-        raise CheckpointError(
-            f"the LoRA holds only one of A and B for {first_few(single)}. Is the file complete?"
-        )
-    return {name: LoraPair(found["down"], found["up"], alpha) for name, found in halves.items()}
+        if not _add_difference(lora, name, tensor):
+            _add_part(layers, name, tensor)
+    _check_single([layer.target for layer in layers.values()])
+    _check_whole(layers)
+    return lora | {layer.target: layer.pair(stated) for layer in layers.values()}
+
+
+def describe_lora(lora: Lora, scale: float | None = None) -> str:
+    """What a LoRA changes and how strongly, in one line for people; ``scale`` is the one given instead."""
+    pairs = [change for change in lora.values() if isinstance(change, LoraPair)]
+    kinds = Counter((pair.rank, pair.alpha, pair.source, pair.scale) for pair in pairs)
+    listed = [_describe_kind(count, *kind, given=scale) for kind, count in kinds.most_common(4)]
+    if len(kinds) > 4:
+        scales = [pair.scale for pair in pairs]
+        listed.append(f"and {len(kinds) - 4} other kinds (scales {min(scales):g} to {max(scales):g})")
+    whole = len(lora) - len(pairs)
+    if whole:
+        listed.append(f"{whole} whole {'difference' if whole == 1 else 'differences'} of weights")
+    return "LoRA: " + "; ".join(listed)
+
+
+def _describe_kind(
+    count: int, rank: int, alpha: float | None, source: str, scale: float, *, given: float | None
+) -> str:
+    pairs = f"{count} {'pair' if count == 1 else 'pairs'} of rank {rank}"
+    found = "no alpha is stated" if alpha is None else f"alpha {alpha:g} ({source})"
+    if given is not None:
+        return f"{pairs}, {found}: scale {given:g} as given"
+    assumed = ", taken as alpha = rank; --lora-scale changes it" if alpha is None else ""
+    return f"{pairs}, {found}: scale {scale:g}{assumed}"
 
 
 def check_lora(lora: Lora, state: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError naming the pairs whose weight ``state`` lacks or has in another shape."""
+    """Raise CheckpointError naming the changes whose weight ``state`` lacks or has in another shape."""
     unknown = [name for name in lora if name not in state]
     if unknown:
         raise CheckpointError(
@@ -107,12 +203,12 @@ def check_lora(lora: Lora, state: Mapping[str, Tensor]) -> None:
 
 
 def merge_lora(state: Mapping[str, Tensor], lora: Lora, scale: float | None = None) -> State:
-    """Add every pair to its weight, computed in float32; each weight keeps its dtype.
+    """Add every change to its weight, computed in float32; each weight keeps its dtype.
 
     Args:
         state: a transformer in our names.
-        lora: its pairs.
-        scale: of all pairs; None: each pair's own.
+        lora: its changes.
+        scale: of all changes; None: each one's own.
 
     Raises:
         CheckpointError: as ``check_lora``.
@@ -123,17 +219,108 @@ def merge_lora(state: Mapping[str, Tensor], lora: Lora, scale: float | None = No
     }
 
 
-def merge_pair(weight: Tensor, pair: LoraPair, scale: float | None = None) -> Tensor:
-    """``weight + scale * up @ down`` in float32; ``scale`` is the pair's own if None."""
-    down, up = (half.to(weight.device, torch.float32) for half in (pair.down, pair.up))
-    return torch.addmm(weight.float(), up, down, alpha=pair.scale if scale is None else scale)
+def merge_pair(weight: Tensor, change: LoraPair | WeightDifference, scale: float | None = None) -> Tensor:
+    """A weight with one change of a LoRA added, in float32; ``scale`` is the change's own if None."""
+    return change.merged(weight, scale)
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Our name of the weight that a LoRA key belongs to, and which half it is."""
-    plain = name.replace(".default.weight", ".weight")  # peft's name of its adapter, in memory
-    for ending, half in HALVES.items():
-        if plain.endswith(ending):
-            target = strip_wrappers(plain.removesuffix(ending)) + ".weight"
-            return transformer_name(target) or target, half
-    raise CheckpointError(f"{name!r} is no LoRA key: expected ….lora_A.weight or ….lora_B.weight.")
+@dataclass
+class _Layer:
+    """What was found of one layer's pair.
+
+    Attributes:
+        name: of the layer in the file, without prefix.
+        target: our name of its weight.
+        parts: its halves by ``down`` and ``up``, and its ``alpha``.
+    """
+
+    name: str
+    target: str
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+    def pair(self, stated: StatedAlpha) -> LoraPair:
+        down, up = self.parts["down"], self.parts["up"]
+        if "alpha" in self.parts:
+            alpha = self.parts["alpha"].float().flatten()
+            if alpha.numel() != 1 or not alpha.isfinite().all():
+                raise CheckpointError(f"{self.name}.alpha is {alpha.tolist()}, but it must be one number.")
+            return LoraPair(down, up, alpha.item(), "its .alpha entry")
+        alpha_of_all = stated.alpha_of(self.name, down.shape[0])
+        return LoraPair(down, up, alpha_of_all, stated.source, stated.rank_stabilized)
+
+
+def _add_part(layers: dict[tuple[str, str], _Layer], name: str, tensor: Tensor) -> None:
+    """Put a half or an alpha to its layer; layers are kept apart by their prefix and peft's adapter."""
+    half, alpha = _HALF.search(name), _ALPHA.search(name)
+    found = half or alpha
+    if found is None:
+        raise CheckpointError(
+            f"{name!r} is no LoRA key: expected one that ends in .lora_A.weight, .lora_B.weight, "
+            ".lora_down.weight, .lora_up.weight or .alpha."
+        )
+    stem = dotted_name(name[: found.start()])
+    located = locate(f"{stem}.weight")
+    target = located.name if located else f"{strip_wrappers(stem)}.weight"
+    layer = strip_wrappers(stem)[len(located.prefix) :] if located else stem
+    key = (stem, half[2] or "" if half else "")
+    part = _HALVES[half[1]] if half else "alpha"
+    layers.setdefault(key, _Layer(layer, target)).parts[part] = tensor
+
+
+def _add_difference(lora: Lora, name: str, tensor: Tensor) -> bool:
+    """Take a whole difference of a weight; False if the key is none."""
+    stem, dot, ending = name.rpartition(".")
+    for weight in _DIFFERENCES.get(dot + ending, ()):
+        located = locate(dotted_name(stem) + weight)
+        if located is not None:
+            lora[located.name] = WeightDifference(tensor)
+            return True
+    return False
+
+
+def _check_single(targets: list[str]) -> None:
+    twice = [name for name, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise CheckpointError(
+            f"there are several LoRAs for {first_few(twice)}: of several models (such as Wan 2.2's two) or "
+            "several of peft's adapters. Give a file of one."
+        )
+
+
+def _check_whole(layers: Mapping[tuple[str, str], _Layer]) -> None:
+    single = [layer.target for layer in layers.values() if not {"down", "up"} <= set(layer.parts)]
+    if single:
+        raise CheckpointError(
+            f"the LoRA holds only one of A and B for {first_few(single)}. Is the file complete?"
+        )
+
+
+def _refuse_unread(names: Mapping[str, Any]) -> None:
+    for pattern, about in _UNREAD.items():
+        found = next((name for name in names if re.search(pattern, name)), None)
+        if found:
+            raise CheckpointError(
+                f"{found} belongs to {about}, which is not read. Merge it into the base model with the "
+                "program that made it, and give the result as the checkpoint."
+            )
+
+
+def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file's LoRA (the generator's if it has others), and what stands beside their dict."""
+    found = {where: tensors for where, tensors in dicts_of_tensors(stored) if _has_lora(tensors)}
+    if not found:
+        _refuse_unread({name: None for _, tensors in dicts_of_tensors(stored) for name in tensors})
+        raise CheckpointError(
+            "no key has .lora_A, .lora_down or .lora.down in it. Give the file of a LoRA; a whole model is "
+            "given as a checkpoint."
+        )
+    generators = [where for where in found if "generator" in where] if len(found) > 1 else list(found)
+    if len(generators) != 1:
+        names = ", ".join(where.strip(".") or "the top" for where in found)
+        raise CheckpointError(f"it holds several LoRAs: {names}. Give a file of one.")
+    tensors = {n: t for n, t in found[generators[0]].items() if "." in n or t.numel() != 1}
+    return tensors, {key: value for key, value in stored.items() if not isinstance(value, Tensor)}
+
+
+def _has_lora(tensors: Mapping[str, Tensor]) -> bool:
+    return any(_HALF.search(name) for name in tensors)

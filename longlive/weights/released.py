@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.model_card import ModelCard, Story
 from longlive.weights.downloads import HubFiles
@@ -26,7 +26,9 @@ class ModelSources:
 
     Attributes:
         config, card: its facts.
-        weights, lora: the transformer, and what is merged into it, ``lora_scale`` (alpha / rank) times.
+        weights, lora: the transformer, and what is merged into it.
+        weights_key: which of several transformers in ``weights``; None: the one that its authors run.
+        lora_scale: what the LoRA is multiplied by; None: what its own file states.
         text_encoder: umT5's weights.
         parts: config of the text encoder, tokenizer and VAE, in diffusers' layout.
         tiny_vae, light_vae: optional decoders; a model is complete without them.
@@ -39,7 +41,8 @@ class ModelSources:
     text_encoder: Origin
     parts: HubFiles
     lora: Origin | None = None
-    lora_scale: float = 1.0
+    weights_key: str | None = None
+    lora_scale: float | None = None
     tiny_vae: Origin | None = None
     light_vae: Origin | None = None
     dtype: torch.dtype = torch.bfloat16
@@ -111,6 +114,7 @@ LONGLIVE_SOURCES = ModelSources(
     card=CARD,
     weights=HubFiles(*LONGLIVE, files=("models/longlive_base.pt",)),
     lora=HubFiles(*LONGLIVE, files=("models/lora.pt",)),
+    lora_scale=1.0,  # its config has alpha = rank; the file states neither
     text_encoder=HubFiles(*WAN_ORIGINAL, files=("models_t5_umt5-xxl-enc-bf16.pth",)),
     parts=HubFiles(
         *WAN,
@@ -130,15 +134,22 @@ RELEASED = {LONGLIVE_1_3B.name: LONGLIVE_SOURCES}
 
 
 def sources_for_checkpoint(
-    checkpoint: Path, lora: Path | None = None, *, name: str = "", lora_scale: float = 1.0, **facts: Any
+    checkpoint: Path,
+    lora: Path | None = None,
+    *,
+    name: str = "",
+    weights_key: str | None = None,
+    lora_scale: float | None = None,
+    **facts: Any,
 ) -> ModelSources:
     """The sources of a model around another checkpoint: Self-Forcing, CausVid, Wan 2.1 1.3B, or your own.
 
     Args:
-        checkpoint: its transformer; ``.pt``, ``.pth`` or ``.safetensors``, in any of the layouts that
-            ``key_mapping.py`` and ``conversion.py`` read.
-        lora: merged into it, ``lora_scale`` (alpha / rank) times.
+        checkpoint: its transformer, as ``read_transformer`` reads.
+        lora: merged into it, as ``read_lora`` reads.
         name: of the new model; the file's own name if it is empty.
+        weights_key: which of several transformers in the file; None: the one that its authors run.
+        lora_scale: what the LoRA is multiplied by; None: what its own file states.
         facts: fields of ModelConfig that differ from LongLive's, such as ``window=21, sink=0``.
 
     Raises:
@@ -146,21 +157,36 @@ def sources_for_checkpoint(
         ConfigError: when a fact is unknown or impossible.
     """
     for path in (checkpoint, lora):
-        if path is not None and not path.is_file():
+        if path is not None and not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
-    facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    try:
-        config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
-    except TypeError as error:
-        fields = sorted(field.name for field in dataclasses.fields(ModelConfig))
-        raise ConfigError(
-            "facts", facts, f"the facts of a model are {', '.join(fields)}", "Correct it."
-        ) from error
+    facts = {key: _check_fact(key, value) for key, value in facts.items()}
+    config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
+    StreamConfig.of(config)  # a model that no stream can be made with is of no use
     return dataclasses.replace(
         LONGLIVE_SOURCES,
         config=config,
         card=ModelCard(f"Made from {checkpoint.name}."),
         weights=checkpoint,
         lora=lora,
+        weights_key=weights_key,
         lora_scale=lora_scale,
     )
+
+
+def _check_fact(name: str, value: Any) -> Any:
+    """A field of ModelConfig as it was given; ConfigError if there is none, or it is of another kind."""
+    known = {field.name: getattr(LONGLIVE_1_3B, field.name) for field in dataclasses.fields(ModelConfig)}
+    known = {key: example for key, example in known.items() if key not in ("name", "transformer")}
+    if name not in known:
+        rule = f"the facts of a model are {', '.join(sorted(known))}"
+        raise ConfigError("fact", name, rule, "Correct the name.")
+    example = known[name]
+    if isinstance(example, tuple):
+        if isinstance(value, list | tuple) and all(type(part) is int for part in value):
+            return tuple(value)
+        raise ConfigError(name, value, "it must be a list of whole numbers", f"Try {list(example)}.")
+    kinds: tuple[type, ...] = (int, float) if isinstance(example, float) else (type(example),)
+    if type(value) not in kinds or value != value:
+        kind = {int: "a whole number", float: "a number", str: "a text"}[type(example)]
+        raise ConfigError(name, value, f"it must be {kind}", f"Try {example}.")
+    return value

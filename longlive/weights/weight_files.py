@@ -4,45 +4,109 @@ A tensor of an opened file takes no memory of its own until something is compute
 of any size can be converted in the memory of its largest tensor.
 """
 
+import argparse
+import collections
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from longlive.errors import CheckpointError
+from longlive.weights.weight_parts import parts_of
 
 SAFE_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 READ = 8 * 2**20
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+# What trainers put beside the weights and what runs no code when it is read: options and numbers of NumPy.
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    collections.defaultdict,
+    *(dict, list, set, int, float),
+    np.dtype,
+    *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
+]
 
 
 def open_weights(path: Path) -> dict[str, Any]:
     """What a checkpoint holds: tensors by name, in the nesting of the file; nothing is executed.
 
     Args:
-        path: ``.safetensors`` (alone, or in parts with an ``.index.json`` beside it), or of ``torch.save``.
+        path: safetensors or of ``torch.save``; a file, its parts, their index or their folder (``parts_of``).
 
     Raises:
         CheckpointError: when it is missing, broken, or holds more than tensors.
     """
-    if path.suffix == ".safetensors" or _index(path).is_file():
+    parts = parts_of(path)
+    if all(is_safetensors(part) for part in parts):
         return dict(open_safetensors(path))
+    return {name: value for part in parts for name, value in _open_torch(part).items()}
+
+
+def dicts_of_tensors(found: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every dict that holds tensors in a checkpoint: its path (``generator.``; empty at the top); them."""
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield path, tensors
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            yield from dicts_of_tensors(value, f"{path}{name}.")
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors: by how it begins, whatever its suffix; by its suffix if it is broken."""
+    named_so = path.suffix.lower() == ".safetensors"
+    if not path.is_file():
+        return named_so
+    with path.open("rb") as file:
+        beginning = file.read(9)
+    if beginning[:2] == b"PK":  # a zip archive, as torch.save writes
+        return False
+    header = int.from_bytes(beginning[:8], "little")
+    return named_so or (beginning[8:] == b"{" and header < path.stat().st_size)
+
+
+def _open_torch(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        raise CheckpointError(
+            f"{path} is a file of torch.save, not safetensors. Rename it so that it ends in .pt."
+        )
     try:
         return _torch_load(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing. Fetch the model again, or correct the path.") from error
     except pickle.UnpicklingError as error:
+        # PyTorch's own message advises to load the file without this protection.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        fault = f"holds more than tensors, which could run code: {found[1]}" if found else _fault_of(path)
         raise CheckpointError(
-            f"{path} cannot be read, or holds more than tensors, which could run code: {error}. Use a "
-            "checkpoint of weights alone."
+            f"{path} {fault}. Use a checkpoint of weights alone, or fetch it again."
         ) from error
     except (RuntimeError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is broken: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{path} {_fault_of(path)}. Fetch it again.") from error
+
+
+def _fault_of(path: Path) -> str:
+    """What is wrong with a file that is no checkpoint, by how it begins."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if not start:
+        return "is empty"
+    if start.startswith(b"<"):
+        return "is a web page, not a checkpoint"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the checkpoint itself"
+    if start.startswith(b"PK"):
+        return "is broken, or was cut off"
+    return "is no checkpoint that can be read"
 
 
 def open_safetensors(path: Path) -> dict[str, Tensor]:
@@ -83,26 +147,16 @@ def read_tensors(path: Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; empty for other files. Errors as for ``open_weights``."""
-    if path.suffix != ".safetensors" or _index(path).is_file():
+    file = parts_of(path)[0]
+    if not is_safetensors(file):
         return {}
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(file, framework="pt") as opened:
             return opened.metadata() or {}
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing. Fetch the model again.") from error
+        raise CheckpointError(f"{file} is missing. Fetch the model again.") from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is broken: {error}. Fetch the model again.") from error
-
-
-def parts_of(path: Path) -> list[Path]:
-    """The files that hold the weights of ``path``: itself, or the parts that an index beside it names."""
-    if not _index(path).is_file():
-        return [path]
-    try:
-        parts = set(json.loads(_index(path).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{_index(path)} cannot be read: {error!r}. Fetch the model again.") from error
-    return [path.with_name(part) for part in sorted(parts)]
+        raise CheckpointError(f"{file} is broken: {error}. Fetch the model again.") from error
 
 
 def write_weights(
@@ -150,17 +204,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(path: Path) -> Path:
-    return path.with_name(path.name + ".index.json")
-
-
 def _torch_load(path: Path) -> dict[str, Any]:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "mmap" not in str(error):
-            raise
-        found = torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
+    with torch.serialization.safe_globals(HARMLESS):
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            found = torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds a {type(found).__name__}, but a dict of tensors is expected.")
     return found

@@ -76,3 +76,26 @@ def test_count_prints_only_json_and_needs_no_weights(
         (tmp_path / config).write_text((tiny_folder / config).read_text())
     assert main(["bench", "--count", "--model", str(tmp_path), "--dtype", "bfloat16", "--window", "6"]) == 0
     assert json.loads(capsys.readouterr().out)["kv_bytes"] == 2 * 2 * 6 * 6 * 24 * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seconds", "inf"), "--seconds is inf"),
+        (("--seconds", "nan"), "--seconds is nan"),
+        (("--switch-every", "0"), "--switch-every is 0"),
+        (("--window", "2"), "window is 2"),
+        (("--out", "gone/one.json"), "there is no folder gone"),
+        (("--out", "."), "it is a folder"),
+    ],
+)
+def test_what_is_impossible_is_refused_before_anything_is_loaded(
+    options: tuple[str, ...],
+    words: str,
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("longlive.cli.bench._load", lambda *_: pytest.fail("a model was loaded"))
+    assert main(["bench", "--model", str(tiny_folder), *options]) == 2
+    assert words in capsys.readouterr().err

@@ -1,6 +1,10 @@
 """``generate`` and ``replay``: the files that they write, what they print, and what they refuse."""
 
+import io
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ import av
 import pytest
 
 from longlive.cli import main
+from longlive.generation.session import Session
 
 Command = Callable[..., int]
 
@@ -17,6 +22,16 @@ Command = Callable[..., int]
 def run(tiny_folder: Path) -> Command:
     """Run a command on the tiny model."""
     return lambda command, *options: main([command, *map(str, options), "--model", str(tiny_folder)])
+
+
+@pytest.fixture
+def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a model fails the test."""
+
+    def load(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("longlive.cli.generate.load_with_options", load)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -107,7 +122,7 @@ def test_replay_rounds_as_the_recorded_run_did(
     session = generate_and_save(run, tmp_path, "--quantize", "int8", "--cache", "fp8")
     assert json.loads(session.read_text())["quantization"] == "int8"
     assert main(["replay", str(session), "--verify"]) == 0
-    plain = generate_and_save(run, tmp_path)
+    plain = generate_and_save(run, tmp_path, "--force")
     assert main(["replay", str(plain), "--quantize", "int8"]) == 2
     assert "another quantization: off; here it is int8" in capsys.readouterr().err
 
@@ -127,11 +142,228 @@ def test_a_recording_with_another_prompt_does_not_verify(run: Command, tmp_path:
         (("--window", 2), "window is 2"),
         (("--seed", -1), "seed is -1"),
         (("--seconds", 0), "seconds is 0"),
+        (("--seconds", "inf"), "seconds is inf"),
+        (("--seconds", "nan"), "seconds is nan"),
+        (("--seconds", -1), "seconds is -1"),
+        (("--at", "nan", "a blue cube"), "--at is nan"),
+        (("--at", -1, "a blue cube"), "--at is -1"),
+        (("--at", "inf", "a blue cube"), "--at is inf"),
+        (("--switch-every", 0), "--switch-every is 0"),
+        (("--switch-every", "inf"), "--switch-every is inf"),
+        (("--scale", -1), "--scale is -1"),
+        (("--scale", 0), "--scale is 0"),
+        (("--scale", 1000), "--scale is 1000"),
+        (("--threads", -1), "--threads is -1"),
+        (("--seed", 2**63), "seed is 9223372036854775808"),
+        (("--at", 1, __file__), "that is a file"),
+        (("--prompt", __file__), "that is a file"),
     ],
 )
-def test_an_impossible_option_is_refused_and_leaves_no_file(
-    run: Command, tmp_path: Path, options: tuple[object, ...], words: str, capsys: pytest.CaptureFixture[str]
+def test_an_impossible_option_is_refused_before_the_model_is_loaded_and_leaves_no_file(
+    run: Command,
+    tmp_path: Path,
+    options: tuple[object, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    nothing_is_loaded: None,
 ) -> None:
     assert run("generate", "--prompt", "a red ball", "--out", tmp_path / "v.mp4", *options) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--out", "folder.mp4"), "--out is 'folder.mp4', but it is a folder"),
+        (("--out", "gone/v.mp4"), "there is no folder gone"),
+        (("--out", "v.webm"), "videos are written as .mp4, .m4v, .mov, .gif"),
+        (("--out", "v.MKV"), "videos are written as"),
+        (("--session", "gone/s.json"), "--session is 'gone/s.json', but there is no folder"),
+        (("--session", "folder.mp4"), "--session is 'folder.mp4', but it is a folder"),
+        (("--out", "same.mp4", "--session", "same.mp4"), "--out is the same file"),
+        (("--out", "same.mp4", "--session", "./same.mp4"), "--out is the same file"),
+        (("--prompt", "story.json", "--session", "story.json"), "the input is the same file"),
+    ],
+)
+def test_a_destination_is_refused_before_the_model_is_loaded(
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    nothing_is_loaded: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.mp4").mkdir()
+    Path("story.json").write_text('{"prompts": ["a red ball"]}')
+    assert run("generate", "--prompt", "a red ball", *options) == 2
+    assert words in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.mp4", "story.json"}
+
+
+def test_replay_does_not_write_over_its_own_file(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], nothing_is_loaded: None
+) -> None:
+    (tmp_path / "s.mp4").write_text("{}")
+    assert run("replay", tmp_path / "s.mp4", "--out", tmp_path / "s.mp4", "--force") == 2
+    assert "the input is the same file" in capsys.readouterr().err
+
+
+def short(folder: Path, name: str = "v.mp4") -> tuple[object, ...]:
+    return "--prompt", "a red ball", "--seconds", 0.5, "--out", folder / name
+
+
+def test_files_that_exist_are_kept_unless_force_is_given(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("v.mp4", "s.json"):
+        (tmp_path / name).write_text("mine")
+    options = (*short(tmp_path), "--session", tmp_path / "s.json", "--json")
+    assert run("generate", *options) == 0
+    captured = capsys.readouterr()
+    assert "exists already and is kept" in captured.err
+    result = json.loads(captured.out)
+    assert (Path(result["out"]).name, Path(result["session"]).name) == ("v-2.mp4", "s-2.json")
+    assert (tmp_path / "v.mp4").read_text() == (tmp_path / "s.json").read_text() == "mine"
+    assert run("generate", *options, "--force") == 0
+    assert pictures_in_any(tmp_path / "v.mp4") == pictures_in_any(tmp_path / "v-2.mp4") == 9
+
+
+def pictures_in_any(path: Path) -> int:
+    with av.open(str(path)) as file:
+        return sum(1 for _ in file.decode(video=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("v.MOV", b"ftypqt"), ("v.M4V", b"ftyp"), ("v.GIF", b"GIF89a"), ("v.Mp4", b"ftyp")]
+)
+def test_the_suffix_chooses_the_container_in_capitals_too(
+    run: Command, tmp_path: Path, name: str, begins: bytes
+) -> None:
+    assert run("generate", *short(tmp_path, name)) == 0
+    assert begins in (tmp_path / name).read_bytes()[:10]
+
+
+def test_the_default_name_is_that_of_prompt_and_seed(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompt = "A red ball: \u8d64\u3044 / ../balls " + "on and on " * 9
+    assert run("generate", "--prompt", prompt, "--seconds", 0.5, "--seed", 7) == 0
+    [path] = tmp_path.iterdir()
+    assert path.name == "a-red-ball-\u8d64\u3044-balls-on-and-on-on-and-on-on-and-seed7.mp4"
+
+
+def test_what_will_not_be_reached_is_named(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--at", 100, "a blue cube", "--at", 0.55, "the star jumps", "--json")
+    assert run("generate", *short(tmp_path), *options) == 0
+    captured = capsys.readouterr()
+    assert "the prompt at 100 s is not reached: a blue cube" in captured.err
+    assert [scene["text"] for scene in json.loads(captured.out)["not_reached"]] == [
+        "the star jumps",
+        "a blue cube",
+    ]
+
+
+def test_the_length_follows_the_storyboard_unless_it_is_given(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = '{"prompts": ["a red ball", "a blue cube", "the star jumps"]}\n{"prompts": ["a star"]}\n'
+    (tmp_path / "story.JSONL").write_text(rows)
+    options = ("--prompt", tmp_path / "story.JSONL", "--switch-every", 1, "--out", tmp_path / "v.mp4")
+    assert run("generate", *options, "--json") == 0
+    captured = capsys.readouterr()
+    assert "line 0 of 2" in captured.err
+    result = json.loads(captured.out)
+    assert 3 <= result["seconds"] < 3.75
+    assert len(result["prompts"]) == 3 and result["not_reached"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "prompts"),
+    [
+        (
+            "pairs.jsonl",
+            '{"source": "12", "prompt": "a red ball", "next": "a star"}\n',
+            ["a red ball", "a star"],
+        ),
+        ("one.TXT", "\ufeffa red ball\r\n", ["a red ball"]),
+        ("bom.json", '\ufeff{"prompts": ["a red ball", "a star"]}', ["a red ball", "a star"]),
+    ],
+)
+def test_generate_reads_what_other_commands_and_editors_write(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, prompts: list[str]
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    options = ("--prompt", tmp_path / name, "--switch-every", 0.5, "--out", tmp_path / "v.mp4", "--json")
+    assert run("generate", *options) == 0
+    assert [prompt["text"] for prompt in printed(capsys)["prompts"]] == prompts
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("name", ["v.mp4", "v.gif"])
+def test_an_interruption_keeps_the_video_and_the_session_file(
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    status: int,
+    name: str,
+) -> None:
+    make = Session.next_chunk
+
+    def next_chunk(session: Session) -> Any:
+        if session.num_chunks == 1:
+            os.kill(os.getpid(), number)
+        return make(session)
+
+    monkeypatch.setattr(Session, "next_chunk", next_chunk)
+    options = ("--prompt", "a red ball", "--seconds", 300, "--session", tmp_path / "s.json", "--json")
+    assert run("generate", *options, "--out", tmp_path / name) == status
+    result = printed(capsys)
+    assert (result["stopped"], result["chunks"]) == (True, 2)
+    assert len(json.loads((tmp_path / "s.json").read_text())["chunks"]) == 2
+    assert pictures_in_any(tmp_path / name) >= 10
+    assert {path.name for path in tmp_path.iterdir()} == {name, "s.json"}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_result_can_be_printed_on_any_console(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    for more in ((), ("--json",)):
+        console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", console)
+        path = tmp_path / "\u6620\u753b-\xe9.mp4"
+        options = ("--prompt", "\u8d64\u3044 \U0001f600 \xe9 a red ball", "--seconds", 0.5)
+        assert run("generate", *options, "--out", path, "--force", *more) == 0
+        console.seek(0)
+        text = console.read()
+        if more:
+            assert json.loads(text)["out"] == str(path)
+        assert ".mp4" in text
+
+
+def test_a_full_disk_behind_stdout_is_no_traceback(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as console:
+        monkeypatch.setattr(sys, "stdout", console)
+        assert run("generate", *short(tmp_path)) == 2
+    assert "the result cannot be printed" in capsys.readouterr().err
+    assert pictures_in_any(tmp_path / "v.mp4") == 9
+
+
+def test_a_prompt_in_utf_8_is_read_in_any_locale(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "赤い a red ball"
+    as_read = prompt.encode().decode("ascii", "surrogateescape")
+    options = ("--at", 0.1, as_read, "--seconds", 1, "--out", tmp_path / "v.mp4", "--json")
+    assert run("generate", "--prompt", as_read, *options) == 0
+    assert [event["text"] for event in printed(capsys)["prompts"]] == [prompt] * 2

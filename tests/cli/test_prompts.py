@@ -83,7 +83,9 @@ def test_set_writes_the_published_set(tmp_path: Path, capsys: pytest.CaptureFixt
     assert result_of(capsys, "set", "--out", str(out)) == {"out": str(out), "stories": 160, "prompts": 960}
     assert out.read_bytes() == PUBLISHED.read_bytes()
     assert main(["prompts", "set", "--out", str(out), "--seed", "1"]) == 0
-    assert "160 stories" in capsys.readouterr().out
+    assert "set-2.jsonl: 160 stories" in capsys.readouterr().out
+    assert out.read_bytes() == PUBLISHED.read_bytes(), "what was there is kept"
+    assert main(["prompts", "set", "--out", str(out), "--seed", "1", "--force"]) == 0
     assert out.read_bytes() != PUBLISHED.read_bytes()
 
 
@@ -110,3 +112,22 @@ def test_check_refuses_a_folder_without_a_tokenizer(
     (tmp_path / "1.txt").write_text("a\n", encoding="utf-8")
     assert main(["prompts", "check", str(tmp_path / "1.txt"), "--tokenizer", str(tmp_path)]) == 2
     assert "holds no tokenizer" in capsys.readouterr().err
+
+
+def test_switch_does_not_add_to_its_own_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "pairs.jsonl"
+    source.write_text('{"source": "12", "prompt": "a fox runs", "next": "a fox sits"}\n', encoding="utf-8")
+    before = source.read_bytes()
+    arguments = [str(source), str(source), "--endpoint", "http://127.0.0.1:9", "--model", "m"]
+    assert main(["prompts", "switch", *arguments]) == 2
+    assert "IN is the same file" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf", b""])
+def test_check_reads_capital_suffixes_and_byte_order_marks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    path = tmp_path / "pairs.JSONL"
+    path.write_bytes(data + b'{"prompt": "a fox runs", "next": "a fox sits"}\r\n')
+    assert result_of(capsys, "check", str(path)) == {"prompts": 2, "different": 2, "pairs": 1}

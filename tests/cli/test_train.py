@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from longlive import load_models
 from longlive.cli import main
 from longlive.cli.train import STAGES
 from longlive.training.recipe import STAGES as RECIPE_STAGES
+from longlive.weights.conversion import write_transformer
+from longlive.weights.layout import ModelFolder
 from longlive.weights.lora import read_lora
 from tests.support.tiny_recipe import tiny_tables, toml_of
 
@@ -46,6 +48,50 @@ def test_a_trained_lora_merges_into_the_model_that_the_run_left(
     assert all(torch.equal(value, left[name]) for name, value in merged.items())
     assert not torch.equal(base["blocks.0.attn1.to_q.weight"], merged["blocks.0.attn1.to_q.weight"])
     assert load_models(tmp_path / "merged").config == load_models(tiny_folder).config
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"), [([], "scale 2"), (["--lora-scale", "0.5"], "scale 0.5 as given")]
+)
+@pytest.mark.parametrize("given", ["peft", "peft/adapter_model.safetensors", "kohya.safetensors"])
+def test_merging_and_fetching_read_one_file_alike(
+    given: str,
+    options: list[str],
+    scale: str,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = load_file(tiny_folder / WEIGHTS)
+    out, into = base["blocks.0.attn1.to_q.weight"].shape
+    down, up = torch.ones(4, into), torch.ones(out, 4)
+    (tmp_path / "peft").mkdir()
+    peft, kohya = "base_model.model.blocks.0.attn1.to_q", "lora_unet_blocks_0_self_attn_q"
+    save_file(
+        {f"{peft}.lora_A.weight": down, f"{peft}.lora_B.weight": up},
+        tmp_path / "peft/adapter_model.safetensors",
+    )
+    (tmp_path / "peft/adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
+    entries = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(8.0)}
+    save_file({f"{kohya}.{name}": entry for name, entry in entries.items()}, tmp_path / "kohya.safetensors")
+
+    lora, target = tmp_path / given, tmp_path / "merged"
+    arguments = ["--base", str(tiny_folder), "--lora", str(lora), "--out", str(target)]
+    assert main(["merge-lora", *arguments, *options]) == 0
+    merged, lines = load_file(target / WEIGHTS), [capsys.readouterr().err]
+    write_transformer(
+        tmp_path / "fetched.safetensors",
+        ModelFolder.read(tiny_folder).config.transformer,
+        tiny_folder / WEIGHTS,
+        lora,
+        lora_scale=float(options[1]) if options else None,
+        dtype=merged["proj_out.weight"].dtype,
+        progress=lines.append,
+    )
+    fetched = load_file(tmp_path / "fetched.safetensors")
+    assert all(torch.equal(tensor, fetched[name]) for name, tensor in merged.items())
+    assert not torch.equal(merged["blocks.0.attn1.to_q.weight"], base["blocks.0.attn1.to_q.weight"])
+    assert all("1 pair of rank 4, alpha 8" in line and scale in line for line in lines)
 
 
 def test_the_same_command_goes_on_where_it_ended(recipe: Path, tmp_path: Path) -> None:

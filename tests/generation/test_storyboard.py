@@ -1,10 +1,19 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from longlive import ModelBundle, Session
 from longlive.errors import ConfigError, PromptError
-from longlive.generation.storyboard import Scene, play, read_scenes, read_storyboard
+from longlive.generation.storyboard import (
+    Scene,
+    play,
+    read_scenes,
+    read_storyboard,
+    storyboard_seconds,
+    unreached_scenes,
+)
+from longlive.training.data.prompt_files import read_prompt_pairs, read_prompts
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 
@@ -28,7 +37,7 @@ def test_lines_of_prompts_without_times_are_spread_evenly(tmp_path: Path) -> Non
     path = written(tmp_path, lines, "stories.jsonl")
     assert read_storyboard(path, switch_every=4) == [Scene(0, RED), Scene(4, BLUE)]
     assert read_storyboard(path, switch_every=4, line=1) == [Scene(0, BLUE), Scene(4, STAR)]
-    with pytest.raises(ConfigError, match=r"^line is 2.*fewer lines"):
+    with pytest.raises(ConfigError, match=r"^line is 2.*has 2 lines"):
         read_storyboard(path, line=2)
 
 
@@ -51,6 +60,73 @@ def test_a_file_that_is_no_storyboard_is_refused_with_the_reason(
         read_storyboard(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"prompts": ["a red ball", "a blue cube"]}',
+        '{"source": "0123", "prompt": "a red ball", "next": "a blue cube"}',
+        '{"prompts": ["a red ball", {"text": "a blue cube"}], "note": "one\u2028line"}',
+    ],
+)
+@pytest.mark.parametrize(("before", "end"), [("", "\n"), ("\ufeff", "\r\n"), ("\ufeff\n", "\r")])
+def test_a_line_is_read_as_training_reads_it(tmp_path: Path, row: str, before: str, end: str) -> None:
+    path = tmp_path / "story.JSONL"
+    path.write_bytes(f"{before}{row}{end}{row}{end}".encode())
+    assert read_storyboard(path, switch_every=2, line=1) == [Scene(0, RED), Scene(2, BLUE)]
+    assert read_prompts(path) == [RED, BLUE] * 2
+    assert [pair.next_prompt for pair in read_prompt_pairs(path)] == [BLUE] * 2
+
+
+def test_a_storyboard_with_a_byte_order_mark_and_capitals_is_read(tmp_path: Path) -> None:
+    text = '{"prompts": [{"at": 0, "text": "a red ball"}]}'
+    for data in (b"\xef\xbb\xbf" + text.encode(), b"\xff\xfe" + text.encode("utf-16-le")):
+        (tmp_path / "Story.JSON").write_bytes(data)
+        assert read_storyboard(tmp_path / "Story.JSON") == [Scene(0, RED)]
+
+
+def test_a_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "\ufeffa red ball\r\n\r\na blue cube\r\n", "prompts.TXT")
+    assert read_storyboard(path) == [Scene(0, RED)]
+    assert read_storyboard(path, line=1) == [Scene(0, BLUE)]
+
+
+@pytest.mark.parametrize("line", [-1, 2])
+def test_a_line_that_is_not_there_is_refused(tmp_path: Path, line: int) -> None:
+    path = written(tmp_path, "a red ball\na blue cube\n", "prompts.txt")
+    with pytest.raises(ConfigError, match=rf"^line is {line}, but .* has 2 lines"):
+        read_storyboard(path, line=line)
+
+
+def test_no_class_name_of_python_stands_in_a_message(tmp_path: Path) -> None:
+    for text in ("{", "[]", "3", '{"prompt": "a"}', "[" * 100_000, '{"prompts": [{"at": NaN, "text": "a"}]}'):
+        with pytest.raises(ConfigError) as error:
+            read_storyboard(written(tmp_path, text))
+        assert not re.search(r"\w+Error|\(char", str(error.value).split("]")[0]), error.value
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"prompts": ["caf\xe9"]}')
+    with pytest.raises(ConfigError, match=r"not UTF-8: byte 17 is 0xe9.*save it as UTF-8"):
+        read_storyboard(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.6, 1.4, 2.0, 3.0])
+def test_the_scenes_that_are_not_reached_are_those_that_play_does_not_show(
+    tiny_models: ModelBundle, seconds: float
+) -> None:
+    scenes = [Scene(0.1, BLUE), Scene(0.2, STAR, "hard"), Scene(1.3, RED), Scene(1.9, BLUE), Scene(9, STAR)]
+    unreached = unreached_scenes(Session(tiny_models, RED), scenes, seconds)
+    session = Session(tiny_models, RED)
+    chunks = list(play(session, scenes, seconds))
+    assert len(unreached) == len(scenes) - (len({chunk.prompt_index for chunk in chunks}) - 1)
+    assert unreached == scenes[len(scenes) - len(unreached) :]
+
+
+def test_the_length_of_a_storyboard_shows_its_last_scene() -> None:
+    assert storyboard_seconds([Scene(0, RED)], 10) == 10
+    assert storyboard_seconds([Scene(0, RED), Scene(7, BLUE)], 4) == 11
+
+
 def test_a_missing_storyboard_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.json.*cannot be read"):
         read_storyboard(tmp_path / "gone.json")
@@ -71,7 +147,7 @@ def test_two_scenes_due_at_one_boundary_get_a_chunk_each(tiny_models: ModelBundl
     assert [chunk.prompt for chunk in chunks] == [RED, BLUE, STAR, STAR]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "2"])
 def test_a_video_of_no_length_is_refused(tiny_models: ModelBundle, seconds: float) -> None:
     with pytest.raises(ConfigError, match=r"^seconds is"):
         list(play(Session(tiny_models, RED), [], seconds))

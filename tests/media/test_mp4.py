@@ -1,6 +1,8 @@
 """MP4 files: every picture at its time; a full disk leaves nothing behind."""
 
+import os
 import resource
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -48,6 +50,53 @@ def test_a_file_holds_every_picture_at_its_time(tmp_path: Path, container: Conta
         assert container_.duration == 3_000_000
     assert [picture.pts * picture.time_base for picture in pictures] == [Fraction(n, 16) for n in range(48)]
     assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def boxes(data: bytes) -> list[str]:
+    """The names of the boxes of an MP4, in order."""
+    names, start = [], 0
+    while start < len(data):
+        size, name = struct.unpack_from(">I4s", data, start)
+        names.append(name.decode())
+        start += size
+    return names
+
+
+@pytest.mark.parametrize(("name", "brand"), [("v.mp4", b"isom"), ("v.M4V", b"isom"), ("v.MOV", b"qt  ")])
+def test_the_index_stands_before_the_pictures(tmp_path: Path, name: str, brand: bytes) -> None:
+    path = write_video(tmp_path / name, map(make_chunk, range(2)))
+    data = path.read_bytes()
+    assert data[8:12] == brand
+    order = boxes(data)
+    assert order.index("moov") < order.index("mdat") and "moof" not in order
+
+
+def test_what_a_killed_program_leaves_beside_the_file_can_be_played(tmp_path: Path) -> None:
+    writer = Mp4Writer(tmp_path / "video.mp4")
+    for index in range(3):
+        writer.append(SegmentEncoder().encode(make_chunk(index)))
+    assert len(decode((tmp_path / "video.mp4.part").read_bytes())) >= 24, "all but the last segment"
+    writer.discard()
+
+
+def test_a_video_goes_through_a_link_and_into_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "video.mp4")
+    write_video(tmp_path / "link.mp4", [make_chunk(0)])
+    assert (tmp_path / "link.mp4").is_symlink() and len(decode((tmp_path / "video.mp4").read_bytes())) == 12
+    write_video(os.devnull, [make_chunk(0)])
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_disk_that_fills_while_the_index_is_moved_leaves_no_file(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "video.mp4", map(make_chunk, range(4)))
+    size = whole.stat().st_size  # that of the fragments is smaller
+    whole.unlink()
+    writer = Mp4Writer(whole)
+    for index in range(4):
+        writer.append(SegmentEncoder().encode(make_chunk(index)))
+    with small_disk(size - 100), pytest.raises(MediaError, match="cannot be written"):
+        writer.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_file_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:

@@ -89,6 +89,20 @@ def test_streaming_equals_one_shot(vae: TinyVae, sizes: tuple[int, ...]) -> None
     torch.testing.assert_close(torch.cat(parts, 1), vae(clip)[0], atol=1e-6, rtol=0)
 
 
+def test_blocks_and_a_pixel_shuffle_are_options_that_the_config_names() -> None:
+    vae = TinyVae(4, (12, 8, 8, 6), blocks=(2, 1, 1), patch=2).eval().requires_grad_(False)
+    clip = latents(5)
+    pictures, state = vae(clip)
+    assert pictures.shape == (1, 17, 3, 64, 96) and len(state) == 4
+    again = TinyVae(**vae.config)
+    again.load_state_dict(vae.state_dict())
+    torch.testing.assert_close(again(clip)[0], pictures)
+    decoder = StreamingDecoder(vae, 16)
+    parts = [decoder.decode_latents(part) for part in clip.split((2, 3), 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), pictures, atol=1e-6, rtol=0)
+    assert TinyVae(4, (12, 8, 8, 6)).config | {"blocks": [2, 1, 1], "patch": 2} == vae.config
+
+
 def test_a_stream_remembers_one_frame_for_each_memory_block(vae: TinyVae) -> None:
     memory = None
     for _ in range(3):

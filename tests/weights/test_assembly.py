@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import save_file
 
 from longlive import Session, load_models
 from longlive.errors import CheckpointError
@@ -115,8 +116,23 @@ def test_a_checkpoint_of_ones_own_is_converted_once_and_again_when_it_changes(
     assert torch.equal(models.transformer.proj_out.bias, expected)
     assert assemble(sources) == folder
     assert assemble(dataclasses.replace(sources, dtype=torch.float32)) != folder
+    assert assemble(dataclasses.replace(sources, weights_key="generator_ema")) != folder
     torch.save({"generator_ema": {name: tensor + 1 for name, tensor in state.items()}}, file)
     assert assemble(sources) != folder
+
+
+def test_a_loras_config_and_what_was_found_belong_to_the_conversion(fake: FakeHub, tmp_path: Path) -> None:
+    file, lora, lines = tmp_path / "mine.pt", tmp_path / "adapter_model.safetensors", []
+    torch.save({"generator": published.released(), "generator_ema": published.released()}, file)
+    save_file(published.lora(), lora)
+    config = dataclasses.replace(SOURCES.config, name="mine")
+    sources = dataclasses.replace(WITHOUT_DECODERS, config=config, weights=file, lora=lora, lora_scale=None)
+    folder = assemble(sources, lines.append)
+    assert any("mine.pt: generator_ema is taken; it also holds generator" in line for line in lines)
+    assert any("LoRA: 20 pairs of rank 4, no alpha is stated: scale 1" in line for line in lines)
+    (tmp_path / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 8}')
+    assert assemble(sources, lines.append) != folder
+    assert "LoRA: 20 pairs of rank 4, alpha 8 (adapter_config.json): scale 2" in lines
 
 
 def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake: FakeHub) -> None:
@@ -132,3 +148,39 @@ def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake
     digest = load_models(folder).digest
     assert assemble(SOURCES) == folder
     assert load_models(folder, decoder="tiny").digest == digest
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!doctype html><html>Entry not found</html>", "is a web page, not a checkpoint"),
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a pointer of Git LFS"),
+        (None, "is broken, or was cut off"),
+    ],
+)
+@pytest.mark.parametrize("plan", [assemble, print_download_plan])
+def test_a_file_that_is_no_checkpoint_is_refused_before_anything_is_fetched(
+    fake: FakeHub, tmp_path: Path, data: bytes | None, words: str, plan: Any
+) -> None:
+    file = tmp_path / "mine.pt"
+    torch.save(published.released(), file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if data is None else data)
+    with pytest.raises(CheckpointError, match=words) as error:
+        plan(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+    assert "weights_only" not in str(error.value)
+    assert not fake.asked
+
+
+def test_names_and_shapes_of_ones_own_files_are_compared_before_anything_is_fetched(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    file, state = tmp_path / "mine.pt", published.released()
+    name = next(name for name, tensor in state.items() if tensor.ndim == 2)
+    torch.save(state | {name: torch.zeros(3, 3)}, file)
+    with pytest.raises(CheckpointError, match=r"mine\.pt"):
+        assemble(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+    (tmp_path / "lora.pt").write_text("<html>")
+    with pytest.raises(CheckpointError, match=r"lora\.pt is a web page"):
+        assemble(dataclasses.replace(WITHOUT_DECODERS, lora=tmp_path / "lora.pt"))
+    assert not fake.asked

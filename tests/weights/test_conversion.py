@@ -74,12 +74,21 @@ def test_every_kind_of_checkpoint_gives_the_same_model(
     assert all(torch.equal(written[name], tensor) for name, tensor in expected.items())
 
 
-def test_the_ema_is_taken_only_where_there_is_nothing_else(tmp_path: Path, expected: State) -> None:
+def test_the_average_is_taken_and_named_unless_the_other_is_asked_for(
+    tmp_path: Path, expected: State
+) -> None:
     plain = published.released()
-    both = {"generator_ema": {k: v + 1 for k, v in plain.items()}, "generator": plain}
+    both = {"generator_ema": plain, "generator": {k: v + 1 for k, v in plain.items()}}
     torch.save(both, tmp_path / "w.pt")
-    write_transformer(tmp_path / "out.safetensors", SHAPE, tmp_path / "w.pt", dtype=torch.float32)
-    assert torch.equal(load_file(tmp_path / "out.safetensors")["proj_out.bias"], expected["proj_out.bias"])
+    lines: list[str] = []
+    path, options = tmp_path / "out.safetensors", {"dtype": torch.float32, "progress": lines.append}
+    write_transformer(path, SHAPE, tmp_path / "w.pt", **options)
+    assert lines == ["w.pt: generator_ema is taken; it also holds generator (--weights-key takes another)"]
+    assert torch.equal(load_file(path)["proj_out.bias"], expected["proj_out.bias"])
+    write_transformer(path, SHAPE, tmp_path / "w.pt", weights_key="generator", **options)
+    assert not torch.equal(
+        load_file(tmp_path / "out.safetensors")["proj_out.bias"], expected["proj_out.bias"]
+    )
 
 
 @pytest.fixture
@@ -109,7 +118,7 @@ def test_converting_holds_one_tensor_at_a_time(
     alive: list[weakref.ref[Tensor]] = []
     most, merged = [0], conversion.merge_pair
 
-    def spy(weight: Tensor, pair: LoraPair, scale: float) -> Tensor:
+    def spy(weight: Tensor, pair: LoraPair, scale: float | None) -> Tensor:
         assert {mapped_file(t) for t in (weight, pair.down, pair.up)} == {*files.values()}, (
             "read as it lies on the disk"
         )
@@ -145,7 +154,7 @@ def spoil(path: Path, change: Callable[[State], object]) -> None:
             lambda s: s.update({"model.head.head.bias": torch.ones(5)}),
             r"base.pt: proj_out.bias has shape \(5,\).*makes it \(64,\)",
         ),
-        ("weights", dict.clear, "holds 'generator', but weights, or one of|holds nothing"),
+        ("weights", dict.clear, "holds no transformer of this family"),
         ("lora", lambda s: s.popitem(), "only one of A and B for blocks.1.ffn.net.2"),
         (
             "lora",

@@ -7,6 +7,8 @@ from torch import Tensor
 from longlive.errors import CheckpointError
 from longlive.weights.key_mapping import (
     check_names,
+    dotted_name,
+    locate,
     transformer_from_released,
     transformer_to_released,
     umt5_from_released,
@@ -55,6 +57,8 @@ def test_wrappers_prefixes_are_removed(prefixed: str) -> None:
         "blocks.0.norm1.weight",
         "img_emb.proj.0.weight",
         "head.head.scale",
+        "blocks.0.modulation.weight",
+        "blocks.0.norm3",
         "freqs",
     ],
 )
@@ -87,3 +91,46 @@ def test_umt5_names_have_their_place_and_unknown_ones_are_named() -> None:
     assert list(umt5_from_released(dict.fromkeys(names, torch.zeros(1)))) == list(names.values())
     with pytest.raises(CheckpointError, match=r"unexpected keys: decoder\.weight"):
         umt5_from_released({"decoder.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "ours"),
+    [
+        ("blocks.0.self_attn.q.weight", "", "blocks.0.attn1.to_q.weight"),
+        ("module.model.blocks.11.ffn.0.bias", "module.model.", "blocks.11.ffn.net.0.proj.bias"),
+        ("model._fsdp_wrapped_module.head.modulation", "model.", "scale_shift_table"),
+        ("a.b.blocks.1._orig_mod.modulation", "a.b.", "blocks.1.scale_shift_table"),
+        ("transformer.blocks.3.attn2.norm_k.weight", "transformer.", "blocks.3.attn2.norm_k.weight"),
+        ("base_model.model.blocks.0.ffn.2.base_layer.bias", "base_model.model.", "blocks.0.ffn.net.2.bias"),
+        ("net.patch_embedding.weight", "net.", "patch_embedding.weight"),
+    ],
+)
+def test_a_parameter_is_found_after_any_prefix(name: str, prefix: str, ours: str) -> None:
+    assert locate(name) == (prefix, ours)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vace_blocks.0.self_attn.q.weight", "double_blocks.0.ffn.0.weight", "first_stage_model.conv1.weight"],
+)
+def test_parameters_of_other_models_are_not_found(name: str) -> None:
+    assert locate(name) is None
+
+
+@pytest.mark.parametrize(
+    ("flat", "dotted"),
+    [
+        ("lora_unet_blocks_12_self_attn_norm_q", "lora_unet.blocks.12.self_attn.norm_q"),
+        ("lora_unet__blocks_0_ffn_2", "lora_unet.blocks.0.ffn.2"),
+        ("blocks_0_attn2_to_out_0", "blocks.0.attn2.to_out.0"),
+        ("lora_unet_time_projection_1", "lora_unet.time_projection.1"),
+        ("lora_unet_condition_embedder_time_proj", "lora_unet.condition_embedder.time_proj"),
+        ("head_head", "head.head"),
+        ("lora_unet_vace_blocks_0_ffn_0", "lora_unet_vace_blocks_0_ffn_0"),
+        ("lora_unet_double_blocks_0_ffn_0", "lora_unet_double_blocks_0_ffn_0"),
+        ("lora_te_text_model_encoder_layers_0_mlp_fc1", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
+        ("model.blocks.0.ffn.0", "model.blocks.0.ffn.0"),
+    ],
+)
+def test_kohyas_names_get_their_dots(flat: str, dotted: str) -> None:
+    assert dotted_name(flat) == dotted

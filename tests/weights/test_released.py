@@ -35,9 +35,10 @@ def test_a_checkpoint_replaces_the_transformer_and_brings_its_facts(checkpoint: 
     sources = sources_for_checkpoint(checkpoint, window=21, sink=0, steps=[1000, 500])
     assert (sources.config.name, sources.config.window, sources.config.sink) == ("self_forcing_dmd", 21, 0)
     assert sources.config.steps == (1000, 500)
-    assert (sources.weights, sources.lora, sources.lora_scale) == (checkpoint, None, 1.0)
+    assert (sources.weights, sources.lora, sources.lora_scale) == (checkpoint, None, None)
     assert sources.text_encoder == LONGLIVE_SOURCES.text_encoder
     assert sources.needed == [LONGLIVE_SOURCES.text_encoder, LONGLIVE_SOURCES.parts]
+    assert LONGLIVE_SOURCES.lora_scale == 1, "alpha = rank there, and the file states neither"
     named = sources_for_checkpoint(checkpoint, checkpoint, name="mine", lora_scale=0.5)
     assert (named.config.name, named.lora, named.lora_scale) == ("mine", checkpoint, 0.5)
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 
 PATTERN = "*.safetensors"
 
@@ -51,7 +51,7 @@ class ShardedClips:
                     latents.append(file.get_tensor("latents"))
                     prompts += json.loads((file.metadata() or {})["prompts"])
             except (SafetensorError, OSError, KeyError, ValueError) as error:
-                rule = f"a shard needs `latents`, and `prompts` in its metadata ({error!r})"
+                rule = f"a shard needs `latents`, and `prompts` in its metadata: {reason_of(error)}"
                 raise ConfigError("clips", str(path), rule, "Write it again.") from error
         if not latents or len(prompts) != sum(map(len, latents)):
             rule = f"it holds {sum(map(len, latents))} clips and {len(prompts)} prompts"

@@ -5,6 +5,7 @@ everything else, so that a model learns to switch prompts within one shot. The o
 per prompt, keyed by its digest, so that an interrupted run can be resumed.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 from longlive.training.data.chat_models import ChatModel, Messages
 
 MIN_WORDS, MAX_WORDS, SLACK = 80, 100, 10
@@ -179,7 +180,7 @@ class SceneFile:
             path.touch()
             if not path.is_file():
                 raise OSError("it is not a regular file")
-            whole, _, half = path.read_bytes().rpartition(b"\n")
+            whole, _, half = path.read_bytes().removeprefix(codecs.BOM_UTF8).rpartition(b"\n")
             self.sources = {str(json.loads(line)["source"]) for line in whole.splitlines()}
             if half and not (half.startswith(ROW_START) or ROW_START.startswith(half)):
                 raise ValueError(f"its end, {half[:40]!r}, is no row")
@@ -188,7 +189,7 @@ class SceneFile:
         except OSError as error:
             raise _unwritable(path, error) from error
         except (ValueError, LookupError, TypeError) as error:
-            rule = f"it exists and holds other things than scenes ({error!r})"
+            rule = f"it exists and holds other things than scenes: {reason_of(error)}"
             raise ConfigError("OUT", str(path), rule, "Give another name.") from error
 
     def append(self, row: dict[str, str]) -> None:

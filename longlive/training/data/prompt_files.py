@@ -4,19 +4,19 @@
 * JSONL: ``{"prompts": ["first", "second", …]}`` or ``{"prompt": "first", "next": "second"}`` per line.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from longlive.errors import ConfigError, PromptError
+from longlive.errors import ConfigError, PromptError, reason_of
+from longlive.files import has_suffix, read_lines
 from longlive.generation.noise import check_seed
-from longlive.prompts import check_prompt
+from longlive.prompts import check_prompt, prompts_of_row
 
 JSONL = ".jsonl"
 MAX_FAULTS_SHOWN = 3
@@ -65,7 +65,7 @@ class ListedPrompts:
     @classmethod
     def read(cls, first: str | Path, second: str | Path | None = None) -> "ListedPrompts":
         """The prompts of a text file alone, or the pairs of two text files or of one JSONL file."""
-        if second is None and Path(first).suffix != JSONL:
+        if second is None and not has_suffix(first, JSONL):
             return cls(read_prompts(first))
         pairs = read_prompt_pairs(first, second)
         return cls([pair.prompt for pair in pairs], [pair.next_prompt for pair in pairs])
@@ -122,7 +122,7 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
         PromptError: as for ``read_prompts``; or if the lines of two files do not match.
     """
     first = Path(first)
-    if (first.suffix == JSONL) == (second is not None):
+    if has_suffix(first, JSONL) == (second is not None):
         rule = "text needs a second file of as many lines, and JSONL (which holds both) none"
         raise ConfigError(
             "next prompts", second, f"{first} came first; {rule}", "Give two text files, or one JSONL."
@@ -147,13 +147,14 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
 def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     """(line number from 1, prompts) of each line that is not blank."""
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    except OSError as error:
-        raise ConfigError("prompts", str(path), f"it cannot be read ({error})", "Check the name.") from error
+        lines = read_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        rule = f"it cannot be read: {reason_of(error)}"
+        raise ConfigError("prompts", str(path), rule, "Check the name, and save it as UTF-8.") from error
     rows, faults = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            prompts = list(_prompts_of(line, path.suffix == JSONL))
+            prompts = list(_prompts_of(line, has_suffix(path, JSONL)))
         except PromptError as error:
             faults.append(f"Line {number}: {error}")
             continue
@@ -182,16 +183,8 @@ def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
 
 
 def _prompts_of_row(text: str) -> list[str]:
-    """The prompts of a JSON object."""
-    try:
-        row = json.loads(text)
-        prompts = row["prompts"] if "prompts" in row else [row["prompt"], row["next"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise PromptError(
-            f"It is no {{'prompts': […]}} or {{'prompt': …, 'next': …}} ({error!r})."
-        ) from error
-    if not isinstance(prompts, list) or not all(
-        isinstance(prompt, str) and prompt.strip() for prompt in prompts
-    ):
+    """The texts of a JSON object's prompts; the times of a storyboard are left out."""
+    prompts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in prompts_of_row(text)]
+    if not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
         raise PromptError(f"Its prompts must be texts, but {str(prompts)[:60]} came.")
     return [prompt.strip() for prompt in prompts]

@@ -17,8 +17,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longlive.errors import ConfigError
-from longlive.files import atomic_write
+from longlive.errors import ConfigError, reason_of
+from longlive.files import atomic_write, read_text
 from longlive.weights.registry import ASSETS
 
 GRAMMAR = ASSETS / "prompts" / "grammar.toml"
@@ -76,7 +76,7 @@ def write_prompt_set(out: Path, *, seed: int | None = None, grammar: Path = GRAM
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        rule = f"an entry lacks something, or has another type than it must ({error!r})"
+        rule = f"an entry lacks something, or has another type than it must: {reason_of(error)}"
         raise ConfigError(
             "grammar", str(grammar), rule, "Compare it with assets/prompts/grammar.toml."
         ) from error
@@ -95,7 +95,7 @@ def write_prompt_set(out: Path, *, seed: int | None = None, grammar: Path = GRAM
 def read_grammar(path: Path) -> dict[str, Any]:
     """The tables of a grammar; ConfigError if it is missing or not valid TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(
             "grammar", str(path), f"it cannot be read ({error})", "Correct the file."

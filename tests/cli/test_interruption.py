@@ -1,0 +1,73 @@
+"""Ctrl-C, SIGTERM and a closed terminal end a video after the current chunk; a second one, at once."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from longlive.chunks import FrameChunk
+from longlive.cli.interruption import SIGNALS, interruption
+from tests.support.pictures import make_chunk
+
+
+def endless() -> Iterator[FrameChunk]:
+    index = 0
+    while True:
+        yield make_chunk(index)
+        index += 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_chunks_and_gives_the_status_of_a_shell(
+    number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    with interruption() as interrupted:
+        made = []
+        for chunk in interrupted.until(endless()):
+            made.append(chunk)
+            if len(made) == 3:
+                os.kill(os.getpid(), number)
+    assert (len(made), interrupted.exit_status) == (3, status)
+    assert "what was made is kept" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_gives_the_current_chunk_up_and_keeps_the_others() -> None:
+    def slow() -> Iterator[FrameChunk]:
+        yield make_chunk(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield make_chunk(1)
+
+    with interruption() as interrupted:
+        assert [chunk.index for chunk in interrupted.until(slow())] == [0]
+
+
+def test_without_a_chunk_there_is_nothing_to_keep() -> None:
+    def slow() -> Iterator[FrameChunk]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield make_chunk(0)
+
+    with interruption() as interrupted, pytest.raises(KeyboardInterrupt):
+        list(interrupted.until(slow()))
+
+
+def test_signals_that_nohup_ignores_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruption() as interrupted:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupted.exit_status == 0 and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_without_a_signal_all_chunks_pass_and_the_status_is_0() -> None:
+    with interruption() as interrupted:
+        assert len(list(interrupted.until(map(make_chunk, range(4))))) == 4
+    assert interrupted.exit_status == 0 and len(SIGNALS) == 3
