@@ -13,7 +13,7 @@ def models() -> longlive.ModelBundle:
 
 @pytest.mark.slow
 def test_scores_are_shares_and_the_model_beats_chance(models: longlive.ModelBundle):
-    result = evaluate_prompts(models, num_prompts=10, seed=0)
+    result = evaluate_prompts(models, num_prompts=4, seed=0)
     for part in ("before", "after_soft", "after_hard", "after_keep"):
         assert all(0 <= value <= 1 for value in result[part]["score"].values())
     assert result["before"]["score"]["setting"] > 2 * result["chance"]["setting"]

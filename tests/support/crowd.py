@@ -11,10 +11,14 @@ import time
 
 import httpx
 import psutil
+from anyio._backends._asyncio import WorkerThread
 
 from longlive.web.middleware import abandoned_calls
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.run_reader import wait_for
+
+THREADS_IDLE_S = 1
+"""Instead of 10 s."""
 
 LIMITS = {
     "disconnect_timeout_s": 0.3,
@@ -31,7 +35,7 @@ def weigh(served: Served) -> dict[str, float]:
     queue = served.page._queue
     wait_for(lambda: not served.page.app.iterators and not any(queue.active_jobs), timeout=60)
     wait_for(lambda: not queue.pending_messages_per_session, timeout=60)
-    time.sleep(11)  # Gradio's threads that are idle for so long end at the next call
+    time.sleep(2 * THREADS_IDLE_S)  # Gradio's threads that are idle for so long end at the next call
     httpx.post(f"{served.url}gradio_api/call/stop", json={"data": []})
     time.sleep(0.5)
     gc.collect()
@@ -50,6 +54,7 @@ def weigh(served: Served) -> dict[str, float]:
 def main() -> None:
     """Serve until the input ends."""
     abandoned_calls.UNREAD_TIMEOUT_S = 2.0
+    WorkerThread.MAX_IDLE_TIME = THREADS_IDLE_S
     with serve_page(FakeModels(chunk_s=0.005, streams=16), **LIMITS) as served:  # type: ignore[arg-type]
         print(json.dumps({"url": served.url}), flush=True)
         for _ in sys.stdin:

@@ -19,9 +19,9 @@ from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
 from longlive.serving.runs.run import Run
 from tests.support.run_reader import run_of
 
-LEASE_S = 10.0
-
-zerogpu.MIN_LEASE_S = 3.0  # the tests have no time for leases of the usual length
+# The tests have no time for leases of the usual length.
+LEASE_S = 5.0
+zerogpu.MIN_LEASE_S, zerogpu.QUOTA_MARGIN_S, zerogpu.TRANSFER_S = 2.0, 1.0, 0.5
 executor = zerogpu.open_executor(
     "storybook", RuntimeOptions(device="cuda", dtype="float32"), print, lease_s=LEASE_S
 )

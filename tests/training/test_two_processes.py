@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from longlive.cli import main
 from tests.support.paths import ROOT
 from tests.support.tiny_recipe import tiny_tables, toml_of
 
@@ -20,13 +21,27 @@ TOLERANCE = 1e-5
 """Relative: the same numbers are added in another order."""
 
 
-def train(launcher: list[str], recipe: Path, folder: Path, *more: str) -> list[dict[str, Any]]:
-    """Run the command line; the lines of its log."""
-    command = [sys.executable, *launcher, "-m", "longlive", "train", "streaming"]
-    command += ["--config", str(recipe), "--folder", str(folder), *more]
+def arguments(recipe: Path, folder: Path) -> list[str]:
+    """Of the command line."""
+    return ["train", "streaming", "--config", str(recipe), "--folder", str(folder)]
+
+
+def launch(recipe: Path, folder: Path, *more: str) -> list[dict[str, Any]]:
+    """Train with two processes; the lines of the log."""
+    command = [sys.executable, *LAUNCH, "-m", "longlive", *arguments(recipe, folder), *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
+    return read_log(folder)
+
+
+def train(recipe: Path, folder: Path) -> list[dict[str, Any]]:
+    """Train with this process alone; the lines of the log."""
+    assert main(arguments(recipe, folder)) == 0
+    return read_log(folder)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
@@ -37,11 +52,11 @@ def test_two_processes_give_the_losses_and_weights_of_one(
 ) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path)))
-    alone = train([], recipe, tmp_path / "one")
+    alone = train(recipe, tmp_path / "one")
     recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path, run={"shard": is_sharded})))
-    together = train(LAUNCH, recipe, tmp_path / "two", *([] if is_sharded else ["--steps", "3"]))
+    together = launch(recipe, tmp_path / "two", *([] if is_sharded else ["--steps", "3"]))
     if not is_sharded:  # the last step is made by one process, from what the two have left
-        together = train([], recipe, tmp_path / "two")
+        together = train(recipe, tmp_path / "two")
     assert len(alone) == len(together) == 4
     for one, two in zip(alone, together, strict=True):
         names = [name for name in one if name.endswith(("_loss", "_norm", "_lr"))]

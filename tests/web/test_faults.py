@@ -75,7 +75,7 @@ def kept(served: Served) -> int:
 @pytest.mark.parametrize("way", ["join", "call"])
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
     monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
-    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 10.0)
+    monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 4.0)
     if way == "join":
         join(served, "nobody")
     else:

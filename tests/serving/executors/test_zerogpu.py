@@ -24,6 +24,8 @@ from longlive.serving.limits import Limits
 from tests.support.fake_zero_gpu import VISITOR, FakeDevice, fake_device, program, until
 from tests.support.fakes import PATIENT
 
+pytestmark = pytest.mark.xdist_group("zerogpu")  # one worker of pytest starts the programs, not each
+
 
 @contextmanager
 def served(folder: Path, *command: str) -> Iterator[tuple[FakeDevice, Client]]:
@@ -306,17 +308,17 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     num_before = len(device.leases)
     viewer = Viewer(client, "poor")
     viewer.is_told(2)
-    device.left_s = 9
+    device.left_s = 4
     until(lambda: viewer.num_resumed >= 1, 60)
     viewer.is_told(viewer.num_chunks + 1)
-    device.left_s = 4
+    device.left_s = 2
     end = viewer.end()
     assert end["finished"] == "quota"
-    assert "quota (10s requested vs. 4s left). Try again in 3:12:00" in end["failed"]
+    assert "quota (5s requested vs. 2s left). Try again in 3:12:00" in end["failed"]
     seconds = [lease.seconds for lease in device.leases[num_before:]]
     assert seconds == sorted(seconds, reverse=True)
-    assert set(seconds) == {10, 7}
-    assert set(device.refused) == {10}
+    assert set(seconds) == {5, 3}
+    assert set(device.refused) == {5}
     assert_whole(storybook, end, viewer.num_chunks)
     refused = Viewer(client, "too poor")
     end = refused.end()
