@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -71,6 +72,12 @@ def test_only_the_page_s_own_calls_are_accepted(http: httpx.Client, path: str) -
 )
 def test_gradio_s_other_pages_are_closed(http: httpx.Client, path: str) -> None:
     assert http.get(f"/{path}").status_code == http.post(f"/{path}", json={}).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["\N{GRINNING FACE}" * 70, "a" * 300, "a\x00b", "%2e%2e/" * 80])
+@pytest.mark.parametrize("folder", ["static", "assets", "svelte"])
+def test_a_name_that_no_file_can_have_is_not_found(http: httpx.Client, folder: str, name: str) -> None:
+    assert http.get(f"/{folder}/{quote(name)}").status_code == 404
 
 
 @pytest.mark.parametrize(
