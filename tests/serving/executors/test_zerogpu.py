@@ -307,7 +307,7 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     viewer = Viewer(client, "poor")
     viewer.is_told(2)
     device.left_s = 4
-    until(lambda: viewer.num_resumed >= 1, 60)
+    until(lambda: device.leases[-1].seconds == 3, 60)
     viewer.is_told(viewer.num_chunks + 1)
     device.left_s = 2
     end = viewer.end()
