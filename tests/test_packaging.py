@@ -16,7 +16,6 @@ from tests.support.paths import ROOT
 
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-pytestmark = pytest.mark.xdist_group("packaging")  # the wheel is built once
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:

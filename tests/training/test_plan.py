@@ -11,8 +11,6 @@ from longlive.training.plan import format_plan, plan
 from longlive.training.recipe import Recipe
 from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 
-pytestmark = pytest.mark.xdist_group("plan")  # the paper's recipe is counted once
-
 
 @pytest.fixture(scope="module")
 def paper() -> dict[str, Any]:

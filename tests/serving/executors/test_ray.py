@@ -47,8 +47,6 @@ STALLS_S = 0.5
 
 NUM_CPUS = 4
 
-pytestmark = pytest.mark.xdist_group("ray")  # one worker of pytest starts Ray, not each
-
 
 def fake_executor(tell: ProgressCallback, **facts: Any) -> ThreadExecutor:
     """The executor of an actor: a model of test cards, which sleeps where another would compute."""
