@@ -311,6 +311,7 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
     viewer.is_told(viewer.num_chunks + 1)
     device.left_s = 2
     end = viewer.end()
+    assert viewer.num_resumed >= 1
     assert end["finished"] == "quota"
     assert "quota (5s requested vs. 2s left). Try again in 3:12:00" in end["failed"]
     seconds = [lease.seconds for lease in device.leases[num_before:]]
