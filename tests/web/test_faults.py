@@ -332,10 +332,10 @@ def crowd(url: str, number: int, at_once: int) -> None:
 
     def send(few: int) -> int:
         with httpx.Client() as http:
-            dropper = drops.Dropper(url, http)
+            client = drops.AbandoningClient(url, http)
             for _ in range(few):
-                dropper.send(MEADOW)
-        return dropper.refused
+                client.visit(MEADOW)
+        return client.refused
 
     with ThreadPoolExecutor(at_once) as threads:
         assert sum(threads.map(send, [number // at_once] * at_once)) == 0
