@@ -53,7 +53,7 @@ class Watcher:
         self.player = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
         self._job = self.client.submit(MEADOW, 7, [], api_name="/start")
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._watch, self._report)]
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._report)]
         for thread in self._threads:
             thread.start()
 
