@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +304,15 @@ def test_generate_reads_what_other_commands_and_editors_write(
     assert [prompt["text"] for prompt in printed(capsys)["prompts"]] == prompts
 
 
+@pytest.fixture
+def is_heard(number: signal.Signals) -> Iterator[None]:
+    """Whoever runs the tests in a shell's background has made them deaf to interrupts."""
+    before = signal.signal(number, signal.SIG_DFL)
+    yield
+    signal.signal(number, before)
+
+
+@pytest.mark.usefixtures("is_heard")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("name", ["v.mp4", "v.gif"])
 def test_an_interruption_keeps_the_video_and_the_session_file(
