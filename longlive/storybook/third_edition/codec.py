@@ -75,7 +75,7 @@ class Codec(nn.Module):
         batch = len(normalised)
         x = normalised.transpose(1, 2).flatten(0, 1)
         for layer in self.tiny.decoder:
-            x = layer(x.unflatten(0, (batch, -1)), None)[0] if isinstance(layer, MemoryBlock) else layer(x)
+            x = layer(x, None, batch)[0] if isinstance(layer, MemoryBlock) else layer(x)
         pictures = x.unflatten(0, (batch, -1))[:, self.tiny.time_scale - 1 :]
         return pictures.transpose(1, 2) * 2 - 1
 
