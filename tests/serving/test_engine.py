@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 import av
 import pytest
 
-from longlive.errors import BusyError, ConfigError, PromptError
+from longlive.errors import BusyError, ConfigError, LostError, PromptError
 from longlive.generation.storyboard import Scene
 from longlive.serving.engine import Engine
 from longlive.serving.executors.events import Failure, NoticeEvent, Preempted, SegmentEvent
 from longlive.serving.executors.model_runner import ModelRunner, open_session
+from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.runs.events import QueuePosition
 from tests.support import fakes
@@ -300,6 +301,34 @@ def test_a_restarted_app_finds_the_runs(tmp_path) -> None:
     last = fakes.make_engine(folder=tmp_path)
     assert last.claim("ada", run.token) is None, "a story that has ended is not taken up"
     last.close()
+
+
+def test_a_picture_that_was_shown_before_its_worker_was_lost_does_not_come_twice() -> None:
+    class LosingBetweenParts(ThreadExecutor):
+        """Its first worker dies once the first picture is out, before the rest of that chunk."""
+
+        has_lost = False
+
+        def start(self, job):
+            handle = super().start(job)
+            plain = handle.events
+
+            def events():
+                for event in plain():
+                    is_rest = isinstance(event, SegmentEvent) and event.segment.first_frame == 1
+                    if is_rest and not self.has_lost:
+                        self.has_lost = True
+                        raise LostError("killed")
+                    yield event
+
+            handle.events = events
+            return handle
+
+    runner = ModelRunner(FakeModels(), open_session=fakes.FakeSession)
+    engine = Engine(LosingBetweenParts(runner), limits=Limits(max_video_s=1, buffer_ahead_s=99))
+    events = read(engine.start("ada", MEADOW, seed=0), is_finished)
+    assert [segment.first_frame for segment in segments(events)] == [0, 1, 9]
+    engine.close()
 
 
 @pytest.mark.parametrize("losses", [[0], [3], [3, 3, 4]])

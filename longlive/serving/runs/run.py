@@ -255,11 +255,11 @@ class Run:
                 self.num_chunks, self._end_frame = segment.index + 1, end
                 self.prompts.drop_until(segment.index)
                 self._store_chunk(event)
-            if end > self._shown_frame:
+            if is_new := end > self._shown_frame:
                 self._shown_frame = end
                 start_s, end_s = segment.first_frame / segment.fps, end / segment.fps
                 self.prompts.extend_span(segment.prompt_index, segment.prompt, start_s, end_s)
-        if self._shown_frame == end:
+        if is_new:
             self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
 
     def replay_stored(self, seconds: float) -> None:
