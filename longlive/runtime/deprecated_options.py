@@ -1,6 +1,6 @@
-"""Option names of earlier releases, which are still accepted for one release.
+"""Names of the last release, kept for one more: options that are accepted, fields that /health sends.
 
-An old name is replaced before argparse sees it, so it never shows in ``--help``.
+The old name of an option is replaced before argparse sees it, so it never shows in ``--help``.
 """
 
 import logging
@@ -23,6 +23,14 @@ RENAMED_OPTIONS: Mapping[str, str] = {
     "per_address": "max_runs_per_address",
 }
 """Old name -> new name, as attributes of the parsed options (``stories_gb`` is ``--stories-gb``)."""
+
+RENAMED_HEALTH_FIELDS: Mapping[str, str] = {
+    "sessions": "running",
+    "parked": "suspended",
+    "room": "capacity",
+    "carrier": "executor",
+}
+"""Old name -> new name."""
 
 
 def replace_deprecated(

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from longlive.runtime.deprecated_options import RENAMED_HEALTH_FIELDS
 from longlive.serving.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
 
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 2.0
 _NO_STORE = {"Cache-Control": "no-store"}
-_RENAMED = {"sessions": "running", "parked": "suspended", "room": "capacity", "carrier": "executor"}
-"""Old names of fields, which /health still has for one release."""
 
 Value = TypeVar("Value")
 
@@ -75,7 +74,7 @@ def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
         "executor": status.executor,
         "model": status.model,
     }
-    numbers |= {old: numbers[new] for old, new in _RENAMED.items()}
+    numbers |= {old: numbers[new] for old, new in RENAMED_HEALTH_FIELDS.items()}
     if not status.is_alive:
         return {"status": "failing", "why": "No worker can make videos."} | numbers
     if not status.is_ready:
