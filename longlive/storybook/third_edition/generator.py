@@ -6,21 +6,20 @@ clean chunks before it. After a turn (a change of prompt), the whole window is r
 the context from before the turn sees itself in both directions, as after a recache.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import ModelConfig
 from longlive.generation.flow_matching import FlowSchedule, add_noise, prediction_to_clean
 from longlive.models.attention import AttentionContext, Backend, PromptKV
 from longlive.models.transformer import Call, CausalWanTransformer
-from longlive.storybook.generator import CONTEXT_NOISE, StorybookModel, random_timesteps
+from longlive.storybook.generator import CONTEXT_NOISE, StorybookModel, random_timesteps, storybook_config
 from longlive.storybook.third_edition.codec import LATENT_CHANNELS
 from longlive.storybook.third_edition.vocabulary import TEXT_LEN
-from longlive.storybook.vocabulary import TEXT_DIM
 
 CHUNK = 3
 CONTEXT = 3 * CHUNK
@@ -30,29 +29,9 @@ SUBJECT_WEIGHT = 3.0
 
 def third_edition_config() -> ModelConfig:
     """The config of the model; height and width are those of the same grid with 8 x 8 pixels a latent."""
-    transformer = TransformerConfig(
-        num_attention_heads=6,
-        attention_head_dim=32,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        text_dim=TEXT_DIM,
-        freq_dim=128,
-        ffn_dim=768,
-        num_layers=6,
-        prediction="clean",
-    )
-    return ModelConfig(
-        name="storybook",
-        transformer=transformer,
-        height=80,
-        width=128,
-        chunk=CHUNK,
-        window=WINDOW,
-        sink=CHUNK,
-        positions="relative",
-        text_len=TEXT_LEN,
-        display_scale=2,
-    )
+    config = storybook_config()
+    transformer = replace(config.transformer, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS)
+    return replace(config, transformer=transformer, text_len=TEXT_LEN, display_scale=2)
 
 
 @dataclass(frozen=True)
