@@ -178,6 +178,10 @@ class ModelConfig:
         """Seconds of video in a chunk; a video's first chunk is shorter."""
         return self.chunk * self.temporal_scale / self.fps
 
+    def chunk_start_s(self, chunk: int) -> float:
+        """The second at which a chunk begins, if no chunk before it is cut short."""
+        return self.num_frames(chunk * self.chunk) / self.fps
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:

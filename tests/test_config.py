@@ -80,6 +80,7 @@ def test_sizes_follow_from_the_facts() -> None:
     assert (model.latent_shape, model.tokens_per_latent, model.transformer.dim) == ((16, 60, 104), 1560, 1536)
     assert [model.num_frames(latents) for latents in (0, 1, 3, 120)] == [0, 1, 9, 477]
     assert model.chunk_seconds() == 0.75
+    assert [model.chunk_start_s(chunk) for chunk in range(3)] == [0, 9 / 16, 21 / 16]
 
 
 def test_a_stream_is_what_the_model_was_tuned_with_unless_it_is_told_otherwise() -> None:

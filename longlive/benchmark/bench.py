@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import psutil
 import torch
 
 from longlive.benchmark.cost import costs_of
-from longlive.benchmark.profiling import PassProfile, matmul_ceiling, profile_run
+from longlive.benchmark.profiling import matmul_ceiling
+from longlive.benchmark.steady_pass import PROMPTS, profile_pass
 from longlive.chunks import FrameChunk
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError
@@ -20,11 +21,8 @@ from longlive.generation.session import Session
 from longlive.generation.stopwatch import Stopwatch
 from longlive.media.segments import SegmentEncoder
 from longlive.models.bundle import ModelBundle
-from longlive.models.kv_cache import KVCache
 from longlive.runtime.environment import device_name, git_revision, versions
 from longlive.runtime.quantization import weight_bytes
-
-PROMPTS = ("a red ball stands on a green meadow", "the red ball jumps on a green meadow")
 
 
 @dataclass(frozen=True)
@@ -264,36 +262,6 @@ class Bench:
         if self.models.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.models.device)
         return max((sample.memory_bytes for sample in self.samples), default=0)
-
-
-def profile_pass(models: ModelBundle, **stream: Any) -> PassProfile:
-    """What the machine does in one denoising pass over a chunk with a full window."""
-    return profile_run(steady_pass(models, **stream), models.device)
-
-
-def steady_pass(models: ModelBundle, **stream: Any) -> Callable[[], Any]:
-    """One denoising pass over a chunk with a full window; may be called any number of times."""
-    choices, config = StreamConfig.of(models.config, **stream), models.config
-    device, dtype = models.device, models.dtype
-    place: dict[str, Any] = {"device": device, "dtype": dtype, "storage": models.runtime.cache_dtype}
-    cache = KVCache(config.transformer, choices, config.tokens_per_latent, **place)
-    latents = torch.randn(1, choices.chunk, *config.latent_shape, device=device).to(dtype)
-    window = config.window if choices.window == -1 else choices.window
-    start = -(-window // choices.chunk) * choices.chunk
-    for first in range(0, start, choices.chunk):
-        cache.place(first, choices.chunk)
-    for layer in range(config.transformer.num_layers):  # products of zeros would be faster
-        for kept in (part for pair in cache.contents(layer).values() for part in pair):
-            kept.copy_(torch.randn(kept.shape, device=device))
-
-    @torch.no_grad()
-    def run() -> Any:
-        return models.transformer(latents, 500.0, prompt, cache, start=start)
-
-    with torch.no_grad():
-        tokens = models.text_encoder.encode(PROMPTS[0]).tokens
-        prompt = models.transformer.read_prompt(tokens.to(device, dtype))
-    return run
 
 
 def stages_of(samples: Sequence[Sample]) -> dict[str, dict[str, float | None]]:

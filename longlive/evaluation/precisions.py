@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.benchmark.bench import steady_pass
+from longlive.benchmark.steady_pass import steady_pass
 from longlive.errors import ConfigError
 from longlive.evaluation.ranks import oracle_scores
 from longlive.evaluation.statistics import mean

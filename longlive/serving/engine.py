@@ -28,10 +28,11 @@ from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Admitted, Ended, Observer, Started, Suspended
+from longlive.serving.runs.creation import create_run
 from longlive.serving.runs.events import QueuePosition, RunFinished
-from longlive.serving.runs.run import Run, create_run
+from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
-from longlive.serving.runs.run_store import lock_folder
+from longlive.serving.runs.store_folder import lock_folder
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor

@@ -1,11 +1,9 @@
 import pytest
-from torch import Tensor
 
 from longlive import ModelBundle
-from longlive.benchmark.bench import Bench, Sample, minutes_of, percentile, stages_of, steady_pass, table
+from longlive.benchmark.bench import Bench, Sample, minutes_of, percentile, stages_of, table
 from longlive.benchmark.cost import costs_of
 from longlive.errors import ConfigError
-from longlive.models.attention import Backend, attend
 
 
 def sample(seconds: float, chunk_ms: float, *, is_switch: bool = False, memory: int = 100) -> Sample:
@@ -134,24 +132,6 @@ def test_a_switch_is_measured_from_its_prompt(bench: Bench) -> None:
         assert sample.switch_ms <= sample.chunk_ms
     assert not [sample for sample in bench.samples if not sample.is_switch and sample.switch_ms]
     assert bench.result()["switches"] == len(switches)
-
-
-def test_a_steady_pass_sees_a_full_window(tiny_models: ModelBundle) -> None:
-    seen = []
-    backend = tiny_models.transformer.backend
-
-    def spy(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        seen.append((queries.shape[1], keys.shape[1]))
-        return attend(queries, keys, values)
-
-    tiny_models.transformer.backend = Backend("spy", spy)
-    try:
-        run = steady_pass(tiny_models)
-        run()
-    finally:
-        tiny_models.transformer.backend = backend
-    tokens = tiny_models.config.tokens_per_latent
-    assert set(seen) == {(3 * tokens, 12 * tokens)}
 
 
 def test_an_impossible_interval_is_refused(tiny_models: ModelBundle) -> None:

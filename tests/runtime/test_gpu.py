@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longlive import ModelBundle, Session
-from longlive.benchmark.bench import steady_pass
+from longlive.benchmark.steady_pass import steady_pass
 from longlive.chunks import FrameChunk
 from longlive.generation.lookahead import Pipeline
 from longlive.media.h264 import choose_encoder

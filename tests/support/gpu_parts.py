@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longlive import ModelBundle, Session
-from longlive.benchmark.bench import steady_pass
+from longlive.benchmark.steady_pass import steady_pass
 from longlive.chunks import LatentChunk
 from longlive.cli import main
 from longlive.models.decoder import StreamingDecoder, put_channels_last

@@ -1,20 +1,16 @@
 """One viewer's video: who watches it, its prompts, its events, its files; one executor at a time makes it."""
 
-import bisect
 import contextvars
-import hashlib
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
-from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
@@ -33,46 +29,13 @@ from longlive.serving.observer import (
 )
 from longlive.serving.runs.event_log import EventLog
 from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
+from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
-_CHUNKS = range(1, 2**20)  # more than any video has
-
-
-@dataclass
-class Lifecycle:
-    """Where a run is in its life; times are seconds of ``time.monotonic``.
-
-    Attributes:
-        status: changed by the engine alone, as the scheduler says.
-        arrived, changed: when it was started, and when it got its status.
-        admitted: when it first got a slot.
-        running_s: how long it ran before ``changed``.
-        stop: the stop that was asked for.
-        is_suspending: it was told to let go of the model.
-        has_returned: its viewer came back since.
-        is_warned: its viewer was warned that it will stop soon.
-        queue_position, queue_updated: the position that its viewer was told, and when.
-        attempts: streams that ended without a new chunk, in a row.
-        interruption: why it does not go on without a break.
-    """
-
-    status: RunStatus
-    arrived: float
-    changed: float
-    admitted: float | None = None
-    running_s: float = 0.0
-    stop: Stop | None = None
-    is_suspending: bool = False
-    has_returned: bool = False
-    is_warned: bool = False
-    queue_position: int = 0
-    queue_updated: float = 0.0
-    attempts: int = 0
-    interruption: str = ""
 
 
 class Run:
@@ -272,7 +235,7 @@ class Run:
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
         if not self.num_chunks:
-            return _start_of(chunk, self._model)
+            return self._model.chunk_start_s(chunk)
         return self.end_s + (chunk - self.num_chunks) * self._model.chunk_seconds()
 
     def seconds_until(self, second: float) -> float:
@@ -323,62 +286,3 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
-
-
-def create_run(
-    viewer: str,
-    folder: Path,
-    model: ModelConfig,
-    limits: Limits,
-    observer: Observer,
-    *,
-    seed: int,
-    prompt: str,
-    script: Sequence[Scene] = (),
-    container: Container = "mp4",
-) -> Run:
-    """A new run, on disk from here on.
-
-    Raises:
-        PromptError: if a prompt cannot be used.
-        MediaError: if the disk is full.
-    """
-    token = secrets.token_urlsafe(16)
-    prompts = PromptSchedule([Prompt(check_prompt(prompt))])
-    for scene in script:
-        chunk = bisect.bisect_left(_CHUNKS, scene.at, key=lambda index: _start_of(index, model)) + 1
-        prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
-    facts = {"key": key_of(token), "seed": seed, "container": container}
-    try:
-        folder.mkdir(mode=0o700)
-        store = RunStore(folder, facts)
-        store.write_prompts(tuple(prompts))
-    except (OSError, MediaError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        why = error.strerror if isinstance(error, OSError) else error
-        raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
-    return Run(viewer, store, model, limits, observer, token=token)
-
-
-def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Observer) -> Run:
-    """A run that another process left on disk; it is suspended.
-
-    Raises:
-        KeyError, TypeError, ValueError: if its facts are not those of a run.
-    """
-    run = Run("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
-    run.lifecycle.interruption = "the app was restarted"
-    run.presence.clock.seek(run.end_s, False)
-    for span in store.spans():
-        run.prompts.extend_span(*span)
-    return run
-
-
-def _start_of(chunk: int, model: ModelConfig) -> float:
-    """The second at which a chunk begins if no chunk before it is cut short."""
-    return model.num_frames(chunk * model.chunk) / model.fps
-
-
-def key_of(token: str) -> str:
-    """What of a token may lie on disk, and is compared: its SHA-256, in hex."""
-    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -8,22 +8,19 @@ versions have written, and appending to them costs one write each.)
 """
 
 import dataclasses
-import fcntl
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
-from longlive.errors import ConfigError, LongLiveError, MediaError, SessionFileError
+from longlive.errors import LongLiveError, MediaError, SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
@@ -308,50 +305,6 @@ class StoredFiles:
     video: Path | None
     session_file: Path | None
     errors: tuple[str, ...]
-
-
-def stored_runs(folder: Path) -> Iterator[RunStore]:
-    """The runs in the folders of ``folder``; other folders are left alone."""
-    for one in sorted(folder.iterdir()):
-        if (one / STORY).exists():
-            try:
-                yield RunStore.read(one)
-            except LongLiveError:
-                continue
-
-
-def store_folder(name: str | None, port: int) -> Path:
-    """Where the runs of the app on a port are stored: in the folder of this name, or in a temporary one.
-
-    Raises:
-        ConfigError: if the folder cannot be made, or belongs to somebody else.
-    """
-    folder = Path(name) if name else Path(tempfile.gettempdir()) / f"longlive-{os.getuid()}-{port}"
-    cure = "Choose another with --store."
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError("store", str(folder), f"it cannot be made: {error.strerror}", cure) from error
-    if folder.stat().st_uid != os.getuid():
-        raise ConfigError("store", str(folder), "it belongs to somebody else", cure)
-    return folder
-
-
-def lock_folder(folder: Path) -> TextIO:
-    """Hold a folder of runs for this process alone, until the file is closed.
-
-    Raises:
-        ConfigError: if another process holds it.
-    """
-    file = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ConfigError(
-            "store", str(folder), "another LongLive uses it", "Choose another with --store."
-        ) from error
-    return file
 
 
 def _latents(data: bytes, chunk: _StoredChunk) -> Tensor:

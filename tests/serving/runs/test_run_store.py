@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from longlive.chunks import FrameChunk, MediaSegment, latents_digest
-from longlive.errors import ConfigError, MediaError, SessionFileError
+from longlive.errors import MediaError, SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore, store_folder, stored_runs
+from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore
+from longlive.serving.runs.store_folder import stored_runs
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}
@@ -140,15 +141,3 @@ def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStor
         empty.write_video(tmp_path / "none.mp4")
     with pytest.raises(SessionFileError, match="Nothing was made"):
         empty.write_session(tmp_path / "none.json")
-
-
-def test_the_folder_of_stories_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = store_folder(str(tmp_path / "a" / "b"), 7860)
-    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
-    assert str(os.getuid()) in store_folder(None, 7860).name
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be made"):
-        store_folder(str(tmp_path / "file" / "x"), 7860)
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(ConfigError, match="somebody else"):
-        store_folder(str(tmp_path / "a"), 7860)

@@ -1,0 +1,55 @@
+"""The folder of all runs: where it is, who holds it, which runs lie there."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from longlive.errors import ConfigError, LongLiveError
+from longlive.serving.runs.run_store import STORY, RunStore
+
+
+def stored_runs(folder: Path) -> Iterator[RunStore]:
+    """The runs in the folders of ``folder``; other folders are left alone."""
+    for one in sorted(folder.iterdir()):
+        if (one / STORY).exists():
+            try:
+                yield RunStore.read(one)
+            except LongLiveError:
+                continue
+
+
+def store_folder(name: str | None, port: int) -> Path:
+    """Where the runs of the app on a port are stored: in the folder of this name, or in a temporary one.
+
+    Raises:
+        ConfigError: if the folder cannot be made, or belongs to somebody else.
+    """
+    folder = Path(name) if name else Path(tempfile.gettempdir()) / f"longlive-{os.getuid()}-{port}"
+    cure = "Choose another with --store."
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError("store", str(folder), f"it cannot be made: {error.strerror}", cure) from error
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError("store", str(folder), "it belongs to somebody else", cure)
+    return folder
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Hold a folder of runs for this process alone, until the file is closed.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            "store", str(folder), "another LongLive uses it", "Choose another with --store."
+        ) from error
+    return file
