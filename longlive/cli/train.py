@@ -149,7 +149,7 @@ def read_recipe(args: argparse.Namespace) -> "Recipe":
 
 
 def _print_plan(recipe: "Recipe", args: argparse.Namespace) -> int:
-    from longlive.training.plan import format_plan, plan
+    from longlive.training.cost.plan import format_plan, plan
 
     planned = plan(recipe, args.what)
     print(json.dumps(planned) if args.json else format_plan(planned))
@@ -158,7 +158,7 @@ def _print_plan(recipe: "Recipe", args: argparse.Namespace) -> int:
 
 def _print_memory(recipe: "Recipe", stage: str, count: int) -> None:
     """Print on stderr what the run is about to take."""
-    from longlive.training.plan import format_plan, plan
+    from longlive.training.cost.plan import format_plan, plan
 
     run = dataclasses.replace(recipe.run, processes=count)
     planned = plan(dataclasses.replace(recipe, run=run), stage, has_flops=False)

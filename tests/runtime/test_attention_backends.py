@@ -154,7 +154,7 @@ def test_the_running_path_sets_no_flags_of_the_process() -> None:
         for path in ROOT.glob("longlive/**/*.py")
         if pattern.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"longlive/benchmark/cost.py", "longlive/training/flops.py"}
+    assert found == {"longlive/benchmark/cost.py", "longlive/training/cost/flops.py"}
 
 
 def test_a_prompt_is_read_by_torch_s_own_choice_on_a_cpu() -> None:

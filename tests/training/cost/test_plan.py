@@ -7,7 +7,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from longlive.benchmark.cost import count_costs
-from longlive.training.plan import format_plan, plan
+from longlive.training.cost.plan import format_plan, plan
 from longlive.training.recipe import Recipe
 from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from longlive import load_models
-from longlive.training.memory_estimate import UMT5_XXL, WAN_VAE, config_of
-from longlive.training.plan import plan
+from longlive.training.cost.memory_estimate import UMT5_XXL, WAN_VAE, config_of
+from longlive.training.cost.plan import plan
 from longlive.training.recipe import Recipe
 from tests.support.tiny_recipe import tiny_recipe
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from longlive.config import StreamConfig
-from longlive.training.flops import PlannedModel, chunk_pass, clip_pass, count_flops, meta_transformer
-from longlive.training.memory_estimate import config_of, estimate_memory
+from longlive.training.cost.flops import PlannedModel, chunk_pass, clip_pass, count_flops, meta_transformer
+from longlive.training.cost.memory_estimate import config_of, estimate_memory
 from longlive.training.recipe import Recipe
 
 

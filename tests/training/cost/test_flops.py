@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from longlive.benchmark.cost import count_costs
 from longlive.config import StreamConfig
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.flops import (
+from longlive.training.cost.flops import (
     PlannedModel,
     chunk_pass,
     clip_pass,
@@ -19,7 +19,7 @@ from longlive.training.flops import (
     measure_blocks,
     meta_transformer,
 )
-from longlive.training.memory_estimate import config_of
+from longlive.training.cost.memory_estimate import config_of
 from longlive.training.recipe import Recipe
 from longlive.weights.released import LONGLIVE_1_3B
 from tests.support.tiny_recipe import tiny_recipe

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longlive.config import ModelConfig, StreamConfig
 from longlive.models.transformer import CausalWanTransformer
-from longlive.training.flops import PassFactory, PlannedModel, chunk_pass, clip_pass, measure_blocks
+from longlive.training.cost.flops import PassFactory, PlannedModel, chunk_pass, clip_pass, measure_blocks
 from longlive.training.recipe import Recipe
 from longlive.weights.registry import resolve
 from longlive.weights.released import LONGLIVE_1_3B

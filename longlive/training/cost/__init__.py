@@ -1,0 +1,1 @@
+"""What a training run costs: FLOPs and memory, counted without running it."""
