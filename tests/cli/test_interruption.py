@@ -11,11 +11,13 @@ from longlive.cli.interruption import SIGNALS, interruption
 from tests.support.pictures import make_chunk
 
 
-def endless() -> Iterator[FrameChunk]:
-    index = 0
-    while True:
-        yield make_chunk(index)
-        index += 1
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal() -> Iterator[None]:
+    """No signal is ignored, even if the tests were started by nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS if number != signal.SIGINT}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_a_signal_ends_the_chunks_and_gives_the_status_of_a_shell(
     before = signal.getsignal(number)
     with interruption() as interrupted:
         made = []
-        for chunk in interrupted.until(endless()):
+        for chunk in interrupted.until(map(make_chunk, range(9))):
             made.append(chunk)
             if len(made) == 3:
                 os.kill(os.getpid(), number)
