@@ -17,7 +17,7 @@ from longlive.media.segments import SegmentEncoder
 from longlive.serving.engine import Engine
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.messages import Playhead
-from longlive.serving.executors.playback_clock import MAX_LEAP_S, PlaybackClock
+from longlive.serving.executors.playback_clock import MAX_LEAP_S
 from longlive.serving.runs.events import RunFinished
 from longlive.serving.runs.run import KEPT_EVENTS
 from longlive.serving.runs.run_store import RunStore
@@ -252,6 +252,15 @@ def test_a_machine_that_slept_lets_its_stories_rest_or_ends_them_in_words(
         )
 
 
+def test_a_viewer_who_stands_still_does_so_for_the_next_executor_too(make_engine) -> None:
+    run = make_engine(buffer_ahead_s=1.5).start("ada", MEADOW, seed=0)
+    read(run, is_segment(1))
+    run.playhead(0.5, playing=True)
+    assert run.build_job(exact=True).playhead.playing
+    run.playhead(0.5, playing=False)
+    assert run.build_job(exact=True).playhead == Playhead(0.5, playing=False)
+
+
 @pytest.mark.parametrize("words", [[1e12], [1e12, 0.0], [-1e12, 1e300], [math.nan], [math.inf, -math.inf]])
 def test_a_player_that_says_anything_gets_no_more_than_can_be_seen(make_engine, words) -> None:
     engine = make_engine(buffer_ahead_s=1.5)
@@ -266,28 +275,6 @@ def test_a_player_that_says_anything_gets_no_more_than_can_be_seen(make_engine, 
         time.sleep(0.05)
     assert run.status == "running" and run.end_s <= passed + MAX_LEAP_S + 1.5 + 2 * 0.75
     assert run.num_chunks >= 2
-
-
-def test_a_clock_believes_what_can_be_true(monkeypatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    clock = PlaybackClock()
-    clock.report(Playhead(1e9))
-    assert clock.position(1e9) == MAX_LEAP_S
-    clock.report(Playhead(1e9, playing=False))
-    assert clock.position(1e9) == MAX_LEAP_S, "to say it again does not help"
-    now += 3600
-    clock.report(Playhead(1e9, playing=False))
-    assert clock.position(1e9) == 2 * MAX_LEAP_S, "who stood still has gathered nothing"
-    clock.report(Playhead(2.0))
-    assert clock.position(1e9) == 2.0
-    clock.report(Playhead(2 * MAX_LEAP_S))
-    assert clock.position(1e9) == 2 * MAX_LEAP_S, "who looked back may return to where it was"
-    now += 600
-    clock.report(Playhead(2 * MAX_LEAP_S + 600))
-    assert clock.position(1e9) == 2 * MAX_LEAP_S + 600, "who plays on is believed"
-    clock.report(Playhead(math.nan))
-    assert clock.position(1e9) == 2 * MAX_LEAP_S + 600
 
 
 def test_a_run_that_was_found_knows_where_its_viewer_can_have_been(tmp_path) -> None:

@@ -25,6 +25,11 @@ class PlaybackClock:
         self._seconds, self._since, self._playing = 0.0, 0.0, False
         self._furthest, self._limit, self._limit_at = 0.0, MAX_LEAP_S, time.monotonic()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the player has reported that it stands still."""
+        return self.reported_at is not None and not self._playing
+
     def seek(self, seconds: float, playing: bool) -> None:
         """Stand where the viewer is known to be."""
         self._furthest, self._limit = seconds, seconds + MAX_LEAP_S

@@ -74,6 +74,7 @@ class StreamWorker:
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)
+            self._clock.report(job.playhead)
         self._prompts = PromptSchedule(job.prompts if job.resume else job.prompts[1:])
         self._stop: Stop | None = None
         self._is_suspended = False

@@ -113,9 +113,6 @@ class ZeroGpuExecutor:
 
     Made before the page is launched: ``spaces`` asks then what will need a GPU. All that does is in one
     function, since each has its own workers.
-
-    Attributes:
-        paused: names of the runs whose viewers stand still and have returned the GPU.
     """
 
     name = "zerogpu"
@@ -148,7 +145,6 @@ class ZeroGpuExecutor:
         self.folder = Path(tempfile.mkdtemp(prefix="longlive-mail-"))
         self._models, self._capacity, self._make_runner = models, capacity, make_runner
         self._runner: ModelRunner | None = None
-        self.paused: set[str] = set()
         self.work = spaces.GPU(self._make, duration=_duration, size=size)  # type: ignore[call-overload]
 
     def capacity(self) -> int:
@@ -198,7 +194,7 @@ class ZeroGpuHandle:
         self._is_suspended = False
         self._end_s = state.num_frames / executor.config.fps if state else 0.0
         self._seen_s = job.playhead.seconds if job.playhead else 0.0
-        self._still_since = time.monotonic() if job.name in executor.paused else None
+        self._still_since = None if job.playhead is None or job.playhead.playing else time.monotonic()
         self._is_paused = self._was_unheard = False
 
     @property
@@ -239,7 +235,6 @@ class ZeroGpuHandle:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._stop or self._is_suspended or not self._stands_still())
-        self._executor.paused.discard(self._job.name)
         if self._stop is not None:
             yield Finished(self._stop.reason)
             return
@@ -307,7 +302,6 @@ class ZeroGpuHandle:
         if self._stop is not None:
             return Finished(self._stop.reason)
         if self._is_paused and not self._is_suspended and last == Preempted("suspended"):
-            self._executor.paused.add(self._job.name)
             return Preempted("paused")
         return last
 

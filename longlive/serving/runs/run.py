@@ -181,7 +181,8 @@ class Run:
         with self._lock:
             state = self.store.resume_state(exact=exact)
             self._segments.clear()
-            playhead = Playhead(self.presence.clock.position(self.end_s), True) if state else None
+            clock = self.presence.clock
+            playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
                 name=self.name,
                 seed=self.seed,
@@ -189,7 +190,7 @@ class Run:
                 limits=self.limits,
                 container=self.container,
                 resume=state,
-                playhead=playhead,
+                playhead=playhead if state else None,
             )
 
     def attach(self, handle: StreamHandle) -> None:
