@@ -32,7 +32,7 @@ ORDER = (
     "cli",
 )
 """The packages: each may import only itself and those before it. The README's map is in the same order."""
-MAX_MODULES = 16
+MAX_MODULES = 14
 MAX_CLASS_LINES = 265
 HOMES = {
     "gradio": ("app.py", "longlive/web/", "longlive/serving/executors/zerogpu.py"),

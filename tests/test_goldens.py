@@ -17,7 +17,7 @@ from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.kv_cache import KVCache
 from longlive.models.list_cache import ListCache
 from longlive.training.objectives.flow import timestep_weights
-from longlive.weights import key_mapping as names
+from longlive.weights.formats import key_mapping as names
 from tests.support.golden_dmd import run_dmd
 from tests.support.golden_files import (
     Case,

@@ -162,7 +162,7 @@ def _percent(value: float | None) -> str:
 
 def _draw(args: argparse.Namespace, models: "dict[str, ModelBundle]", result: dict[str, Any]) -> None:
     from longlive.evaluation import figures
-    from longlive.evaluation.switches import SHOWN_SECONDS, picture_strips
+    from longlive.evaluation.experiments.switches import SHOWN_SECONDS, picture_strips
 
     if args.what == "table4":
         trial, strips = picture_strips(models[args.model], seed=args.seed)
@@ -214,7 +214,7 @@ def _sizes(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _table4(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.switches import DEFINITIONS, compare_strategies
+    from longlive.evaluation.experiments.switches import DEFINITIONS, compare_strategies
 
     result = compare_strategies(models[args.model], **_sizes(args))
     order = {claim: "yes" if holds else "no" for claim, holds in result["order"].items()}
@@ -223,7 +223,7 @@ def _table4(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outco
 
 
 def _fig7(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.windows import DEFINITIONS, compare_windows
+    from longlive.evaluation.experiments.windows import DEFINITIONS, compare_windows
 
     result = compare_windows(models[args.model], seconds=args.seconds, **_sizes(args))
     rows = {f"window {row['window']}, sink {row['sink']}": row for row in result["windows"]}
@@ -231,7 +231,7 @@ def _fig7(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome
 
 
 def _table_a(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.ranks import DEFINITIONS, compare_ranks
+    from longlive.evaluation.experiments.ranks import DEFINITIONS, compare_ranks
 
     result = compare_ranks(models, **_sizes(args))
     rows = {
@@ -243,7 +243,7 @@ def _table_a(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outc
 
 
 def _table_b(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.precisions import DEFINITIONS, compare_precisions
+    from longlive.evaluation.experiments.precisions import DEFINITIONS, compare_precisions
 
     sizes = {"num_prompts": args.prompts, "num_chunks": args.chunks, "seed": args.seed}
     result = compare_precisions(args.model, args.precisions, **sizes)
@@ -262,7 +262,7 @@ def _table_b(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outc
 
 
 def _long(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.drift import DEFINITIONS, measure_drift
+    from longlive.evaluation.experiments.drift import DEFINITIONS, measure_drift
 
     result = measure_drift(models, seconds=args.seconds, **_sizes(args))
     rows: dict[str, Mapping[str, Any]] = {}
@@ -274,7 +274,7 @@ def _long(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome
 
 
 def _teacher(args: argparse.Namespace, models: "dict[str, ModelBundle]") -> Outcome:
-    from longlive.evaluation.teachers import DEFINITIONS, score_teacher
+    from longlive.evaluation.experiments.teachers import DEFINITIONS, score_teacher
 
     result = score_teacher(
         models[args.model],

@@ -10,9 +10,9 @@ from torch import Tensor
 from longlive.config import ModelConfig
 from longlive.models.decoder import StreamingDecoder, Vae
 from longlive.models.tiny_vae import TinyVae
+from longlive.weights.formats.weight_files import open_safetensors
 from longlive.weights.layout import DECODERS, TEXT_WEIGHTS, WEIGHTS
 from longlive.weights.loading import describe_decoder
-from longlive.weights.weight_files import open_safetensors
 
 _TEXT_BLOCK = re.compile(r"encoder\.block\.0\.")
 # Feature maps of full picture size that are alive at once while a latent is decoded.

@@ -1,8 +1,8 @@
 """LoRA (arXiv:2106.09685) by peft on every linear layer of the transformer's blocks.
 
 Ten layers per block, as in the released code: query, key, value and output projections of both attentions,
-and both layers of the feed-forward network. Files use peft's key names around ours; ``weights/lora.py``
-reads them.
+and both layers of the feed-forward network. Files use peft's key names around ours, which
+``weights/formats/lora.py`` reads.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.key_mapping import State
+from longlive.weights.formats.key_mapping import State
 
 PREFIX = "base_model.model."
 

@@ -18,10 +18,10 @@ from longlive.config import TransformerConfig
 from longlive.errors import CheckpointError
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.checkpoints import TransformerCheckpoint, read_transformer
-from longlive.weights.key_mapping import check_names, check_shapes, umt5_from_released
-from longlive.weights.lora import Lora, check_lora, describe_lora, merge_pair, read_lora
-from longlive.weights.weight_files import read_tensors, write_weights
+from longlive.weights.formats.checkpoints import TransformerCheckpoint, read_transformer
+from longlive.weights.formats.key_mapping import check_names, check_shapes, umt5_from_released
+from longlive.weights.formats.lora import Lora, check_lora, describe_lora, merge_pair, read_lora
+from longlive.weights.formats.weight_files import read_tensors, write_weights
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from longlive.config import ModelConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.files import atomic_write, read_text
 from longlive.models.model_card import ModelCard
-from longlive.weights.weight_files import sha256_of
+from longlive.weights.formats.weight_files import sha256_of
 
 FORMAT = 1
 FACTS = "longlive.json"

@@ -15,7 +15,8 @@ from longlive.models.decoder import Vae, optimize_decoder
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.key_mapping import check_names, check_shapes
+from longlive.weights.formats.key_mapping import check_names, check_shapes
+from longlive.weights.formats.weight_files import open_safetensors
 from longlive.weights.layout import (
     DECODERS,
     TEXT_WEIGHTS,
@@ -26,7 +27,6 @@ from longlive.weights.layout import (
     read_json,
 )
 from longlive.weights.registry import resolve
-from longlive.weights.weight_files import open_safetensors
 
 
 def load_models(

@@ -9,7 +9,7 @@ import pytest
 from longlive.cli import evaluate as cli
 from longlive.cli import main
 from longlive.cli.main import build_parser
-from longlive.evaluation import windows
+from longlive.evaluation.experiments import windows
 
 
 def test_fig7_prints_a_report_and_draws(

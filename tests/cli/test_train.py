@@ -13,8 +13,8 @@ from longlive.cli import main
 from longlive.cli.train import STAGES
 from longlive.training.recipe import STAGES as RECIPE_STAGES
 from longlive.weights.conversion import write_transformer
+from longlive.weights.formats.lora import read_lora
 from longlive.weights.layout import ModelFolder
-from longlive.weights.lora import read_lora
 from tests.support.tiny_recipe import tiny_tables, toml_of
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -13,7 +13,7 @@ from transformers import UMT5EncoderModel
 from longlive.config import TransformerConfig
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.key_mapping import transformer_to_released
+from longlive.weights.formats.key_mapping import transformer_to_released
 from longlive.weights.released import LONGLIVE_SOURCES, ModelSources
 from tests.conftest import tiny_encoder_config, tiny_tokenizer
 

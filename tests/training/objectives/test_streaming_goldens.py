@@ -15,7 +15,7 @@ from torch import Tensor
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
-from longlive.weights import key_mapping as names
+from longlive.weights.formats import key_mapping as names
 from tests.support.golden_files import (
     Goldens,
     check_close,

@@ -8,7 +8,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.weight_files import open_safetensors, open_weights, parts_of, sha256_of, write_weights
+from longlive.weights.formats.weight_files import (
+    open_safetensors,
+    open_weights,
+    parts_of,
+    sha256_of,
+    write_weights,
+)
 from tests.support.memory import mapped_file
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.checkpoints import read_transformer
-from longlive.weights.key_mapping import transformer_to_released
+from longlive.weights.formats.checkpoints import read_transformer
+from longlive.weights.formats.key_mapping import transformer_to_released
 from tests.support.tiny_transformer import tiny_transformer
 
 State = dict[str, Tensor]

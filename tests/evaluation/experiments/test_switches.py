@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.evaluation import switches
-from longlive.evaluation.statistics import Estimate
-from longlive.evaluation.switches import (
+from longlive.evaluation.experiments import switches
+from longlive.evaluation.experiments.switches import (
     SHOWN_SECONDS,
     STRATEGIES,
     _order,
@@ -16,6 +15,7 @@ from longlive.evaluation.switches import (
     measure,
     picture_strips,
 )
+from longlive.evaluation.statistics import Estimate
 from longlive.evaluation.trials import CHANGES, Trial, changed_attributes
 from longlive.storybook.world.drawing import Scene, draw_story
 from longlive.weights.loading import load_models

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longlive.benchmark.steady_pass import steady_pass
 from longlive.errors import ConfigError
-from longlive.evaluation.ranks import oracle_scores
+from longlive.evaluation.experiments.ranks import oracle_scores
 from longlive.evaluation.statistics import mean
 from longlive.evaluation.trials import draw_trials
 from longlive.generation.session import Session

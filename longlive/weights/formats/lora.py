@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.key_mapping import State, dotted_name, first_few, locate, strip_wrappers
-from longlive.weights.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
-from longlive.weights.weight_files import dicts_of_tensors, open_weights, read_metadata
-from longlive.weights.weight_parts import parts_of
+from longlive.weights.formats.key_mapping import State, dotted_name, first_few, locate, strip_wrappers
+from longlive.weights.formats.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
+from longlive.weights.formats.weight_files import dicts_of_tensors, open_weights, read_metadata
+from longlive.weights.formats.weight_parts import parts_of
 
 # The halves of a pair after the layer's name: lora_A.weight, lora_A.default.weight (peft's named adapters),
 # lora_down.weight, lora.down.weight.

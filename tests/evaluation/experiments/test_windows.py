@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.evaluation import windows
-from longlive.evaluation.trials import SingleScene
-from longlive.evaluation.windows import (
+from longlive.evaluation.experiments import windows
+from longlive.evaluation.experiments.windows import (
     _short_against_long,
     chunks_of,
     compare_windows,
@@ -16,6 +15,7 @@ from longlive.evaluation.windows import (
     video_scores,
     window_choices,
 )
+from longlive.evaluation.trials import SingleScene
 from longlive.models.bundle import ModelBundle
 from longlive.storybook.world.drawing import FPS
 from longlive.weights.loading import load_models

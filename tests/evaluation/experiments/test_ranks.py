@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from longlive.errors import ConfigError
-from longlive.evaluation import ranks
-from longlive.evaluation.ranks import compare_ranks, trainable_parameters
+from longlive.evaluation.experiments import ranks
+from longlive.evaluation.experiments.ranks import compare_ranks, trainable_parameters
 from longlive.evaluation.statistics import share
 from longlive.weights.loading import load_models
 

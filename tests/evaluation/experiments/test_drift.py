@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from longlive.evaluation import drift
-from longlive.evaluation.drift import _split, _summary, measure_drift, picture_statistics, window_scores
+from longlive.evaluation.experiments import drift
+from longlive.evaluation.experiments.drift import (
+    _split,
+    _summary,
+    measure_drift,
+    picture_statistics,
+    window_scores,
+)
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.subject import observe_subject
 from longlive.evaluation.trials import SingleScene

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from longlive.evaluation import teachers
+from longlive.evaluation.experiments import teachers
 from longlive.evaluation.trials import draw_trials
 from longlive.models.wan_vae import encode_pictures
 from longlive.storybook.dataset import frames_before

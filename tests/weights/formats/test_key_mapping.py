@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.key_mapping import (
+from longlive.weights.formats.key_mapping import (
     check_names,
     dotted_name,
     locate,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from longlive.errors import ConfigError
-from longlive.evaluation.precisions import compare_precisions, psnr
+from longlive.evaluation.experiments.precisions import compare_precisions, psnr
 
 
 def test_each_precision_is_set_against_the_first(tiny_folder: Path) -> None:

@@ -15,8 +15,15 @@ from typing import Any
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.key_mapping import State, check_known, first_few, locate, strip_wrappers, unread_format
-from longlive.weights.weight_files import dicts_of_tensors, open_weights
+from longlive.weights.formats.key_mapping import (
+    State,
+    check_known,
+    first_few,
+    locate,
+    strip_wrappers,
+    unread_format,
+)
+from longlive.weights.formats.weight_files import dicts_of_tensors, open_weights
 
 # Parts of a candidate's name that say that it is no generator: it is taken only if it is asked for.
 _OTHER_MODELS = ("critic", "fake_score", "real_score", "teacher", "discriminator", "optimizer", "optim")

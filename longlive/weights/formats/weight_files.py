@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.weight_parts import parts_of
+from longlive.weights.formats.weight_parts import parts_of
 
 SAFE_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 READ = 8 * 2**20

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.weight_files import open_weights
-from longlive.weights.weight_parts import parts_of
+from longlive.weights.formats.weight_files import open_weights
+from longlive.weights.formats.weight_parts import parts_of
 
 STATE = {"a": torch.ones(2), "b": torch.zeros(3), "c": torch.ones(1)}
 

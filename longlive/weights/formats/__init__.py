@@ -1,0 +1,1 @@
+"""The files in which weights come: their parts, their tensors, their names, LoRA files."""
