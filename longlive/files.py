@@ -11,11 +11,13 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from longlive.errors import ConfigError
 
+MAX_SLUG_BYTES = 64
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 # Pipes that were opened when they were checked: closing one would tell its reader that the file ends.
 _open_pipes: dict[str, int] = {}
@@ -184,6 +186,22 @@ def unused_name(path: Path) -> Path:
     while os.path.lexists(numbered := path.with_name(f"{path.stem}-{number}{path.suffix}")):
         number += 1
     return numbered
+
+
+def name_of_video(prompt: str, seed: int) -> str:
+    """The name of a video's files, without a suffix, such as ``longlive-a-red-ball-on-snow-seed7``.
+
+    Of the prompt it has the first whole words, in any script; letters, marks and digits alone, at most
+    ``MAX_SLUG_BYTES`` as UTF-8. So it is safe in a path, a URL and a shell, and fits every file system.
+    """
+    text = unicodedata.normalize("NFC", prompt.lower())
+    words = "".join(one if unicodedata.category(one)[0] in "LMN" else " " for one in text).split()
+    slug = words[0].encode()[:MAX_SLUG_BYTES].decode(errors="ignore") if words else ""
+    for word in words[1:]:
+        if len(f"{slug}-{word}".encode()) > MAX_SLUG_BYTES:
+            break
+        slug = f"{slug}-{word}"
+    return "-".join(filter(None, ("longlive", slug, f"seed{seed}")))
 
 
 def has_suffix(path: str | Path, *suffixes: str) -> bool:

@@ -71,6 +71,7 @@ class SessionRecord:
     chunks: tuple[str, ...]
     quantization: str = "off"
     cache: str = "full"
+    num_frames: int | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.

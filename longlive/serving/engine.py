@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from longlive.config import ResumeMode
 from longlive.generation.storyboard import Scene
@@ -59,6 +60,8 @@ class Engine:
         *,
         limits: Limits | None = None,
         folder: Path | None = None,
+        lock: TextIO | None = None,
+        keep_folder: bool = True,
         max_store_bytes: float = 20e9,
         resume: ResumeMode = "auto",
     ) -> None:
@@ -68,6 +71,8 @@ class Engine:
             executor: makes the videos.
             limits: how far and how long runs may go.
             folder: where runs are stored; None: in a temporary one, until the engine is closed.
+            lock: of ``folder`` from ``lock_folder``, if it is held already.
+            keep_folder: whether ``folder`` is left for another engine when this one is closed.
             max_store_bytes: of the runs that are suspended or finished, the oldest go when all take more.
             resume: how runs go on after an interruption; ``auto``: exactly, unless they are long.
 
@@ -76,10 +81,10 @@ class Engine:
         """
         self.executor, self.limits = executor, limits or Limits()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
-        self._is_temporary = folder is None
+        self._is_temporary = folder is None or not keep_folder
         self._max_store_bytes = max_store_bytes
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = lock_folder(self.folder)
+        self._lock_file = lock or lock_folder(self.folder)
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
         self._supervisor = RunSupervisor(executor, resume)
@@ -196,7 +201,7 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Suspend every run; a folder that was given keeps them for the next engine, a temporary one goes."""
+        """Suspend every run; a folder that is kept has them for the next engine, any other one is removed."""
         with self._changed:
             self._is_closed = True
             for run in self.runs:

@@ -1,12 +1,12 @@
 """What an executor is asked to make: values that cross threads, processes and machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from longlive.generation.session_file import SessionRecord
-from longlive.media.segments import Container
+from longlive.media.segments import Container, Counters
 from longlive.serving.executors.messages import Playhead, Prompt
 from longlive.serving.executors.packed import Packed
 from longlive.serving.limits import Limits
@@ -46,6 +46,7 @@ class Job:
         container: format of the segments.
         resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
+        counters: at the end of the last MPEG-TS segment that was made.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Job:
     container: Container = "mp4"
     resume: ResumeState | None = None
     playhead: Playhead | None = None
+    counters: Counters = field(default_factory=dict)
 
 
 def _unpack_state(

@@ -20,7 +20,7 @@ from longlive.chunks import FrameChunk, LatentChunk, MediaSegment
 from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
-from longlive.media.segments import SegmentEncoder
+from longlive.media.segments import Counters, SegmentEncoder
 from longlive.prompts import recorded_prompt
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
@@ -70,7 +70,7 @@ class StreamWorker:
         self._lease_left_s = lease_left_s
         self._session: Session | None = None
         self._config = runner.config
-        self._encoder = self._new_encoder()
+        self._encoder = self._new_encoder(job.counters)
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)
@@ -210,16 +210,16 @@ class StreamWorker:
         assert session is not None
         return self._with_retry(lambda: session.decode(part))
 
-    def _new_encoder(self) -> SegmentEncoder:
-        scale, encoder = self._config.display_scale, self._runner.encoder
-        return SegmentEncoder(scale=scale, container=self._job.container, encoder=encoder)
+    def _new_encoder(self, counters: Counters) -> SegmentEncoder:
+        scale, container, encoder = self._config.display_scale, self._job.container, self._runner.encoder
+        return SegmentEncoder(scale=scale, container=container, encoder=encoder, counters=counters)
 
     def _encode(self, chunk: FrameChunk) -> MediaSegment:
         """The segment of a chunk; an encoder that fails is replaced once."""
         try:
             return self._encoder.encode(chunk)
         except MediaError as error:
-            self._encoder = self._new_encoder()
+            self._encoder = self._new_encoder(self._encoder.counters)
             segment = self._encoder.encode(chunk)
             failure = Failure("encoder", str(error), chunk.index)
             self._notices.append(NoticeEvent("encoder_restarted", failure=failure))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
-from longlive.media.segments import Container
+from longlive.media.segments import Container, Counters, last_counters
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
 from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
@@ -191,6 +191,7 @@ class Run:
                 container=self.container,
                 resume=state,
                 playhead=playhead if state else None,
+                counters=self._last_counters(),
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -269,6 +270,16 @@ class Run:
             at = self.start_of(posted.chunk)
             self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
+
+    def _last_counters(self) -> Counters:
+        """At the end of the last stored segment, if it is MPEG-TS."""
+        if self.container != "ts" or not self.store.num_chunks:
+            return {}
+        try:
+            *_, last = self.store.segments(self.store.num_chunks - 1)
+        except OSError:  # the segments after it only look as if packets were lost
+            return {}
+        return last_counters(last.data)
 
     def _post(self, message: Message) -> Message:
         return message if self._handle is None else self._handle.post(message)
