@@ -5,6 +5,7 @@ Units: "latent" counts latent frames, "frame" counts pictures. The first latent 
 picture, each later one to ``temporal_scale`` (Wan 2.1's causal VAE).
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -177,6 +178,10 @@ class ModelConfig:
     def chunk_seconds(self) -> float:
         """Seconds of video in a chunk; a video's first chunk is shorter."""
         return self.chunk * self.temporal_scale / self.fps
+
+    def frames_until(self, seconds: float) -> int:
+        """How many pictures a video of this many seconds has; a part of a picture's time counts as one."""
+        return max(1, math.ceil(seconds * self.fps - 1e-6))
 
     def chunk_start_s(self, chunk: int) -> float:
         """The second at which a chunk begins, if no chunk before it is cut short."""

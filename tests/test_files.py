@@ -16,6 +16,7 @@ from longlive.files import (
     check_distinct,
     check_folder,
     has_suffix,
+    name_of_video,
     read_lines,
     read_text,
     unused_name,
@@ -218,3 +219,27 @@ def test_lines_end_where_json_and_editors_end_them(tmp_path: Path) -> None:
 def test_suffixes_are_known_in_capitals() -> None:
     assert has_suffix("a.JSON", ".json") and has_suffix(Path("b.Mp4"), ".gif", ".mp4")
     assert not has_suffix("json", ".json")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("a red ball on snow", "a-red-ball-on-snow-"),
+        ("A  Red, Ball!!", "a-red-ball-"),
+        ("../../etc/passwd\x00; rm -rf ~ $(reboot) `x` <b>&\"'|*?:\\", "etc-passwd-rm-rf-reboot-x-b-"),
+        ("-rf", "rf-"),
+        ("\u8d64\u3044\u30dc\u30fc\u30eb", "\u8d64\u3044\u30dc\u30fc\u30eb-"),
+        ("\u0932\u093e\u0932 \u0917\u0947\u0902\u0926", "\u0932\u093e\u0932-\u0917\u0947\u0902\u0926-"),
+        ("e\u0301t\u00e9", "\u00e9t\u00e9-"),
+        ("red\u202egp4.exe\u200b", "red-gp4-exe-"),
+        ("\U0001f600 \u2026 !?", ""),
+        ("", ""),
+        ("x" * 500, "x" * 64 + "-"),
+        ("\u8d64" * 500, "\u8d64" * 21 + "-"),
+        ("one two " * 99, "one-two-" * 8),
+    ],
+)
+def test_the_name_of_a_video_is_its_prompt_and_seed_and_safe(prompt: str, slug: str, tmp_path: Path) -> None:
+    name = name_of_video(prompt, 7)
+    assert name == f"longlive-{slug}seed7"
+    (tmp_path / f"{name_of_video(prompt, 2**63 - 1)}-2.mp4.part.whole").touch()

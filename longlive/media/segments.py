@@ -68,7 +68,7 @@ class SegmentEncoder:
         self.counters: Counters = dict(counters or {})
         self.encoder = encoder
         self.container: Container = container
-        self._reformatter = VideoReformatter()
+        self._pictures = PictureConverter(scale)
 
     def encode(self, chunk: FrameChunk) -> MediaSegment:
         """The pictures of a chunk as one segment.
@@ -106,7 +106,7 @@ class SegmentEncoder:
         with av.open(buffer, "w", format=muxer, options=options) as output:
             stream = self._open_stream(output, chunk)
             for number, picture in enumerate(chunk.frames):
-                frame = self._convert(picture)
+                frame = self._pictures.convert(picture)
                 frame.pts, frame.time_base = start + number, Fraction(1, chunk.fps)
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
@@ -120,15 +120,28 @@ class SegmentEncoder:
         options = SETTINGS[self.encoder] | {"g": str(1 + len(chunk.frames)), "sc_threshold": "0"}
         stream = output.add_stream(CODECS[self.encoder], rate=chunk.fps, options=options)
         assert isinstance(stream, VideoStream)
-        context: VideoCodecContext = stream.codec_context
-        context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
-        context.pix_fmt = "yuv420p"
-        context.thread_count = encoding_threads(self.encoder)
-        context.colorspace, context.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709.value, ColorTrc.BT709.value
+        self._pictures.describe(stream.codec_context, chunk)
+        stream.codec_context.thread_count = encoding_threads(self.encoder)
         return stream
 
-    def _convert(self, picture: np.ndarray) -> av.VideoFrame:
+
+class PictureConverter:
+    """Pictures as a video encoder takes them: enlarged, in 4:2:0 and the colours of BT.709."""
+
+    def __init__(self, scale: int) -> None:
+        """Enlarge pictures by the whole number ``scale``."""
+        self.scale = scale
+        self._reformatter = VideoReformatter()
+
+    def describe(self, context: VideoCodecContext, chunk: FrameChunk) -> None:
+        """Tell an encoder that is not open yet what the pictures of ``chunk`` will be like."""
+        context.height, context.width = (side * self.scale for side in chunk.frames.shape[1:3])
+        context.pix_fmt = "yuv420p"
+        context.colorspace, context.color_range = Colorspace.ITU709.value, ColorRange.MPEG.value
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709.value, ColorTrc.BT709.value
+
+    def convert(self, picture: np.ndarray) -> av.VideoFrame:
+        """A frame of an RGB picture, uint8 (H, W, 3)."""
         height, width = picture.shape[:2]
         return self._reformatter.reformat(
             av.VideoFrame.from_ndarray(picture, format="rgb24"),

@@ -12,7 +12,7 @@ import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.errors import ConfigError, LongLiveError, MediaError
-from longlive.generation.noise import check_seed
+from longlive.generation.noise import MAX_SEED, check_seed
 from longlive.generation.storyboard import Scene, read_scenes
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
@@ -26,6 +26,7 @@ from longlive.web.messages import (
     NOT_PLAYING,
     STOPPING,
     limits_text,
+    unreached_text,
 )
 from longlive.web.middleware.client_address import address_of
 from longlive.web.prompt_advice import vocabulary_hint
@@ -171,15 +172,21 @@ class Endpoints:
                 max_video_s=_read_length(seconds),
             )
             viewer = f"generate-{secrets.token_hex(8)}"
-            run = self.engine.start(viewer, first.text, seed=_read_seed(seed), script=script, limits=limits)
-        stream = ViewerStream(run, "live", "")
+            number = _read_seed(seed)
+            run = self.engine.start(viewer, first.text, seed=number, script=script, limits=limits)
+        stream, config = ViewerStream(run, "live", ""), self.engine.executor.config
+        unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))
+        note = unreached_text([prompt.text for prompt in unreached])
+        yield None, None, f"The seed is {number}. {note}".strip()
         try:
             async for message, _ in stream.follow(0):
                 if message["kind"] == "end" and stream.finished is not None:
-                    yield _clip_files(stream.finished, stream.status)
+                    yield _clip_files(
+                        stream.finished, f"{stream.status} The seed is {number}. {note}".strip()
+                    )
                 elif message["kind"] == "segment":
                     made = (message["first_frame"] + message["num_frames"]) / message["fps"]
-                    yield None, None, f"{made:.1f} of {seconds:.1f} s made."
+                    yield None, None, f"{made:.1f} of {seconds:g} s made."
                 elif message["kind"] in ("notice", "queue"):
                     yield None, None, stream.status
         finally:
@@ -331,14 +338,16 @@ def _viewer(request: gr.Request) -> str:
 
 def _read_length(seconds: Any) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_CLIP_S:
-        raise ConfigError("seconds", seconds, f"it must be above 0 and at most {MAX_CLIP_S}", "Try 10.")
+        rule = f"it must be a number of seconds above 0 and at most {MAX_CLIP_S}"
+        raise ConfigError("seconds", seconds, rule, "Try 10.")
     return float(seconds)
 
 
 def _read_seed(seed: float | None) -> int:
     if seed is None:
         return secrets.randbelow(1_000_000)
-    return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
+    is_whole = isinstance(seed, float) and seed.is_integer() and abs(seed) <= MAX_SEED
+    return check_seed(int(seed) if is_whole else seed)  # type: ignore[arg-type]
 
 
 def _read_prompts(prompt: str, later: Any) -> list[Scene]:
