@@ -124,4 +124,4 @@ def test_a_proxy_that_the_http_library_cannot_use_does_not_stop_connections_to_t
         httpx.get(f"http://127.0.0.1:{port}/")
     with direct_connections():
         assert httpx.get(f"http://127.0.0.1:{port}/").text == "/"
-    assert os.environ["all_proxy"] == proxy
+    assert dict(os.environ).get("all_proxy") == proxy

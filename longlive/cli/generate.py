@@ -297,7 +297,7 @@ def _write(
 
 def _record_until(session: "Session", end_frame: int | None) -> "SessionRecord":
     """The session's record; if its last chunk goes beyond ``end_frame``, it says where the video ends."""
-    is_cut = end_frame is not None and end_frame < session.num_frames
+    is_cut = end_frame is not None and end_frame / session.models.config.fps < session.seconds
     return replace(session.record(), num_frames=end_frame if is_cut else None)
 
 
@@ -306,7 +306,7 @@ def _summary(session: "Session", record: "SessionRecord") -> dict[str, Any]:
     return {
         "model": record.model,
         "seed": record.seed,
-        "seconds": (record.num_frames or session.num_frames) / fps,
+        "seconds": record.num_frames / fps if record.num_frames else session.seconds,
         "fps": fps,
         "chunks": session.num_chunks,
         "prompts": [vars(prompt) for prompt in record.prompts],

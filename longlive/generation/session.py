@@ -106,14 +106,9 @@ class Session:
         return self._generator.num_chunks
 
     @property
-    def num_frames(self) -> int:
-        """Pictures of the video made so far."""
-        return self._generator.num_frames
-
-    @property
     def seconds(self) -> float:
         """Length of the video made so far; also the time of the next chunk's first picture."""
-        return self.num_frames / self.models.config.fps
+        return self._generator.num_frames / self.models.config.fps
 
     @property
     def prompts(self) -> tuple[PromptEvent, ...]:

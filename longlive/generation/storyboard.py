@@ -91,8 +91,9 @@ def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[
     """
     check_seconds("seconds", seconds)
     pending = sorted(scenes, key=lambda scene: scene.at)
-    end_frame = session.models.config.frames_until(seconds)
-    while session.num_frames < end_frame:
+    config = session.models.config
+    end_frame = config.frames_until(seconds)
+    while session.seconds < end_frame / config.fps:
         while pending and pending[0].at <= session.seconds:
             scene = pending.pop(0)
             session.set_prompt(scene.text, scene.switch, queue=True)

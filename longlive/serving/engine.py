@@ -12,13 +12,10 @@ What was made lies on disk, so a run goes on after its worker, its connection or
 import contextvars
 import logging
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from longlive.config import ResumeMode
 from longlive.generation.storyboard import Scene
@@ -33,7 +30,7 @@ from longlive.serving.runs.creation import create_run
 from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
-from longlive.serving.runs.store_folder import lock_folder
+from longlive.serving.runs.store_folder import StoreFolder
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
@@ -59,9 +56,7 @@ class Engine:
         executor: Executor,
         *,
         limits: Limits | None = None,
-        folder: Path | None = None,
-        lock: TextIO | None = None,
-        keep_folder: bool = True,
+        folder: Path | StoreFolder | None = None,
         max_store_bytes: float = 20e9,
         resume: ResumeMode = "auto",
     ) -> None:
@@ -71,8 +66,6 @@ class Engine:
             executor: makes the videos.
             limits: how far and how long runs may go.
             folder: where runs are stored; None: in a temporary one, until the engine is closed.
-            lock: of ``folder`` from ``lock_folder``, if it is held already.
-            keep_folder: whether ``folder`` is left for another engine when this one is closed.
             max_store_bytes: of the runs that are suspended or finished, the oldest go when all take more.
             resume: how runs go on after an interruption; ``auto``: exactly, unless they are long.
 
@@ -80,11 +73,9 @@ class Engine:
             ConfigError: if another engine works in the folder.
         """
         self.executor, self.limits = executor, limits or Limits()
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
-        self._is_temporary = folder is None or not keep_folder
+        self._store = folder if isinstance(folder, StoreFolder) else StoreFolder(folder)
+        self.folder = self._store.path
         self._max_store_bytes = max_store_bytes
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = lock or lock_folder(self.folder)
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
         self._supervisor = RunSupervisor(executor, resume)
@@ -214,9 +205,7 @@ class Engine:
                 self._changed.wait(left)
         self._thread.join(5)
         self.executor.close()
-        self._lock_file.close()
-        if self._is_temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._store.close()
 
     def _export_gauges(self) -> None:
         self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))

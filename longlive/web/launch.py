@@ -16,7 +16,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
-from longlive.serving.runs.store_folder import lock_folder, remove_stale_folders, store_folder
+from longlive.serving.runs.store_folder import StoreFolder, remove_stale_folders, store_folder
 from longlive.web.file_serving import serve_from
 
 EXECUTORS = ("thread", "zerogpu", "ray")
@@ -70,20 +70,12 @@ def open_engine(options: argparse.Namespace) -> Engine:
     limits = Limits.of(vars(options))
     _check_options(options)
     check_address(options.host, options.port)
-    folder = store_folder(options.store, options.port)
-    lock = lock_folder(folder)
+    folder = StoreFolder(store_folder(options.store, options.port), keep=options.store is not None)
     remove_stale_folders()
-    engine = Engine(
-        open_executor(options),
-        limits=limits,
-        folder=folder,
-        lock=lock,
-        keep_folder=options.store is not None,
-        max_store_bytes=options.store_gb * 1e9,
-        resume=options.resume,
-    )
-    executor = engine.executor
-    serve_from(folder)
+    executor = open_executor(options)
+    size = options.store_gb * 1e9
+    engine = Engine(executor, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
+    serve_from(engine.folder)
     if isinstance(executor, ThreadExecutor):
         engine.metrics.watch_gpu(executor.runner.models.device)
     return engine

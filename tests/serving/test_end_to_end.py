@@ -65,7 +65,7 @@ def test_a_story_that_comes_to_its_length(make_engine, log, caplog) -> None:
     assert seen["longlive_chunk_seconds_count"] == 5
     assert log() == [
         "started, seed 7, 35 characters, thread executor",
-        "ended (complete) after 3.56 s of video: complete",
+        "ended (complete) after 3.00 s of video: complete",
     ]
     assert MEADOW not in caplog.text and JUMP not in caplog.text
 

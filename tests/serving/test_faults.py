@@ -229,7 +229,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(make_engine, monkeypatch, hours
     plain = time.time
     monkeypatch.setattr(time, "time", lambda: plain() + hours * 3600)
     words += read(run, is_finished)
-    assert not codes(words) and pictures_of(words[-1]) == list(range(9 + 10 * 12))
+    assert not codes(words) and pictures_of(words[-1]) == list(range(8 * 16))
 
 
 @pytest.mark.parametrize("seconds", [60, 3600])

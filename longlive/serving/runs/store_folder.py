@@ -44,6 +44,35 @@ def store_folder(name: str | None, port: int) -> Path:
     return folder
 
 
+class StoreFolder:
+    """The folder of all runs, which this object holds for its process alone until it is closed.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path | None = None, *, keep: bool = True) -> None:
+        """Make the folder if need be, and hold it.
+
+        Args:
+            path: None for a new temporary one, which is never kept.
+            keep: whether it stays, with what is in it, when this object is closed.
+
+        Raises:
+            ConfigError: if another process holds it, or it cannot be written.
+        """
+        self.path = path or Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._is_kept = keep and path is not None
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = lock_folder(self.path)
+
+    def close(self) -> None:
+        """Remove the folder unless it is kept, and hold it no longer."""
+        if not self._is_kept:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
 def lock_folder(folder: Path) -> TextIO:
     """Hold a folder of runs for this process alone, until the file is closed.
 
