@@ -105,7 +105,7 @@ class Engine:
         limits: Limits | None = None,
         address: str = "",
     ) -> Run:
-        """Start a viewer's run; one that the viewer had before ends and is not kept.
+        """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
         Args:
             viewer: whose run it is.

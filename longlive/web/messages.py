@@ -10,6 +10,7 @@ from longlive.serving.runs.events import QueuePosition, RunFinished
 PLAYING = "Playing. Send another prompt whenever you like."
 NOT_PLAYING = "No video is playing. Press Start first."
 NOT_KEPT = "This video is no longer kept. Press Start for a new one."
+NOTHING_TO_STOP = "No video is playing."
 STOPPING = "Stopping after this chunk…"
 
 _FINISHED: dict[FinishReason, str] = {
