@@ -207,8 +207,9 @@ def hub_errors(repository: str) -> Iterator[None]:
         if isinstance(error, LongLiveError) or "proxy" not in str(error).lower():
             raise
         raise CheckpointError(
-            f"The model {repository!r} cannot be fetched through the proxy that the environment names: its kind "
-            "is not supported. Set https_proxy to one of http:// or https://; socks5:// needs pip install socksio."
+            f"The model {repository!r} cannot be fetched through the proxy that the environment names: its "
+            "kind is not supported. Set https_proxy to one of http:// or https://, or for socks5:// run pip "
+            "install socksio."
         ) from error
     except (OSError, httpx2.HTTPError) as error:
         # huggingface_hub's own errors, full disks and refused connections are OSErrors.

@@ -9,7 +9,7 @@ import pytest
 
 from longlive.errors import MediaError
 from longlive.media.segments import SegmentEncoder, continue_counters, last_counters
-from tests.support.pictures import decode, make_chunk
+from tests.support.pictures import decode, make_chunk, transport_counters
 
 
 def test_a_segment_plays_by_itself_from_time_zero_with_all_its_pictures() -> None:
@@ -60,21 +60,10 @@ def test_a_chunk_without_pictures_is_refused() -> None:
         SegmentEncoder().encode(make_chunk(3, num_frames=0))
 
 
-def counters(data: bytes) -> dict[int, list[int]]:
-    """The continuity counters of a transport stream's packets with a payload, in order, by PID."""
-    found: dict[int, list[int]] = {}
-    for start in range(0, len(data), 188):
-        packet = data[start : start + 188]
-        assert packet[0] == 0x47 and len(packet) == 188
-        if packet[3] & 0x10:
-            found.setdefault((packet[1] & 0x1F) << 8 | packet[2], []).append(packet[3] & 15)
-    return found
-
-
 def test_the_counters_of_every_pid_go_on_from_segment_to_segment() -> None:
     encoder = SegmentEncoder(container="ts", scale=4)
     segments = [encoder.encode(make_chunk(index)).data for index in range(5)]
-    found = counters(b"".join(segments))
+    found = transport_counters(b"".join(segments))
     assert {0, 0x1000, 0x100} <= found.keys(), "tables and pictures"
     for pid, values in found.items():
         assert values == [number % 16 for number in range(len(values))], f"PID {pid}"
@@ -84,7 +73,7 @@ def test_the_counters_of_every_pid_go_on_from_segment_to_segment() -> None:
 def test_the_counters_go_on_when_another_encoder_takes_over() -> None:
     first = SegmentEncoder(container="ts").encode(make_chunk(0)).data
     second = SegmentEncoder(container="ts", counters=last_counters(first)).encode(make_chunk(1)).data
-    for values in counters(first + second).values():
+    for values in transport_counters(first + second).values():
         assert values == [number % 16 for number in range(len(values))]
 
 

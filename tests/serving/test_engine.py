@@ -20,6 +20,7 @@ from longlive.serving.limits import Limits
 from longlive.serving.runs.events import QueuePosition
 from tests.support import fakes
 from tests.support.fakes import FakeModels, LosingExecutor, read_card, with_less_memory
+from tests.support.pictures import transport_counters
 from tests.support.run_reader import (
     codes,
     drain,
@@ -78,6 +79,28 @@ def test_a_hls_stream_gets_whole_chunks(make_engine) -> None:
     run = make_engine(buffer_ahead_s=99, max_video_s=1).start("ada", MEADOW, seed=0, container="ts")
     *shots, _ = read(run, is_finished)
     assert [shot.segment.num_frames for shot in shots] == [9, 7]
+
+
+def test_the_counters_of_a_hls_stream_go_on_through_a_suspension_and_a_restart(tmp_path) -> None:
+    engine = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path, buffer_ahead_s=99)
+    run = engine.start("ada", MEADOW, seed=0, container="ts")
+    read(run, is_segment(2))
+    run.suspend()
+    wait_for(lambda: run.status == "suspended")
+    engine.claim("ada", run.token)
+    read(run, is_segment(5))
+    engine.close()
+    again = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path, buffer_ahead_s=99)
+    found = again.claim("ada", run.token)
+    num_chunks = found.num_chunks
+    read(found, is_segment(num_chunks + 1))
+    found.stop("user")
+    read(found, is_finished)
+    stored = b"".join(segment.data for segment in found.store.segments())
+    assert found.num_chunks >= num_chunks + 2 and transport_counters(stored).keys() >= {0, 0x100, 0x1000}
+    for pid, values in transport_counters(stored).items():
+        assert values == [number % 16 for number in range(len(values))], f"PID {pid}"
+    again.close()
 
 
 def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:

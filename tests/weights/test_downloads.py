@@ -183,7 +183,7 @@ def test_a_disk_without_room_is_reported_before_anything_is_fetched(
     [ImportError("Using SOCKS proxy, but"), ValueError("Unknown scheme for proxy URL URL('socks://')")],
 )
 def test_a_proxy_of_a_kind_that_cannot_be_used_is_named(fault: Exception) -> None:
-    with pytest.raises(CheckpointError, match="through the proxy.*pip install socksio"), hub_errors("a/b"):
+    with pytest.raises(CheckpointError, match=r"through the proxy.*pip install socksio"), hub_errors("a/b"):
         raise fault
     with pytest.raises(ValueError, match="something else"), hub_errors("a/b"):
         raise ValueError("something else")
