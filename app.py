@@ -11,6 +11,7 @@ from longlive.errors import LongLiveError
 from longlive.network import direct_connections, url_host
 from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
+from longlive.web.file_serving import remove_served
 from longlive.web.health import routes_of
 from longlive.web.launch import add_serving_options, open_engine
 from longlive.web.middleware.client_address import trust_proxies
@@ -52,6 +53,7 @@ def main() -> int:
     finally:
         page.close(verbose=False)
         engine.close()
+        remove_served(engine.folder)
     return 0
 
 

@@ -192,7 +192,7 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Suspend every run; a folder that is kept has them for the next engine, any other one is removed."""
+        """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go."""
         with self._changed:
             self._is_closed = True
             for run in self.runs:
@@ -205,6 +205,9 @@ class Engine:
                 self._changed.wait(left)
         self._thread.join(5)
         self.executor.close()
+        for run in self.runs:
+            if run.status is RunStatus.FINISHED:  # no other engine could resume it
+                run.delete()
         self._store.close()
 
     def _export_gauges(self) -> None:

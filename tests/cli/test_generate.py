@@ -406,3 +406,22 @@ def test_a_prompt_in_utf_8_is_read_in_any_locale(
     options = ("--at", 0.1, as_read, "--seconds", 1, "--out", tmp_path / "v.mp4", "--json")
     assert run("generate", "--prompt", as_read, *options) == 0
     assert [event["text"] for event in printed(capsys)["prompts"]] == [prompt] * 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_in_the_temporary_folder(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if fails:
+        make = Session.next_chunk
+
+        def interrupted(session: Session) -> object:
+            if session.num_chunks:
+                raise KeyboardInterrupt
+            return make(session)
+
+        monkeypatch.setattr(Session, "next_chunk", interrupted)
+    for device in ("/dev/null", "/dev/stdout"):
+        run("generate", "--prompt", "a red ball", "--seconds", 1, "--out", device)
+    assert not list(tmp_path.iterdir())

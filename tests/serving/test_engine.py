@@ -508,3 +508,14 @@ def test_a_story_planned_far_ahead_is_taken_at_once(make_engine) -> None:
     assert run.prompts.upcoming[0].chunk == 115_201 and run.start_of(115_201) >= 86_400 > run.start_of(
         115_200
     )
+
+
+def test_a_clean_end_leaves_unfinished_runs_alone_in_a_folder_that_is_kept(tmp_path) -> None:
+    engine = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path)
+    going, over = (engine.start(name, MEADOW, seed=0) for name in ("ada", "bob"))
+    read(going, is_segment(1))
+    read(over, is_segment(1))
+    over.stop("user")
+    read(over, is_finished)
+    engine.close()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [going.store.folder.name]
