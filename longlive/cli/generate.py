@@ -128,7 +128,8 @@ def run_generate(args: argparse.Namespace) -> int:
             record.write(session_file)
         result = _summary(session, record) | {"out": str(out), "session": session_file and str(session_file)}
     result |= {"not_reached": [vars(scene) for scene in unreached]}
-    length = f"{result['seconds']:.1f} s, {result['chunks']} chunks, seed {args.seed}"
+    count = "1 chunk" if result["chunks"] == 1 else f"{result['chunks']} chunks"
+    length = f"{result['seconds']:g} s, {count}, seed {args.seed}"
     stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
     print_result(
         result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
 
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 PART = re.compile(r"-(\d+)-of-(\d+)(?=\.\w+$)")
@@ -56,7 +56,9 @@ def _indexed(index: Path) -> list[Path]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{index} is missing. Fetch the model again, or correct the path.") from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} cannot be read: {error!r}. Fetch the model again.") from error
+        raise CheckpointError(
+            f"{index} cannot be read: {reason_of(error)}. Fetch the model again."
+        ) from error
     return _check_there(parts, index)
 
 
