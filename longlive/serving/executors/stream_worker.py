@@ -211,7 +211,7 @@ class StreamWorker:
         return self._with_retry(lambda: session.decode(part))
 
     def _new_encoder(self) -> SegmentEncoder:
-        scale, encoder = self._config.display_scale, self._runner.encoder
+        scale, encoder = self._job.scale or self._config.live_scale, self._runner.encoder
         return SegmentEncoder(scale=scale, container=self._job.container, encoder=encoder)
 
     def _encode(self, chunk: FrameChunk) -> MediaSegment:
