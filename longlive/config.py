@@ -106,7 +106,7 @@ class ModelConfig:
         positions: how latent frames were counted in training.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
-        display_scale: whole number by which pictures are enlarged when they are encoded.
+        display_scale: whole number by which pictures are enlarged in files that are written.
     """
 
     name: str
@@ -149,6 +149,15 @@ class ModelConfig:
             )
         if self.shift <= 0:
             raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
+
+    @property
+    def live_scale(self) -> int:
+        """By which pictures are enlarged in live segments; the browser does the rest.
+
+        H.264 keeps colours at half the resolution, so at 2 none are lost, and a segment takes half the bytes
+        of one at 3.
+        """
+        return min(self.display_scale, 2)
 
     @property
     def latent_height(self) -> int:

@@ -22,6 +22,12 @@ ENVIRONMENT = os.environ | {
 }
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "app.py", *arguments]
     return subprocess.run(
@@ -50,7 +56,7 @@ def test_an_impossible_option_is_refused_wherever_it_comes_from(monkeypatch, cap
 
 
 def test_an_unknown_model_is_one_line_of_error_and_exit_code_2() -> None:
-    done = run_app("--model", "no-such-model")
+    done = run_app("--model", "no-such-model", "--port", str(free_port()))
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "error" in line]
     assert len(lines) == 1 and re.match(r"error: .*no-such-model", lines[0])
@@ -62,9 +68,7 @@ def test_an_unknown_model_is_one_line_of_error_and_exit_code_2() -> None:
 def test_the_app_serves_behind_a_proxy_and_leaves_nothing_when_it_is_told_to_end(
     tiny_folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "app.py", "--model", str(tiny_folder), "--port", str(port)]
     kept = {name: value for name, value in ENVIRONMENT.items() if not name.lower().endswith("_proxy")}
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}

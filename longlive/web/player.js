@@ -182,6 +182,9 @@ const waitForMore = () => {
   run.hasStalled = true;
   host.dataset.stalls = ++run.stalls;
   screen.pause();
+  const { buffered } = screen;
+  const end = buffered.length ? buffered.end(buffered.length - 1) : 0;
+  if (screen.currentTime > end) screen.currentTime = end - 0.01; // a busy browser overshoots; no picture is skipped
   setState("buffering");
 };
 

@@ -44,6 +44,7 @@ class Job:
         prompts: what is still to come, by the chunk where each is due; a new video begins with the first.
         limits: how far it may go.
         container: format of the segments.
+        scale: by which their pictures are enlarged; None for the model's ``live_scale``.
         resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
         counters: at the end of the last MPEG-TS segment that was made.
@@ -54,6 +55,7 @@ class Job:
     prompts: tuple[Prompt, ...]
     limits: Limits
     container: Container = "mp4"
+    scale: int | None = None
     resume: ResumeState | None = None
     playhead: Playhead | None = None
     counters: Counters = field(default_factory=dict)

@@ -219,7 +219,8 @@ class StreamWorker:
         return self._with_retry(lambda: session.decode(part))
 
     def _new_encoder(self, counters: Counters) -> SegmentEncoder:
-        scale, container, encoder = self._config.display_scale, self._job.container, self._runner.encoder
+        scale, encoder = self._job.scale or self._config.live_scale, self._runner.encoder
+        container = self._job.container
         return SegmentEncoder(scale=scale, container=container, encoder=encoder, counters=counters)
 
     def _encode(self, chunk: FrameChunk) -> MediaSegment:

@@ -47,6 +47,7 @@ class Run:
         key: the token's digest.
         address: of the viewer.
         limits, seed, container: as they were asked for.
+        scale: by which its pictures are enlarged.
         context: of the viewer's request; ZeroGPU's quota goes by it.
         lifecycle: its status, and what the scheduler goes by.
         events: what its followers read.
@@ -71,6 +72,8 @@ class Run:
         self.viewer, self.limits, self.store, self.token = viewer, limits, store, token
         self.key, self.seed = str(store.facts["key"]), int(store.facts["seed"])
         self.container: Container = "ts" if store.facts["container"] == "ts" else "mp4"
+        # Its segments are joined, so all have one size; before there was a choice, it was this.
+        self.scale = int(store.facts.get("scale", model.display_scale))
         self.address = ""
         self.context = contextvars.copy_context()
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
@@ -189,6 +192,7 @@ class Run:
                 prompts=tuple(self.prompts),
                 limits=self.limits,
                 container=self.container,
+                scale=self.scale,
                 resume=state,
                 playhead=playhead if state else None,
                 counters=self._last_counters(),
