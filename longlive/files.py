@@ -15,9 +15,11 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 
 MAX_SLUG_BYTES = 64
+_RESERVE = 16
+"""Characters that a writer may add to a name: a number, and the longest suffix of a part."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 # Pipes that were opened when they were checked: closing one would tell its reader that the file ends.
 _open_pipes: dict[str, int] = {}
@@ -121,7 +123,8 @@ def check_destination(option: str, path: Path) -> None:
             return
         if os.path.islink(os.path.realpath(path)):
             raise OSError("it is a link that leads back to itself")
-        file = PartialFile(path, suffix=f".{os.getpid()}")  # a writer's own .part is left alone
+        # A writer's own .part is left alone; a name that leaves no room for it is found here.
+        file = PartialFile(path, suffix=f".{os.getpid()}".ljust(_RESERVE, "_"))
         if not file.part.parent.is_dir():
             raise ConfigError(option, str(path), f"there is no folder {path.parent}", "Make it first.")
         try:
@@ -131,7 +134,7 @@ def check_destination(option: str, path: Path) -> None:
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(option, str(path), f"it cannot be written ({error})", cure) from error
+        raise ConfigError(option, str(path), f"it cannot be written ({reason_of(error)})", cure) from error
 
 
 def check_folder(option: str, path: Path) -> None:

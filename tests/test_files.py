@@ -21,6 +21,8 @@ from longlive.files import (
     read_text,
     unused_name,
 )
+from longlive.media.mp4 import write_video
+from tests.support.pictures import make_chunk
 
 
 def test_a_whole_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -243,3 +245,18 @@ def test_the_name_of_a_video_is_its_prompt_and_seed_and_safe(prompt: str, slug: 
     name = name_of_video(prompt, 7)
     assert name == f"longlive-{slug}seed7"
     (tmp_path / f"{name_of_video(prompt, 2**63 - 1)}-2.mp4.part.whole").touch()
+
+
+@pytest.mark.parametrize("length", [240, 245, 250, 255, 300])
+def test_a_name_that_leaves_no_room_for_its_part_is_refused_at_the_start(length: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"it cannot be written \(File name too long\)"):
+        check_destination("--out", tmp_path / f"{'v' * (length - 4)}.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_name_that_is_accepted_can_be_written_and_numbered(tmp_path: Path) -> None:
+    path = tmp_path / f"{'v' * 235}.mp4"
+    check_destination("--out", path)
+    path.touch()
+    write_video(unused_name(path), [make_chunk(0)])
+    assert len(list(tmp_path.iterdir())) == 2
