@@ -209,8 +209,8 @@ class Endpoints:
         stream, config = ViewerStream(run, "live", ""), self.engine.executor.config
         unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))
         note = unreached_text([prompt.text for prompt in unreached])
-        yield None, None, f"The seed is {number}. {note}".strip()
         try:
+            yield None, None, f"The seed is {number}. {note}".strip()
             async for message, _ in stream.follow(0):
                 if message["kind"] == "end" and stream.finished is not None:
                     yield _clip_files(

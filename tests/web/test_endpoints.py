@@ -1,5 +1,6 @@
 """The endpoints, as a program calls them with gradio_client."""
 
+import asyncio
 import base64
 import itertools
 import json
@@ -14,6 +15,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from longlive.web.endpoints import Endpoints
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
 from tests.support.page_client import AS_JSON, call_component, cards_of
 from tests.support.run_reader import unfinished
@@ -322,4 +324,18 @@ def test_with_mcp_only_the_bounded_endpoint_is_public() -> None:
     engine = make_engine()
     page = build_page(engine, with_mcp=True)
     assert list(page.get_api_info()["named_endpoints"]) == ["/generate"]
+    engine.close()
+
+
+def test_a_video_whose_caller_leaves_after_the_first_answer_is_not_made() -> None:
+    engine = make_engine(FakeModels(chunk_s=0.05))
+
+    async def leave() -> None:
+        answers = Endpoints(engine).generate({"prompts": [MEADOW]}, 60, 7)
+        assert await anext(answers) == (None, None, "The seed is 7.")
+        [run] = engine.runs
+        await answers.aclose()
+        assert run.is_leaving
+
+    asyncio.run(leave())
     engine.close()
