@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from longlive.errors import CheckpointError, reason_of
+from longlive.files import read_text
 
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 PART = re.compile(r"-(\d+)-of-(\d+)(?=\.\w+$)")
@@ -51,7 +52,7 @@ def parts_of(path: Path) -> list[Path]:
 
 def _indexed(index: Path) -> list[Path]:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(read_text(index))["weight_map"].values())
         parts = [index.with_name(name) for name in sorted(names)]
     except FileNotFoundError as error:
         raise CheckpointError(f"{index} is missing. Fetch the model again, or correct the path.") from error
