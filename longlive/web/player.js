@@ -63,7 +63,15 @@ const open = (message) => {
   find(".figures").hidden = true;
   setState("starting");
   if (run.mode === "live") openSource();
+  bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
+};
+
+// The video, and what the next prompt is sent with.
+const bringIntoSight = () => {
+  const [top, ...parts] = [document.querySelector("#workspace"), find(".frame"), document.querySelector("#send")];
+  const isBelow = parts.some((part) => part?.getBoundingClientRect().bottom > innerHeight);
+  if (isBelow || top?.getBoundingClientRect().top < 0) top?.scrollIntoView();
 };
 
 // A run that was replaced is listened to until its files are there.
