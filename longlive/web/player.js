@@ -6,6 +6,7 @@ const START_S = 0.9; // buffered video before playback starts
 const KEEP_S = 20; // played video that stays in the buffer
 const STALL_S = 0.25; // a picture that stands still for longer counts as a stall
 const AGAIN_S = 0.7; // buffered video before playback goes on after it stalled
+const FIGURES_PX = 90; // height of caption and figures
 const TICK_MS = 250;
 const REPORT_MS = 1000; // between two reports of the playhead, if nothing happens
 const ASK_MS = 300; // how long other tabs have to answer
@@ -63,7 +64,15 @@ const open = (message) => {
   find(".figures").hidden = true;
   setState("starting");
   if (run.mode === "live") openSource();
+  bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
+};
+
+// The video and what the next prompt is sent with, when caption and figures have come.
+const bringIntoSight = () => {
+  const [top, ...parts] = [document.querySelector("#workspace"), find(".frame"), document.querySelector("#send")];
+  const isBelow = parts.some((part) => part?.getBoundingClientRect().bottom + FIGURES_PX > innerHeight);
+  if (isBelow || top?.getBoundingClientRect().top < 0) top?.scrollIntoView();
 };
 
 // A run that was replaced is listened to until its files are there.
