@@ -147,8 +147,8 @@ def test_on_a_phone_the_video_is_in_sight_after_start_and_while_the_viewer_types
     })"""
     for _ in ("after Start", "while typing"):
         (top, bottom), (prompt_top, prompt_bottom) = viewer.page.evaluate(boxes)
-        assert 0 <= top and bottom <= height, (top, bottom)
-        assert 0 <= prompt_top and prompt_bottom <= height, (prompt_top, prompt_bottom)
+        assert top >= 0 and bottom <= height, (top, bottom)
+        assert prompt_top >= 0 and prompt_bottom <= height, (prompt_top, prompt_bottom)
         assert width > height or prompt_top >= bottom, "the video does not cover the prompt"
         viewer.page.tap("#prompt textarea")
         viewer.page.keyboard.type(" and a cube")
