@@ -13,7 +13,8 @@ from starlette.routing import Route
 from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StatusLine, Timeline
-from longlive.web.endpoints import Endpoints
+from longlive.web.endpoints.clips import ClipEndpoint
+from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
 from longlive.web.theme import make_theme
@@ -83,7 +84,7 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
         with gr.Row(elem_id="downloads", equal_height=False):
             parts |= _add_downloads()
         _connect(page, parts, endpoints, "undocumented" if with_mcp else "public")
-        _add_generate(endpoints)
+        _add_generate(ClipEndpoint(engine))
         page.unload(endpoints.leave)
     page.queue(default_concurrency_limit=None)
     return page
@@ -262,14 +263,14 @@ def _fill(story: Story) -> str:
     return f"() => {json.dumps([story.prompts[0][1], later])}"
 
 
-def _add_generate(endpoints: Endpoints) -> None:
+def _add_generate(clips: ClipEndpoint) -> None:
     """Add the API's endpoint for a whole video; nothing of it is visible on the page."""
     storyboard = RawJSON(schema=_STORYBOARD, label="storyboard", visible=False)
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     message = gr.Textbox(label="message", visible=False)
     gr.Button(visible=False).click(
-        endpoints.generate,
+        clips.generate,
         **_UNCHECKED,
         inputs=[storyboard, seconds, seed],
         outputs=[video, session_file, message],

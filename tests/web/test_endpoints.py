@@ -15,7 +15,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from longlive.web.endpoints import Endpoints
+from longlive.web.endpoints.clips import ClipEndpoint
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
 from tests.support.page_client import AS_JSON, call_component, cards_of
 from tests.support.run_reader import unfinished
@@ -331,7 +331,7 @@ def test_a_video_whose_caller_leaves_after_the_first_answer_is_not_made() -> Non
     engine = make_engine(FakeModels(chunk_s=0.05))
 
     async def leave() -> None:
-        answers = Endpoints(engine).generate({"prompts": [MEADOW]}, 60, 7)
+        answers = ClipEndpoint(engine).generate({"prompts": [MEADOW]}, 60, 7)
         assert await anext(answers) == (None, None, "The seed is 7.")
         [run] = engine.runs
         await answers.aclose()

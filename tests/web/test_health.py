@@ -13,7 +13,7 @@ from gradio_client import Client
 from longlive.serving.engine import Engine
 from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
-from longlive.web.endpoints import Endpoints
+from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.health import health_of, routes_of
 from longlive.web.page import build_page, page_options
 from tests.support.fakes import FakeModels, make_engine, serve_page

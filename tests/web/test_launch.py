@@ -21,6 +21,13 @@ def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "open_executor", open_executor)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def options(*arguments: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     launch.add_serving_options(parser)
@@ -43,11 +50,8 @@ def options(*arguments: object) -> argparse.Namespace:
 def test_an_impossible_option_is_refused_before_the_model_is_loaded(
     arguments: tuple[object, ...], words: str
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with pytest.raises(ConfigError, match=words):
-        launch.open_engine(options("--port", port, *arguments))
+        launch.open_engine(options("--port", free_port(), *arguments))
 
 
 def test_a_taken_port_is_named_before_the_model_is_loaded() -> None:
@@ -59,7 +63,7 @@ def test_a_taken_port_is_named_before_the_model_is_loaded() -> None:
 
 def test_a_second_start_on_a_store_is_named_before_the_model_is_loaded(tmp_path: Path) -> None:
     with lock_folder(tmp_path), pytest.raises(ConfigError, match="another LongLive uses it"):
-        launch.open_engine(options("--store", tmp_path))
+        launch.open_engine(options("--port", free_port(), "--store", tmp_path))
 
 
 def test_a_package_that_an_option_needs_is_asked_for_before_the_model_is_loaded(

@@ -1,25 +1,19 @@
-"""What the page and programs call: start, resume, prompt, stop, generate, and the player's reports."""
+"""What the page and programs call for a live video: start, resume, prompt, stop, the player's reports."""
 
 import asyncio
 import math
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
 
-from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
-from longlive.errors import ConfigError, LongLiveError, MediaError
-from longlive.generation.noise import MAX_SEED, check_seed
-from longlive.generation.storyboard import Scene, read_scenes
+from longlive.chunks import MediaSegment
+from longlive.errors import MediaError
 from longlive.media.segments import Container
-from longlive.prompts import check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.runs.events import RunFinished
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
+from longlive.web.endpoints.arguments import read_prompts, read_seed, read_switch, shown_errors
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
@@ -27,7 +21,6 @@ from longlive.web.messages import (
     NOTHING_TO_STOP,
     STOPPING,
     limits_text,
-    unreached_text,
 )
 from longlive.web.middleware.client_address import address_of
 from longlive.web.prompt_advice import vocabulary_hint
@@ -35,8 +28,6 @@ from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams, wit
 
 BACKPRESSURE_POLL_S = 0.05
 STOP_TIMEOUT_S = 20
-MAX_CLIP_S = 60
-MAX_ERROR_CHARACTERS = 500
 
 
 class Endpoints:
@@ -129,8 +120,8 @@ class Endpoints:
         stream = self.streams.of_viewer(_viewer(request))
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
-        with _shown_errors():
-            scheduled = stream.run.prompt(prompt, _read_switch(switch))
+        with shown_errors():
+            scheduled = stream.run.prompt(prompt, read_switch(switch))
         advice = self._advice(prompt)
         status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
         stream.show_status(status, scheduled.at_seconds, advice)
@@ -175,54 +166,8 @@ class Endpoints:
         finished = stream.finished if stream else None
         if finished is None or finished.video is None:
             return gr.skip(), gr.skip()
-        with _shown_errors():
+        with shown_errors():
             return publish_file(finished.video), publish_file(finished.session_file)
-
-    async def generate(
-        self, storyboard: dict[str, Any], seconds: float, seed: float | None
-    ) -> AsyncIterator[tuple[str | None, str | None, str]]:
-        """Make a video of a given length from a storyboard.
-
-        Each prompt may also have a "switch": "soft" (turns smoothly, the default), "hard" (cuts) or "keep"
-        (changes the words only).
-
-        Args:
-            storyboard: {"prompts": [{"at": 0, "text": "a red ball"}, {"at": 4, "text": "it jumps"}]}
-            seconds: Length of the video, up to 60.
-            seed: Of the noise, a whole number; none for a random one.
-
-        Returns:
-            the video (MP4), the session file (JSON, which makes the video again) and a status line.
-        """
-        with _shown_errors():
-            prompts = storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
-            first, *script = read_scenes(prompts)
-            limits = replace(
-                self.engine.limits,
-                buffer_ahead_s=math.inf,
-                no_player_timeout_s=math.inf,
-                max_video_s=_read_length(seconds),
-            )
-            viewer = f"generate-{secrets.token_hex(8)}"
-            number = _read_seed(seed)
-            run = self.engine.start(viewer, first.text, seed=number, script=script, limits=limits)
-        stream, config = ViewerStream(run, "live", ""), self.engine.executor.config
-        unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))
-        note = unreached_text([prompt.text for prompt in unreached])
-        try:
-            yield None, None, f"The seed is {number}. {note}".strip()
-            async for message, _ in stream.follow(0):
-                if message["kind"] == "end" and stream.finished is not None:
-                    yield _clip_files(
-                        stream.finished, f"{stream.status} The seed is {number}. {note}".strip()
-                    )
-                elif message["kind"] == "segment":
-                    made = (message["first_frame"] + message["num_frames"]) / message["fps"]
-                    yield None, None, f"{made:.1f} of {seconds:g} s made."
-                elif message["kind"] in ("notice", "queue"):
-                    yield None, None, stream.status
-        finally:
-            run.stop("closed")
 
     def playhead(self, report: dict[str, Any]) -> bool:
         """The player's report: ``token``, ``seconds`` on the screen, ``playing``, ``stalls`` so far."""
@@ -279,9 +224,9 @@ class Endpoints:
     ) -> ViewerStream:
         """The stream of a new run."""
         viewer = _viewer(request)
-        with _shown_errors():
-            number = _read_seed(seed)
-            first, *script = _read_prompts(prompt, later)
+        with shown_errors():
+            number = read_seed(seed)
+            first, *script = read_prompts(prompt, later)
             run = self.engine.start(
                 viewer,
                 first.text,
@@ -350,58 +295,10 @@ def _outputs(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
     return (message, stream.timeline(), status, *files)
 
 
-def _clip_files(finished: RunFinished, status: str) -> tuple[str | None, str | None, str]:
-    """The files of a finished clip; gr.Error if it has none."""
-    if finished.video is None or finished.session_file is None:
-        raise gr.Error(status, print_exception=False)
-    with _shown_errors():
-        return publish_file(finished.video), publish_file(finished.session_file), status
-
-
 def _chunk(segment: MediaSegment | None) -> Any:
     """What the HLS player is given."""
     return (segment.data, segment.seconds) if segment else gr.skip()
 
 
-@contextmanager
-def _shown_errors() -> Iterator[None]:
-    """Turn our errors into gr.Error, which the page shows."""
-    try:
-        yield
-    except LongLiveError as error:
-        text = str(error)
-        text = text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
-        raise gr.Error(text, print_exception=False) from error
-
-
 def _viewer(request: gr.Request) -> str:
     return request.session_hash or "nobody"
-
-
-def _read_length(seconds: Any) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_CLIP_S:
-        rule = f"it must be a number of seconds above 0 and at most {MAX_CLIP_S}"
-        raise ConfigError("seconds", seconds, rule, "Try 10.")
-    return float(seconds)
-
-
-def _read_seed(seed: float | None) -> int:
-    if seed is None:
-        return secrets.randbelow(1_000_000)
-    is_whole = isinstance(seed, float) and seed.is_integer() and abs(seed) <= MAX_SEED
-    return check_seed(int(seed) if is_whole else seed)  # type: ignore[arg-type]
-
-
-def _read_prompts(prompt: str, later: Any) -> list[Scene]:
-    """The prompt to begin with and those to come, cleaned: here, and nowhere after."""
-    if later is not None and not isinstance(later, list):
-        raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
-    return read_scenes([{"at": 0, "text": check_prompt(prompt)}, *(later or [])])
-
-
-def _read_switch(switch: str) -> SwitchMode:
-    if switch not in SWITCH_MODES:
-        raise ConfigError(
-            "switch", switch, f"it must be one of {', '.join(SWITCH_MODES)}", "Choose one of them."
-        )
-    return switch  # type: ignore[return-value]

@@ -1,0 +1,60 @@
+"""What callers send, read and checked, and how errors are shown to them."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+
+from longlive.chunks import SWITCH_MODES, SwitchMode
+from longlive.errors import ConfigError, LongLiveError
+from longlive.generation.noise import MAX_SEED, check_seed
+from longlive.generation.storyboard import Scene, read_scenes
+from longlive.prompts import check_prompt
+
+MAX_CLIP_S = 60
+MAX_ERROR_CHARACTERS = 500
+
+
+@contextmanager
+def shown_errors() -> Iterator[None]:
+    """Turn our errors into gr.Error, which the page shows."""
+    try:
+        yield
+    except LongLiveError as error:
+        text = str(error)
+        text = text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
+        raise gr.Error(text, print_exception=False) from error
+
+
+def read_length(seconds: Any) -> float:
+    """The length of a clip in seconds, above 0 and at most ``MAX_CLIP_S``; ConfigError otherwise."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_CLIP_S:
+        rule = f"it must be a number of seconds above 0 and at most {MAX_CLIP_S}"
+        raise ConfigError("seconds", seconds, rule, "Try 10.")
+    return float(seconds)
+
+
+def read_seed(seed: float | None) -> int:
+    """The seed, a random one for None; ConfigError for what is none."""
+    if seed is None:
+        return secrets.randbelow(1_000_000)
+    is_whole = isinstance(seed, float) and seed.is_integer() and abs(seed) <= MAX_SEED
+    return check_seed(int(seed) if is_whole else seed)  # type: ignore[arg-type]
+
+
+def read_prompts(prompt: str, later: Any) -> list[Scene]:
+    """The prompt to begin with and those to come, cleaned: here, and nowhere after."""
+    if later is not None and not isinstance(later, list):
+        raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
+    return read_scenes([{"at": 0, "text": check_prompt(prompt)}, *(later or [])])
+
+
+def read_switch(switch: str) -> SwitchMode:
+    """One of ``SWITCH_MODES``; ConfigError otherwise."""
+    if switch not in SWITCH_MODES:
+        raise ConfigError(
+            "switch", switch, f"it must be one of {', '.join(SWITCH_MODES)}", "Choose one of them."
+        )
+    return switch  # type: ignore[return-value]
