@@ -342,9 +342,12 @@ watch("value", () => {
 const moveElsewhere = () => {
   clearInterval(run.timer);
   run.isComplete = true;
-  setState("elsewhere");
+  showElsewhere();
   video()?.pause();
-  publish("status", "This video plays in another tab.");
+};
+const showElsewhere = () => {
+  setState("elsewhere");
+  publish("status", find(".elsewhere p").textContent);
 };
 find(".elsewhere button").addEventListener("click", () => {
   setState("starting");
@@ -370,7 +373,7 @@ const resumeAfterReload = async () => {
   const exists = await server.exists({ token: position.token }).catch(() => undefined);
   if (exists === false) sessionStorage.removeItem(POSITION);
   if (!exists || run) return;
-  if (await plays(position.token)) return run ? null : setState("elsewhere");
+  if (await plays(position.token)) return run ? null : showElsewhere();
   setState("starting");
   resume(position.mode);
 };
