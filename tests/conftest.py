@@ -13,6 +13,7 @@ from longlive import ModelBundle, ModelCard, ModelConfig, Story, TransformerConf
 from longlive.models.transformer import CausalWanTransformer
 from longlive.runtime.allocator import configure_cpu
 from longlive.storybook.world.drawing import HEIGHT, WIDTH
+from tests import USUAL_THRESHOLD
 
 WORDS = (
     "a",
@@ -37,6 +38,7 @@ def pytest_collection_finish() -> None:
     Some 700,000 objects, half a second at each ``gc.collect()``.
     """
     gc.freeze()
+    gc.set_threshold(*USUAL_THRESHOLD)
 
 
 @pytest.fixture(scope="session", autouse=True)
