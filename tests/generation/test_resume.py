@@ -21,7 +21,7 @@ from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.tiny_vae import TinyVae
 from longlive.runtime.cuda_graphs import EagerCapture, GraphReplayer
-from tests.conftest import write_tiny_model
+from tests.support.tiny_model import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 PROMPTS = (BLUE, STAR, "a red star", RED)
