@@ -1,13 +1,17 @@
 """LongLive: type a prompt, watch the video, change it while it plays."""
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
 from longlive.errors import LongLiveError
+from longlive.network import direct_connections, url_host
 from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
+from longlive.web.file_serving import remove_served
 from longlive.web.health import routes_of
 from longlive.web.launch import add_serving_options, open_engine
 from longlive.web.middleware.client_address import trust_proxies
@@ -23,26 +27,38 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Load the model and serve the page until interrupted."""
+    """Load the model and serve the page until interrupted, by Ctrl-C or SIGTERM."""
     options = read_options()
     configure_logging()
     trust_proxies()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         engine = open_engine(options)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        return 130
     page = build_page(engine, player=options.player, with_mcp=options.mcp)
+    where = {"server_name": url_host(options.host), "server_port": options.port, "share": options.share}
     routes = routes_of(engine.status, engine.metrics)
-    where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     try:
-        page.launch(**where, mcp_server=options.mcp or None, **page_options(routes))
+        with direct_connections(options.host):  # Gradio asks its own address whether it answers
+            page.launch(**where, mcp_server=options.mcp or None, **page_options(routes))
     except KeyboardInterrupt:  # while it was still starting; later, launch itself ends quietly
         pass
+    except OSError as error:  # the port was taken while the model was loaded
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     finally:
         page.close(verbose=False)
         engine.close()
+        remove_served(engine.folder)
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -130,6 +130,12 @@ class FrameChunk:
         """Duration at normal speed."""
         return len(self.frames) / self.fps
 
+    def until(self, end_frame: float) -> "FrameChunk":
+        """The chunk without its pictures from number ``end_frame`` of the video on."""
+        if self.first_frame + len(self.frames) <= end_frame:
+            return self
+        return replace(self, frames=self.frames[: max(0, int(end_frame) - self.first_frame)])
+
 
 @dataclass(frozen=True)
 class MediaSegment:

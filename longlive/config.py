@@ -5,6 +5,7 @@ Units: "latent" counts latent frames, "frame" counts pictures. The first latent 
 picture, each later one to ``temporal_scale`` (Wan 2.1's causal VAE).
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -105,7 +106,7 @@ class ModelConfig:
         positions: how latent frames were counted in training.
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
-        display_scale: whole number by which pictures are enlarged when they are encoded.
+        display_scale: whole number by which pictures are enlarged in files that are written.
     """
 
     name: str
@@ -150,6 +151,15 @@ class ModelConfig:
             raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
 
     @property
+    def live_scale(self) -> int:
+        """By which pictures are enlarged in live segments; the browser does the rest.
+
+        H.264 keeps colours at half the resolution, so at 2 none are lost, and a segment takes half the bytes
+        of one at 3.
+        """
+        return min(self.display_scale, 2)
+
+    @property
     def latent_height(self) -> int:
         """Rows of a latent frame."""
         return self.height // self.spatial_scale
@@ -177,6 +187,10 @@ class ModelConfig:
     def chunk_seconds(self) -> float:
         """Seconds of video in a chunk; a video's first chunk is shorter."""
         return self.chunk * self.temporal_scale / self.fps
+
+    def frames_until(self, seconds: float) -> int:
+        """How many pictures a video of this many seconds has; a part of a picture's time counts as one."""
+        return max(1, math.ceil(seconds * self.fps - 1e-6))
 
     def chunk_start_s(self, chunk: int) -> float:
         """The second at which a chunk begins, if no chunk before it is cut short."""

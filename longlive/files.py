@@ -11,11 +11,15 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 
+MAX_SLUG_BYTES = 64
+_RESERVE = 16
+"""Characters that a writer may add to a name: a number, and the longest suffix of a part."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 # Pipes that were opened when they were checked: closing one would tell its reader that the file ends.
 _open_pipes: dict[str, int] = {}
@@ -119,7 +123,8 @@ def check_destination(option: str, path: Path) -> None:
             return
         if os.path.islink(os.path.realpath(path)):
             raise OSError("it is a link that leads back to itself")
-        file = PartialFile(path, suffix=f".{os.getpid()}")  # a writer's own .part is left alone
+        # A writer's own .part is left alone; a name that leaves no room for it is found here.
+        file = PartialFile(path, suffix=f".{os.getpid()}".ljust(_RESERVE, "_"))
         if not file.part.parent.is_dir():
             raise ConfigError(option, str(path), f"there is no folder {path.parent}", "Make it first.")
         try:
@@ -129,7 +134,7 @@ def check_destination(option: str, path: Path) -> None:
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(option, str(path), f"it cannot be written ({error})", cure) from error
+        raise ConfigError(option, str(path), f"it cannot be written ({reason_of(error)})", cure) from error
 
 
 def check_folder(option: str, path: Path) -> None:
@@ -184,6 +189,22 @@ def unused_name(path: Path) -> Path:
     while os.path.lexists(numbered := path.with_name(f"{path.stem}-{number}{path.suffix}")):
         number += 1
     return numbered
+
+
+def name_of_video(prompt: str, seed: int) -> str:
+    """The name of a video's files, without a suffix, such as ``longlive-a-red-ball-on-snow-seed7``.
+
+    Of the prompt it has the first whole words, in any script; letters, marks and digits alone, at most
+    ``MAX_SLUG_BYTES`` as UTF-8. So it is safe in a path, a URL and a shell, and fits every file system.
+    """
+    text = unicodedata.normalize("NFC", prompt.lower())
+    words = "".join(one if unicodedata.category(one)[0] in "LMN" else " " for one in text).split()
+    slug = words[0].encode()[:MAX_SLUG_BYTES].decode(errors="ignore") if words else ""
+    for word in words[1:]:
+        if len(f"{slug}-{word}".encode()) > MAX_SLUG_BYTES:
+            break
+        slug = f"{slug}-{word}"
+    return "-".join(filter(None, ("longlive", slug, f"seed{seed}")))
 
 
 def has_suffix(path: str | Path, *suffixes: str) -> bool:

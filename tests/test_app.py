@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 from tests.support.paths import ROOT
 
@@ -18,6 +20,12 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -48,7 +56,7 @@ def test_an_impossible_option_is_refused_wherever_it_comes_from(monkeypatch, cap
 
 
 def test_an_unknown_model_is_one_line_of_error_and_exit_code_2() -> None:
-    done = run_app("--model", "no-such-model")
+    done = run_app("--model", "no-such-model", "--port", str(free_port()))
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "error" in line]
     assert len(lines) == 1 and re.match(r"error: .*no-such-model", lines[0])
@@ -56,16 +64,19 @@ def test_an_unknown_model_is_one_line_of_error_and_exit_code_2() -> None:
 
 
 @pytest.mark.slow
-def test_the_app_serves_the_page_and_ends_at_an_interrupt(tiny_folder) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_app_serves_behind_a_proxy_and_leaves_nothing_when_it_is_told_to_end(
+    tiny_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    port = free_port()
     command = [sys.executable, "app.py", "--model", str(tiny_folder), "--port", str(port)]
+    kept = {name: value for name, value in ENVIRONMENT.items() if not name.lower().endswith("_proxy")}
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     # A shell's background job ignores interrupts, and its children would; this one must hear them.
     app = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=kept | proxies | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -80,7 +91,14 @@ def test_the_app_serves_the_page_and_ends_at_an_interrupt(tiny_folder) -> None:
             except OSError:
                 time.sleep(0.5)
         assert "LongLive" in page
-        app.send_signal(signal.SIGINT)
-        app.wait(60)
+        client = Client(f"http://127.0.0.1:{port}/", verbose=False, download_files=False)
+        client.predict({"prompts": ["a red ball"]}, 1, 7, api_name="/generate")
+        next(iter(client.submit("a red ball", 7, [], api_name="/start")))
+        assert len(list(tmp_path.rglob("*.mp4"))) > 0, "that is where files lie while it runs"
+        app.send_signal(number)
+        output, _ = app.communicate(timeout=60)
+        assert app.returncode == 0 and b"Traceback" not in output, output.decode()
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not list(tmp_path.glob("longlive-*"))
     finally:
         app.kill()

@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 PACKAGE = ROOT / "longlive"
 MODULES = sorted([*PACKAGE.rglob("*.py"), ROOT / "app.py"])
 
-VALUES = ("chunks", "config", "errors", "files", "prompts", "version")
+VALUES = ("chunks", "config", "errors", "files", "network", "prompts", "version")
 """Modules beside the packages, which all may import."""
 ORDER = (
     "models",

@@ -16,10 +16,13 @@ from longlive.files import (
     check_distinct,
     check_folder,
     has_suffix,
+    name_of_video,
     read_lines,
     read_text,
     unused_name,
 )
+from longlive.media.mp4 import write_video
+from tests.support.pictures import make_chunk
 
 
 def test_a_whole_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -218,3 +221,42 @@ def test_lines_end_where_json_and_editors_end_them(tmp_path: Path) -> None:
 def test_suffixes_are_known_in_capitals() -> None:
     assert has_suffix("a.JSON", ".json") and has_suffix(Path("b.Mp4"), ".gif", ".mp4")
     assert not has_suffix("json", ".json")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("a red ball on snow", "a-red-ball-on-snow-"),
+        ("A  Red, Ball!!", "a-red-ball-"),
+        ("../../etc/passwd\x00; rm -rf ~ $(reboot) `x` <b>&\"'|*?:\\", "etc-passwd-rm-rf-reboot-x-b-"),
+        ("-rf", "rf-"),
+        ("\u8d64\u3044\u30dc\u30fc\u30eb", "\u8d64\u3044\u30dc\u30fc\u30eb-"),
+        ("\u0932\u093e\u0932 \u0917\u0947\u0902\u0926", "\u0932\u093e\u0932-\u0917\u0947\u0902\u0926-"),
+        ("e\u0301t\u00e9", "\u00e9t\u00e9-"),
+        ("red\u202egp4.exe\u200b", "red-gp4-exe-"),
+        ("\U0001f600 \u2026 !?", ""),
+        ("", ""),
+        ("x" * 500, "x" * 64 + "-"),
+        ("\u8d64" * 500, "\u8d64" * 21 + "-"),
+        ("one two " * 99, "one-two-" * 8),
+    ],
+)
+def test_the_name_of_a_video_is_its_prompt_and_seed_and_safe(prompt: str, slug: str, tmp_path: Path) -> None:
+    name = name_of_video(prompt, 7)
+    assert name == f"longlive-{slug}seed7"
+    (tmp_path / f"{name_of_video(prompt, 2**63 - 1)}-2.mp4.part.whole").touch()
+
+
+@pytest.mark.parametrize("length", [240, 245, 250, 255, 300])
+def test_a_name_that_leaves_no_room_for_its_part_is_refused_at_the_start(length: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"it cannot be written \(File name too long\)"):
+        check_destination("--out", tmp_path / f"{'v' * (length - 4)}.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_name_that_is_accepted_can_be_written_and_numbered(tmp_path: Path) -> None:
+    path = tmp_path / f"{'v' * 235}.mp4"
+    check_destination("--out", path)
+    path.touch()
+    write_video(unused_name(path), [make_chunk(0)])
+    assert len(list(tmp_path.iterdir())) == 2

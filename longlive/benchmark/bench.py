@@ -81,7 +81,7 @@ class Bench:
         self._num_warm_up = 1
         self._made: dict[int, tuple[float | None, Stopwatch]] = {}
         self._drafts: list[tuple[int, float, Sample]] = []
-        scale, encoder = models.config.display_scale, models.runtime.encoder
+        scale, encoder = models.config.live_scale, models.runtime.encoder
         self._encoder = SegmentEncoder(scale=scale, encoder=encoder)
         self.first_ms = self.warm_first_ms = self.warm_up_ms = self._encode_ms = 0.0
         self.samples: list[Sample] = []

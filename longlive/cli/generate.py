@@ -1,9 +1,10 @@
 """The commands ``generate`` and ``replay``: a video file from prompts, or from a session file."""
 
 import argparse
+import math
 import os
-import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,7 +23,7 @@ from longlive.cli.common import (
 from longlive.cli.interruption import interruption
 from longlive.config import SwitchMode
 from longlive.errors import ConfigError
-from longlive.files import check_destination, check_distinct, has_suffix, is_special
+from longlive.files import check_destination, check_distinct, has_suffix, is_special, name_of_video
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
 
 SCALE_HELP = "enlarge the pictures by this whole number (default: what the model suggests)"
 FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
-OUT_HELP = "MP4, QuickTime or GIF, by its suffix (.mp4, .m4v, .mov, .gif)"
+OUT_HELP = "MP4, QuickTime, WebM or GIF, by its suffix (.mp4, .m4v, .mov, .webm, .gif)"
 MAX_SCALE = 16
-MAX_NAME_CHARACTERS = 48
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="length, rounded up to whole chunks (default: all prompts, the last for --switch-every)",
+        help="length of the video (default: all prompts, the last for --switch-every)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument(
@@ -79,7 +79,7 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"the video file: {OUT_HELP} (default: PROMPT-seedSEED.mp4)",
+        help=f"the video file: {OUT_HELP} (default: longlive-PROMPT-seedSEED.mp4)",
     )
     parser.add_argument("--session", type=Path, help="write a session file as well, for replay")
     parser.add_argument("--force", action="store_true", help=FORCE_HELP)
@@ -108,7 +108,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from longlive.generation.storyboard import play, unreached_scenes
 
     scenes, seconds = _read_scenes(args)
-    out = args.out or Path(f"{_file_name(scenes[0].text)}-seed{args.seed}.mp4")
+    out = args.out or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
     check_stream(args.model, stream_changes(args))
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
@@ -123,11 +123,13 @@ def run_generate(args: argparse.Namespace) -> int:
             print_note(f"the prompt at {scene.at:g} s is not reached: {shorten(scene.text)}")
         chunks = interrupted.until(play(session, scenes[1:], seconds))
         _write(out, with_progress(chunks, seconds), args.scale, models)
+        record = _record_until(session, models.config.frames_until(seconds))
         if session_file:
-            session.save(session_file)
-        result = _summary(session) | {"out": str(out), "session": session_file and str(session_file)}
+            record.write(session_file)
+        result = _summary(session, record) | {"out": str(out), "session": session_file and str(session_file)}
     result |= {"not_reached": [vars(scene) for scene in unreached]}
-    length = f"{result['seconds']:.1f} s, {result['chunks']} chunks, seed {args.seed}"
+    count = "1 chunk" if result["chunks"] == 1 else f"{result['chunks']} chunks"
+    length = f"{result['seconds']:g} s, {count}, seed {args.seed}"
     stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
     print_result(
         result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out
@@ -153,7 +155,9 @@ def run_replay(args: argparse.Namespace) -> int:
         else:
             for _ in chunks:
                 pass
-        result = _summary(session) | {"first_difference": differing[0] if differing else None}
+        result = _summary(session, _record_until(session, record.num_frames)) | {
+            "first_difference": differing[0] if differing else None
+        }
     text = f"chunk {differing[0]} differs" if differing else f"{result['chunks']} chunks, all as recorded"
     if interrupted.signal:
         text += f"; stopped early, {len(record.chunks)} are recorded"
@@ -232,20 +236,12 @@ def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | 
 def _check_container(out: Path) -> None:
     """ConfigError if the suffix of a video file asks for a container that we do not write."""
     from longlive.media.mp4 import SUFFIXES
+    from longlive.media.webm import webm_is_available
 
-    known = (*SUFFIXES, ".gif")
+    known = (*SUFFIXES, *([".webm"] if webm_is_available() else []), ".gif")
     if out.suffix and not has_suffix(out, *known) and not is_special(out):
         rule = f"videos are written as {', '.join(known)}"
         raise ConfigError("--out", str(out), rule, f"Try {out.with_suffix('.mp4')}.")
-
-
-def _file_name(prompt: str) -> str:
-    """The first words of a prompt as the name of a file, without its suffix."""
-    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")
-    if len(words) > MAX_NAME_CHARACTERS:
-        words = words[:MAX_NAME_CHARACTERS]
-        words = words.rpartition("-")[0] or words
-    return words or "longlive"
 
 
 def _recorded_options(args: argparse.Namespace, record: "SessionRecord") -> dict[str, Any]:
@@ -264,10 +260,11 @@ def _replayed(
 ) -> "Iterator[FrameChunk]":
     """Generate the recorded chunks again; add the index of each that differs to ``differing``."""
     for index, digest in enumerate(record.chunks):
-        chunk = session.next_chunk()
+        chunk = session.next_chunk().until(record.num_frames or math.inf)
         if session.digests[index] != digest:
             differing.append(index)
-        yield chunk
+        if len(chunk.frames):
+            yield chunk
         if differing and verify:
             return
 
@@ -276,7 +273,8 @@ def _duration(session: "Session", record: "SessionRecord") -> float:
     """Seconds of video that a record makes; the first latent of each take gives a single picture."""
     config, cuts = session.models.config, sum(prompt.switch == "hard" for prompt in record.prompts)
     latents = len(record.chunks) * session.stream.chunk
-    return (latents * config.temporal_scale - (1 + cuts) * (config.temporal_scale - 1)) / config.fps
+    num_frames = latents * config.temporal_scale - (1 + cuts) * (config.temporal_scale - 1)
+    return min(num_frames, record.num_frames or math.inf) / config.fps
 
 
 def _write(
@@ -287,21 +285,30 @@ def _write(
 ) -> None:
     from longlive.media.gif import write_gif
     from longlive.media.mp4 import write_video
+    from longlive.media.webm import write_webm
 
     scale = scale or models.config.display_scale
     if has_suffix(out, ".gif"):
         write_gif(out, chunks, scale)
+    elif has_suffix(out, ".webm"):
+        write_webm(out, chunks, scale)
     else:
         write_video(out, chunks, scale, encoder=models.runtime.encoder)
 
 
-def _summary(session: "Session") -> dict[str, Any]:
-    record = session.record()
+def _record_until(session: "Session", end_frame: int | None) -> "SessionRecord":
+    """The session's record; if its last chunk goes beyond ``end_frame``, it says where the video ends."""
+    is_cut = end_frame is not None and end_frame / session.models.config.fps < session.seconds
+    return replace(session.record(), num_frames=end_frame if is_cut else None)
+
+
+def _summary(session: "Session", record: "SessionRecord") -> dict[str, Any]:
+    fps = session.models.config.fps
     return {
         "model": record.model,
         "seed": record.seed,
-        "seconds": session.seconds,
-        "fps": session.models.config.fps,
+        "seconds": record.num_frames / fps if record.num_frames else session.seconds,
+        "fps": fps,
         "chunks": session.num_chunks,
         "prompts": [vars(prompt) for prompt in record.prompts],
     }

@@ -2,10 +2,18 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 
-from longlive.benchmark.loadtest.browser import CHROMIUM, BrowserPlan, record_page, summarize
+from longlive.benchmark.loadtest.browser import (
+    CHROMIUM,
+    BrowserPlan,
+    BrowserRecording,
+    record_page,
+    summarize,
+)
 from longlive.cli.common import Command
+from longlive.errors import ConfigError, EndpointError
 
 PLAYERS = ("live", "compatible")
 
@@ -21,10 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch with each player and print the figures."""
+    """Watch with each player and print the figures.
+
+    Raises:
+        ConfigError: if an option has an impossible value.
+        EndpointError: if the page cannot be watched.
+    """
+    for name, least in (("seconds", 1.0), ("switches", 0)):
+        if not least <= getattr(args, name) < math.inf:
+            raise ConfigError(f"--{name}", getattr(args, name), f"it must be at least {least:g}", "Try 10.")
     plan = BrowserPlan(args.seconds, args.switches, chromium=args.chromium)
     results = [
-        asdict(summarize(player, record_page(args.url, player, plan), plan.fps))
+        asdict(summarize(player, _watch(args.url, player, plan), plan.fps))
         for player in ([args.player] if args.player else PLAYERS)
     ]
     if args.json:
@@ -33,6 +49,19 @@ def run(args: argparse.Namespace) -> int:
         for name in results[0]:
             print(f"{name:22}" + "".join(f"{result[name]!s:>14}" for result in results))
     return 0
+
+
+def _watch(url: str, player: str, plan: BrowserPlan) -> BrowserRecording:
+    try:
+        return record_page(url, player, plan)
+    except Exception as error:
+        if not type(error).__module__.startswith("playwright"):
+            raise
+        reason = str(error).splitlines()[0]
+        raise EndpointError(
+            f"the page at {url} cannot be watched with {plan.chromium}: {reason}. Start the app (app.py), "
+            "or correct the address or --chromium."
+        ) from error
 
 
 COMMANDS = (

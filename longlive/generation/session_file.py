@@ -53,6 +53,7 @@ class SessionRecord:
         quantization, cache: rounding of the products, and of keys and values; older files have none.
         prompts: by the chunk where each takes effect; those of later chunks are still to come.
         chunks: a digest of each chunk's latents.
+        num_frames: pictures of the video, if it ends within its last chunk; else None, as in older files.
     """
 
     model: str
@@ -71,6 +72,7 @@ class SessionRecord:
     chunks: tuple[str, ...]
     quantization: str = "off"
     cache: str = "full"
+    num_frames: int | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.
@@ -78,9 +80,10 @@ class SessionRecord:
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        text = (
-            json.dumps({"version": VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
-        )
+        values = {"version": VERSION} | dataclasses.asdict(self)
+        if self.num_frames is None:  # which the versions before do not know
+            del values["num_frames"]
+        text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         try:
             with atomic_write(path) as part:
                 part.write_text(text, encoding="utf-8")
@@ -122,6 +125,9 @@ class SessionRecord:
         if not prompts or prompts[0].chunk != 0:
             raise ValueError("its first prompt does not belong to chunk 0")
         chunks = tuple(str(digest) for digest in values["chunks"])
+        num_frames = values.get("num_frames")
+        if num_frames is not None and (type(num_frames) is not int or num_frames < 1):
+            raise ValueError("num_frames must be a whole number above 0")
         return cls(
             **(values | {"stream": StreamConfig(**values["stream"]), "prompts": prompts, "chunks": chunks})
         )

@@ -71,7 +71,7 @@ def unreached_scenes(session: Session, scenes: Iterable[Scene], seconds: float) 
     config, chunk = session.models.config, session.stream.chunk
     waiting = sorted(scenes, key=lambda scene: scene.at)
     num_frames, is_first = 0, True
-    while num_frames / config.fps < seconds:
+    while num_frames < config.frames_until(seconds):
         is_due = not is_first and bool(waiting) and waiting[0].at <= num_frames / config.fps
         scene = waiting.pop(0) if is_due else None
         is_cut = scene is not None and (scene.switch or session.switch) == "hard"
@@ -83,18 +83,21 @@ def unreached_scenes(session: Session, scenes: Iterable[Scene], seconds: float) 
 def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[FrameChunk]:
     """Make the chunks of a session up to ``seconds`` of video, with each scene at its time.
 
-    Two scenes that are due at the same boundary get a chunk each, in order.
+    Of the last chunk come only the pictures up to ``seconds``. Two scenes that are due at the same boundary
+    get a chunk each, in order.
 
     Raises:
         ConfigError: if ``seconds`` is not above 0, or is no length at all.
     """
     check_seconds("seconds", seconds)
     pending = sorted(scenes, key=lambda scene: scene.at)
-    while session.seconds < seconds:
+    config = session.models.config
+    end_frame = config.frames_until(seconds)
+    while session.seconds < end_frame / config.fps:
         while pending and pending[0].at <= session.seconds:
             scene = pending.pop(0)
             session.set_prompt(scene.text, scene.switch, queue=True)
-        yield session.next_chunk()
+        yield session.next_chunk().until(end_frame)
 
 
 def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int = 0) -> list[Scene]:

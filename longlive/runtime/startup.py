@@ -205,7 +205,7 @@ def accelerate(models: ModelBundle, options: RuntimeOptions, preset: Preset) -> 
         fuse=preset.quantize == "off",
     )
     config = models.config
-    size = config.display_scale * config.width, config.display_scale * config.height
+    size = config.live_scale * config.width, config.live_scale * config.height
     profile = dataclasses.replace(
         models.runtime,
         quantization=preset.quantize,

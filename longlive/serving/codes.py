@@ -3,7 +3,7 @@
 from typing import Literal
 
 StopReason = Literal["user", "max_duration", "contended_duration", "no_player", "replaced", "closed"]
-"""Why a run is told to stop. A run that was replaced or closed keeps no video."""
+"""Why a run is told to stop. One that was closed keeps no video."""
 
 SuspendReason = Literal["viewer_away", "player_silent", "shutdown"]
 """Why a run lets go of the model until its viewer is back."""
@@ -31,5 +31,5 @@ NoticeCode = Literal[
 ]
 """What a viewer should know while the run goes on."""
 
-DISCARDING: frozenset[str] = frozenset({"replaced", "closed", "expired"})
+DISCARDING: frozenset[str] = frozenset({"closed", "expired"})
 """Reasons after which nothing of the video is kept."""

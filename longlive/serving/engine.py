@@ -12,8 +12,6 @@ What was made lies on disk, so a run goes on after its worker, its connection or
 import contextvars
 import logging
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +30,7 @@ from longlive.serving.runs.creation import create_run
 from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
-from longlive.serving.runs.store_folder import lock_folder
+from longlive.serving.runs.store_folder import StoreFolder
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
@@ -58,7 +56,7 @@ class Engine:
         executor: Executor,
         *,
         limits: Limits | None = None,
-        folder: Path | None = None,
+        folder: Path | StoreFolder | None = None,
         max_store_bytes: float = 20e9,
         resume: ResumeMode = "auto",
     ) -> None:
@@ -75,11 +73,9 @@ class Engine:
             ConfigError: if another engine works in the folder.
         """
         self.executor, self.limits = executor, limits or Limits()
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="longlive-"))
-        self._is_temporary = folder is None
+        self._store = folder if isinstance(folder, StoreFolder) else StoreFolder(folder)
+        self.folder = self._store.path
         self._max_store_bytes = max_store_bytes
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = lock_folder(self.folder)
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
         self._supervisor = RunSupervisor(executor, resume)
@@ -109,7 +105,7 @@ class Engine:
         limits: Limits | None = None,
         address: str = "",
     ) -> Run:
-        """Start a viewer's run; one that the viewer had before ends and is not kept.
+        """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
         Args:
             viewer: whose run it is.
@@ -196,7 +192,7 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Suspend every run; a folder that was given keeps them for the next engine, a temporary one goes."""
+        """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go."""
         with self._changed:
             self._is_closed = True
             for run in self.runs:
@@ -209,9 +205,10 @@ class Engine:
                 self._changed.wait(left)
         self._thread.join(5)
         self.executor.close()
-        self._lock_file.close()
-        if self._is_temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        for run in self.runs:
+            if run.status is RunStatus.FINISHED:  # no other engine could resume it
+                run.delete()
+        self._store.close()
 
     def _export_gauges(self) -> None:
         self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))

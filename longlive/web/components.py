@@ -16,19 +16,21 @@ _HERE = Path(__file__).parent
 
 
 class LivePlayer(gr.HTML):
-    """Plays segments through MediaSource as they come; its value is the newest message of the run.
+    """Plays segments through MediaSource as they come by ``/live``; its value opens a run.
 
-    A message is a dict: ``token`` of the run and ``serial`` of the message (older ones are ignored), ``kind``
-    (begin, queue, segment, notice, end), and for a segment its H.264 as base64 in ``data`` with ``mime``,
-    ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``, ``num_frames``, ``fps``, ``figures``.
+    The value is a message of kind ``begin``: ``token`` of the run, ``serial`` after which the messages are
+    wanted, ``from_s`` where to play from. To programs it is the newest message of the run: a dict with
+    ``token``, ``serial``, ``kind`` (begin, queue, segment, notice, end), and for a segment its H.264 as
+    base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``,
+    ``num_frames``, ``fps``.
 
-    The template never mentions the value, or each message would replace the video element.
+    The template never mentions the value, or it would replace the video element.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
-        kwargs.setdefault("js_on_load", _read("player.js"))
+        kwargs.setdefault("js_on_load", _read("connection.js") + _read("player.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
@@ -51,7 +53,8 @@ class Timeline(gr.HTML):
     """Shows which prompt made which seconds, and which prompts are still to come.
 
     The value is a dict: ``spans`` (``prompt_index``, ``text``, ``start``, ``end`` in seconds) and ``waiting``
-    (``text``, ``switch``, ``at``). The playhead comes from the player, inside the browser.
+    (``text``, ``switch``, ``at``); programs get it as an output. In the browser it comes from the player, as
+    the playhead does.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:

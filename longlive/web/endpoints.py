@@ -12,7 +12,7 @@ import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, MediaSegment, SwitchMode
 from longlive.errors import ConfigError, LongLiveError, MediaError
-from longlive.generation.noise import check_seed
+from longlive.generation.noise import MAX_SEED, check_seed
 from longlive.generation.storyboard import Scene, read_scenes
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
@@ -24,12 +24,14 @@ from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
     NOT_PLAYING,
+    NOTHING_TO_STOP,
     STOPPING,
     limits_text,
+    unreached_text,
 )
 from longlive.web.middleware.client_address import address_of
 from longlive.web.prompt_advice import vocabulary_hint
-from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams
+from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams, with_data
 
 BACKPRESSURE_POLL_S = 0.05
 STOP_TIMEOUT_S = 20
@@ -65,16 +67,23 @@ class Endpoints:
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
         """
         stream = self._begin(prompt, seed, later, "live", request)
-        async for message, _ in self._follow(stream, 0, request):
-            yield _outputs(message, stream)
+        async for message, segment in self._follow(stream, 0, request):
+            yield _outputs(with_data(message, segment), stream)
+
+    def start_on_page(
+        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+    ) -> Message:
+        """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
+        return self._begin(prompt, seed, later, "live", request).opening()
 
     async def start_compatible(
         self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Start a live video with the pictures as an HLS stream for gr.Video; else like start."""
+        """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
         stream = self._begin(prompt, seed, later, "compatible", request)
-        async for message, segment in self._follow(stream, 0, request):
-            yield (_chunk(segment), *_outputs(message, stream))
+        yield gr.skip(), stream.opening()
+        async for _, segment in self._follow(stream, 0, request):
+            yield _chunk(segment), gr.skip()
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Continue a video after a lost connection, a reload or a restart of the app, from where you were.
@@ -88,19 +97,24 @@ class Endpoints:
         """
         stream, seconds = await self._return(token, seconds, request)
         after = stream.number_before(seconds)
-        yield _outputs(stream.reopening(after, seconds), stream)
-        async for message, _ in self._follow(stream, after, request):
-            yield _outputs(message, stream)
+        yield _outputs(stream.opening(after, seconds), stream)
+        async for message, segment in self._follow(stream, after, request):
+            yield _outputs(with_data(message, segment), stream)
+
+    async def resume_on_page(self, token: str, seconds: float, request: gr.Request) -> Message:
+        """Continue a video, which the page's player follows by ``/live``; returns what opens the player."""
+        stream, seconds = await self._return(token, seconds, request)
+        return stream.opening(stream.number_before(seconds), seconds)
 
     async def resume_compatible(
         self, token: str, seconds: float, request: gr.Request
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Continue a video with the pictures as an HLS stream for gr.Video; else like resume."""
+        """Continue a video with the pictures as an HLS stream for gr.Video; else like resume_on_page."""
         stream, seconds = await self._return(token, seconds, request)
         after = stream.number_before(seconds)
-        yield (gr.skip(), *_outputs(stream.reopening(after, seconds), stream))
-        async for message, segment in self._follow(stream, after, request):
-            yield (_chunk(segment), *_outputs(message, stream))
+        yield gr.skip(), stream.opening(after, seconds)
+        async for _, segment in self._follow(stream, after, request):
+            yield _chunk(segment), gr.skip()
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Switch your running video to another prompt, from its next chunk on.
@@ -132,9 +146,9 @@ class Endpoints:
 
         It answers when the video has ended: an answer sent sooner could reach the page after the end.
         """
-        stream = self.streams.of_viewer(_viewer(request))
-        if stream is None or stream.run.status is RunStatus.FINISHED:
-            return "No video is playing."
+        stream = self._running(request)
+        if stream is None:
+            return NOTHING_TO_STOP
         stream.run.stop("user")
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -144,6 +158,25 @@ class Endpoints:
         except TimeoutError:
             return STOPPING
         return stream.status
+
+    def prompt_on_page(self, prompt: str, switch: str, request: gr.Request) -> None:
+        """Like prompt; the page learns from ``/live`` what came of it."""
+        self.prompt(prompt, switch, request)
+
+    async def stop_on_page(self, request: gr.Request) -> None:
+        """Like stop; the page learns from ``/live`` what came of it."""
+        if self._running(request) is None:
+            gr.Info(NOTHING_TO_STOP, duration=5)
+        await self.stop(request)
+
+    def files(self, token: str) -> tuple[Any, Any]:
+        """Video and session file of a run that has ended; what is offered stays if it has none."""
+        stream = self.stream_of(str(token))
+        finished = stream.finished if stream else None
+        if finished is None or finished.video is None:
+            return gr.skip(), gr.skip()
+        with _shown_errors():
+            return publish_file(finished.video), publish_file(finished.session_file)
 
     async def generate(
         self, storyboard: dict[str, Any], seconds: float, seed: float | None
@@ -171,15 +204,21 @@ class Endpoints:
                 max_video_s=_read_length(seconds),
             )
             viewer = f"generate-{secrets.token_hex(8)}"
-            run = self.engine.start(viewer, first.text, seed=_read_seed(seed), script=script, limits=limits)
-        stream = ViewerStream(run, "live", "")
+            number = _read_seed(seed)
+            run = self.engine.start(viewer, first.text, seed=number, script=script, limits=limits)
+        stream, config = ViewerStream(run, "live", ""), self.engine.executor.config
+        unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))
+        note = unreached_text([prompt.text for prompt in unreached])
         try:
+            yield None, None, f"The seed is {number}. {note}".strip()
             async for message, _ in stream.follow(0):
                 if message["kind"] == "end" and stream.finished is not None:
-                    yield _clip_files(stream.finished, stream.status)
+                    yield _clip_files(
+                        stream.finished, f"{stream.status} The seed is {number}. {note}".strip()
+                    )
                 elif message["kind"] == "segment":
                     made = (message["first_frame"] + message["num_frames"]) / message["fps"]
-                    yield None, None, f"{made:.1f} of {seconds:.1f} s made."
+                    yield None, None, f"{made:.1f} of {seconds:g} s made."
                 elif message["kind"] in ("notice", "queue"):
                     yield None, None, stream.status
         finally:
@@ -220,11 +259,16 @@ class Endpoints:
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
-        run = self.engine.find(token)
-        stream = self.streams.of_run(run) if run else None
+        stream = self.stream_of(token)
         if stream is None:
             return []
-        return [message for message, _ in stream.messages(after) if message["serial"] < before]
+        found = stream.messages(after)
+        return [with_data(message, segment) for message, segment in found if message["serial"] < before]
+
+    def stream_of(self, token: str) -> ViewerStream | None:
+        """The stream of the run with this token, if it has one."""
+        run = self.engine.find(token)
+        return self.streams.of_run(run) if run else None
 
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; the run is suspended soon, and kept for a while."""
@@ -249,6 +293,11 @@ class Endpoints:
         advice = self._advice(prompt)
         status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
         return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
+
+    def _running(self, request: gr.Request) -> ViewerStream | None:
+        """The stream of the viewer's run, if it can be stopped."""
+        stream = self.streams.of_viewer(_viewer(request))
+        return None if stream is None or stream.run.status is RunStatus.FINISHED else stream
 
     async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[ViewerStream, float]:
         """The stream of a run that was started before, for whoever knows its token."""
@@ -331,14 +380,16 @@ def _viewer(request: gr.Request) -> str:
 
 def _read_length(seconds: Any) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_CLIP_S:
-        raise ConfigError("seconds", seconds, f"it must be above 0 and at most {MAX_CLIP_S}", "Try 10.")
+        rule = f"it must be a number of seconds above 0 and at most {MAX_CLIP_S}"
+        raise ConfigError("seconds", seconds, rule, "Try 10.")
     return float(seconds)
 
 
 def _read_seed(seed: float | None) -> int:
     if seed is None:
         return secrets.randbelow(1_000_000)
-    return check_seed(int(seed) if isinstance(seed, float) and seed.is_integer() else seed)  # type: ignore[arg-type]
+    is_whole = isinstance(seed, float) and seed.is_integer() and abs(seed) <= MAX_SEED
+    return check_seed(int(seed) if is_whole else seed)  # type: ignore[arg-type]
 
 
 def _read_prompts(prompt: str, later: Any) -> list[Scene]:

@@ -18,10 +18,15 @@ def serve_from(folder: Path) -> None:
     Gradio's default is one folder for all its apps and users on the machine, and it refuses files from
     outside of the working and the temporary folder.
     """
+    remove_served(folder)
     place = folder / FOLDER
-    shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700)
     os.environ["GRADIO_TEMP_DIR"] = str(place.resolve())
+
+
+def remove_served(folder: Path) -> None:
+    """Remove the published files in ``folder``, when nothing serves them any more."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def publish_file(path: Path | None) -> str | None:

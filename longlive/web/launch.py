@@ -1,10 +1,12 @@
 """The app's options, and the engine that they describe: executor, store and limits."""
 
 import argparse
+import importlib.util
 import os
 
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
+from longlive.network import check_address
 from longlive.runtime.options import add_model_options, print_progress
 from longlive.runtime.startup import RuntimeOptions, start
 from longlive.serving.engine import Engine
@@ -14,7 +16,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
-from longlive.serving.runs.store_folder import store_folder
+from longlive.serving.runs.store_folder import StoreFolder, remove_stale_folders, store_folder
 from longlive.web.file_serving import serve_from
 
 EXECUTORS = ("thread", "zerogpu", "ray")
@@ -59,21 +61,36 @@ def usual_address() -> tuple[str, int | str]:
 
 
 def open_engine(options: argparse.Namespace) -> Engine:
-    """The engine over an executor that is loaded and warm.
+    """The engine over an executor that is loaded and warm; what is quick to check comes first.
 
     Raises:
-        LongLiveError: if the model cannot be loaded, the executor cannot start, or the store cannot be
-        opened.
+        LongLiveError: if nothing can listen at the address, the store cannot be opened or is in use, the
+        model cannot be loaded, or the executor cannot start.
     """
     limits = Limits.of(vars(options))
-    folder = store_folder(options.store, options.port)
+    _check_options(options)
+    check_address(options.host, options.port)
+    folder = StoreFolder(store_folder(options.store, options.port), keep=options.store is not None)
+    remove_stale_folders()
     executor = open_executor(options)
     size = options.store_gb * 1e9
     engine = Engine(executor, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
-    serve_from(folder)
+    serve_from(engine.folder)
     if isinstance(executor, ThreadExecutor):
         engine.metrics.watch_gpu(executor.runner.models.device)
     return engine
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """ConfigError if an option of the app has an impossible value, or needs a package that is not there."""
+    for name in ("store_gb", "lease_s", "actors"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(option, value, "it must be above 0", "Leave it out for the default.")
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        rule = "it needs a package that is not installed"
+        raise ConfigError("--mcp", True, rule, 'Run pip install "gradio[mcp]", or leave it out.')
 
 
 def default_executor() -> str:

@@ -1,5 +1,7 @@
 """Every sentence that a viewer reads about a run; the engine itself speaks in codes."""
 
+from collections.abc import Sequence
+
 from longlive.serving.codes import FailureKind, FinishReason, NoticeCode
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.limits import Limits
@@ -8,6 +10,7 @@ from longlive.serving.runs.events import QueuePosition, RunFinished
 PLAYING = "Playing. Send another prompt whenever you like."
 NOT_PLAYING = "No video is playing. Press Start first."
 NOT_KEPT = "This video is no longer kept. Press Start for a new one."
+NOTHING_TO_STOP = "No video is playing."
 STOPPING = "Stopping after this chunk…"
 
 _FINISHED: dict[FinishReason, str] = {
@@ -80,6 +83,15 @@ def limits_text(limits: Limits) -> str:
     """How long a video may be, said before it matters."""
     longest, contended = duration(limits.max_duration_s), duration(limits.contended_duration_s)
     return f"A video lasts up to {longest}, or {contended} while others wait."
+
+
+def unreached_text(prompts: Sequence[str]) -> str:
+    """The prompts that a video is too short for; empty without any."""
+    if not prompts:
+        return ""
+    shown = "; ".join(f"“{text if len(text) <= 60 else text[:59] + '…'}”" for text in prompts[:5])
+    more = f" and {len(prompts) - 5} more" if len(prompts) > 5 else ""
+    return f"Beyond the end of the video, and not shown: {shown}{more}."
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StatusLine, Timeline
 from longlive.web.endpoints import Endpoints
+from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
 from longlive.web.theme import make_theme
 
@@ -34,6 +35,13 @@ _UNCHECKED: dict[str, Any] = {
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _POSITION = "() => window.longlivePosition()"
+_FINISHED = "() => window.longliveFinished()"
+_STATUS = """
+element.setAttribute('role', 'status');
+element.setAttribute('aria-live', 'polite');
+const line = element.querySelector('p');
+window.addEventListener('longlive:status', (event) => (line.textContent = event.detail));
+"""
 _MODE_OF_BROWSER = """(mode) => {
   const asked = new URLSearchParams(location.search).get('player');
   if (asked) return asked === 'hls' || asked === 'compatible' ? 'compatible' : 'live';
@@ -41,7 +49,16 @@ _MODE_OF_BROWSER = """(mode) => {
 }"""
 
 
-def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) -> gr.Blocks:
+class Page(gr.Blocks):
+    """The page, with its endpoints for the routes that are not Gradio's."""
+
+    def __init__(self, endpoints: Endpoints, **kwargs: Any) -> None:
+        """Take gr.Blocks' options."""
+        super().__init__(**kwargs)
+        self.endpoints = endpoints
+
+
+def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) -> Page:
     """Build the page over ``engine``; launch it with ``page_options()``.
 
     Args:
@@ -50,7 +67,8 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
         with_mcp: leave only /generate in the public API, from which MCP takes its tools.
     """
     endpoints = Endpoints(engine)
-    with gr.Blocks(title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    page = Page(endpoints, title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600))
+    with page:
         with gr.Row(elem_id="top", equal_height=False):
             gr.HTML(
                 "<header><h1>LongLive</h1><p>A video that you can change while it plays.</p></header>",
@@ -81,7 +99,10 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
         routes: served before the page's own.
     """
     return {
-        "app_kwargs": {"routes": list(routes), "middleware": [Middleware(RequestFilterMiddleware)]},
+        "app_kwargs": {
+            "routes": [*routes, live_route()],
+            "middleware": [Middleware(RequestFilterMiddleware)],
+        },
         "ssr_mode": False,
         "theme": make_theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
@@ -140,7 +161,7 @@ def _add_prompt(example: str) -> dict[str, Any]:
         label="message",
         elem_id="status",
         html_template="<p>{{value}}</p>",
-        js_on_load="element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');",
+        js_on_load=_STATUS,
     )
     prompt = gr.Textbox(
         label="Prompt",
@@ -154,7 +175,8 @@ def _add_prompt(example: str) -> dict[str, Any]:
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
         send = gr.Button("Send", elem_id="send", min_width=90)
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
-    return {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
+    parts = {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
+    return parts | {"example": example}
 
 
 def _add_examples(stories: tuple[Story, ...]) -> list[gr.Button]:
@@ -178,72 +200,60 @@ def _add_downloads() -> dict[str, Any]:
 
 
 def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visibility: Any) -> None:
-    """Connect the events of the player and the buttons with the endpoints."""
-    player, status, timeline = parts["player"], parts["status"], parts["timeline"]
-    request = {"inputs": [parts["prompt"], parts["seed"], parts["later"]], "show_progress": "hidden"}
-    request |= _UNCHECKED
-    outputs = [player, timeline, status, parts["take"], parts["session_file"]]
-    scheduled = gr.JSON(label="scheduled", visible=False)
-    player.start(
-        endpoints.start,
-        **request,
-        outputs=outputs,
-        trigger_mode="multiple",
-        api_name="start",
-        api_visibility=visibility,
-    )
+    """Connect the events of the player and the buttons with the endpoints, and those with their names."""
+    player, compatible = parts["player"], parts["compatible"]
+    outputs = [player, parts["timeline"], parts["status"], parts["take"], parts["session_file"]]
+    request = [parts["prompt"], parts["seed"], parts["later"]]
+    place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
+    prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
+
+    quietly: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    quietly |= _UNCHECKED | {"trigger_mode": "multiple"}
+    player.start(endpoints.start_on_page, inputs=request, outputs=player, **quietly)
     player.start_compatible(
-        endpoints.start_compatible,
-        **request,
-        outputs=[parts["compatible"], *outputs],
-        trigger_mode="multiple",
-        api_visibility="private",
+        endpoints.start_compatible, inputs=request, outputs=[compatible, player], **quietly
     )
-    _connect_resume(parts, endpoints, outputs, visibility)
-    player.prompt(
-        endpoints.prompt,
-        **_UNCHECKED,
-        inputs=[parts["prompt"], parts["switch"]],
-        outputs=[scheduled, status, timeline],
-        trigger_mode="multiple",
-        show_progress="hidden",
-        api_name="prompt",
-        api_visibility=visibility,
+    player.resume(endpoints.resume_on_page, inputs=place, outputs=player, js=_POSITION, **quietly)
+    player.resume_compatible(
+        endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **quietly
     )
-    parts["stop"].click(
-        endpoints.stop, outputs=status, show_progress="hidden", api_name="stop", api_visibility=visibility
-    )
+    player.prompt(endpoints.prompt_on_page, inputs=prompt, **quietly)
+    player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
+    parts["stop"].click(endpoints.stop_on_page, **quietly)
+
+    _add_call("start", endpoints.start, request, outputs, visibility)
+    _add_call("resume", endpoints.resume, place, outputs, visibility)
+    _add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]], visibility)
+    _add_call("stop", endpoints.stop, [], [parts["status"]], visibility)
     _connect_browser(page, parts)
 
 
-def _connect_resume(parts: dict[str, Any], endpoints: Endpoints, outputs: list[Any], visibility: Any) -> None:
-    """Resume a run after a reload or a lost connection, at the position that the player remembers."""
-    position = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
-    request = {"inputs": position, "js": _POSITION, "show_progress": "hidden", "trigger_mode": "multiple"}
-    request |= _UNCHECKED
-    parts["player"].resume(
-        endpoints.resume, **request, outputs=outputs, api_name="resume", api_visibility=visibility
-    )
-    parts["player"].resume_compatible(
-        endpoints.resume_compatible,
-        **request,
-        outputs=[parts["compatible"], *outputs],
-        api_visibility="private",
+def _add_call(name: str, function: Any, inputs: list[Any], outputs: list[Any], visibility: Any) -> None:
+    """Add a function for programs, which nothing on the page calls."""
+    gr.Button(visible=False).click(
+        function, **_UNCHECKED, inputs=inputs, outputs=outputs, api_name=name, api_visibility=visibility
     )
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
     """Connect what happens in the browser alone: buttons and keys become events of the player."""
-    parts["start"].click(None, js=_DISPATCH.format("start"))
+    prompt = parts["prompt"]
+    begin = parts["start"].click(None, inputs=prompt, outputs=prompt, js=_or_example(parts["example"]))
+    begin.then(None, js=_DISPATCH.format("start"))
     parts["send"].click(None, js=_DISPATCH.format("send"))
-    parts["prompt"].submit(None, js=_DISPATCH.format("send"))
-    parts["prompt"].input(None, outputs=parts["later"], js="() => []")
+    prompt.submit(None, js=_DISPATCH.format("send"))
+    prompt.input(None, outputs=parts["later"], js="() => []")
     for button, story in parts["examples"]:
-        fill = button.click(None, outputs=[parts["prompt"], parts["later"]], js=_fill(story))
+        fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story))
         fill.then(None, js=_DISPATCH.format("start"))
     parts["mode"].change(None, inputs=parts["mode"], js=_MODE_CHANGED)
     page.load(None, inputs=parts["mode"], outputs=parts["mode"], js=_MODE_OF_BROWSER)
     page.load(None, inputs=parts["mode"], js=_MODE_CHANGED)
+
+
+def _or_example(example: str) -> str:
+    """JavaScript that returns the prompt, or the example that is shown where there is none."""
+    return f"(text) => text.trim() ? text : {json.dumps(example)}"
 
 
 def _fill(story: Story) -> str:

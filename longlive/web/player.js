@@ -1,46 +1,61 @@
 // The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
 // number of the frame, and reports the playhead to the server. In compatible mode it only observes gr.Video.
-// Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
+// Gradio runs this, after connection.js, as the body of a function of (element, trigger, props, server, upload, watch).
 
 const START_S = 0.9; // buffered video before playback starts
 const KEEP_S = 20; // played video that stays in the buffer
-const STALL_MS = 250; // a longer gap between two frames counts as a stall
+const STALL_S = 0.25; // a picture that stands still for longer counts as a stall
+const AGAIN_S = 0.7; // buffered video before playback goes on after it stalled
+const FIGURES_PX = 90; // height of caption and figures
 const TICK_MS = 250;
-const SILENT_MS = 2000; // after so long without a message, ask for the missing ones
-const LOST_MS = 6000; // after so long, resume over a new connection, and wait as long between two attempts
-const GONE_TICKS = 20; // after so many answers that the run does not exist, give up
+const REPORT_MS = 1000; // between two reports of the playhead, if nothing happens
+const ASK_MS = 300; // how long other tabs have to answer
+const GONE_REPORTS = 6; // after so many answers that the run does not exist, give up
 const POSITION = "longlive:position"; // key in sessionStorage: where this tab was, across reloads
+const ACTIVE = ["starting", "waiting", "playing", "buffering", "paused"];
 
 const host = element.closest("#player") ?? element;
 const find = (selector) => element.querySelector(selector);
 const screen = find("video");
 const observed = new WeakSet();
-const closedRuns = new Set();
+const tabs = new BroadcastChannel("longlive");
+const finished = []; // tokens of runs whose files are to be fetched
 let run = null;
 let mode = "live";
 
 const setState = (state) => {
   host.dataset.state = state;
-  const labels = { starting: "Starting", waiting: "In the queue", playing: "Live", paused: "Paused", ended: "Ended" };
-  const badge = find(".badge");
-  badge.textContent = labels[state] ?? "";
-  badge.hidden = !labels[state];
-  find(".buttons").hidden = !["playing", "paused"].includes(state);
+  showBadge();
+  find(".buttons").hidden = !["playing", "buffering", "paused"].includes(state);
+  find(".elsewhere").hidden = state !== "elsewhere";
   const name = state === "paused" ? "Play" : "Pause";
   find(".pause").title = name;
   find(".pause").setAttribute("aria-label", name);
-  find(".cover").hidden = !["idle", "starting", "waiting"].includes(state);
+  find(".cover").hidden = !["idle", "starting", "waiting", "elsewhere"].includes(state);
+  host.toggleAttribute("data-active", ACTIVE.includes(state));
+  const start = document.querySelector("#start");
+  if (start) start.textContent = ACTIVE.includes(state) ? "New video" : "Start";
+};
+
+// What the viewer waits for is told from what the connection brings.
+const showBadge = () => {
+  const { state } = host.dataset;
+  const isWaiting = ["starting", "buffering"].includes(state);
+  const labels = { starting: "Starting", waiting: "In the queue", playing: "Live", paused: "Paused", ended: "Ended" };
+  labels.buffering = "Waiting for the server";
+  const label = isWaiting && run?.connection.isSlow ? "Waiting for your connection" : labels[state];
+  const badge = find(".badge");
+  badge.textContent = label ?? "";
+  badge.hidden = !label;
 };
 
 const video = () => (run?.mode === "compatible" ? document.querySelector("#compatible video") : screen);
 
 const open = (message) => {
   if (run) close();
-  run = { from_s: 0, offset_s: 0, ...message, inbox: Promise.resolve(), segments: [], pending: [], stalls: 0 };
-  run.serial = message.kind === "begin" ? message.serial : 0;
-  run.isPlaying = run.isComplete = run.isDisconnected = false;
-  run.resumedAt = run.replayedAt = performance.now();
-  run.missingAnswers = 0;
+  run = { ...message, segments: [], pending: [], stalls: 0, missingAnswers: 0, reportedAt: 0, lag: null };
+  run.isPlaying = run.isComplete = false;
+  run.connection = connect(run);
   host.dataset.frame = host.dataset.prompt = "-1";
   host.dataset.stalls = "0";
   host.dataset.mode = run.mode;
@@ -49,11 +64,38 @@ const open = (message) => {
   find(".figures").hidden = true;
   setState("starting");
   if (run.mode === "live") openSource();
+  bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
 };
 
+// The video and what the next prompt is sent with, when caption and figures have come.
+const bringIntoSight = () => {
+  const [top, ...parts] = [document.querySelector("#workspace"), find(".frame"), document.querySelector("#send")];
+  const isBelow = parts.some((part) => part?.getBoundingClientRect().bottom + FIGURES_PX > innerHeight);
+  if (isBelow || top?.getBoundingClientRect().top < 0) top?.scrollIntoView();
+};
+
+// A run that was replaced is listened to until its files are there.
+const connect = (current) =>
+  new Connection(current.token, current.serial, {
+    onMessage: (message, data) => {
+      if (message.kind === "end" || message.kind === "moved") current.connection.close();
+      if (message.kind === "end" && message.has_take) fetchFiles(current.token);
+      if (current === run) handle(message, data);
+    },
+    onReconnect: () => current === run && !run.isComplete && resume(run.mode),
+  });
+
+const fetchFiles = (token) => {
+  finished.push(token);
+  host.dataset.files = "yes";
+  trigger("files");
+};
+window.longliveFinished = () => finished.shift() ?? "";
+
+const resume = (playerMode) => trigger(playerMode === "compatible" ? "resume_compatible" : "resume");
+
 const close = () => {
-  closedRuns.add(run.token);
   clearInterval(run.timer);
   screen.pause();
   screen.removeAttribute("src");
@@ -77,15 +119,14 @@ const fail = (reason) => {
   find(".caption").textContent = reason;
 };
 
-const addSegment = (message) => {
+const addSegment = (message, data) => {
   run.segments.push({ frame: message.first_frame, end: message.first_frame + message.num_frames, ...message });
-  delete run.segments.at(-1).data;
   if (run.segments.length > 200) run.segments.shift();
   run.fps = message.fps;
+  publish("made", { seconds: run.segments.at(-1).end / run.fps });
   if (message.figures) showFigures(message.figures);
   if (run.mode !== "live") return;
-  const bytes = Uint8Array.from(atob(message.data), (char) => char.charCodeAt(0));
-  run.pending.push({ bytes, mime: message.mime, at: message.first_frame / message.fps });
+  run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });
   pump();
 };
 
@@ -134,12 +175,26 @@ const bufferedAhead = () => {
 // Both players are started here: gr.Video does not start by itself if it was hidden when its video came.
 const playWhenReady = () => {
   if (run.mode === "live" && !run.isPlaying) seek();
-  if (run.isPlaying || !run.segments.length || (bufferedAhead() < START_S && !run.isComplete)) return;
+  const needed = run.hasStalled ? AGAIN_S : START_S;
+  if (run.isPlaying || !run.segments.length || (bufferedAhead() < needed && !run.isComplete)) return;
   run.isPlaying = true;
   video().muted = true;
   video()
     .play()
     .catch(() => setState("paused"));
+};
+
+// Nothing is left to show: wait until there is enough to go on for a while.
+const waitForMore = () => {
+  if (run.mode !== "live" || !run.isPlaying || run.isComplete || screen.paused || bufferedAhead() > 0.05) return;
+  run.isPlaying = false;
+  run.hasStalled = true;
+  host.dataset.stalls = ++run.stalls;
+  screen.pause();
+  const { buffered } = screen;
+  const end = buffered.length ? buffered.end(buffered.length - 1) : 0;
+  if (screen.currentTime > end) screen.currentTime = end - 0.01; // a busy browser overshoots; no picture is skipped
+  setState("buffering");
 };
 
 // A run that is resumed begins where the viewer left it.
@@ -161,14 +216,14 @@ const smooth = () => {
   const next = starts.find((start) => start > currentTime);
   if (next !== undefined && !bufferedAhead()) screen.currentTime = next + 0.001;
   screen.playbackRate = bufferedAhead() < 0.25 && !run.isComplete ? 0.9 : 1;
+  waitForMore();
 };
 
 const onFrame = (source, now, seconds) => {
   if (!run || source !== video() || !run.fps) return;
   seconds += run.offset_s;
   const frame = Math.round(seconds * run.fps);
-  if (host.dataset.state === "playing" && !document.hidden && run.frameAt && now - run.frameAt > STALL_MS) run.stalls++;
-  run.frameAt = document.hidden || source.paused ? null : now;
+  countStall(source, now / 1000 - seconds);
   const segment = run.segments.find((one) => one.frame <= frame && frame < one.end);
   host.dataset.frame = frame;
   host.dataset.stalls = run.stalls;
@@ -179,12 +234,19 @@ const onFrame = (source, now, seconds) => {
   if (segment && host.dataset.prompt !== String(segment.prompt_index)) {
     host.dataset.prompt = segment.prompt_index;
     find(".caption").textContent = segment.prompt;
+    reportPlayhead();
   }
-  publishPlayhead(seconds);
+  publish("playhead", { seconds });
 };
 
-const publishPlayhead = (seconds) =>
-  window.dispatchEvent(new CustomEvent("longlive:playhead", { detail: { seconds } }));
+// A stall is time that passed while the video did not. A tab that is hidden or covered is shown fewer pictures; their
+// video has gone on all the same.
+const countStall = (source, lag) => {
+  if (host.dataset.state === "playing" && run.lag !== null && lag - run.lag > STALL_S) run.stalls++;
+  run.lag = source.paused ? null : lag;
+};
+
+const publish = (name, detail) => window.dispatchEvent(new CustomEvent(`longlive:${name}`, { detail }));
 
 const observe = (one) => {
   if (!one || observed.has(one)) return;
@@ -195,11 +257,11 @@ const observe = (one) => {
   };
   if (one.requestVideoFrameCallback) one.requestVideoFrameCallback(onCallback);
   else one.addEventListener("timeupdate", () => onFrame(one, performance.now(), one.currentTime));
-  const isCurrent = () => run && one === video() && host.dataset.state !== "failed";
+  const isCurrent = () => run && one === video() && !["failed", "elsewhere"].includes(host.dataset.state);
   one.addEventListener("playing", () => isCurrent() && setState("playing"));
   one.addEventListener("pause", () => {
     if (!isCurrent() || one.ended) return;
-    run.frameAt = null;
+    run.lag = null;
     if (run.isPlaying || run.mode !== "live") setState("paused");
   });
   one.addEventListener("ended", () => isCurrent() && setState("ended"));
@@ -211,44 +273,24 @@ const reportPlayhead = () => {
   const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
   if (run.isComplete) return;
   const current = run;
+  run.reportedAt = performance.now();
   sessionStorage.setItem(POSITION, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
   server
     .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
     .then((isKnown) => {
       // Gradio returns undefined for a lost connection, which says nothing about the run.
       current.missingAnswers = isKnown === false ? current.missingAnswers + 1 : 0;
-      if (current === run && current.missingAnswers > GONE_TICKS && !current.isComplete) giveUp();
+      if (current === run && current.missingAnswers > GONE_REPORTS && !current.isComplete) giveUp();
     })
     .catch(() => {});
 };
 
 const giveUp = () => {
   clearInterval(run.timer);
+  run.connection.close();
   run.isComplete = true;
   sessionStorage.removeItem(POSITION);
   fail("This video is no longer available. Press Start to make a new one.");
-};
-
-// Ask for messages that the connection does not bring. If there are any, the connection is broken: resume over a new
-// one, which also brings the status text and the timeline.
-const repair = () => {
-  const now = performance.now();
-  const isDry = !bufferedAhead() && host.dataset.state !== "paused";
-  if (now - run.messageAt > SILENT_MS && now - run.replayedAt > TICK_MS * 3) replay(now);
-  const isLost = run.isDisconnected || (isDry && now - run.messageAt > LOST_MS);
-  if (!isLost || now - run.resumedAt < LOST_MS) return;
-  run.resumedAt = now;
-  trigger(run.mode === "compatible" ? "resume_compatible" : "resume");
-};
-
-const replay = async (now) => {
-  const current = run;
-  current.replayedAt = now;
-  const request = { token: current.token, after: current.serial, before: Number.MAX_SAFE_INTEGER };
-  const messages = await server.replay_since(request).catch(() => []);
-  if (current !== run || !messages?.length) return;
-  current.isDisconnected = true;
-  messages.forEach(receive);
 };
 
 const tick = () => {
@@ -256,8 +298,9 @@ const tick = () => {
   observe(one);
   if (run.mode === "live") smooth();
   if (one) playWhenReady();
-  reportPlayhead();
-  if (!run.isComplete) repair();
+  if (performance.now() - run.reportedAt >= REPORT_MS) reportPlayhead();
+  if (!run.isComplete) run.connection.check();
+  showBadge();
   if (run.isComplete && (!one || one.ended || !run.segments.length)) clearInterval(run.timer);
 };
 
@@ -275,45 +318,61 @@ const finish = (message) => {
   if (run.mode === "live") pump();
 };
 
-const handle = (message) => {
-  if (message.kind === "segment") addSegment(message);
+const handle = (message, data) => {
+  if ("status" in message) publish("status", message.status);
+  if ("timeline" in message) publish("timeline", message.timeline);
+  if (message.kind === "segment") addSegment(message, data);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
+  if (message.kind === "moved") moveElsewhere();
 };
 
-// Whether a message is of an earlier run of this tab; numbers of another server process cannot be compared.
+// Whether a run is older than the one of this tab; numbers of another server process cannot be compared.
 const isOlder = ({ number: [process, index] }) => run?.number[0] === process && index < run.number[1];
 
-// Gradio shows only the newest of values that come in one burst, so the ones between are asked for and handled first.
-const receive = (message) => {
-  if (!message?.token || closedRuns.has(message.token) || isOlder(message)) return;
-  if (message.token !== run?.token) open(message);
-  run.messageAt = performance.now();
-  if (message.serial <= run.serial) return;
-  const current = run;
-  const gap = { token: current.token, after: current.serial, before: message.serial };
-  current.serial = message.serial;
-  const missing = gap.after + 1 < gap.before ? server.replay_since(gap).catch(() => []) : [];
-  current.inbox = current.inbox.then(async () => {
-    for (const one of [...((await missing) ?? []), message]) if (current === run) handle(one);
-  });
-  current.inbox = current.inbox.catch(reportError);
-};
-
+// The answers of start and resume.
 watch("value", () => {
-  receive(props.value);
-  if (run) run.isDisconnected = false;
+  const message = props.value;
+  if (!message?.token || isOlder(message)) return;
+  const isKnown = run && message.token === run.token && run.connection.isOpen && !run.connection.isUnknown;
+  if (!isKnown) open(message);
 });
 
-// After a reload, resume where this tab was, if the run still exists.
+// Another tab plays this run now.
+const moveElsewhere = () => {
+  clearInterval(run.timer);
+  run.isComplete = true;
+  setState("elsewhere");
+  video()?.pause();
+  publish("status", "This video plays in another tab.");
+};
+find(".elsewhere button").addEventListener("click", () => {
+  setState("starting");
+  resume(readPosition().mode);
+});
+
+// A duplicated tab has the position of the first one; the tab that plays a run answers those that ask for it.
+tabs.addEventListener("message", ({ data }) => {
+  if (data.ask && run?.token === data.ask && !run.isComplete) tabs.postMessage({ answer: data.ask });
+});
+const plays = (token) =>
+  new Promise((done) => {
+    const onAnswer = ({ data }) => data.answer === token && done(true);
+    tabs.addEventListener("message", onAnswer);
+    tabs.postMessage({ ask: token });
+    setTimeout(() => (tabs.removeEventListener("message", onAnswer), done(false)), ASK_MS);
+  });
+
+// After a reload, resume where this tab was, if the run still exists and no other tab plays it.
 const resumeAfterReload = async () => {
   const position = readPosition();
   if (!position.token) return;
   const exists = await server.exists({ token: position.token }).catch(() => undefined);
   if (exists === false) sessionStorage.removeItem(POSITION);
   if (!exists || run) return;
+  if (await plays(position.token)) return run ? null : setState("elsewhere");
   setState("starting");
-  trigger(position.mode === "compatible" ? "resume_compatible" : "resume");
+  resume(position.mode);
 };
 
 const readPosition = () => {
@@ -337,7 +396,10 @@ window.addEventListener("longlive:mode", (event) => (mode = event.detail));
 
 find(".pause").addEventListener("click", () => {
   const one = video();
-  if (one.paused) one.play();
+  if (host.dataset.state === "buffering") {
+    run.isPlaying = true;
+    setState("paused");
+  } else if (one.paused) one.play();
   else one.pause();
 });
 find(".full").addEventListener("click", () => {

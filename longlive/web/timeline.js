@@ -8,7 +8,9 @@ const TRANSITIONS = { soft: "smooth transition", hard: "cut", keep: "drift" };
 const strip = element.querySelector(".strip");
 const list = element.querySelector(".prompts");
 let playhead = 0;
+let made = 0; // second where the video made so far ends
 let marker = null;
+let value = { spans: [], waiting: [] };
 
 const make = (tag, className, text = "") => {
   const node = document.createElement(tag);
@@ -17,14 +19,13 @@ const make = (tag, className, text = "") => {
   return node;
 };
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-const timeline = () => (props.value?.spans ? props.value : { spans: [], waiting: [] });
 const length = () => {
-  const { spans, waiting } = timeline();
+  const { spans, waiting } = value;
   return Math.max(spans.at(-1)?.end ?? 0, ...waiting.map((one) => one.at + 1.5), 6);
 };
 
 const draw = () => {
-  const { spans, waiting } = timeline();
+  const { spans, waiting } = value;
   const start = spans[0]?.start ?? 0;
   const share = (seconds) => `${(100 * (seconds - start)) / (length() - start)}%`;
   strip.replaceChildren();
@@ -67,7 +68,7 @@ const scheduled = (one) => {
 };
 
 const move = () => {
-  const { spans } = timeline();
+  const { spans } = value;
   const start = spans[0]?.start ?? 0;
   const share = Math.min(1, Math.max(0, (playhead - start) / (length() - start)));
   if (marker) marker.style.left = `${100 * share}%`;
@@ -80,7 +81,18 @@ const move = () => {
   }
 };
 
-watch("value", draw);
+const extend = () => {
+  if (value.spans.length) value.spans.at(-1).end = made;
+  draw();
+};
+window.addEventListener("longlive:timeline", (event) => {
+  value = event.detail;
+  extend();
+});
+window.addEventListener("longlive:made", (event) => {
+  made = event.detail.seconds;
+  extend();
+});
 window.addEventListener("longlive:playhead", (event) => {
   playhead = event.detail.seconds;
   move();

@@ -6,8 +6,7 @@ import contextlib
 import itertools
 import secrets
 import threading
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from longlive.chunks import MediaSegment
@@ -36,7 +35,7 @@ class ViewerStream:
         status: the status line.
         advice: what the status line says once the present text is out of date; empty for the default.
         finished: the run's last event, once it was read.
-        follower: a ticket of whoever follows; the newest only.
+        follower: a ticket of the call that follows for the page or a program; the newest only.
     """
 
     def __init__(self, run: Run, mode: str, status: str, advice: str = "") -> None:
@@ -45,6 +44,7 @@ class ViewerStream:
         self.run, self.mode, self.status, self.advice = run, mode, status, advice
         self.finished: RunFinished | None = None
         self.follower: object = None
+        self._player: tuple[str, object] = ("", None)
         self._status_until: float | None = 0.3
         self._cursor = 0
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class ViewerStream:
         """The messages with numbers above ``after`` that are kept, each with its segment, oldest first."""
         self.observe()
         return [
-            (self._message(number, event), self._segment(event))
+            (self._message(number, event), event.segment if isinstance(event, SegmentEvent) else None)
             for number, event in self.run.events.since(after)
         ]
 
@@ -70,28 +70,55 @@ class ViewerStream:
                     self._observe(event)
 
     async def follow(self, after: int) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
-        """The messages after a number as they come, until the last one, or until somebody else follows."""
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        """The messages after a number as they come, until the last one, or until another call follows."""
         self.follower = ticket = object()
+        async for found in self._follow_while(lambda: self.follower is ticket, after):
+            if found is not None:
+                yield found
+
+    async def play(
+        self, after: int, player: str
+    ) -> AsyncIterator[tuple[Message, MediaSegment | None] | None]:
+        """What a player in a browser is sent: the messages after a number, and None where nothing has come.
+
+        A run has one player at a time. One that connects again takes over in silence; when another player
+        does, the last message to the first is of the kind ``moved``.
+
+        Args:
+            after: the number.
+            player: name of the player, of its own choice.
+        """
+        self._player = mine = (player, object())
+        async for found in self._follow_while(lambda: self._player is mine, after):
+            yield found
+            after = found[0]["serial"] if found else after
+        if self._player[0] != player:
+            yield self._header("moved", after), None
+
+    async def _follow_while(
+        self, is_current: Callable[[], bool], after: int
+    ) -> AsyncIterator[tuple[Message, MediaSegment | None] | None]:
+        """The messages after a number until the last one, and None every ``HEARTBEAT_S`` without any."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(ready.set)
 
         with self.run.events.notify(wake):
-            while self.follower is ticket:
+            while is_current():
                 self.run.presence.follow()
                 ready.clear()
                 for message, segment in self.messages(after):
                     after = message["serial"]
                     yield message, segment
                     self.run.presence.follow()
-                    if message["kind"] == "end":
+                    if message["kind"] == "end" or not is_current():
                         return
-                    if self.follower is not ticket:
-                        return
-                with contextlib.suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(ready.wait(), HEARTBEAT_S)
+                except TimeoutError:
+                    yield None
 
     def number_before(self, seconds: float) -> int:
         """The number after which the messages begin that matter to a viewer at this second of the video."""
@@ -102,8 +129,8 @@ class ViewerStream:
         last = self.run.events.last
         return last - 1 if kept and isinstance(kept[-1][1], RunFinished) else last
 
-    def reopening(self, after: int, seconds: float) -> Message:
-        """A message that opens the player again for a run, after message ``after``."""
+    def opening(self, after: int = 0, seconds: float = 0.0) -> Message:
+        """A message that opens the player at a second of the video; it wants the messages after ``after``."""
         segments = [
             event.segment
             for number, event in self.run.events.kept()
@@ -152,8 +179,7 @@ class ViewerStream:
             case SegmentEvent(segment, fps, chunk_ms):
                 speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
                 figures = speed if segment.ends_chunk and fps else None
-                fields = _segment_fields(segment, with_data=self.mode == "live")
-                return self._header("segment", number) | {"figures": figures} | fields
+                return self._header("segment", number) | {"figures": figures} | _segment_fields(segment)
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):
@@ -164,12 +190,6 @@ class ViewerStream:
                     "has_take": event.video is not None,
                     "failed": has_failed,
                 }
-
-    def _segment(self, event: RunEvent) -> MediaSegment | None:
-        """The segment that goes beside a message: to the HLS player whole, else in the message."""
-        if not isinstance(event, SegmentEvent):
-            return None
-        return replace(event.segment, data=b"") if self.mode == "live" else event.segment
 
     def _header(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
@@ -225,7 +245,14 @@ def _end_s(segment: MediaSegment) -> float:
     return (segment.first_frame + segment.num_frames) / segment.fps
 
 
-def _segment_fields(segment: MediaSegment, *, with_data: bool) -> Message:
+def with_data(message: Message, segment: MediaSegment | None) -> Message:
+    """The message with its pictures in it, as base64, if it has any and they are not streamed as HLS."""
+    if segment is None or message["mode"] != "live":
+        return message
+    return message | {"data": base64.b64encode(segment.data).decode()}
+
+
+def _segment_fields(segment: MediaSegment) -> Message:
     return {
         "chunk": segment.index,
         "prompt_index": segment.prompt_index,
@@ -234,5 +261,4 @@ def _segment_fields(segment: MediaSegment, *, with_data: bool) -> Message:
         "num_frames": segment.num_frames,
         "fps": segment.fps,
         "mime": segment.mime,
-        "data": base64.b64encode(segment.data).decode() if with_data else "",
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, LongLiveError
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +202,14 @@ def hub_errors(repository: str) -> Iterator[None]:
         raise CheckpointError(
             f"The model {repository!r} is not in the local cache as a whole, and the Hub cannot be reached. "
             "Check the network and HF_HUB_OFFLINE, or give a folder."
+        ) from error
+    except (ImportError, ValueError) as error:
+        if isinstance(error, LongLiveError) or "proxy" not in str(error).lower():
+            raise
+        raise CheckpointError(
+            f"The model {repository!r} cannot be fetched through the proxy that the environment names: its "
+            "kind is not supported. Set https_proxy to one of http:// or https://, or for socks5:// run pip "
+            "install socksio."
         ) from error
     except (OSError, httpx2.HTTPError) as error:
         # huggingface_hub's own errors, full disks and refused connections are OSErrors.

@@ -28,8 +28,8 @@ READ_CARD = """(video) => {
 class Viewer:
     """A tab with the page, and what a person would see in it."""
 
-    def __init__(self, page: Page, served: Served, query: str = "") -> None:
-        self.page, self.served = page, served
+    def __init__(self, page: Page) -> None:
+        self.page = page
         self.errors: list[str] = []
         self.asked: list[str] = []
         self.broken: list[tuple[int, str]] = []
@@ -39,11 +39,19 @@ class Viewer:
         page.on("response", lambda one: self.broken.append((one.status, one.url)) if not one.ok else None)
         page.on("console", lambda line: self.lines.append(line.text))
         page.set_default_timeout(60_000)
-        page.goto(served.url + query)
-        page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
+
+    def open(self, url: str) -> None:
+        self.page.goto(url)
+        self.wait("data.state === 'idle'")
         for part in ("#start", "#stop", "#prompt textarea", "#examples .example"):
-            page.wait_for_selector(part)
-        page.wait_for_timeout(300)
+            self.page.wait_for_selector(part)
+        self.page.wait_for_timeout(300)
+
+    def duplicate(self) -> "Viewer":
+        """A copy of the tab, as browsers make it: with its session storage."""
+        with self.page.context.expect_page() as opened:
+            self.page.evaluate("window.open(location.href)")
+        return Viewer(opened.value)
 
     @property
     def data(self) -> dict[str, str]:
@@ -131,7 +139,9 @@ def visit(browser: Browser, served: Served) -> Iterator[Callable[..., Viewer]]:
 
     def open_tab(query: str = "", served: Served = served, **options: Any) -> Viewer:
         contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
-        return Viewer(contexts[-1].new_page(), served, query)
+        viewer = Viewer(contexts[-1].new_page())
+        viewer.open(served.url + query)
+        return viewer
 
     yield open_tab
     for context in contexts:

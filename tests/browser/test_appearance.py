@@ -133,3 +133,23 @@ def test_components_of_the_api_are_not_on_the_page(visit) -> None:
     shown = viewer.page.locator("[data-testid=block-label], .json-holder, .json-node").all()
     assert not [one.inner_text() for one in shown if one.is_visible() and one.inner_text() != "Your video"]
     assert viewer.page.locator(".json-holder, .json-node").count() == 0
+
+
+@pytest.mark.parametrize("size", [(320, 568), (360, 640), (568, 320), (844, 390)])
+def test_on_a_phone_the_video_is_in_sight_after_start_and_while_the_viewer_types(visit, size) -> None:
+    width, height = size
+    viewer = visit(viewport={"width": width, "height": height}, has_touch=True, is_mobile=True)
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing'")
+    boxes = """() => ['#player .frame', '#prompt textarea'].map((part) => {
+      const { top, bottom } = document.querySelector(part).getBoundingClientRect();
+      return [Math.ceil(top), Math.floor(bottom)];
+    })"""
+    for _ in ("after Start", "while typing"):
+        (top, bottom), (prompt_top, prompt_bottom) = viewer.page.evaluate(boxes)
+        assert top >= 0 and bottom <= height, (top, bottom)
+        assert prompt_top >= 0 and prompt_bottom <= height, (prompt_top, prompt_bottom)
+        assert width > height or prompt_top >= bottom, "the video does not cover the prompt"
+        viewer.page.tap("#prompt textarea")
+        viewer.page.keyboard.type(" and a cube")
+    assert viewer.overflow() == 0

@@ -62,7 +62,7 @@ def test_stop_leaves_the_video_and_the_session_file(visit, served) -> None:
     assert cards == [(number, 0) for number in range(last + 1)]
     with viewer.page.expect_download() as download:
         viewer.page.click("#session-file")
-    assert download.value.suggested_filename == "longlive.json"
+    assert download.value.suggested_filename.startswith("longlive-")
     assert viewer.text("#status").startswith("Stopped.")
 
 
@@ -90,7 +90,7 @@ HOLD_STREAM = """() => {
   const real = window.fetch;
   window.fetch = async (...args) => {
     const answer = await real(...args);
-    if (!String(args[0]?.url ?? args[0]).includes("queue/data")) return answer;
+    if (!String(args[0]?.url ?? args[0]).includes("/live")) return answer;
     let held = [];
     const begun = performance.now();
     const hold = new TransformStream({
@@ -114,6 +114,119 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
     viewer.wait("data.state === 'playing' && data.frame > 40")
     parts = viewer.page.locator("#player video").evaluate("(v) => [v.buffered.length, v.buffered.start(0)]")
     assert parts == [1, 0]
+
+
+def test_a_video_that_a_new_one_replaces_can_still_be_downloaded(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.frame > 20")
+    assert viewer.text("#start") == "New video"
+    viewer.write(JUMP)
+    viewer.page.click("#start")
+    viewer.page.wait_for_selector("#take video")
+    video_bytes = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
+    with av.open(io.BytesIO(video_bytes)) as video:
+        cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
+    assert cards == [(number, 0) for number in range(len(cards))] and len(cards) > 20
+    viewer.page.wait_for_function(f"document.querySelector('#player .caption').textContent === '{JUMP}'")
+    viewer.wait("data.state === 'playing' && data.frame > 20")
+    assert viewer.page.is_visible("#take video"), "also while the new one plays"
+
+
+def test_start_without_a_prompt_takes_the_example_that_is_shown(visit) -> None:
+    viewer = visit()
+    example = viewer.page.get_attribute("#prompt textarea", "placeholder")
+    viewer.page.click("#start")
+    viewer.wait("data.frame >= 0")
+    assert viewer.page.input_value("#prompt textarea") == example == viewer.text("#player .caption")
+
+
+def test_a_duplicated_tab_leaves_the_video_to_the_first_until_it_is_asked_to_take_over(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 8")
+    copy = viewer.duplicate()
+    copy.wait("data.state === 'elsewhere'")
+    assert copy.text("#player .elsewhere p") == "This video plays in another tab."
+    frame = int(viewer.data["frame"])
+    viewer.wait(f"data.state === 'playing' && data.frame > {frame + 40}")
+    assert viewer.data["stalls"] == "0"
+    copy.page.click("#player .elsewhere button")
+    copy.wait("data.state === 'playing' && data.frame > 40")
+    viewer.wait("data.state === 'elsewhere'")
+    assert viewer.text("#status") == "This video plays in another tab."
+    frame = int(copy.data["frame"])
+    copy.wait(f"data.frame > {frame + 40}")
+    assert copy.data["stalls"] == "0" and len(unfinished(served.engine)) == 1
+
+
+HIDE_AS_CHROME = """() => {
+  const real = HTMLVideoElement.prototype.requestVideoFrameCallback;
+  const held = [];
+  let isHidden = false;
+  Object.defineProperty(document, 'hidden', { get: () => isHidden });
+  HTMLVideoElement.prototype.requestVideoFrameCallback = function (callback) {
+    return real.call(this, (...args) => (isHidden ? held.push([this, callback]) : callback(...args)));
+  };
+  window.hide = (value) => {
+    isHidden = value;
+    document.dispatchEvent(new Event('visibilitychange'));
+    if (!value) for (const [video, callback] of held.splice(0)) real.call(video, callback);
+  };
+}"""
+
+
+def test_the_return_to_a_hidden_tab_is_no_stall(visit) -> None:
+    viewer = visit()
+    viewer.page.evaluate(HIDE_AS_CHROME)
+    viewer.start(MEADOW)
+    viewer.wait("data.state === 'playing' && data.frame > 16")
+    viewer.page.evaluate("hide(true)")
+    viewer.page.wait_for_timeout(1500)
+    frame = int(viewer.data["frame"])
+    viewer.page.evaluate("hide(false)")
+    viewer.wait(f"data.frame > {frame + 24}")
+    assert viewer.data["stalls"] == "0"
+
+
+def throttle(devtools, kilobits: float) -> None:
+    """Let a page's line carry so many kilobits a second from now on; -1 for as many as it can."""
+    conditions = {"offline": False, "latency": 0, "uploadThroughput": -1}
+    conditions |= {"downloadThroughput": kilobits * 1000 / 8 if kilobits > 0 else -1}
+    devtools.send("Network.emulateNetworkConditions", conditions)
+
+
+def test_on_a_line_that_is_too_thin_the_viewer_waits_for_it_and_nothing_is_asked_for_twice(
+    visit, served
+) -> None:
+    viewer = visit()
+    devtools = viewer.page.context.new_cdp_session(viewer.page)
+    devtools.send("Network.enable")
+    throttle(devtools, 40)
+    viewer.write(MEADOW)
+    viewer.page.click("#start")
+    viewer.wait("data.state === 'buffering'", timeout=90)
+    badge = "document.querySelector('#player .badge').textContent"
+    viewer.page.wait_for_function(f"{badge} === 'Waiting for your connection'")
+    frame = int(viewer.data["frame"])
+    viewer.wait(f"data.state === 'playing' && data.frame > {frame}", timeout=90)
+    assert sum("/live?" in url for url in viewer.asked) == 1
+    assert int(viewer.data["stalls"]) >= 1
+    throttle(devtools, -1)
+    viewer.page.click("#stop")
+    viewer.page.wait_for_selector("#take video")
+    assert viewer.page.evaluate(HOLES) == 0
+
+
+def test_where_the_model_is_too_slow_the_viewer_is_not_told_of_the_line(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    served.models.chunk_s = 2.0
+    try:
+        viewer.wait("data.state === 'buffering'")
+        assert viewer.text("#player .badge") == "Waiting for the server"
+    finally:
+        served.models.chunk_s = 0.1
 
 
 @pytest.mark.parametrize("leave", ["close", "navigate"])

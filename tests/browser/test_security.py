@@ -31,7 +31,7 @@ def test_nothing_is_requested_from_other_hosts_and_nothing_needed_is_blocked(vis
         viewer.wait("data.state === 'ended'")
         viewer.page.wait_for_selector("#take video")
     viewer.page.wait_for_timeout(500)
-    mine = urlsplit(viewer.served.url).netloc
+    mine = urlsplit(viewer.page.url).netloc
     assert {urlsplit(url).netloc for url in viewer.asked if not url.startswith(("blob:", "data:"))} == {mine}
     assert [line for line in viewer.lines if "Content Security" in line] == viewer.errors == []
     assert [one for one in viewer.broken if one[0] >= 400] == []

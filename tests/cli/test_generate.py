@@ -73,7 +73,7 @@ def test_generate_writes_the_video_and_the_session_file(
         {"chunk": 0, "text": "a red ball", "switch": None},
         {"chunk": 2, "text": "a blue cube", "switch": "hard"},
     ]
-    assert pictures_in(tmp_path / "v.mp4") == made["seconds"] * made["fps"] == 9 + 12 + 9 + 12 + 12
+    assert pictures_in(tmp_path / "v.mp4") == made["seconds"] * made["fps"] == 3 * 16
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "v.mp4"]
 
 
@@ -177,7 +177,7 @@ def test_an_impossible_option_is_refused_before_the_model_is_loaded_and_leaves_n
     [
         (("--out", "folder.mp4"), "--out is 'folder.mp4', but it is a folder"),
         (("--out", "gone/v.mp4"), "there is no folder gone"),
-        (("--out", "v.webm"), "videos are written as .mp4, .m4v, .mov, .gif"),
+        (("--out", "v.avi"), "videos are written as .mp4, .m4v, .mov, .webm, .gif"),
         (("--out", "v.MKV"), "videos are written as"),
         (("--session", "gone/s.json"), "--session is 'gone/s.json', but there is no folder"),
         (("--session", "folder.mp4"), "--session is 'folder.mp4', but it is a folder"),
@@ -228,7 +228,7 @@ def test_files_that_exist_are_kept_unless_force_is_given(
     assert (Path(result["out"]).name, Path(result["session"]).name) == ("v-2.mp4", "s-2.json")
     assert (tmp_path / "v.mp4").read_text() == (tmp_path / "s.json").read_text() == "mine"
     assert run("generate", *options, "--force") == 0
-    assert pictures_in_any(tmp_path / "v.mp4") == pictures_in_any(tmp_path / "v-2.mp4") == 9
+    assert pictures_in_any(tmp_path / "v.mp4") == pictures_in_any(tmp_path / "v-2.mp4") == 8
 
 
 def pictures_in_any(path: Path) -> int:
@@ -237,13 +237,42 @@ def pictures_in_any(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "begins"), [("v.MOV", b"ftypqt"), ("v.M4V", b"ftyp"), ("v.GIF", b"GIF89a"), ("v.Mp4", b"ftyp")]
+    ("name", "begins", "num_frames"),
+    [
+        ("v.MOV", b"ftypqt", 8),
+        ("v.M4V", b"ftyp", 8),
+        ("v.Mp4", b"ftyp", 8),
+        ("v.WebM", b"\x1aE\xdf\xa3", 8),
+        ("v.GIF", b"GIF89a", 4),
+    ],
 )
 def test_the_suffix_chooses_the_container_in_capitals_too(
-    run: Command, tmp_path: Path, name: str, begins: bytes
+    run: Command, tmp_path: Path, name: str, begins: bytes, num_frames: int
 ) -> None:
-    assert run("generate", *short(tmp_path, name)) == 0
+    session = tmp_path / "s.json"
+    assert run("generate", *short(tmp_path, name), "--session", session) == 0
     assert begins in (tmp_path / name).read_bytes()[:10]
+    assert pictures_in_any(tmp_path / name) == num_frames
+    again = tmp_path / f"again{Path(name).suffix}"
+    assert main(["replay", str(session), "--verify", "--out", str(again)]) == 0
+    assert pictures_in_any(again) == num_frames
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_frames"), [(0.05, 1), (9 / 16, 9), (0.6, 10), (1.3, 21), (1.3125, 21), (2.5, 40)]
+)
+def test_a_video_has_the_length_that_was_asked_for_and_its_replay_too(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float, num_frames: int
+) -> None:
+    out, session = tmp_path / "v.mp4", tmp_path / "s.json"
+    options = ("--prompt", "a red ball", "--seconds", seconds, "--out", out, "--session", session)
+    assert run("generate", *options, "--json") == 0
+    assert printed(capsys)["seconds"] * 16 == pictures_in_any(out) == num_frames
+    ends_with_a_chunk = num_frames in (9, 21)
+    assert ("num_frames" in json.loads(session.read_text())) is not ends_with_a_chunk
+    assert main(["replay", str(session), "--verify", "--json", "--out", str(tmp_path / "again.mp4")]) == 0
+    assert printed(capsys)["seconds"] * 16 == pictures_in_any(tmp_path / "again.mp4") == num_frames
+    assert (tmp_path / "again.mp4").read_bytes() == out.read_bytes()
 
 
 def test_the_default_name_is_that_of_prompt_and_seed(
@@ -253,7 +282,8 @@ def test_the_default_name_is_that_of_prompt_and_seed(
     prompt = "A red ball: \u8d64\u3044 / ../balls " + "on and on " * 9
     assert run("generate", "--prompt", prompt, "--seconds", 0.5, "--seed", 7) == 0
     [path] = tmp_path.iterdir()
-    assert path.name == "a-red-ball-\u8d64\u3044-balls-on-and-on-on-and-on-on-and-seed7.mp4"
+    slug = "a-red-ball-\u8d64\u3044-balls-on-and-on-on-and-on-on-and-on-on-and-on"
+    assert path.name == f"longlive-{slug}-seed7.mp4"
 
 
 def test_what_will_not_be_reached_is_named(
@@ -279,7 +309,7 @@ def test_the_length_follows_the_storyboard_unless_it_is_given(
     captured = capsys.readouterr()
     assert "line 0 of 2" in captured.err
     result = json.loads(captured.out)
-    assert 3 <= result["seconds"] < 3.75
+    assert result["seconds"] == 3
     assert len(result["prompts"]) == 3 and result["not_reached"] == []
 
 
@@ -365,7 +395,7 @@ def test_a_full_disk_behind_stdout_is_no_traceback(
         monkeypatch.setattr(sys, "stdout", console)
         assert run("generate", *short(tmp_path)) == 2
     assert "the result cannot be printed" in capsys.readouterr().err
-    assert pictures_in_any(tmp_path / "v.mp4") == 9
+    assert pictures_in_any(tmp_path / "v.mp4") == 8
 
 
 def test_a_prompt_in_utf_8_is_read_in_any_locale(
@@ -376,3 +406,22 @@ def test_a_prompt_in_utf_8_is_read_in_any_locale(
     options = ("--at", 0.1, as_read, "--seconds", 1, "--out", tmp_path / "v.mp4", "--json")
     assert run("generate", "--prompt", as_read, *options) == 0
     assert [event["text"] for event in printed(capsys)["prompts"]] == [prompt] * 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_in_the_temporary_folder(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if fails:
+        make = Session.next_chunk
+
+        def interrupted(session: Session) -> object:
+            if session.num_chunks:
+                raise KeyboardInterrupt
+            return make(session)
+
+        monkeypatch.setattr(Session, "next_chunk", interrupted)
+    for device in ("/dev/null", "/dev/stdout"):
+        run("generate", "--prompt", "a red ball", "--seconds", 1, "--out", device)
+    assert not list(tmp_path.iterdir())

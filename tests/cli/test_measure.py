@@ -55,3 +55,20 @@ def test_the_former_name_of_the_command_still_works_and_warns() -> None:
     assert done.returncode == 0
     assert "usage: python -m longlive measure" in done.stdout
     assert "is now python -m longlive measure" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seconds", "-1"), "--seconds is -1.0, but it must be at least 1"),
+        (("--seconds", "nan"), "--seconds is nan"),
+        (("--switches", "-2"), "--switches is -2"),
+        (("--chromium", "/no/such/chromium"), "cannot be watched with /no/such/chromium: "),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(
+    options: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["measure", "http://127.0.0.1:9/", *options]) == 2
+    message = capsys.readouterr().err
+    assert words in message and len(message.splitlines()) == 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from longlive.errors import MediaError
-from longlive.media.segments import SegmentEncoder
-from tests.support.pictures import decode, make_chunk
+from longlive.media.segments import SegmentEncoder, continue_counters, last_counters
+from tests.support.pictures import decode, make_chunk, transport_counters
 
 
 def test_a_segment_plays_by_itself_from_time_zero_with_all_its_pictures() -> None:
@@ -58,3 +58,29 @@ def test_a_segment_of_one_picture_is_of_the_same_stream_and_lasts_a_sixteenth_of
 def test_a_chunk_without_pictures_is_refused() -> None:
     with pytest.raises(MediaError, match="chunk 3 has no pictures"):
         SegmentEncoder().encode(make_chunk(3, num_frames=0))
+
+
+def test_the_counters_of_every_pid_go_on_from_segment_to_segment() -> None:
+    encoder = SegmentEncoder(container="ts", scale=4)
+    segments = [encoder.encode(make_chunk(index)).data for index in range(5)]
+    found = transport_counters(b"".join(segments))
+    assert {0, 0x1000, 0x100} <= found.keys(), "tables and pictures"
+    for pid, values in found.items():
+        assert values == [number % 16 for number in range(len(values))], f"PID {pid}"
+    assert all(len(decode(data)) == 12 for data in segments), "each plays by itself"
+
+
+def test_the_counters_go_on_when_another_encoder_takes_over() -> None:
+    first = SegmentEncoder(container="ts").encode(make_chunk(0)).data
+    second = SegmentEncoder(container="ts", counters=last_counters(first)).encode(make_chunk(1)).data
+    for values in transport_counters(first + second).values():
+        assert values == [number % 16 for number in range(len(values))]
+
+
+def test_a_packet_without_payload_does_not_count() -> None:
+    def packet(control: int) -> bytes:
+        return bytes((0x47, 1, 0, control << 4)).ljust(188, b"\xff")
+
+    data = continue_counters(packet(1) + packet(2) + packet(3), {256: 14})
+    assert [data[start + 3] for start in range(0, len(data), 188)] == [0x1F, 0x2F, 0x30]
+    assert last_counters(data) == {256: 0}

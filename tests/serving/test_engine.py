@@ -20,6 +20,7 @@ from longlive.serving.limits import Limits
 from longlive.serving.runs.events import QueuePosition
 from tests.support import fakes
 from tests.support.fakes import FakeModels, LosingExecutor, read_card, with_less_memory
+from tests.support.pictures import transport_counters
 from tests.support.run_reader import (
     codes,
     drain,
@@ -60,7 +61,7 @@ def test_a_run_makes_its_story_and_leaves_a_take_and_a_session_file(make_engine)
     assert json.loads(finished.session_file.read_text())["seed"] == 7
     with av.open(str(finished.video)) as take:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
-    assert cards == [(number, 0) for number in range(57)]
+    assert cards == [(number, 0) for number in range(48)]
 
 
 def test_the_first_picture_is_out_before_the_others_of_its_chunk_are_decoded(make_engine) -> None:
@@ -77,7 +78,29 @@ def test_the_first_picture_is_out_before_the_others_of_its_chunk_are_decoded(mak
 def test_a_hls_stream_gets_whole_chunks(make_engine) -> None:
     run = make_engine(buffer_ahead_s=99, max_video_s=1).start("ada", MEADOW, seed=0, container="ts")
     *shots, _ = read(run, is_finished)
-    assert [shot.segment.num_frames for shot in shots] == [9, 12]
+    assert [shot.segment.num_frames for shot in shots] == [9, 7]
+
+
+def test_the_counters_of_a_hls_stream_go_on_through_a_suspension_and_a_restart(tmp_path) -> None:
+    engine = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path, buffer_ahead_s=99)
+    run = engine.start("ada", MEADOW, seed=0, container="ts")
+    read(run, is_segment(2))
+    run.suspend()
+    wait_for(lambda: run.status == "suspended")
+    engine.claim("ada", run.token)
+    read(run, is_segment(5))
+    engine.close()
+    again = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path, buffer_ahead_s=99)
+    found = again.claim("ada", run.token)
+    num_chunks = found.num_chunks
+    read(found, is_segment(num_chunks + 1))
+    found.stop("user")
+    read(found, is_finished)
+    stored = b"".join(segment.data for segment in found.store.segments())
+    assert found.num_chunks >= num_chunks + 2 and transport_counters(stored).keys() >= {0, 0x100, 0x1000}
+    for pid, values in transport_counters(stored).items():
+        assert values == [number % 16 for number in range(len(values))], f"PID {pid}"
+    again.close()
 
 
 def test_a_run_never_goes_far_beyond_the_playhead(make_engine) -> None:
@@ -404,7 +427,7 @@ def test_when_the_memory_runs_out_the_story_goes_on_with_less_memory(make_engine
     assert finished.failure is None and models_of(engine).smaller is None and models.open_now == 0
     with av.open(str(finished.video)) as take:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in take.decode(video=0)]
-    assert cards == [(number, 0) for number in range(57)], "no picture is lost, and none comes twice"
+    assert cards == [(number, 0) for number in range(48)], "no picture is lost, and none comes twice"
 
 
 @pytest.mark.parametrize("smaller", [None, with_less_memory])
@@ -447,7 +470,7 @@ def test_a_full_disk_stops_the_take_but_not_the_stream(make_engine) -> None:
     assert codes(reports)[0] == "video_not_kept"
     assert len([report for report in reports if isinstance(report, SegmentEvent)]) == 12
     assert reports[-1].video is None
-    assert "longlive.json" in [file.name for file in run.store.folder.iterdir()]
+    assert [file.name for file in run.store.folder.glob("longlive-*.json")]
 
 
 def test_only_the_token_moves_a_runs_playhead(make_engine) -> None:
@@ -485,3 +508,14 @@ def test_a_story_planned_far_ahead_is_taken_at_once(make_engine) -> None:
     assert run.prompts.upcoming[0].chunk == 115_201 and run.start_of(115_201) >= 86_400 > run.start_of(
         115_200
     )
+
+
+def test_a_clean_end_leaves_unfinished_runs_alone_in_a_folder_that_is_kept(tmp_path) -> None:
+    engine = fakes.make_engine(FakeModels(chunk_s=0.01), folder=tmp_path)
+    going, over = (engine.start(name, MEADOW, seed=0) for name in ("ada", "bob"))
+    read(going, is_segment(1))
+    read(over, is_segment(1))
+    over.stop("user")
+    read(over, is_finished)
+    engine.close()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [going.store.folder.name]

@@ -282,6 +282,7 @@ GETS = tuple(
     {API}/deep_link {API}/mcp/schema {API}/mcp/sse {API}/upload_progress {API}/runs
     {API}/run-history/records {API}/vibe-code {API}/dev/reload {API}/startup-events
     {API}/profiling/traces {API}/theme.css {API}/token
+    /live /live?after=0&player=me /live?after=*&player=me /live?after=0&player=*
     """.split()
 )
 queries = st.one_of(

@@ -18,3 +18,14 @@ def make_chunk(index: int, colour: tuple[int, int, int] = (200, 40, 30), num_fra
 def decode(data: bytes) -> list[av.VideoFrame]:
     with av.open(io.BytesIO(data)) as container:
         return list(container.decode(video=0))
+
+
+def transport_counters(data: bytes) -> dict[int, list[int]]:
+    """The continuity counters of a transport stream's packets with a payload, in order, by PID."""
+    found: dict[int, list[int]] = {}
+    for start in range(0, len(data), 188):
+        packet = data[start : start + 188]
+        assert packet[0] == 0x47 and len(packet) == 188
+        if packet[3] & 0x10:
+            found.setdefault((packet[1] & 0x1F) << 8 | packet[2], []).append(packet[3] & 15)
+    return found

@@ -1,5 +1,6 @@
 """The endpoints, as a program calls them with gradio_client."""
 
+import asyncio
 import base64
 import itertools
 import json
@@ -9,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from longlive.web.endpoints import Endpoints
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
-from tests.support.page_client import call_component, cards_of
+from tests.support.page_client import AS_JSON, call_component, cards_of
 from tests.support.run_reader import unfinished
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -132,10 +135,85 @@ def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client
     storyboard = {"prompts": [{"at": 0, "text": MEADOW}, {"at": 1, "text": JUMP, "switch": "hard"}]}
     video, session_file, words = client.predict(storyboard, 2, 5, api_name="/generate")
     cards = cards_of(video["video"] if isinstance(video, dict) else video)
-    assert cards == [(number, int(number >= 21)) for number in range(33)]
+    assert cards == [(number, int(number >= 21)) for number in range(32)]
     second = json.loads(Path(session_file).read_text())["prompts"][1]
     assert (second["text"], second["switch"]) == (JUMP, "hard")
-    assert words == "The video is complete."
+    assert words == "The video is complete. The seed is 5."
+    assert json.loads(Path(session_file).read_text())["num_frames"] == 32
+    assert Path(session_file).name == "longlive-a-red-ball-stands-on-a-green-meadow-seed5.json"
+
+
+def test_generate_tells_the_seed_that_it_drew(client: Client) -> None:
+    *_, session_file, words = client.predict({"prompts": [MEADOW]}, 0.5, None, api_name="/generate")
+    seed = json.loads(Path(session_file).read_text())["seed"]
+    assert words == f"The video is complete. The seed is {seed}." and f"-seed{seed}." in session_file
+
+
+def test_generate_names_what_lies_beyond_its_end(client: Client) -> None:
+    prompts = [MEADOW, {"at": 1, "text": JUMP, "switch": "hard"}, {"at": 100, "text": "a blue cube"}]
+    job = client.submit({"prompts": prompts}, 2, 5, api_name="/generate")
+    first, *_, last = [words for *_, words in job]
+    note = "Beyond the end of the video, and not shown: “a blue cube”."
+    assert first == f"The seed is 5. {note}"
+    assert last == f"The video is complete. The seed is 5. {note}"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\u8d64\u3044 a ball", "\u0932\u093e\u0932", "../../x", "\U0001f600", "x" * 300]
+)
+def test_files_of_any_prompt_can_be_fetched_by_their_names(client: Client, prompt: str) -> None:
+    video, session_file, _ = client.predict({"prompts": [prompt]}, 0.5, 3, api_name="/generate")
+    video = video["video"] if isinstance(video, dict) else video
+    assert len(cards_of(video)) == 8 and json.loads(Path(session_file).read_text())["seed"] == 3
+    assert Path(session_file).name.startswith("longlive-")
+
+
+_SEEDS = [
+    (2**63, "seed is 9.22"),
+    (2**64, "seed is 1.84"),
+    (1e300, "seed is 1e.300"),
+    ("7", "seed is '7'"),
+    (True, "seed is True"),
+    (1.5, "seed is 1.5"),
+    (-1, "seed is -1"),
+    ([7], r"seed is \[7\]"),
+    ({}, "seed is {}"),
+]
+
+
+@pytest.mark.parametrize("seed, words", _SEEDS)
+def test_a_seed_that_is_none_is_answered_in_words(client: Client, seed: Any, words: str) -> None:
+    for call in (
+        partial(client.predict, MEADOW, seed, [], api_name="/start"),
+        partial(client.predict, {"prompts": [MEADOW]}, 1, seed, api_name="/generate"),
+    ):
+        with pytest.raises(AppError, match=f"{words}.*whole number from 0 to 2"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "name, data, words",
+    [
+        ("start", '["a ball", NaN, []]', "seed is 'nan', but it must be a whole number"),
+        ("start", '["a ball", 7, [{"at": Infinity, "text": "b"}]]', "at is 'inf', but it must be seconds"),
+        ("generate", '[{"prompts": ["a ball"]}, 1, Infinity]', "seed is 'inf', but it must be a whole"),
+        ("generate", '[{"prompts": ["a ball"]}, NaN, 7]', "seconds is 'nan', but it must be a number"),
+        ("generate", '[{"prompts": ["a ball"]}, 1e999, 7]', "seconds is 'inf', but it must be a number"),
+    ],
+)
+def test_numbers_that_json_has_not_are_answered_in_words(
+    served: Served, name: str, data: str, words: str
+) -> None:
+    url = f"{served.url}gradio_api/call/{name}"
+    event = httpx.post(url, content=f'{{"data": {data}}}', headers=AS_JSON).json()["event_id"]
+    answer = httpx.get(f"{url}/{event}", timeout=60).text
+    assert "event: error" in answer and words in answer
+
+
+def test_the_largest_seed_and_one_that_is_a_float_are_taken(client: Client) -> None:
+    for seed, taken in ((2**63 - 1, 2**63 - 1), (7.0, 7)):
+        *_, session_file, _ = client.predict({"prompts": [MEADOW]}, 0.5, seed, api_name="/generate")
+        assert json.loads(Path(session_file).read_text())["seed"] == taken
 
 
 @pytest.mark.parametrize(
@@ -146,6 +224,9 @@ def test_generate_makes_a_storyboard_into_a_video_of_the_length_asked_for(client
         ({"prompts": [{"text": "a"}]}, 600, 7, "at most 60"),
         ({"prompts": [{"text": "a"}]}, 2, -3, "seed is -3"),
         ({"prompts": [{"at": 0}]}, 2, 7, "must hold a text"),
+        ({"prompts": ["a"]}, "2", 7, "seconds is '2', but it must be a number of seconds above 0"),
+        ({"prompts": ["a"]}, True, 7, "seconds is True, but it must be a number"),
+        ({"prompts": ["a"]}, 0, 7, "seconds is 0, but it must be a number of seconds above 0"),
     ],
 )
 def test_generate_refuses_what_it_cannot_do_in_words(
@@ -243,4 +324,18 @@ def test_with_mcp_only_the_bounded_endpoint_is_public() -> None:
     engine = make_engine()
     page = build_page(engine, with_mcp=True)
     assert list(page.get_api_info()["named_endpoints"]) == ["/generate"]
+    engine.close()
+
+
+def test_a_video_whose_caller_leaves_after_the_first_answer_is_not_made() -> None:
+    engine = make_engine(FakeModels(chunk_s=0.05))
+
+    async def leave() -> None:
+        answers = Endpoints(engine).generate({"prompts": [MEADOW]}, 60, 7)
+        assert await anext(answers) == (None, None, "The seed is 7.")
+        [run] = engine.runs
+        await answers.aclose()
+        assert run.is_leaving
+
+    asyncio.run(leave())
     engine.close()

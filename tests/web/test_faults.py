@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_where_films_are_shown_from_costs_neither_the_end_no
     client.predict(api_name="/stop")
     *_, (message, _, words, take, session_file) = job
     assert (message["kind"], take, session_file) == ("end", None, None)
-    reason = "longlive.mp4 was made, but cannot be offered for download: No space left on device."
+    reason = "-seed7.mp4 was made, but cannot be offered for download: No space left on device."
     assert words.endswith(reason)
     storyboard = {"prompts": [{"text": MEADOW}]}
     with pytest.raises(AppError, match="was made, but cannot be offered for download"):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from longlive.errors import CheckpointError
 from longlive.weights import registry as hub
 from longlive.weights.assembly import cache_folder
+from longlive.weights.downloads import hub_errors
 from longlive.weights.layout import WEIGHTS
 from tests.support.hub_fixtures import FakeHub, etag, go_offline, set_sleep
 from tests.support.published_weights import BASE, LORA, SOURCES
@@ -175,3 +176,14 @@ def test_a_disk_without_room_is_reported_before_anything_is_fetched(
     with pytest.raises(CheckpointError, match=r"MB are needed in .*only 0.00 MB are free.*HF_HOME"):
         hub.find_model("longlive-1.3b")
     assert not fake.got(BASE)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ImportError("Using SOCKS proxy, but"), ValueError("Unknown scheme for proxy URL URL('socks://')")],
+)
+def test_a_proxy_of_a_kind_that_cannot_be_used_is_named(fault: Exception) -> None:
+    with pytest.raises(CheckpointError, match=r"through the proxy.*pip install socksio"), hub_errors("a/b"):
+        raise fault
+    with pytest.raises(ValueError, match="something else"), hub_errors("a/b"):
+        raise ValueError("something else")

@@ -26,6 +26,7 @@ from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import LoadTestResult, combine
 from longlive.benchmark.loadtest.viewer_log import ViewerLog
 from longlive.errors import EndpointError
+from longlive.network import direct_connections
 
 Viewer = ApiViewer | BrowserViewer
 
@@ -113,7 +114,11 @@ def run_load_test(
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # or gradio_client would report its use
     url = url.rstrip("/") + "/"
-    with ThreadPoolExecutor(POOL_SIZE, "loadtest") as pool, httpx.Client(timeout=30) as http:
+    with (
+        direct_connections(),
+        ThreadPoolExecutor(POOL_SIZE, "loadtest") as pool,
+        httpx.Client(timeout=30) as http,
+    ):
         progress(f"opening the page {plan.viewers + plan.waiting} times")
         viewers = _open_viewers(url, plan, pool, http, chromium)
         dropper, health = AbandoningClient(url, http), HealthMonitor(url, http)

@@ -1,12 +1,12 @@
 """What an executor is asked to make: values that cross threads, processes and machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from longlive.generation.session_file import SessionRecord
-from longlive.media.segments import Container
+from longlive.media.segments import Container, Counters
 from longlive.serving.executors.messages import Playhead, Prompt
 from longlive.serving.executors.packed import Packed
 from longlive.serving.limits import Limits
@@ -44,8 +44,10 @@ class Job:
         prompts: what is still to come, by the chunk where each is due; a new video begins with the first.
         limits: how far it may go.
         container: format of the segments.
+        scale: by which their pictures are enlarged; None for the model's ``live_scale``.
         resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
+        counters: at the end of the last MPEG-TS segment that was made.
     """
 
     name: str
@@ -53,8 +55,10 @@ class Job:
     prompts: tuple[Prompt, ...]
     limits: Limits
     container: Container = "mp4"
+    scale: int | None = None
     resume: ResumeState | None = None
     playhead: Playhead | None = None
+    counters: Counters = field(default_factory=dict)
 
 
 def _unpack_state(

@@ -130,7 +130,7 @@ class ModelRunner:
 
     def warm_up(self, job: Job) -> None:
         """Make and encode chunks that nobody sees: one-off work is done then, and the speed is known."""
-        encoder = SegmentEncoder(scale=self.config.display_scale, encoder=self.encoder)
+        encoder = SegmentEncoder(scale=self.config.live_scale, encoder=self.encoder)
         session = self.open(job)
         with self.turn(time.monotonic()):
             encoder.encode(session.next_chunk())

@@ -265,7 +265,7 @@ class Actor:
         try:
             yield
         except errors.RayTaskError as error:
-            raise LostError(f"The worker failed: {error.cause!r}.") from error
+            raise LostError(f"The worker failed: {error.cause}.") from error
         except errors.GetTimeoutError as error:
             raise LostError(f"The worker has not answered for {timeout:.0f} s.") from error
         except (errors.RayError, OSError) as error:  # OSError: this machine's part of Ray is gone

@@ -20,7 +20,7 @@ from longlive.chunks import FrameChunk, LatentChunk, MediaSegment
 from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
-from longlive.media.segments import SegmentEncoder
+from longlive.media.segments import Counters, SegmentEncoder
 from longlive.prompts import recorded_prompt
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
@@ -70,7 +70,7 @@ class StreamWorker:
         self._lease_left_s = lease_left_s
         self._session: Session | None = None
         self._config = runner.config
-        self._encoder = self._new_encoder()
+        self._encoder = self._new_encoder(job.counters)
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)
@@ -78,6 +78,8 @@ class StreamWorker:
         self._prompts = PromptSchedule(job.prompts if job.resume else job.prompts[1:])
         self._stop: Stop | None = None
         self._is_suspended = False
+        seconds = job.limits.max_video_s
+        self._max_frames = self._config.frames_until(seconds) if math.isfinite(seconds) else math.inf
         self._next_chunk, self._end_s = 0, 0.0
         if job.resume is not None:
             self._next_chunk = len(job.resume.latents)
@@ -92,6 +94,10 @@ class StreamWorker:
     def started_chunk(self) -> int:
         """The chunk that was started last; -1 before the first."""
         return self._mailbox.started_chunk
+
+    @property
+    def _is_complete(self) -> bool:
+        return round(self._end_s * self._config.fps) >= self._max_frames
 
     def post(self, message: Message) -> Message:
         """Send a message; returns it, a prompt moved to the first chunk that has not started."""
@@ -122,7 +128,7 @@ class StreamWorker:
     def _outcome(self) -> ExecutorEvent:
         if self._stop is not None:
             return Finished(self._stop.reason)
-        if self._end_s >= self._job.limits.max_video_s:
+        if self._is_complete:
             return Finished("complete")
         return Preempted("suspended" if self._is_suspended else "lease_over")
 
@@ -130,7 +136,7 @@ class StreamWorker:
         started, chunk_s, render_s, latents = time.monotonic(), 0.0, 0.0, []
         for part in self._overlapped_parts(self._pipeline) if self._pipeline else self._serial_parts():
             render_started = time.monotonic()
-            chunk = self._decode(part)
+            chunk = self._decode(part).until(self._max_frames)
             segment = self._encode(chunk)
             render_s += time.monotonic() - render_started
             latents.append(part.latents)
@@ -163,7 +169,8 @@ class StreamWorker:
         record = self._session.record()
         event = next((event for event in record.prompts if event.chunk == segment.index), None)
         latents = torch.cat([part.cpu() for part in parts], dim=1)
-        header = dataclasses.replace(record, prompts=(), chunks=())
+        num_frames = int(self._max_frames) if self._is_complete else None
+        header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
         return ChunkCheckpoint(header, event, digest, latents)
 
     def _serial_parts(self) -> Iterator[LatentChunk]:
@@ -190,9 +197,10 @@ class StreamWorker:
         """What becomes a segment each.
 
         HLS gets whole chunks: its player fetches lists of segments, whose parts would come no sooner, and
-        cannot tell how long a segment of one picture lasts.
+        cannot tell how long a segment of one picture lasts. A video of a single picture has no other part.
         """
-        return latents.parts() if self._encoder.container == "mp4" else [latents]
+        is_whole = self._encoder.container == "ts" or self._max_frames <= 1
+        return [latents] if is_whole else latents.parts()
 
     def _is_another_wanted(self) -> bool:
         """Whether to start a chunk while there is one to be decoded still."""
@@ -210,16 +218,17 @@ class StreamWorker:
         assert session is not None
         return self._with_retry(lambda: session.decode(part))
 
-    def _new_encoder(self) -> SegmentEncoder:
-        scale, encoder = self._config.display_scale, self._runner.encoder
-        return SegmentEncoder(scale=scale, container=self._job.container, encoder=encoder)
+    def _new_encoder(self, counters: Counters) -> SegmentEncoder:
+        scale, encoder = self._job.scale or self._config.live_scale, self._runner.encoder
+        container = self._job.container
+        return SegmentEncoder(scale=scale, container=container, encoder=encoder, counters=counters)
 
     def _encode(self, chunk: FrameChunk) -> MediaSegment:
         """The segment of a chunk; an encoder that fails is replaced once."""
         try:
             return self._encoder.encode(chunk)
         except MediaError as error:
-            self._encoder = self._new_encoder()
+            self._encoder = self._new_encoder(self._encoder.counters)
             segment = self._encoder.encode(chunk)
             failure = Failure("encoder", str(error), chunk.index)
             self._notices.append(NoticeEvent("encoder_restarted", failure=failure))
@@ -266,8 +275,8 @@ class StreamWorker:
         return False
 
     def _is_ending(self) -> bool:
-        is_complete = self._end_s >= self._job.limits.max_video_s
-        return self._stop is not None or self._is_suspended or is_complete or self._lease_left_s() <= 0
+        is_told = self._stop is not None or self._is_suspended
+        return is_told or self._is_complete or self._lease_left_s() <= 0
 
     def _max_ahead_s(self) -> float:
         """Seconds that may be ready when a chunk is started, for it to be ready just inside the limit."""

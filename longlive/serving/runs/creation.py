@@ -46,7 +46,7 @@ def create_run(
     for scene in script:
         chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
         prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
-    facts = {"key": key_of(token), "seed": seed, "container": container}
+    facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
     try:
         folder.mkdir(mode=0o700)
         store = RunStore(folder, facts)

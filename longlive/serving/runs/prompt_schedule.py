@@ -6,6 +6,7 @@ Engine and worker hold one each, of the same type, and exchange single prompts.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from longlive.config import ModelConfig
 from longlive.serving.executors.messages import Prompt
 
 
@@ -79,6 +80,16 @@ class PromptSchedule:
             self.spans[-1] = replace(self.spans[-1], end=end)
         else:
             self.spans.append(PromptSpan(prompt_index, text, start, end))
+
+    def unreached(self, model: ModelConfig, end_frame: int) -> list[Prompt]:
+        """The prompts to come that a new video of ``end_frame`` pictures does not show, in order."""
+        cuts = {0} | {prompt.chunk for prompt in self._prompts if prompt.switch == "hard"}
+        chunk = num_frames = 0
+        while num_frames < end_frame:
+            latents = model.chunk
+            num_frames += model.num_frames(latents) if chunk in cuts else latents * model.temporal_scale
+            chunk += 1
+        return [prompt for prompt in self._prompts if prompt.chunk >= chunk]
 
     def drop_until(self, chunk: int) -> None:
         """Forget the prompts of chunk ``chunk`` and before, which have come into force."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
-from longlive.media.segments import Container
+from longlive.media.segments import Container, Counters, last_counters
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
 from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
@@ -47,6 +47,7 @@ class Run:
         key: the token's digest.
         address: of the viewer.
         limits, seed, container: as they were asked for.
+        scale: by which its pictures are enlarged.
         context: of the viewer's request; ZeroGPU's quota goes by it.
         lifecycle: its status, and what the scheduler goes by.
         events: what its followers read.
@@ -71,6 +72,8 @@ class Run:
         self.viewer, self.limits, self.store, self.token = viewer, limits, store, token
         self.key, self.seed = str(store.facts["key"]), int(store.facts["seed"])
         self.container: Container = "ts" if store.facts["container"] == "ts" else "mp4"
+        # Its segments are joined, so all have one size; before there was a choice, it was this.
+        self.scale = int(store.facts.get("scale", model.display_scale))
         self.address = ""
         self.context = contextvars.copy_context()
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
@@ -189,8 +192,10 @@ class Run:
                 prompts=tuple(self.prompts),
                 limits=self.limits,
                 container=self.container,
+                scale=self.scale,
                 resume=state,
                 playhead=playhead if state else None,
+                counters=self._last_counters(),
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -269,6 +274,16 @@ class Run:
             at = self.start_of(posted.chunk)
             self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
+
+    def _last_counters(self) -> Counters:
+        """At the end of the last stored segment, if it is MPEG-TS."""
+        if self.container != "ts" or not self.store.num_chunks:
+            return {}
+        try:
+            *_, last = self.store.segments(self.store.num_chunks - 1)
+        except OSError:  # the segments after it only look as if packets were lost
+            return {}
+        return last_counters(last.data)
 
     def _post(self, message: Message) -> Message:
         return message if self._handle is None else self._handle.post(message)

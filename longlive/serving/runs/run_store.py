@@ -21,6 +21,7 @@ from torch import Tensor
 from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
 from longlive.errors import LongLiveError, MediaError, SessionFileError
+from longlive.files import name_of_video
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
@@ -198,11 +199,13 @@ class RunStore:
 
     def write_files(self) -> "StoredFiles | None":
         """Write the video and the session file, as far as possible; None if nothing was made."""
-        if not self._chunks and self._record is None:
+        record = self.record()
+        if record is None:
             return None
         errors: list[str] = []
-        session_file = self._attempt(self.write_session, "longlive.json", errors)
-        video = self._attempt(self.write_video, "longlive.mp4", errors) if self.is_intact else None
+        name = name_of_video(record.prompts[0].text, record.seed)
+        session_file = self._attempt(self.write_session, f"{name}.json", errors)
+        video = self._attempt(self.write_video, f"{name}.mp4", errors) if self.is_intact else None
         return StoredFiles(video, session_file, tuple(errors))
 
     def write_video(self, path: Path) -> Path:

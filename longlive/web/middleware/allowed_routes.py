@@ -27,13 +27,13 @@ Body = dict[str, Any]
 API = "/gradio_api"
 _NAME = r"[A-Za-z0-9_-]{1,64}"
 _READ = re.compile(
-    "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics"
+    "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics|/live"
     "|/(assets|static|svelte)/[ -~]{1,200}"
     f"|{API}/(info/?|openapi\\.json|theme\\.css|startup-events|app_id|queue/status)"
     f"|{API}/queue/data|{API}/heartbeat/{_NAME}|{API}/call/(v2/)?{_NAME}/{_NAME}"
     f"|{API}/stream/{_NAME}/{_NAME}/\\d{{1,9}}/(playlist\\.m3u8|{_NAME}\\.ts)"
 )
-_FILE = re.compile(f"{API}/file=(?P<folder>.+)/[0-9a-f]{{64}}/[\\w.-]{{1,100}}")
+_FILE = re.compile(f"{API}/file=(?P<folder>.+)/[0-9a-f]{{64}}/[^/\\\\\0-\x1f\x7f]{{1,120}}")
 _MCP = re.compile(f"{API}/mcp(/.*)?")
 _CALL = re.compile(f"{API}/call/({_NAME})/?")
 _CALL_BY_NAMES = re.compile(f"{API}/call/v2/({_NAME})/?")

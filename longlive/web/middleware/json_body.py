@@ -5,7 +5,7 @@ names a file, is refused.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -77,26 +77,20 @@ AnyBody = TypeVar("AnyBody", bound=_Body)
 def parse_json(content: bytes) -> Any:
     """The value of a JSON text that every reader takes the same way and that names no file.
 
+    What some clients send though JSON has no such numbers becomes something harmless, so that the function
+    that is called can say what it wants instead: NaN and infinities their names as text, and integers beyond
+    64 bits floats, as JavaScript reads them.
+
     Raises:
-        HTTPException: 400 for invalid JSON (lone surrogates included), NaN and infinities, integers beyond 64
-            bits, more than ``MAX_DEPTH`` levels, and Gradio's description of a file, since the page takes
-            none.
+        HTTPException: 400 for invalid JSON (lone surrogates included), integers beyond floats, more than
+            ``MAX_DEPTH`` levels, and Gradio's description of a file, since the page takes none.
     """
     try:
         value = _JSON.validate_json(content)
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0].get("ctx", {}).get("error", "")
         raise _bad_request(f"This is not valid JSON: {reason}.") from None
-    for part, depth in _walk(value):
-        if depth > MAX_DEPTH:
-            raise _bad_request(f"At most {MAX_DEPTH} levels of lists and objects are accepted.")
-        if isinstance(part, float) and not math.isfinite(part):
-            raise _bad_request("This is not valid JSON: numbers must be finite.")
-        if isinstance(part, int) and abs(part) > MAX_INTEGER:
-            raise _bad_request("This is not valid JSON here: integers must fit into 64 bits.")
-        if isinstance(part, dict) and part.keys() >= {"path", "meta"}:
-            raise _bad_request("Files are not accepted.")
-    return value
+    return _plain(value, 0)
 
 
 def write_json(value: Any) -> bytes:
@@ -118,16 +112,28 @@ def check_body(model: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field} must be {rule}.") from None
 
 
-def _walk(value: Any) -> Iterator[tuple[Any, int]]:
-    """Every part of a value with its depth."""
-    waiting = [(value, 0)]
-    while waiting:
-        part, depth = waiting.pop()
-        yield part, depth
-        if isinstance(part, dict):
-            waiting += [(one, depth + 1) for one in part.values()]
-        elif isinstance(part, list):
-            waiting += [(one, depth + 1) for one in part]
+def _plain(part: Any, depth: int) -> Any:
+    """A part of a value, at its depth, with plain numbers; HTTPException if it is not accepted."""
+    if depth > MAX_DEPTH:
+        raise _bad_request(f"At most {MAX_DEPTH} levels of lists and objects are accepted.")
+    if isinstance(part, dict):
+        if part.keys() >= {"path", "meta"}:
+            raise _bad_request("Files are not accepted.")
+        return {name: _plain(one, depth + 1) for name, one in part.items()}
+    if isinstance(part, list):
+        return [_plain(one, depth + 1) for one in part]
+    if isinstance(part, float) and not math.isfinite(part):
+        return str(part)
+    if type(part) is int and abs(part) > MAX_INTEGER:
+        return _as_float(part)
+    return part
+
+
+def _as_float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        raise _bad_request("This is not valid JSON here: a number is too large.") from None
 
 
 def _bad_request(detail: str) -> HTTPException:

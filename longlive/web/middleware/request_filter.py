@@ -157,8 +157,7 @@ async def _check_request(scope: Message, receive: Receive, gradio: GradioApp) ->
 
 async def _check_mcp_message(receive: Receive) -> Receive:
     """Check a message of the Model Context Protocol; its own server reads it."""
-    parse_json(content := await _receive_body(receive))
-    return _replay(content, receive)
+    return _replay(write_json(parse_json(await _receive_body(receive))), receive)
 
 
 async def _receive_body(receive: Receive) -> bytes:

@@ -89,7 +89,7 @@ def _candidates(stored: Mapping[str, Any]) -> dict[str, _Candidate]:
             if located is not None:
                 candidate = found.setdefault(path + located.prefix, _Candidate({}, []))
                 candidate.state[located.name] = tensor
-            elif not _is_counter(name, tensor):
+            elif not _is_counter(name, tensor) and not _is_table_of_positions(name, tensor):
                 unknown.append(strip_wrappers(path + name))
         for prefix, candidate in found.items():
             if prefix.startswith(path):
@@ -100,6 +100,11 @@ def _candidates(stored: Mapping[str, Any]) -> dict[str, _Candidate]:
 def _is_counter(name: str, tensor: Tensor) -> bool:
     """Whether a tensor beside the weights is a number such as ``step`` or ``n_averaged``."""
     return tensor.numel() == 1 and "." not in name and "scale" not in name
+
+
+def _is_table_of_positions(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is Wan's table of rotary positions, which is computed and not trained."""
+    return tensor.is_complex() and name.rpartition(".")[2] == "freqs"
 
 
 def _choose(candidates: Candidates, key: str | None, path: Path) -> str:

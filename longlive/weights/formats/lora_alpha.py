@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.errors import CheckpointError
+from longlive.files import read_text
 
 ADAPTER_CONFIG = "adapter_config.json"
 # What peft takes where its LoraConfig states none.
@@ -85,7 +86,7 @@ def stated_alpha(file: Path, metadata: Mapping[str, str], numbers: Mapping[str, 
     if not config.is_file():
         return StatedAlpha()
     try:
-        return _from_config(_parse(config.read_text(encoding="utf-8-sig"), str(config)), ADAPTER_CONFIG)
+        return _from_config(_parse(read_text(config), str(config)), ADAPTER_CONFIG)
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{config} cannot be read: {error}. Correct it, or take it away.") from error
 

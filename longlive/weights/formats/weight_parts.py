@@ -7,7 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
+from longlive.files import read_text
 
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 PART = re.compile(r"-(\d+)-of-(\d+)(?=\.\w+$)")
@@ -51,12 +52,14 @@ def parts_of(path: Path) -> list[Path]:
 
 def _indexed(index: Path) -> list[Path]:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(read_text(index))["weight_map"].values())
         parts = [index.with_name(name) for name in sorted(names)]
     except FileNotFoundError as error:
         raise CheckpointError(f"{index} is missing. Fetch the model again, or correct the path.") from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} cannot be read: {error!r}. Fetch the model again.") from error
+        raise CheckpointError(
+            f"{index} cannot be read: {reason_of(error)}. Fetch the model again."
+        ) from error
     return _check_there(parts, index)
 
 

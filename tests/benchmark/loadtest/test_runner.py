@@ -55,6 +55,19 @@ def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_a_proxy_of_the_network_is_not_asked_for_an_app_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve_page(FakeModels(chunk_s=0.02), **SHORT) as page:
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, "socks5://127.0.0.1:9" if name == "all_proxy" else "http://127.0.0.1:9")
+        result = run_load_test(page.url, Plan(viewers=1, seconds=1))
+        page.wait_until_empty()
+    assert (result.served, result.failed) == (1, 0) and result.viewers[0].pictures > 0
+
+
 def test_a_run_that_breaks_is_reported_with_its_reason() -> None:
     with serve_page(FakeModels(chunk_s=0.02, break_at=2)) as page:
         result = run_load_test(page.url, Plan(viewers=1, seconds=5))

@@ -70,7 +70,8 @@ def job(**limits: float) -> Job:
 
 
 def digests(run: Run) -> list[str]:
-    return json.loads((run.store.folder / "longlive.json").read_text())["chunks"]
+    [path] = run.store.folder.glob("longlive-*.json")
+    return json.loads(path.read_text())["chunks"]
 
 
 class Placed(RayExecutor):

@@ -160,3 +160,12 @@ def test_what_is_not_read_is_named_with_what_to_do(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         read(change(wan), tmp_path / "w.pt", key)
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_table_of_positions_that_was_saved_with_the_weights_is_left_out(
+    prefix: str, ours: State, wan: State, tmp_path: Path
+) -> None:
+    table = {f"{prefix}freqs": torch.zeros(4, 2, dtype=torch.complex64)}
+    state, _ = read(pre(prefix, wan) | table, tmp_path / "w.pt")
+    assert state.keys() == ours.keys()

@@ -106,3 +106,10 @@ def test_a_file_of_torch_under_the_name_of_safetensors_is_named_as_such(tmp_path
     torch.save(STATE, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match=r"is a file of torch.save, not safetensors. Rename it"):
         open_weights(tmp_path / "w.safetensors")
+
+
+def test_an_index_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    write_shards(tmp_path, "safetensors", index="w.safetensors.index.json")
+    index = tmp_path / "w.safetensors.index.json"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())
+    assert open_weights(index).keys() == STATE.keys()
