@@ -2,9 +2,11 @@
 
 The last bits of latents depend on the instructions that torch picks for a CPU, and on torch itself. The
 fixtures were recorded with AVX2 alone, which newer processors have as well, so they are made again in
-processes that are held to it; a third test compares values, with whatever torch and CPU there are.
+a process that is held to it; a third test compares values, with whatever torch and CPU there are.
 """
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 
 from longlive import Session, load_models
+from longlive.cli import main
 from longlive.generation.session_file import SessionRecord
 from longlive.serving.engine import Engine
 from longlive.serving.executors.model_runner import ModelRunner
@@ -43,17 +46,26 @@ as_recorded = pytest.mark.skipif(
 )
 
 
-def run_as_recorded(*command: str) -> dict:
-    """What a Python module prints as JSON, with the arithmetic of the recording."""
+@pytest.fixture(scope="module")
+def made_again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What main() prints, with the arithmetic of the recording."""
+    folder = shutil.copytree(FOLDER / "stories", tmp_path_factory.mktemp("recorded") / "stories")
     done = subprocess.run(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-m", "tests.test_compatibility", str(folder)],
         cwd=ROOT,
         env=os.environ | ARITHMETIC,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout)
+
+
+def replayed() -> dict:
+    """What ``longlive replay`` prints of the session file."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        main(["replay", str(SESSION), "--verify", "--json"])
+    return json.loads(printed.getvalue())
 
 
 def finished_story(folder: Path) -> dict:
@@ -72,16 +84,15 @@ def finished_story(folder: Path) -> dict:
 
 
 @as_recorded
-def test_its_session_file_is_replayed_bit_for_bit() -> None:
-    made = run_as_recorded("longlive", "replay", str(SESSION), "--verify", "--json")
+def test_its_session_file_is_replayed_bit_for_bit(made_again: dict[str, dict]) -> None:
+    made = made_again["replay"]
     assert (made["chunks"], made["first_difference"]) == (9, None)
 
 
 @as_recorded
-def test_its_story_goes_on_in_the_engine_bit_for_bit(tmp_path: Path) -> None:
+def test_its_story_goes_on_in_the_engine_bit_for_bit(made_again: dict[str, dict]) -> None:
     """Resumed in mid-story, with two prompts still to come, it equals the run that was never interrupted."""
-    folder = shutil.copytree(FOLDER / "stories", tmp_path / "stories")
-    told, whole = run_as_recorded("tests.test_compatibility", str(folder)), json.loads(SESSION.read_text())
+    told, whole = made_again["story"], json.loads(SESSION.read_text())
     assert told["chunks"] == whole["chunks"]
     assert {name: told[name] for name in whole} == whole | {"code_version": told["code_version"]}
 
@@ -106,4 +117,4 @@ def test_values_are_the_recorded_ones_with_any_arithmetic(tmp_path: Path) -> Non
 
 
 if __name__ == "__main__":
-    print(json.dumps(finished_story(Path(sys.argv[1]))))
+    print(json.dumps({"replay": replayed(), "story": finished_story(Path(sys.argv[1]))}))

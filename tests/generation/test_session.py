@@ -17,7 +17,7 @@ from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.generation.session_file import SessionRecord
 from longlive.models.list_cache import ListCache
 from longlive.prompts import check_prompt
-from tests.conftest import write_tiny_model
+from tests.support.tiny_model import write_tiny_model
 
 RED, BLUE, STAR = "a red ball", "a blue cube", "the star jumps"
 

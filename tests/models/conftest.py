@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from longlive.models.wan_vae import optimize_for_cpu
-from tests.conftest import tiny_vae
+from tests.support.tiny_model import tiny_vae
 
 
 @pytest.fixture(scope="package")

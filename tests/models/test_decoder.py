@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from longlive.chunks import LatentChunk
 from longlive.models.decoder import StreamingDecoder, put_channels_last, to_uint8
 from longlive.models.tiny_vae import TinyVae
-from tests.conftest import tiny_vae
 from tests.support.latents import at_once, latents
+from tests.support.tiny_model import tiny_vae
 
 
 def chunk(clip: Tensor, index: int, first_latent: int) -> LatentChunk:

@@ -11,7 +11,7 @@ from longlive import ModelBundle, Session, load_models
 from longlive.models.tiny_vae import TinyVae
 from longlive.runtime.footprint import cache_bytes, footprint_of
 from longlive.weights.layout import write_json
-from tests.conftest import write_tiny_model
+from tests.support.tiny_model import write_tiny_model
 
 
 def nbytes(module: nn.Module) -> int:

@@ -4,16 +4,16 @@ python -m tests.support.app_process     # prints its address and folder; a line 
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 
 from longlive.serving.run_logger import configure_logging
 from tests.support.fakes import FakeModels, serve_page
-from tests.support.paths import ROOT
+from tests.support.prefork import ForkedProgram
 
 LIMITS = {
     "no_player_timeout_s": 20.0,
@@ -41,18 +41,15 @@ def serve_in_process(log: Path) -> Iterator[AppProcess]:
         log: where its output and errors go.
     """
     with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.app_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, cwd=ROOT,
-        )  # fmt: skip
+        process = ForkedProgram(["-m", "tests.support.app_process"], stdin=PIPE, stdout=PIPE, stderr=file)
         assert process.stdin is not None and process.stdout is not None
         try:
             page = AppProcess(**json.loads(process.stdout.readline()))
             yield page
             process.stdin.write("\n")
             process.stdin.flush()
-            rest, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, log.read_text()[-3000:]
+            rest = process.stdout.read()
+            assert process.wait(120) == 0, log.read_text()[-3000:]
             page.log += [rest, log.read_text()]
         finally:
             process.kill()

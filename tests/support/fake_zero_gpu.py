@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.paths import ROOT
+from tests.support.prefork import ForkedProgram
 
 # What the Hub's proxy adds to a visitor's requests; without it there are no words about a quota.
 VISITOR = {"x-ip-token": ".".join(["e30", base64.urlsafe_b64encode(b"{}").decode().rstrip("="), "e30"])}
@@ -160,13 +161,21 @@ def fake_device(folder: Path, **facts: Any) -> Iterator[FakeDevice]:
 
 
 @contextmanager
-def program(device: FakeDevice, *command: str) -> Iterator[str]:
-    """Run a program with this device, a free port as its last argument; the address of its page."""
+def program(device: FakeDevice, *command: str, anew: bool = False) -> Iterator[str]:
+    """Run a program with this device, a free port as its last argument; the address of its page.
+
+    Args:
+        anew: let it import everything itself, in its own order.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = [sys.executable, "-m", "tests.support.fake_zero_gpu", *command, str(port)]
-    process = subprocess.Popen(arguments, env=device.environment(), cwd=ROOT)
+    arguments = ["-m", "tests.support.fake_zero_gpu", *command, str(port)]
+    process: subprocess.Popen | ForkedProgram
+    if anew:
+        process = subprocess.Popen([sys.executable, *arguments], env=device.environment(), cwd=ROOT)
+    else:
+        process = ForkedProgram(arguments, env=device.environment())
     address = f"http://127.0.0.1:{port}"
     try:
         until(lambda: _answers(address) or process.poll() is not None, 120)

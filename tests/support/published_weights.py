@@ -15,7 +15,7 @@ from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.key_mapping import transformer_to_released
 from longlive.weights.released import LONGLIVE_SOURCES, ModelSources
-from tests.conftest import tiny_encoder_config, tiny_tokenizer
+from tests.support.tiny_model import tiny_encoder_config, tiny_tokenizer
 
 SHAPE = TransformerConfig(
     num_attention_heads=2,

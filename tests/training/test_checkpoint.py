@@ -2,10 +2,8 @@
 
 import errno
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from longlive import CheckpointError
 from longlive.training.checkpoint import PARTIAL
 from tests.support.paths import ROOT
+from tests.support.prefork import ForkedProgram
 from tests.support.tiny_recipe import tiny_recipe, tiny_trainer
 
 SMALL_FILES = """
@@ -71,11 +70,11 @@ def test_a_disk_that_is_really_full_is_told_in_the_same_words(tiny_folder: Path,
     trainer = tiny_trainer(tiny_recipe(tiny_folder, tmp_path / "prompts"), tmp_path)
     good = trainer.save(1)
     script = SMALL_FILES.format(root=str(ROOT), models=str(tiny_folder), folder=str(tmp_path))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.stdout.startswith("CheckpointError the checkpoint step-0000002 could not be written"), (
-        done.stderr
-    )
+    with ForkedProgram(["-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as program:
+        assert program.stdout is not None
+        output = program.stdout.read()
+    told = "CheckpointError the checkpoint step-0000002 could not be written"
+    assert any(line.startswith(told) for line in output.splitlines()), output
     assert list((tmp_path / "checkpoints").iterdir()) == [good]
 
 
@@ -151,8 +150,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_goes_on_to_the_same_en
         folder=str(tmp_path / "killed"),
         tables=tables,
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
+    child = ForkedProgram(["-c", script], stderr=subprocess.DEVNULL)
     while child.poll() is None and not (tmp_path / "killed/checkpoints/step-0000002").exists():
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ from longlive import ConfigError
 from longlive.training.distillation import Distillation
 from longlive.training.processes import Processes
 from longlive.training.setup import compute_in, new_stage, reset_parameters
-from tests.conftest import write_tiny_model
+from tests.support.tiny_model import write_tiny_model
 from tests.support.tiny_recipe import tiny_recipe
 from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 

@@ -45,14 +45,22 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def trained_alone(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run by this process."""
+    folder = tmp_path_factory.mktemp("alone")
+    recipe = folder / "recipe.toml"
+    recipe.write_text(toml_of(tiny_tables(tiny_folder, folder)))
+    train(recipe, folder / "run")
+    return folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_sharded", [False, True], ids=["replicated", "sharded"])
 def test_two_processes_give_the_losses_and_weights_of_one(
-    tiny_folder: Path, tmp_path: Path, is_sharded: bool
+    tiny_folder: Path, tmp_path: Path, trained_alone: Path, is_sharded: bool
 ) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path)))
-    alone = train(recipe, tmp_path / "one")
+    recipe, alone = tmp_path / "recipe.toml", read_log(trained_alone)
     recipe.write_text(toml_of(tiny_tables(tiny_folder, tmp_path, run={"shard": is_sharded})))
     together = launch(recipe, tmp_path / "two", *([] if is_sharded else ["--steps", "3"]))
     if not is_sharded:  # the last step is made by one process, from what the two have left
@@ -62,8 +70,8 @@ def test_two_processes_give_the_losses_and_weights_of_one(
         names = [name for name in one if name.endswith(("_loss", "_norm", "_lr"))]
         assert [two[name] for name in names] == pytest.approx([one[name] for name in names], rel=TOLERANCE)
     one, two = (
-        load_file(tmp_path / run / "model/transformer/diffusion_pytorch_model.safetensors")
-        for run in ("one", "two")
+        load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+        for run in (trained_alone, tmp_path / "two")
     )
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5, msg=name)

@@ -34,6 +34,7 @@ from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
 from tests.support.metrics_reader import figures
 from tests.support.page_client import call_component, cards_of
 from tests.support.paths import ROOT
+from tests.support.prefork import ForkedProgram
 from tests.support.run_reader import run_of, wait_for
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -225,12 +226,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def app(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def app(port: int, folder: Path) -> Iterator[ForkedProgram]:
     """The app over storybook, with its stories in a folder; killed at the end."""
-    command = [sys.executable, "app.py", "--port", str(port), "--store", str(folder), "--resume", "exact"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = ["app.py", "--port", str(port), "--store", str(folder), "--resume", "exact"]
     log = (folder.parent / f"app-{secrets.token_hex(4)}.log").open("w")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    process = ForkedProgram(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: is_up(port) or process.poll() is not None, timeout=200)
         assert process.poll() is None, Path(log.name).read_text()[-2000:]
@@ -309,8 +309,7 @@ def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -
     with serve_page(FakeModels(), disconnect_timeout_s=1, retention_s=2) as served:
         bob = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
         job = iter(bob.submit(JUMP, 7, [], api_name="/start"))
-        command = [sys.executable, "-c", CLIENT, served.url, MEADOW]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ada:
+        with ForkedProgram(["-c", CLIENT, served.url, MEADOW], stdout=PIPE) as ada:
             assert ada.stdout is not None
             run = served.engine.find([ada.stdout.readline().strip() for _ in range(5)][-1])
             assert run is not None and run.status == "running"

@@ -17,10 +17,10 @@ from longlive.weights import conversion
 from longlive.weights.conversion import write_light_vae, write_text_encoder, write_tiny_vae, write_transformer
 from longlive.weights.formats.key_mapping import transformer_from_released
 from longlive.weights.formats.lora import LoraPair
-from tests.conftest import tiny_encoder_config
 from tests.support import published_weights as published
 from tests.support.memory import mapped_file
 from tests.support.published_weights import SHAPE
+from tests.support.tiny_model import tiny_encoder_config
 
 State = dict[str, Tensor]
 

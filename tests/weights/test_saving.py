@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from longlive import ModelBundle, load_models
 from longlive.weights import saving
-from tests.conftest import WORDS, write_tiny_model
+from tests.support.tiny_model import WORDS, write_tiny_model
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 

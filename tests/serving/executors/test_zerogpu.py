@@ -27,9 +27,9 @@ from tests.support.fakes import PATIENT
 
 
 @contextmanager
-def served(folder: Path, *command: str) -> Iterator[tuple[FakeDevice, Client]]:
+def served(folder: Path, *command: str, anew: bool = False) -> Iterator[tuple[FakeDevice, Client]]:
     """A program on ZeroGPU, with its device and a visitor."""
-    with fake_device(folder) as device, program(device, *command) as address:
+    with fake_device(folder) as device, program(device, *command, anew=anew) as address:
         yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
 
 
@@ -336,7 +336,8 @@ def test_a_used_up_quota_ends_a_story_in_words_and_keeps_it(
 @pytest.mark.slow
 def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
     """Its own page, with the model on a GPU that this process does not have."""
-    with served(tmp_path, "app.py", "--device", "cuda", "--dtype", "float32", "--port") as (device, client):
+    command = ["app.py", "--device", "cuda", "--dtype", "float32", "--port"]
+    with served(tmp_path, *command, anew=True) as (device, client):
         job = client.submit(SCENES[0], SEED, None, api_name="/start")
         until(lambda: len(job.outputs()) > 3, 60)
         answer, *_ = client.predict(SCENES[1], "soft", api_name="/prompt")

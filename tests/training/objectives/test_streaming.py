@@ -15,7 +15,7 @@ from longlive.training.objectives.options import StreamingOptions
 from longlive.training.objectives.quirks import ReleasedQuirks
 from longlive.training.objectives.rollout import Rollout
 from longlive.training.objectives.streaming import Clip, Sequence, image_latent_of
-from tests.conftest import tiny_vae
+from tests.support.tiny_model import tiny_vae
 from tests.support.tiny_scores import SHORT, noise_of, texts
 from tests.support.tiny_transformer import CONFIG, TOKENS_PER_LATENT, random_latents, tiny_transformer
 
