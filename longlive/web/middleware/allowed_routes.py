@@ -124,6 +124,8 @@ def check_read(scope: Scope, gradio: GradioApp) -> None:
     if not is_inside:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     query = _query(scope)
+    if query.get("page"):  # Gradio can have several, and breaks at one that there is not
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is only one page.")
     if path == f"{API}/queue/data":
         check_body(SessionBody, query)
     elif path.rstrip("/") == f"{API}/info" and "page" not in query:

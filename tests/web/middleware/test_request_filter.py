@@ -59,6 +59,12 @@ def test_routes_that_the_page_does_not_need_are_not_found(http: httpx.Client, pa
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info"])
+def test_there_is_one_page(http: httpx.Client, path: str) -> None:
+    assert http.get(path, params={"page": ""}).status_code == 200
+    assert http.get(path, params={"page": "stranger"}).status_code == 404
+
+
 @pytest.mark.parametrize(
     "path", ["upload", "process_recording", "vibe-edit", "run/start", "api/start", "mcp/"]
 )
