@@ -12,6 +12,7 @@ const REPORT_MS = 1000; // between two reports of the playhead, if nothing happe
 const ASK_MS = 300; // how long other tabs have to answer
 const GONE_REPORTS = 6; // after so many answers that the run does not exist, give up
 const POSITION = "longlive:position"; // key in sessionStorage: where this tab was, across reloads
+const GONE = "This video is no longer available. Press Start to make a new one.";
 const ACTIVE = ["starting", "waiting", "playing", "buffering", "paused"];
 
 const host = element.closest("#player") ?? element;
@@ -290,7 +291,7 @@ const giveUp = () => {
   run.connection.close();
   run.isComplete = true;
   sessionStorage.removeItem(POSITION);
-  fail("This video is no longer available. Press Start to make a new one.");
+  fail(GONE);
 };
 
 const tick = () => {
@@ -349,9 +350,12 @@ const showElsewhere = () => {
   setState("elsewhere");
   publish("status", find(".elsewhere p").textContent);
 };
-find(".elsewhere button").addEventListener("click", () => {
+find(".elsewhere button").addEventListener("click", async () => {
+  const { token, mode: playerMode } = readPosition();
   setState("starting");
-  resume(readPosition().mode);
+  const exists = await server.exists({ token }).catch(() => undefined);
+  if (exists === false) fail(GONE);
+  else resume(playerMode);
 });
 
 // A duplicated tab has the position of the first one; the tab that plays a run answers those that ask for it.

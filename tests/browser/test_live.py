@@ -166,6 +166,18 @@ def test_a_duplicated_tab_leaves_the_video_to_the_first_until_it_is_asked_to_tak
     assert len(unfinished(served.engine)) == 1
 
 
+def test_a_copy_that_takes_over_too_late_is_told_so(visit, served) -> None:
+    viewer = visit()
+    viewer.start(MEADOW)
+    copy = viewer.duplicate()
+    copy.wait("data.state === 'elsewhere'")
+    viewer.page.close()
+    served.wait_until_empty()
+    copy.page.click("#player .elsewhere button")
+    copy.wait("data.state === 'failed'")
+    assert copy.text("#player .caption").startswith("This video is no longer available.")
+
+
 HIDE_AS_CHROME = """() => {
   const real = HTMLVideoElement.prototype.requestVideoFrameCallback;
   const held = [];
