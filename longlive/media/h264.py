@@ -20,10 +20,10 @@ CHOICES = (AUTO, *get_args(EncoderName))
 CODECS: dict[EncoderName, str] = {"nvenc": "h264_nvenc", "x264": "libx264"}
 """FFmpeg's names of the encoders."""
 
-# No B-frames to wait for: each picture comes out as soon as it went in. With x264, a chunk at 832x480 with some
-# grain took 0.12 s of CPU and 386 kB with veryfast, 0.08 s and 589 kB with superfast (AMD EPYC, 2026-11-27); the
-# embedded model's video is a fifth smaller. NVENC is still to be measured: its size and its time, which includes
-# opening it for each segment.
+# No B-frames to wait for: each picture comes out as soon as it went in. With x264, a chunk at 832x480 with
+# some grain took 0.12 s of CPU and 386 kB with veryfast, 0.08 s and 589 kB with superfast (AMD EPYC,
+# 2026-11-27); the embedded model's video is a fifth smaller. NVENC is still to be measured: its size and its
+# time, which includes opening it for each segment.
 SETTINGS: dict[EncoderName, dict[str, str]] = {
     "x264": {"preset": "veryfast", "tune": "zerolatency", "profile": "baseline", "crf": "20", "bf": "0"},
     "nvenc": {"preset": "p4", "tune": "ll", "profile": "baseline", "rc": "constqp", "qp": "22", "bf": "0"}
