@@ -117,7 +117,7 @@ class ApiViewer:
             self._end(now, str(error) if error else "The stream ended without a last message.", failed=True)
 
     def _enqueue(self, message: dict[str, Any], text: str) -> None:
-        """Put a message into the inbox, after those that are missing before it, as player.js does."""
+        """Put a message into the inbox, after those that are missing before it."""
         serial, self._token = int(message["serial"]), message["token"]
         if serial <= self._serial:
             return

@@ -189,9 +189,9 @@ class Endpoints:
         return isinstance(token, str) and self.engine.find(token) is not None
 
     def replay_since(self, question: dict[str, Any]) -> list[dict[str, Any]]:
-        """Messages that the page did not pass on to the player, in order, as far as they are still kept.
+        """Messages that a program missed, in order, as far as they are still kept; the page reads ``/live``.
 
-        Gradio hands a component only the newest of the values that reach the browser in one burst.
+        Of values that come in one burst, Gradio may hand on only the newest.
 
         Args:
             question: ``token`` of the run; the messages with serials above ``after`` and below ``before``.
