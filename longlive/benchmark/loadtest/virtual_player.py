@@ -1,8 +1,9 @@
 """The live player without a screen: when each second of the video would be shown, and where it would stall.
 
 It follows the rules of player.js: playback starts once ``START_S`` are buffered, and when everything that
-came has been shown, it stalls until more comes (player.js until 0.7 s have). It does not slow down while little is buffered, as player.js
-does (by a tenth below 0.25 s), so it stalls sooner.
+came has been shown, it stalls until more comes. It does not slow down while little is buffered, as player.js
+does (by a tenth below 0.25 s), so it stalls sooner; and it goes on with the first picture that comes, where
+player.js waits for 0.7 s of them, so its stalls are shorter.
 """
 
 import bisect
