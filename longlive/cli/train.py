@@ -233,7 +233,8 @@ def run_merge(args: argparse.Namespace) -> int:
     """Write the model with the LoRA merged into its weights."""
     from longlive.runtime.options import print_progress
     from longlive.training.export import write_model
-    from longlive.weights.formats.lora import describe_lora, merge_lora, read_lora
+    from longlive.weights.formats.lora import describe_lora, merge_lora
+    from longlive.weights.formats.lora_reading import read_lora
     from longlive.weights.loading import load_models
 
     check_folder("--out", args.out)

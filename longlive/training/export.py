@@ -10,7 +10,8 @@ from longlive.models.transformer import CausalWanTransformer
 from longlive.training.learner import Learner
 from longlive.training.lora import save_lora, split_lora
 from longlive.training.trainer import ModelStage
-from longlive.weights.formats.lora import merge_lora, pair_up
+from longlive.weights.formats.lora import merge_lora
+from longlive.weights.formats.lora_reading import pair_up
 from longlive.weights.saving import save_models
 
 

@@ -2,7 +2,7 @@
 
 Ten layers per block, as in the released code: query, key, value and output projections of both attentions,
 and both layers of the feed-forward network. Files use peft's key names around ours, which
-``weights/formats/lora.py`` reads.
+``weights/formats/lora_reading.py`` reads.
 """
 
 from collections.abc import Mapping

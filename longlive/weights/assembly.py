@@ -30,7 +30,7 @@ from longlive.weights.downloads import (
     missing_files,
     verified_digest,
 )
-from longlive.weights.formats.lora import lora_files
+from longlive.weights.formats.lora_reading import lora_files
 from longlive.weights.formats.weight_files import sha256_of
 from longlive.weights.formats.weight_parts import parts_of
 from longlive.weights.layout import (
@@ -127,7 +127,7 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
 def _check_own_files(sources: ModelSources) -> None:
     """Check a checkpoint and a LoRA on this machine; CheckpointError says what does not fit."""
     from longlive.weights.conversion import check_transformer
-    from longlive.weights.formats.lora import read_lora
+    from longlive.weights.formats.lora_reading import read_lora
 
     lora = sources.lora if isinstance(sources.lora, Path) else None
     if isinstance(sources.weights, Path):

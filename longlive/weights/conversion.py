@@ -20,7 +20,8 @@ from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.checkpoints import TransformerCheckpoint, read_transformer
 from longlive.weights.formats.key_mapping import check_names, check_shapes, umt5_from_released
-from longlive.weights.formats.lora import Lora, check_lora, describe_lora, merge_pair, read_lora
+from longlive.weights.formats.lora import Lora, check_lora, describe_lora, merge_pair
+from longlive.weights.formats.lora_reading import read_lora
 from longlive.weights.formats.weight_files import read_tensors, write_weights
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from longlive.cli import main
 from longlive.cli.train import STAGES
 from longlive.training.recipe import STAGES as RECIPE_STAGES
 from longlive.weights.conversion import write_transformer
-from longlive.weights.formats.lora import read_lora
+from longlive.weights.formats.lora_reading import read_lora
 from longlive.weights.layout import ModelFolder
 from tests.support.tiny_recipe import tiny_tables, toml_of
 

@@ -17,7 +17,8 @@ from longlive.generation.flow_matching import FlowSchedule
 from longlive.models.kv_cache import Cache
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats import key_mapping as names
-from longlive.weights.formats.lora import merge_lora, pair_up
+from longlive.weights.formats.lora import merge_lora
+from longlive.weights.formats.lora_reading import pair_up
 from tests.support.paths import ROOT
 
 log = logging.getLogger(__name__)

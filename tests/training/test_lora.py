@@ -15,7 +15,8 @@ from longlive.training.lora import (
     split_lora,
 )
 from longlive.weights.formats.key_mapping import transformer_from_released, transformer_to_released
-from longlive.weights.formats.lora import merge_lora, read_lora
+from longlive.weights.formats.lora import merge_lora
+from longlive.weights.formats.lora_reading import read_lora
 from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 
 

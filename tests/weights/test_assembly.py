@@ -15,7 +15,8 @@ from longlive.errors import CheckpointError
 from longlive.weights import registry as hub
 from longlive.weights.assembly import assemble, cache_folder, print_download_plan
 from longlive.weights.formats.key_mapping import transformer_from_released
-from longlive.weights.formats.lora import merge_lora, pair_up
+from longlive.weights.formats.lora import merge_lora
+from longlive.weights.formats.lora_reading import pair_up
 from longlive.weights.layout import WEIGHTS, verify_digests
 from tests.support import published_weights as published
 from tests.support.hub_fixtures import FakeHub, go_offline

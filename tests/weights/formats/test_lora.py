@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.formats.lora import LoraPair, describe_lora, merge_lora, pair_up, read_lora
+from longlive.weights.formats.lora import LoraPair, describe_lora, merge_lora
+from longlive.weights.formats.lora_reading import pair_up, read_lora
 from tests.support.lora_pairs import pairs_for
 from tests.support.tiny_transformer import tiny_transformer
 

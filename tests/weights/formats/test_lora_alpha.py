@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from longlive.errors import CheckpointError
-from longlive.weights.formats.lora import lora_files, read_lora
+from longlive.weights.formats.lora_reading import lora_files, read_lora
 from tests.support.lora_pairs import pairs_for
 
 Q, FFN = "blocks.0.attn1.to_q", "blocks.1.ffn.net.2"
