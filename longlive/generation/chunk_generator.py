@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.chunks import LatentChunk
+from longlive.chunks import LatentChunk, StreamPlace
 from longlive.config import StreamConfig
 from longlive.errors import SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
@@ -52,6 +52,7 @@ class ChunkGenerator:
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
+        self._is_rewound = False
         self._digest_stream = SideStream(models.device)
 
     @property
@@ -88,6 +89,27 @@ class ChunkGenerator:
         self._unremembered = None
         return chunk
 
+    @property
+    def earliest_rewind(self) -> int:
+        """The lowest number of chunks that ``rewind`` can go back to: prompts in use stay in use."""
+        first = self.timeline.current.chunk + 1 if self.digests else 0
+        return min(self.num_chunks, max(first, self.num_chunks - self.latents.num_rewindable))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on; see ``Session.rewind``."""
+        if not self.earliest_rewind <= num_chunks <= self.num_chunks:
+            raise ValueError(
+                f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be at least "
+                f"{self.earliest_rewind}"
+            )
+        config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
+        self._unremembered = None
+        self.timeline.drop_pending()
+        self.latents.rewind(num_dropped)
+        self.num_frames -= config.num_frames(end) - config.num_frames(self.latents.start)
+        del self.digests[num_chunks:]
+        self._is_rewound = True
+
     @torch.no_grad()
     def replay(self, plan: ResumePlan, chunks: Sequence[Tensor], digests: Sequence[str], turn: Turn) -> None:
         """Append chunks that were kept; only those that the plan names are left in the cache.
@@ -116,6 +138,7 @@ class ChunkGenerator:
         with self.stopwatch.stage("denoise"):
             clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
         return LatentChunk(
+            before=self._place() if self._is_rewound else None,
             index=self.num_chunks,
             prompt_index=self.timeline.index,
             prompt=self.timeline.current.text,
@@ -123,6 +146,10 @@ class ChunkGenerator:
             latents=clean,
             ready=mark(self.models.device),
         )
+
+    def _place(self) -> StreamPlace:
+        """Where the next chunk begins, for a decoder that is elsewhere."""
+        return StreamPlace(self.num_frames, tuple(self.latents.recent))
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)
@@ -151,3 +178,4 @@ class ChunkGenerator:
         self.latents.append(clean)
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
         self.digests.append(digest)
+        self._is_rewound = False

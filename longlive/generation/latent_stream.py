@@ -14,6 +14,9 @@ from longlive.models.bundle import ModelBundle
 from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import CausalWanTransformer
 
+MAX_REWIND_CHUNKS = 12
+"""So many chunks can be dropped again, at most."""
+
 
 class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
@@ -24,7 +27,8 @@ class LatentStream:
     Attributes:
         cache: keys and values of what was remembered.
         prompt: keys and values of the prompt in use; None before the first ``switch``.
-        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each; enough for a window.
+        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each; enough for a window, also
+            after ``rewind``.
         start: latent frames since the start of the video or the last hard cut.
     """
 
@@ -33,7 +37,9 @@ class LatentStream:
         config = models.config
         self.start = 0
         self.prompt: PromptKV | None = None
-        self.recent: deque[Tensor] = deque(maxlen=stream.chunks_in_window)
+        window = stream.chunks_in_window
+        self.recent: deque[Tensor] = deque(maxlen=None if window is None else window + MAX_REWIND_CHUNKS)
+        self._first_rewind = 0
         self.cache = KVCache(
             config.transformer,
             stream,
@@ -62,7 +68,7 @@ class LatentStream:
         """Forget all latents: the next chunk is the first of a new scene."""
         self.cache.cut()
         self.recent.clear()
-        self.start = 0
+        self.start = self._first_rewind = 0
 
     @torch.no_grad()
     def denoise(self, noise: Callable[[int], Tensor]) -> Tensor:
@@ -92,6 +98,22 @@ class LatentStream:
         self.start += clean.shape[1]
         self.recent.append(clean)
 
+    @property
+    def num_rewindable(self) -> int:
+        """How many of the last chunks ``rewind`` can drop."""
+        since = (self.start - self._first_rewind) // self._stream.chunk
+        return min(since, MAX_REWIND_CHUNKS, len(self.recent))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the last chunks, at most ``num_rewindable``; no prompt may have taken effect in them.
+
+        Unless ``cache.has_gaps`` is False, a soft or hard switch must follow.
+        """
+        self.start -= num_chunks * self._stream.chunk
+        for _ in range(num_chunks):
+            self.recent.pop()
+        self.cache.rewind(self.start)
+
     def _make_positions_last(self) -> None:
         """Change to relative positions just before the transformer's table of positions ends."""
         shape = self._config.transformer
@@ -99,3 +121,4 @@ class LatentStream:
             _, rows, columns = shape.patch_size
             grid = self._config.latent_height // rows, self._config.latent_width // columns
             self.cache.make_relative(self._transformer.rope, *grid)
+            self._first_rewind = self.start  # earlier chunks had other positions

@@ -166,9 +166,30 @@ class Session:
         """
         has_gaps, timeline = self._generator.latents.cache.has_gaps, self._generator.timeline
         prompt, mode = check_prompt(text), _check_switch(switch or self.switch)
+        if mode == "keep" and has_gaps and not timeline.num_pending:
+            rule = "chunks were dropped, so there is no cache to keep before the next one"
+            raise ConfigError("switch", mode, rule, "Use 'soft' or 'hard'.")
         if not queue:
             timeline.drop_pending(keep=1 if mode == "keep" and has_gaps else 0)
         return timeline.append(prompt, mode, next_chunk=self.num_chunks).chunk
+
+    @property
+    def earliest_rewind(self) -> int:
+        """The lowest number of chunks that ``rewind`` can go back to."""
+        return self._generator.earliest_rewind
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on, as if they had not been made; then set a prompt.
+
+        Prompts that no chunk has used yet are dropped, and another must be set before the next chunk, softly
+        or with a cut: what the dropped chunks had pushed out of the cache is gone. What follows has the same
+        latents as if they had never been made. Another thread may decode chunks meanwhile: the decoder goes
+        back when it is given the next one.
+
+        Raises:
+            ValueError: if ``num_chunks`` is not between ``earliest_rewind`` and the number of chunks made.
+        """
+        self._generator.rewind(num_chunks)
 
     def next_chunk(self) -> FrameChunk:
         """The next pictures: ``next_latents``, decoded."""
