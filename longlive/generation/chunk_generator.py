@@ -99,8 +99,8 @@ class ChunkGenerator:
         """Drop the chunks from number ``num_chunks`` on; see ``Session.rewind``."""
         if not self.earliest_rewind <= num_chunks <= self.num_chunks:
             raise ValueError(
-                f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be at least "
-                f"{self.earliest_rewind}"
+                f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be "
+                f"at least {self.earliest_rewind}"
             )
         config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
         self._unremembered = None

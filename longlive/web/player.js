@@ -58,7 +58,7 @@ const open = (message) => {
   run.isPlaying = run.isComplete = false;
   run.connection = connect(run);
   host.dataset.frame = host.dataset.prompt = "-1";
-  host.dataset.stalls = "0";
+  host.dataset.stalls = host.dataset.dropped = "0";
   host.dataset.mode = run.mode;
   delete host.dataset.take;
   find(".caption").textContent = "";
@@ -131,11 +131,23 @@ const addSegment = (message, data) => {
   pump();
 };
 
+// What was not seen from this second on is dropped: a new prompt takes effect there.
+const rewind = ({ chunk, second }) => {
+  run.segments = run.segments.filter((segment) => segment.chunk < chunk);
+  run.pending = run.pending.filter((item) => item.at < second);
+  run.pending.push({ from: second, at: second });
+  host.dataset.dropped = Number(host.dataset.dropped) + 1;
+  publish("rewind", { chunk, seconds: second });
+  publish("made", { seconds: second });
+  pump();
+};
+
 const pump = () => {
   const { source, pending } = run;
   if (source?.readyState !== "open") return;
   if (!run.buffer && pending.length) {
     const { mime } = pending[0];
+    if (!mime) return void pending.shift();
     if (!source.constructor.isTypeSupported(mime)) return fail(`This browser cannot play ${mime}.`);
     run.buffer = source.addSourceBuffer(mime);
     run.buffer.addEventListener("updateend", pump);
@@ -147,6 +159,7 @@ const pump = () => {
 };
 
 const append = (item) => {
+  if (item.from !== undefined) return remove(item.from);
   try {
     run.buffer.timestampOffset = item.at;
     run.buffer.appendBuffer(item.bytes);
@@ -155,6 +168,12 @@ const append = (item) => {
     run.pending.unshift(item);
     trim(screen.currentTime - 2);
   }
+};
+
+const remove = (from) => {
+  const { buffered } = screen;
+  if (buffered.length && buffered.end(buffered.length - 1) > from) run.buffer.remove(from, Infinity);
+  else pump();
 };
 
 // Drop what was played long ago, if the buffer begins before `limit`; true while the buffer is busy with that.
@@ -323,6 +342,7 @@ const handle = (message, data) => {
   if ("status" in message) publish("status", message.status);
   if ("timeline" in message) publish("timeline", message.timeline);
   if (message.kind === "segment") addSegment(message, data);
+  if (message.kind === "rewind") rewind(message);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
   if (message.kind === "moved") moveElsewhere();

@@ -167,11 +167,11 @@ class StreamWorker:
         """What is needed to go on after a chunk."""
         assert self._session is not None
         record = self._session.record()
-        event = next((event for event in record.prompts if event.chunk == segment.index), None)
+        event = record.prompts[segment.prompt_index]
         latents = torch.cat([part.cpu() for part in parts], dim=1)
         num_frames = int(self._max_frames) if self._is_complete else None
         header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
-        return ChunkCheckpoint(header, event, digest, latents)
+        return ChunkCheckpoint(header, event if event.chunk == segment.index else None, digest, latents)
 
     def _serial_parts(self) -> Iterator[LatentChunk]:
         """The next latents, part by part; others may have the model while they are decoded."""
@@ -199,6 +199,8 @@ class StreamWorker:
         HLS gets whole chunks: its player fetches lists of segments, whose parts would come no sooner, and
         cannot tell how long a segment of one picture lasts. A video of a single picture has no other part.
         """
+        if latents.before is not None:
+            self._end_s = latents.before.first_frame / self._config.fps
         is_whole = self._encoder.container == "ts" or self._max_frames <= 1
         return [latents] if is_whole else latents.parts()
 
@@ -255,8 +257,11 @@ class StreamWorker:
         """The session on its turn, with the prompt of the chunk that starts now."""
         self._session = session = self._session or self._with_retry(lambda: self._runner.open(self._job))
         with self._runner.turn(time.monotonic() + self._ahead_s()):
-            self._receive(self._mailbox.start_chunk(self._next_chunk))
-            if prompt := self._prompts.take_due(self._next_chunk):
+            self._receive(self._mailbox.start_chunk(session.num_chunks))
+            if prompt := self._prompts.take_due(session.num_chunks):
+                if prompt.rewinds and prompt.chunk < session.num_chunks:
+                    session.rewind(prompt.chunk)
+                    self._receive(self._mailbox.start_chunk(prompt.chunk))
                 session.set_prompt(recorded_prompt(prompt.text), prompt.switch)
             yield session
 
@@ -285,7 +290,11 @@ class StreamWorker:
         return self._job.limits.buffer_ahead_s + bridge_s - chunk_s + min(self._chunk_cost_s(), chunk_s)
 
     def _ahead_s(self) -> float:
-        return self._end_s - self._clock.position(self._end_s)
+        """Seconds of video that the viewer has not seen and that will stay."""
+        end_s, chunk = self._end_s, self._prompts.rewind_chunk
+        if chunk is not None:
+            end_s -= max(0, self._next_chunk - chunk) * self._config.chunk_seconds()
+        return end_s - self._clock.position(self._end_s)
 
     def _receive(self, messages: list[Message]) -> None:
         for message in messages:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
+from longlive.generation.latent_stream import MAX_REWIND_CHUNKS
 from longlive.media.segments import Container, Counters, last_counters
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
@@ -21,6 +22,7 @@ from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop,
 from longlive.serving.limits import Limits
 from longlive.serving.observer import (
     ChunkMade,
+    ChunksDropped,
     EventsDropped,
     Observer,
     Occurrence,
@@ -28,14 +30,18 @@ from longlive.serving.observer import (
     PromptRefused,
 )
 from longlive.serving.runs.event_log import EventLog
-from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
+from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, RunStarted
 from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
-from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
 from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
+LEAD_S, LEAD_CHUNKS = 0.2, 1.25
+"""A chunk counts as seen if it starts within so many seconds, and so many times what making one takes."""
+MARGIN_CHUNKS = 3
+"""The worker may be so many chunks ahead of what is known of it."""
 
 
 class Run:
@@ -79,7 +85,11 @@ class Run:
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
         self.events: EventLog[RunEvent] = EventLog(KEPT_EVENTS)
         self.prompts = PromptSchedule(
-            prompt for prompt in store.prompts if not store.num_chunks or prompt.chunk >= store.num_chunks
+            prompt
+            for prompt in store.prompts
+            if not store.num_chunks
+            or prompt.chunk >= store.num_chunks
+            or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
         )
         self.presence = Presence(limits, observer.metrics)
         self.num_chunks = store.num_chunks
@@ -87,6 +97,8 @@ class Run:
         self._end_frame = self._shown_frame = store.num_frames
         self._segments: list[MediaSegment] = []
         self._handle: StreamHandle | None = None
+        self._job_start = 0
+        self._chunk_s = 0.0
         self._lock = threading.RLock()
         self.events.append(RunStarted())
 
@@ -184,6 +196,7 @@ class Run:
         with self._lock:
             state = self.store.resume_state(exact=exact)
             self._segments.clear()
+            self._job_start = self.store.num_chunks
             clock = self.presence.clock
             playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
@@ -219,10 +232,17 @@ class Run:
         self.presence.clock.assume_playing()
         self.record(ChunkMade(segment.num_frames, event.chunk_ms / 1000 if segment.ends_chunk else None))
         with self._lock:
+            is_rewound = self._is_rewound(event)
+            if is_rewound:
+                self._drop_unseen(segment.index)
+            elif self._is_out_of_date(segment):
+                self.record(ChunksDropped(segment.index, 1))
+                return
             self._segments.append(segment)
             if segment.ends_chunk:
+                self._chunk_s = event.chunk_ms / 1000
                 self.num_chunks, self._end_frame = segment.index + 1, end
-                self.prompts.drop_until(segment.index)
+                self.prompts.drop_until(segment.index, rewinding=is_rewound)
                 self._store_chunk(event)
             if is_new := end > self._shown_frame:
                 self._shown_frame = end
@@ -250,9 +270,8 @@ class Run:
 
     def prompt_delay(self) -> float:
         """How long a viewer who sends a prompt now waits to see it, in seconds."""
-        handle = self._handle
-        started = handle.started_chunk if handle else self.num_chunks - 1
-        return self.seconds_until(self.start_of(started + 1))
+        started, prompt = self._started_chunk, self._next_prompt("", "soft")
+        return self.seconds_until(self.start_of(defer(prompt, started).chunk))
 
     def delete(self) -> None:
         """Remove its files."""
@@ -267,13 +286,67 @@ class Run:
                     f"{pending} prompts are waiting already. Please let the video reach the next one first."
                 )
             self.presence.rate.count()
-            posted = self._post(Prompt(text, switch, self.prompts.next_chunk(self.num_chunks)))
+            posted = self._post(self._next_prompt(text, switch))
             assert isinstance(posted, Prompt), posted
             self.prompts.add(posted)
             self.write(lambda store: store.write_prompts(tuple(self.prompts)))
+            if posted.rewinds:
+                self._drop_unseen(posted.chunk)
             at = self.start_of(posted.chunk)
             self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
+
+    @property
+    def _started_chunk(self) -> int:
+        return self._handle.started_chunk if self._handle else self.num_chunks - 1
+
+    def _next_prompt(self, text: str, switch: SwitchMode) -> Prompt:
+        """Another prompt of the viewer's, for the first chunk that the viewer has not begun to see.
+
+        Chunks that were made but not seen are dropped for it where that can be done: not for ``keep``, whose
+        cache would be incomplete; not in an HLS playlist; not for a program that has no player. Prompts that
+        came before keep the chunk that they were promised.
+        """
+        chunk = self.prompts.next_chunk(self.num_chunks)
+        is_live = self._handle is not None and self.container == "mp4" and self.presence.has_player
+        if switch == "keep" or not is_live or not self.store.is_intact:
+            return Prompt(text, switch, chunk)
+        started = self._started_chunk
+        promised = self.prompts.last_chunk(started + MARGIN_CHUNKS)
+        in_use = max(self.store.last_prompt_chunk, promised, self._job_start)
+        earliest = max(in_use + 1, started - MAX_REWIND_CHUNKS + MARGIN_CHUNKS)
+        return Prompt(text, switch, max(earliest, self._first_unseen(started)), rewinds=True)
+
+    def _first_unseen(self, started: int) -> int:
+        """The first chunk that can be made again before the viewer sees it."""
+        is_busy = started >= self.num_chunks
+        position = self.presence.clock.position(self.end_s)
+        second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy)
+        unseen = self.store.first_chunk_from(second)
+        return unseen + 1 if is_busy and self.end_s < second else unseen
+
+    def _is_rewound(self, event: SegmentEvent) -> bool:
+        """Whether the next prompt that rewinds takes effect with this chunk."""
+        prompt = event.checkpoint.event if event.checkpoint else None
+        return prompt is not None and prompt.chunk == self.prompts.rewind_chunk
+
+    def _is_out_of_date(self, segment: MediaSegment) -> bool:
+        """Whether a segment was made before a prompt that drops it reached the worker."""
+        first = self.prompts.rewind_chunk
+        return first is not None and segment.index >= first
+
+    def _drop_unseen(self, chunk: int) -> None:
+        """Drop what was made from this chunk on."""
+        count = self.num_chunks - chunk
+        if count <= 0:
+            return
+        self.write(lambda store: store.rewind(chunk))
+        self._segments.clear()
+        self.num_chunks = chunk
+        self._end_frame = self._shown_frame = self.store.num_frames
+        self.prompts.cut_spans(self.end_s)
+        self.record(ChunksDropped(chunk, count))
+        self.emit(Rewound(chunk, self.end_s))
 
     def _last_counters(self) -> Counters:
         """At the end of the last stored segment, if it is MPEG-TS."""

@@ -1,12 +1,14 @@
 """A run on disk: what it was asked for, its prompts, the clean latents and the segments of its chunks.
 
 Three files that only grow: ``story.jsonl`` (a line for the run, for each list of prompts to come, for each
-chunk), ``latents.bin`` and ``segments.bin``. A line is written after the bytes that it refers to, and a chunk
-counts if its digest is right, so a process that is killed at any moment leaves a run up to its last chunk.
+chunk, and whenever chunks are dropped), ``latents.bin`` and ``segments.bin``. A line is written after the
+bytes that it refers to, and a chunk counts if its digest is right, so a process that is killed at any moment
+leaves a run up to its last chunk.
 At full size a second of video takes 0.8 MB of latents. (Not SQLite: the three files are a format that older
 versions have written, and appending to them costs one write each.)
 """
 
+import bisect
 import dataclasses
 import json
 import threading
@@ -38,6 +40,13 @@ class _StoredChunk:
     digest: str
     latents: tuple[int, int, str, list[int]]
     segments: list[dict[str, Any]]
+    offset: int
+
+    @property
+    def start_s(self) -> float:
+        """When it starts, in seconds of the video."""
+        first: dict[str, Any] = self.segments[0]
+        return float(first["first_frame"] / first["fps"])
 
 
 class RunStore:
@@ -138,10 +147,31 @@ class RunStore:
             for segment in segments:
                 fields = {name: value for name, value in vars(segment).items() if name != "data"}
                 parts.append(fields | {"size": len(segment.data)})
+            offset = self._ends[SEGMENTS]
             self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
-            self._chunks.append(_StoredChunk(checkpoint.digest, place, parts))
+            self._chunks.append(_StoredChunk(checkpoint.digest, place, parts, offset))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
+        with self._lock:
+            self._drop(num_chunks)
+            self._write({"rewind": num_chunks})
+
+    def _drop(self, num_chunks: int) -> None:
+        del self._chunks[num_chunks:], self._digests[num_chunks:]
+        self._events = [event for event in self._events if event.chunk < num_chunks]
+
+    @property
+    def last_prompt_chunk(self) -> int:
+        """The chunk at which the prompt in use took effect."""
+        return self._events[-1].chunk if self._events else 0
+
+    def first_chunk_from(self, second: float) -> int:
+        """The first chunk that starts at this second of the video or later; else the next one to be made."""
+        starts = [chunk.start_s for chunk in self._chunks]
+        return bisect.bisect_left(starts, second)
 
     def end(self) -> None:
         """Note that the run is over, so that no process resumes it; MediaError as for ``add``."""
@@ -177,14 +207,14 @@ class RunStore:
     def segments(self, first: int = 0) -> Iterator[MediaSegment]:
         """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
         chunks = self._chunks[first:]
-        offset = sum(part["size"] for chunk in self._chunks[:first] for part in chunk.segments)
         if not chunks:
             return
         with (self.folder / SEGMENTS).open("rb") as file:
-            file.seek(offset)
-            for part in (part for chunk in chunks for part in chunk.segments):
-                fields = {name: value for name, value in part.items() if name != "size"}
-                yield MediaSegment(**fields, data=file.read(part["size"]))
+            for chunk in chunks:
+                file.seek(chunk.offset)
+                for part in chunk.segments:
+                    fields = {name: value for name, value in part.items() if name != "size"}
+                    yield MediaSegment(**fields, data=file.read(part["size"]))
 
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""
@@ -277,13 +307,16 @@ class RunStore:
             self.is_finished = True
         elif "plan" in entry:
             self._prompts = [Prompt(**prompt) for prompt in entry["plan"]]
+        elif "rewind" in entry:
+            self._drop(int(entry["rewind"]))
         else:
             return self._read_chunk(entry["chunk"], sizes, data)
         return True
 
     def _read_chunk(self, entry: dict[str, Any], sizes: dict[str, int], data: bytes) -> bool:
         offset, size, dtype, shape = entry["latents"]
-        chunk = _StoredChunk(entry["digest"], (offset, size, dtype, shape), entry["segments"])
+        place = (offset, size, dtype, shape)
+        chunk = _StoredChunk(entry["digest"], place, entry["segments"], self._ends[SEGMENTS])
         ends = {LATENTS: offset + size, SEGMENTS: self._ends[SEGMENTS]}
         ends[SEGMENTS] += sum(part["size"] for part in chunk.segments)
         is_there = all(ends[name] <= sizes[name] for name in ends)
