@@ -106,14 +106,17 @@ class LatentChunk:
         return self.chunk_digest.value
 
     def parts(self) -> "list[LatentChunk]":
-        """Split the first chunk of a video into its first latent and the rest; other chunks stay whole.
+        """Split a chunk that the viewer waits for into its first latent and the rest; others stay whole.
 
-        The first latent decodes to the one picture that the viewer waits for, so it is sent ahead.
+        Waited for are the first chunk of a video, and one that comes in the place of dropped ones. The
+        pictures of its first latent (one of a video's or a cut's first, else 4) are sent ahead.
         """
-        if self.index > 0 or self.latents.shape[1] == 1:
+        is_awaited = self.index == 0 or self.before is not None
+        if not is_awaited or self.latents.shape[1] == 1:
             return [self]
         head = replace(self, latents=self.latents[:, :1], ends_chunk=False)
-        return [head, replace(self, latents=self.latents[:, 1:], first_latent=self.first_latent + 1)]
+        rest = self.latents[:, 1:]
+        return [head, replace(self, latents=rest, first_latent=self.first_latent + 1, before=None)]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from longlive.config import StreamConfig
 from longlive.errors import SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
 from longlive.generation.latent_stream import LatentStream
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
@@ -72,12 +72,12 @@ class ChunkGenerator:
         self._latents = self._unremembered = None
         self._digest_stream.close()
 
-    def make_chunk(self, on_latents: OnLatents) -> LatentChunk:
+    def make_chunk(self, on_latents: OnLatents, on_step: OnStep) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
         self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
         if self._unremembered is None:
             self.stopwatch.clear()
-            self._unremembered = self._denoise()
+            self._unremembered = self._denoise(on_step)
             on_latents(self._unremembered)
         chunk = self._unremembered
         with self.stopwatch.stage("remember"):
@@ -132,11 +132,11 @@ class ChunkGenerator:
             self._append(on_device, digest)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
-    def _denoise(self) -> LatentChunk:
+    def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
             before=self._place() if self._is_rewound else None,
             index=self.num_chunks,

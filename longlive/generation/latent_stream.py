@@ -56,6 +56,7 @@ class LatentStream:
     def switch(self, prompt: PromptKV, switch: str | None) -> None:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
         if switch == "soft":
+            self.cache.rewind(self.start)  # a chunk that was begun and interrupted
             window, context_noise = torch.cat(tuple(self.recent), dim=1), self._stream.context_noise
             recache(
                 self._transformer, window, prompt, self.cache, start=self.start, context_noise=context_noise
@@ -71,12 +72,21 @@ class LatentStream:
         self.start = self._first_rewind = 0
 
     @torch.no_grad()
-    def denoise(self, noise: Callable[[int], Tensor]) -> Tensor:
-        """The clean latents (1, F, C, H, W) of the next chunk; ``noise`` is as for ``denoise_chunk``."""
+    def denoise(self, noise: Callable[[int], Tensor], on_step: Callable[[], None] = lambda: None) -> Tensor:
+        """The clean latents (1, F, C, H, W) of the next chunk.
+
+        ``noise`` is as for ``denoise_chunk``; ``on_step`` is called after each step.
+        """
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
         return denoise_chunk(
-            self._transformer, noise, self.prompt, self.cache, self._schedule, start=self.start
+            self._transformer,
+            noise,
+            self.prompt,
+            self.cache,
+            self._schedule,
+            start=self.start,
+            on_step=lambda step, clean: on_step(),
         )
 
     def remember(self, clean: Tensor) -> None:

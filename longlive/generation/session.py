@@ -20,7 +20,7 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.chunk_generator import ChunkGenerator, Turn
 from longlive.generation.cuda_streams import SideStream
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
@@ -195,7 +195,9 @@ class Session:
         """The next pictures: ``next_latents``, decoded."""
         return self.decode(self.next_latents())
 
-    def next_latents(self, on_latents: OnLatents = lambda _: None) -> LatentChunk:
+    def next_latents(
+        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = lambda: None
+    ) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
         If it fails (out of memory, say), it may be called again: it goes on where it stopped, with the same
@@ -203,11 +205,12 @@ class Session:
 
         Args:
             on_latents: is given the chunk before its clean pass; another thread may decode it from then on.
+            on_step: called after each denoising step; what it raises interrupts the chunk.
 
         Raises:
             SessionClosedError: after ``close``.
         """
-        return self._generator.make_chunk(on_latents)
+        return self._generator.make_chunk(on_latents, on_step)
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """The pictures of the chunk or part after the one decoded last; in any thread, but one at a time."""

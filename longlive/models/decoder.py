@@ -95,6 +95,8 @@ class StreamingDecoder:
 
     def _go_back(self, place: StreamPlace) -> None:
         """Come to the state of an earlier place: a kept one, or by reading the latents before it again."""
+        if self._next_frame == place.first_frame:
+            return
         while self._earlier and self._earlier[-1]._next_frame > place.first_frame:
             self._earlier.pop()
         if self._earlier and self._earlier[-1]._next_frame == place.first_frame:

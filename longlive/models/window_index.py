@@ -62,6 +62,8 @@ class WindowIndex:
         Once the window has rolled, they may have taken the place of older ones beside the sink, which then
         count as skipped: a recache or a reset must follow.
         """
+        if end >= self.placed.stop:
+            return
         if self.has_rolled:
             self.skipped = range(self.placed.start + self.stream.sink, end)
         self.placed = range(self.placed.start, end)

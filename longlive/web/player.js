@@ -63,6 +63,7 @@ const open = (message) => {
   delete host.dataset.take;
   find(".caption").textContent = "";
   find(".figures").hidden = true;
+  showReceipt("");
   setState("starting");
   if (run.mode === "live") openSource();
   bringIntoSight();
@@ -256,6 +257,7 @@ const onFrame = (source, now, seconds) => {
     find(".caption").textContent = segment.prompt;
     reportPlayhead();
   }
+  checkReceipt(seconds);
   publish("playhead", { seconds });
 };
 
@@ -331,6 +333,36 @@ const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
   find(".chunk").textContent = `${Math.round(chunk)} ms`;
 };
 
+// What becomes of the prompt that was sent last: sent, where it takes effect, how long it took to the screen.
+const sendPrompt = () => {
+  run.receipt = { sentAt: performance.now(), before: run.lastWaiting };
+  showReceipt("Prompt sent.");
+  trigger("prompt");
+};
+const showReceipt = (text) => {
+  find(".receipt").textContent = text;
+  find(".receipt").hidden = !text;
+};
+const readTimeline = ({ waiting }) => {
+  const last = waiting.at(-1);
+  const key = last ? `${last.at} ${last.text}` : "";
+  const { receipt } = run;
+  if (key && receipt && receipt.at === undefined && key !== receipt.before) {
+    receipt.at = last.at;
+    showReceipt(`Prompt sent. It takes effect at ${clock(last.at)}.`);
+  }
+  run.lastWaiting = key;
+};
+const checkReceipt = (seconds) => {
+  const { receipt } = run;
+  if (receipt?.at === undefined || seconds < receipt.at - 0.001) return;
+  const delay = (performance.now() - receipt.sentAt) / 1000;
+  host.dataset.delay = delay.toFixed(3);
+  showReceipt(`New prompt at ${clock(receipt.at)}, on screen ${delay.toFixed(1)} s after you sent it.`);
+  run.receipt = null;
+};
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
 const finish = (message) => {
   run.isComplete = true;
   if (message.has_take) host.dataset.take = "yes";
@@ -340,7 +372,10 @@ const finish = (message) => {
 
 const handle = (message, data) => {
   if ("status" in message) publish("status", message.status);
-  if ("timeline" in message) publish("timeline", message.timeline);
+  if ("timeline" in message) {
+    publish("timeline", message.timeline);
+    readTimeline(message.timeline);
+  }
   if (message.kind === "segment") addSegment(message, data);
   if (message.kind === "rewind") rewind(message);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");
@@ -418,7 +453,7 @@ window.longlivePosition = () => {
 
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);
-window.addEventListener("longlive:send", () => (run && !run.isComplete ? trigger("prompt") : start()));
+window.addEventListener("longlive:send", () => (run && !run.isComplete ? sendPrompt() : start()));
 window.addEventListener("longlive:mode", (event) => (mode = event.detail));
 
 find(".pause").addEventListener("click", () => {

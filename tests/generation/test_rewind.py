@@ -152,7 +152,24 @@ def test_no_chunk_is_dropped_that_had_other_positions(tiny_models: ModelBundle) 
     limit = tiny_models.config.transformer.rope_max_seq_len // session.stream.chunk
     generator = session._generator
     for _ in range(limit + 2):
-        generator.latents.denoise = lambda noise: torch.zeros(1, 3, *tiny_models.config.latent_shape)  # type: ignore[method-assign]
+        generator.latents.denoise = lambda *_: torch.zeros(1, 3, *tiny_models.config.latent_shape)  # type: ignore[method-assign]
         session.next_latents()
     assert generator.latents.cache.is_relative
     assert session.earliest_rewind == limit
+
+
+def test_a_chunk_that_was_interrupted_is_made_again_with_the_same_result(tiny_models: ModelBundle) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    session, expected = Session(tiny_models, RED, seed=7), straight(tiny_models, 3, "soft")
+    chunks = [session.next_chunk() for _ in range(3)]
+    with pytest.raises(Interrupted):
+        session.next_latents(on_step=interrupt)
+    session.set_prompt(BLUE)
+    with pytest.raises(Interrupted):
+        session.next_latents(on_step=interrupt)
+    assert_same([*chunks, session.next_chunk(), session.next_chunk()], expected)

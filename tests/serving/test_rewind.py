@@ -76,7 +76,7 @@ def test_what_was_made_but_not_seen_is_dropped_and_made_again(make_engine, switc
     assert scheduled.in_seconds == pytest.approx(second - 1)
     dropped, *rest = read(run, is_segment(6))
     assert dropped == Rewound(chunk, second)
-    assert made(rest) == [(index, JUMP) for index in range(chunk, 7)]
+    assert made(rest) == [(index, JUMP) for index in [chunk, *range(chunk, 7)]], "its first part ahead"
     assert [span.end for span in run.prompts.spans[:1]] == [second]
     cards, record = stop(run)
     assert [frame for frame, _ in cards] == list(range(len(cards)))
@@ -190,7 +190,7 @@ def test_a_viewer_who_catches_up_while_prompts_come_sees_every_picture_once(make
         if second > 0.5 * (sent + 1):
             sent += 1
             run.prompt(f"prompt {sent}")
-        for event in read(run, lambda event: True, timeout=2.0) if run.events.last else ():
+        for event in read(run, lambda event: True):
             if isinstance(event, SegmentEvent):
                 part = event.segment
                 buffer |= {part.first_frame + n: part.prompt for n in range(part.num_frames)}
@@ -201,8 +201,20 @@ def test_a_viewer_who_catches_up_while_prompts_come_sees_every_picture_once(make
     cards, record = stop(run)
     texts = [event.text for event in record.prompts]
     film = {frame: texts[prompt] for frame, prompt in cards}
-    assert len(texts) == sent + 1
-    assert all(film[frame] == prompt for frame, prompt in shown.items() if frame > 21)
+    assert len(texts) >= sent - 2 >= 3, "some may still wait for their chunk"
+    assert all(film[frame] == prompt for frame, prompt in shown.items())
+
+
+def test_a_chunk_that_will_not_be_shown_is_not_made_to_its_end(make_engine) -> None:
+    models = FakeModels(chunk_s=0.4)
+    run = make_engine(models).start("ada", MEADOW, seed=7)
+    run.playhead(1.0, playing=False)
+    read(run, is_segment(2))
+    wait_for(lambda: run._started_chunk == 3)
+    assert run.prompt(JUMP).chunk == 3
+    event = read(run, is_segment(3))[-1]
+    assert isinstance(event, SegmentEvent) and event.segment.prompt == JUMP
+    assert models.finished == 4
 
 
 def test_a_mailbox_leaves_a_prompt_that_rewinds_where_it_is() -> None:

@@ -14,7 +14,7 @@ import torch
 from longlive.chunks import FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
@@ -92,6 +92,7 @@ class FakeModels:
     encoder: str = "x264"
     decode_s: float = 0.0
     overlapped: int = 0
+    finished: int = 0
     smaller: Callable[["FakeModels"], "FakeModels"] | None = None
     out_of_memory: list[tuple[str, int]] = field(default_factory=list)
 
@@ -138,10 +139,12 @@ class FakeSession:
     def next_chunk(self) -> FrameChunk:
         return self.decode(self.next_latents())
 
-    def next_latents(self, on_latents: OnLatents = lambda _: None) -> LatentChunk:
+    def next_latents(
+        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = lambda: None
+    ) -> LatentChunk:
         """Empty latents; as a model does, it goes on for a while after handing them over."""
         if self.unremembered is None:
-            self.unremembered = self._draw()
+            self.unremembered = self._draw(on_step)
             on_latents(self.unremembered)
         self.models.work("remember", self.num_chunks)
         time.sleep(self.models.chunk_s / 4)
@@ -149,12 +152,17 @@ class FakeSession:
         self.num_chunks += 1
         return chunk
 
-    def _draw(self) -> LatentChunk:
+    def _draw(self, on_step: OnStep) -> LatentChunk:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
-        time.sleep(models.chunk_s)
-        models.busy_now -= 1
+        try:
+            for _ in range(4):
+                time.sleep(models.chunk_s / 4)
+                on_step()
+            models.finished += 1
+        finally:
+            models.busy_now -= 1
         if models.break_at == self.num_chunks:
             raise RuntimeError("the weights fell over")
         models.work("denoise", self.num_chunks)

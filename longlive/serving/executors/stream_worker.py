@@ -44,6 +44,11 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+
+class _OutOfDate(Exception):
+    """The chunk that is being made will not be shown."""
+
+
 RECENT_CHUNKS = 8
 LEASE_END_S, LEASE_BRIDGE_S = 4.0, 2.5
 """In the last seconds of a lease, so much more may be ready."""
@@ -175,9 +180,9 @@ class StreamWorker:
 
     def _serial_parts(self) -> Iterator[LatentChunk]:
         """The next latents, part by part; others may have the model while they are decoded."""
-        with self._chunk_started() as session:
-            parts = self._parts(self._with_retry(session.next_latents))
-        yield from parts
+        made: list[LatentChunk] = []
+        self._make_latents(made.append)
+        yield from self._parts(made[0])
 
     def _overlapped_parts(self, pipeline: Pipeline) -> Iterator[LatentChunk]:
         """The next latents, part by part; before the last is decoded, the next chunk is started if wanted.
@@ -212,8 +217,18 @@ class StreamWorker:
         return not is_over and self._ahead_s() + chunk_s <= self._max_ahead_s()
 
     def _make_latents(self, on_latents: OnLatents) -> None:
-        with self._chunk_started() as session:
-            self._with_retry(lambda: session.next_latents(on_latents))
+        """Make the next latents; begin again at once when a prompt comes that drops them."""
+        while True:
+            with contextlib.suppress(_OutOfDate), self._chunk_started() as session:
+                self._with_retry(lambda: session.next_latents(on_latents, self._check_step))
+                return
+
+    def _check_step(self) -> None:
+        """Interrupt the chunk that is being denoised if a prompt has come that drops it."""
+        self._receive(self._mailbox.poll())
+        chunk = self._prompts.rewind_chunk
+        if chunk is not None and chunk <= self._mailbox.started_chunk:
+            raise _OutOfDate
 
     def _decode(self, part: LatentChunk) -> FrameChunk:
         session = self._session
@@ -259,7 +274,7 @@ class StreamWorker:
         with self._runner.turn(time.monotonic() + self._ahead_s()):
             self._receive(self._mailbox.start_chunk(session.num_chunks))
             if prompt := self._prompts.take_due(session.num_chunks):
-                if prompt.rewinds and prompt.chunk < session.num_chunks:
+                if prompt.rewinds:
                     session.rewind(prompt.chunk)
                     self._receive(self._mailbox.start_chunk(prompt.chunk))
                 session.set_prompt(recorded_prompt(prompt.text), prompt.switch)

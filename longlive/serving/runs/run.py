@@ -38,8 +38,9 @@ from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
-LEAD_S, LEAD_CHUNKS = 0.2, 1.25
-"""A chunk counts as seen if it starts within so many seconds, and so many times what making one takes."""
+LEAD_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.9, 0.4
+"""A chunk counts as seen if it starts within so many seconds, and so many times what making one takes; while
+one is being made, so many times more."""
 MARGIN_CHUNKS = 3
 """The worker may be so many chunks ahead of what is known of it."""
 
@@ -232,7 +233,7 @@ class Run:
         self.presence.clock.assume_playing()
         self.record(ChunkMade(segment.num_frames, event.chunk_ms / 1000 if segment.ends_chunk else None))
         with self._lock:
-            is_rewound = self._is_rewound(event)
+            is_rewound = self._is_rewound(segment)
             if is_rewound:
                 self._drop_unseen(segment.index)
             elif self._is_out_of_date(segment):
@@ -321,14 +322,14 @@ class Run:
         """The first chunk that can be made again before the viewer sees it."""
         is_busy = started >= self.num_chunks
         position = self.presence.clock.position(self.end_s)
-        second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy)
+        second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy * BUSY_CHUNKS)
         unseen = self.store.first_chunk_from(second)
         return unseen + 1 if is_busy and self.end_s < second else unseen
 
-    def _is_rewound(self, event: SegmentEvent) -> bool:
-        """Whether the next prompt that rewinds takes effect with this chunk."""
-        prompt = event.checkpoint.event if event.checkpoint else None
-        return prompt is not None and prompt.chunk == self.prompts.rewind_chunk
+    def _is_rewound(self, segment: MediaSegment) -> bool:
+        """Whether the next prompt that rewinds has made this segment."""
+        is_place = segment.index == self.prompts.rewind_chunk
+        return is_place and segment.prompt_index > self.store.prompt_index_before(segment.index)
 
     def _is_out_of_date(self, segment: MediaSegment) -> bool:
         """Whether a segment was made before a prompt that drops it reached the worker."""

@@ -168,6 +168,11 @@ class RunStore:
         """The chunk at which the prompt in use took effect."""
         return self._events[-1].chunk if self._events else 0
 
+    def prompt_index_before(self, chunk: int) -> int:
+        """Number of the prompt that made the chunk before ``chunk``; -1 if there is none."""
+        before = self._chunks[:chunk][-1:]
+        return int(before[0].segments[-1]["prompt_index"]) if before else -1
+
     def first_chunk_from(self, second: float) -> int:
         """The first chunk that starts at this second of the video or later; else the next one to be made."""
         starts = [chunk.start_s for chunk in self._chunks]
