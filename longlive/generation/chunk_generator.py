@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.chunks import LatentChunk, StreamPlace
+from longlive.chunks import LatentChunk, StreamPlace, SwitchMode
 from longlive.config import StreamConfig
-from longlive.errors import SessionClosedError
+from longlive.errors import ConfigError, SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
 from longlive.generation.latent_stream import LatentStream
 from longlive.generation.lookahead import OnLatents, OnStep
@@ -67,10 +67,25 @@ class ChunkGenerator:
             raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
         return self._latents
 
+    @property
+    def place(self) -> StreamPlace:
+        """Where the next chunk begins, for a decoder that is elsewhere."""
+        return StreamPlace(self.num_frames, tuple(self.latents.recent))
+
     def close(self) -> None:
         """Free the cache and the latents."""
         self._latents = self._unremembered = None
         self._digest_stream.close()
+
+    def add_prompt(self, prompt: PromptText, switch: SwitchMode, *, queue: bool) -> int:
+        """Go on with another prompt; arguments, result and errors as for ``Session.set_prompt``."""
+        waits = self.latents.cache.has_gaps and switch == "keep"
+        if waits and not self.timeline.num_pending:
+            rule = "chunks were dropped, so there is no cache to keep before the next one"
+            raise ConfigError("switch", switch, rule, "Use 'soft' or 'hard'.")
+        if not queue:
+            self.timeline.drop_pending(keep=1 if waits else 0)
+        return self.timeline.append(prompt, switch, next_chunk=self.num_chunks).chunk
 
     def make_chunk(self, on_latents: OnLatents, on_step: OnStep) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
@@ -138,7 +153,7 @@ class ChunkGenerator:
         with self.stopwatch.stage("denoise"):
             clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
-            before=self._place() if self._is_rewound else None,
+            before=self.place if self._is_rewound else None,
             index=self.num_chunks,
             prompt_index=self.timeline.index,
             prompt=self.timeline.current.text,
@@ -146,10 +161,6 @@ class ChunkGenerator:
             latents=clean,
             ready=mark(self.models.device),
         )
-
-    def _place(self) -> StreamPlace:
-        """Where the next chunk begins, for a decoder that is elsewhere."""
-        return StreamPlace(self.num_frames, tuple(self.latents.recent))
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)

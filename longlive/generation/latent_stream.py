@@ -16,6 +16,8 @@ from longlive.models.transformer import CausalWanTransformer
 
 MAX_REWIND_CHUNKS = 12
 """So many chunks can be dropped again, at most."""
+DECODER_REACH = 40
+"""So many latents before a place are kept, at least: no decoder needs more (``StreamingDecoder.reach``)."""
 
 
 class LatentStream:
@@ -27,8 +29,8 @@ class LatentStream:
     Attributes:
         cache: keys and values of what was remembered.
         prompt: keys and values of the prompt in use; None before the first ``switch``.
-        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each; enough for a window, also
-            after ``rewind``.
+        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each: enough for a window and
+            for a decoder, also after ``rewind``.
         start: latent frames since the start of the video or the last hard cut.
     """
 
@@ -38,7 +40,8 @@ class LatentStream:
         self.start = 0
         self.prompt: PromptKV | None = None
         window = stream.chunks_in_window
-        self.recent: deque[Tensor] = deque(maxlen=None if window is None else window + MAX_REWIND_CHUNKS)
+        kept = None if window is None else max(window, -(-DECODER_REACH // stream.chunk)) + MAX_REWIND_CHUNKS
+        self.recent: deque[Tensor] = deque(maxlen=kept)
         self._first_rewind = 0
         self.cache = KVCache(
             config.transformer,

@@ -132,10 +132,7 @@ class Session:
 
     @property
     def latents_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last latents; for the thread that calls ``next_latents``.
-
-        On a GPU, waits until they are computed.
-        """
+        """Milliseconds of each stage of the last latents, waited for; for the thread of ``next_latents``."""
         return self._generator.stopwatch.ms
 
     @property
@@ -148,11 +145,6 @@ class Session:
         """Milliseconds of the last decoding; for the thread that calls ``decode``."""
         return self._decode_stopwatch.ms
 
-    @property
-    def last_chunk_ms(self) -> float:
-        """Milliseconds that the last chunk took; ``stage_ms`` has them by stage."""
-        return sum(self.stage_ms.values())
-
     def set_prompt(self, text: str, switch: SwitchMode | None = None, *, queue: bool = False) -> int:
         """Go on with another prompt; return the index of the first chunk that is made with it.
 
@@ -164,30 +156,19 @@ class Session:
             PromptError, ConfigError: with a message for viewers; the stream goes on unharmed.
             SessionClosedError: after ``close``.
         """
-        has_gaps, timeline = self._generator.latents.cache.has_gaps, self._generator.timeline
-        prompt, mode = check_prompt(text), _check_switch(switch or self.switch)
-        if mode == "keep" and has_gaps and not timeline.num_pending:
-            rule = "chunks were dropped, so there is no cache to keep before the next one"
-            raise ConfigError("switch", mode, rule, "Use 'soft' or 'hard'.")
-        if not queue:
-            timeline.drop_pending(keep=1 if mode == "keep" and has_gaps else 0)
-        return timeline.append(prompt, mode, next_chunk=self.num_chunks).chunk
-
-    @property
-    def earliest_rewind(self) -> int:
-        """The lowest number of chunks that ``rewind`` can go back to."""
-        return self._generator.earliest_rewind
+        return self._generator.add_prompt(
+            check_prompt(text), _check_switch(switch or self.switch), queue=queue
+        )
 
     def rewind(self, num_chunks: int) -> None:
-        """Drop the chunks from number ``num_chunks`` on, as if they had not been made; then set a prompt.
+        """Drop the chunks from number ``num_chunks`` on: what follows is as if they had never been made.
 
-        Prompts that no chunk has used yet are dropped, and another must be set before the next chunk, softly
-        or with a cut: what the dropped chunks had pushed out of the cache is gone. What follows has the same
-        latents as if they had never been made. Another thread may decode chunks meanwhile: the decoder goes
-        back when it is given the next one.
+        Set another prompt before the next chunk, softly or with a cut: what the dropped chunks had pushed out
+        of the cache is gone. Another thread may decode meanwhile: the decoder goes back at the next chunk.
 
         Raises:
-            ValueError: if ``num_chunks`` is not between ``earliest_rewind`` and the number of chunks made.
+            ValueError: if there are fewer chunks, or more than 12 to drop, or one of them was the first of
+                the prompt in use.
         """
         self._generator.rewind(num_chunks)
 
@@ -297,7 +278,10 @@ class Session:
         clean = check_latents(record, latents, models.config, models.dtype)
         plan = (plan_exact if exact else plan_quick)(record.prompts, len(clean), session.stream)
         session._generator.replay(plan, clean, record.chunks, turn)
-        session._catch_up_decoder(clean)
+        if clean:
+            place = session._generator.place
+            with session._decode_stream.after(None, place.latents[-1]):
+                session._decoder.catch_up(place.latents, place.first_frame)
         return session
 
     def close(self) -> None:
@@ -314,14 +298,6 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         self.close()
-
-    def _catch_up_decoder(self, chunks: Sequence[Tensor]) -> None:
-        """Prepare the decoder for the pictures after these chunks."""
-        latents = self._generator.latents
-        if chunks:
-            since_cut = chunks[len(chunks) - latents.start // self.stream.chunk :]
-            with self._decode_stream.after(None, latents.recent[-1]):
-                self._decoder.catch_up(since_cut, self._generator.num_frames)
 
 
 def _check_switch(switch: SwitchMode) -> SwitchMode:

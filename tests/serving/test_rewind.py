@@ -72,7 +72,7 @@ def test_what_was_made_but_not_seen_is_dropped_and_made_again(make_engine, switc
     run = start(engine)
     scheduled = run.prompt(JUMP, switch)
     chunk, second = scheduled.chunk, scheduled.at_seconds
-    assert 2 <= chunk <= 5 and second == run._model.chunk_start_s(chunk)
+    assert 2 <= chunk <= 5 and second == run._progress._model.chunk_start_s(chunk)
     assert scheduled.in_seconds == pytest.approx(second - 1)
     dropped, *rest = read(run, is_segment(6))
     assert dropped == Rewound(chunk, second)
@@ -136,7 +136,7 @@ def test_a_worker_that_is_lost_before_it_hears_of_the_prompt_loses_nothing() -> 
     cards, record = stop(run)
     assert [frame for frame, _ in cards] == list(range(len(cards)))
     first = next(frame for frame, prompt in cards if prompt)
-    assert first == run._model.num_frames(3 * record.prompts[1].chunk)
+    assert first == run._progress._model.num_frames(3 * record.prompts[1].chunk)
     engine.close()
 
 

@@ -89,7 +89,7 @@ class StreamWorker:
         if job.resume is not None:
             self._next_chunk = len(job.resume.latents)
             self._end_s = job.resume.num_frames / self._config.fps
-        self._recent_costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+        self._speed = _Speed()
         self._notices: deque[NoticeEvent] = deque()
         self._truncated_prompt: str | None = None
         self._ran_out_of_memory = False
@@ -147,15 +147,16 @@ class StreamWorker:
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
             part_s = time.monotonic() - started
-            self._recent_costs.append((part_s, segment.num_frames))
+            self._speed.add(part_s, segment.num_frames)
             self._clock.assume_playing()
             chunk_s += part_s
             checkpoint = None
             if segment.ends_chunk:
                 self._runner.record_render_time(render_s)
                 self._report_truncation()
-                checkpoint = self._checkpoint(segment, latents, part.digest)
-            yield SegmentEvent(segment, self._fps(), chunk_s * 1000, checkpoint)
+                num_frames = int(self._max_frames) if self._is_complete else None
+                checkpoint = _checkpoint(self._session, segment, latents, part.digest, num_frames)
+            yield SegmentEvent(segment, self._speed.fps, chunk_s * 1000, checkpoint)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()
@@ -167,16 +168,6 @@ class StreamWorker:
         if truncated is not None and truncated != self._truncated_prompt:
             self._notices.append(NoticeEvent("prompt_truncated"))
         self._truncated_prompt = truncated
-
-    def _checkpoint(self, segment: MediaSegment, parts: list[torch.Tensor], digest: str) -> ChunkCheckpoint:
-        """What is needed to go on after a chunk."""
-        assert self._session is not None
-        record = self._session.record()
-        event = record.prompts[segment.prompt_index]
-        latents = torch.cat([part.cpu() for part in parts], dim=1)
-        num_frames = int(self._max_frames) if self._is_complete else None
-        header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
-        return ChunkCheckpoint(header, event if event.chunk == segment.index else None, digest, latents)
 
     def _serial_parts(self) -> Iterator[LatentChunk]:
         """The next latents, part by part; others may have the model while they are decoded."""
@@ -302,7 +293,8 @@ class StreamWorker:
         """Seconds that may be ready when a chunk is started, for it to be ready just inside the limit."""
         chunk_s = self._config.chunk_seconds()
         bridge_s = LEASE_BRIDGE_S if self._lease_left_s() < LEASE_END_S else 0.0
-        return self._job.limits.buffer_ahead_s + bridge_s - chunk_s + min(self._chunk_cost_s(), chunk_s)
+        cost_s = min(self._speed.cost_of(chunk_s * self._config.fps), chunk_s)
+        return self._job.limits.buffer_ahead_s + bridge_s - chunk_s + cost_s
 
     def _ahead_s(self) -> float:
         """Seconds of video that the viewer has not seen and that will stay."""
@@ -323,16 +315,43 @@ class StreamWorker:
                 case Suspend():
                     self._is_suspended = True
 
-    def _chunk_cost_s(self) -> float:
-        """What a chunk takes lately."""
-        seconds, pictures = (
-            map(sum, zip(*self._recent_costs, strict=True)) if self._recent_costs else (0.0, 1)
-        )
-        return seconds / pictures * self._config.chunk_seconds() * self._config.fps
 
-    def _fps(self) -> float:
-        pictures = sum(pictures for _, pictures in self._recent_costs)
-        return pictures / max(1e-9, sum(seconds for seconds, _ in self._recent_costs))
+def _checkpoint(
+    session: Session | None,
+    segment: MediaSegment,
+    parts: list[torch.Tensor],
+    digest: str,
+    num_frames: int | None,
+) -> ChunkCheckpoint:
+    """What is needed to go on after a chunk; ``num_frames`` if the video ends within it."""
+    assert session is not None
+    record = session.record()
+    event = record.prompts[segment.prompt_index]
+    latents = torch.cat([part.cpu() for part in parts], dim=1)
+    header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
+    return ChunkCheckpoint(header, event if event.chunk == segment.index else None, digest, latents)
+
+
+class _Speed:
+    """How fast the last chunks were made."""
+
+    def __init__(self) -> None:
+        """Nothing was made yet."""
+        self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+
+    def add(self, seconds: float, pictures: int) -> None:
+        """A chunk, or a part of it, took so long."""
+        self._costs.append((seconds, pictures))
+
+    @property
+    def fps(self) -> float:
+        """Pictures per second; 0 before the first."""
+        pictures = sum(pictures for _, pictures in self._costs)
+        return pictures / max(1e-9, sum(seconds for seconds, _ in self._costs))
+
+    def cost_of(self, pictures: float) -> float:
+        """Seconds that so many pictures take; 0 before the first."""
+        return pictures / self.fps if self._costs else 0.0
 
 
 def _kind_of(error: LongLiveError) -> FailureKind:

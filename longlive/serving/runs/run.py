@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from longlive.chunks import MediaSegment, SwitchMode
+from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
-from longlive.generation.latent_stream import MAX_REWIND_CHUNKS
 from longlive.media.segments import Container, Counters, last_counters
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
@@ -33,16 +32,12 @@ from longlive.serving.runs.event_log import EventLog
 from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, RunStarted
 from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
+from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
 from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
-LEAD_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.9, 0.4
-"""A chunk counts as seen if it starts within so many seconds, and so many times what making one takes; while
-one is being made, so many times more."""
-MARGIN_CHUNKS = 3
-"""The worker may be so many chunks ahead of what is known of it."""
 
 
 class Run:
@@ -93,13 +88,9 @@ class Run:
             or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
         )
         self.presence = Presence(limits, observer.metrics)
-        self.num_chunks = store.num_chunks
-        self._model, self._observer = model, observer
-        self._end_frame = self._shown_frame = store.num_frames
-        self._segments: list[MediaSegment] = []
+        self._progress = Progress(model, store, self.prompts)
+        self._observer = observer
         self._handle: StreamHandle | None = None
-        self._job_start = 0
-        self._chunk_s = 0.0
         self._lock = threading.RLock()
         self.events.append(RunStarted())
 
@@ -114,9 +105,14 @@ class Run:
         return self.lifecycle.status
 
     @property
+    def num_chunks(self) -> int:
+        """Whole chunks made."""
+        return self._progress.num_chunks
+
+    @property
     def end_s(self) -> float:
         """Seconds of video made."""
-        return self._end_frame / self._model.fps
+        return self._progress.end_s
 
     @property
     def is_leaving(self) -> bool:
@@ -129,26 +125,7 @@ class Run:
 
     def view(self) -> RunView:
         """What the scheduler knows of it."""
-        life, presence = self.lifecycle, self.presence
-        return RunView(
-            key=self.key,
-            status=life.status,
-            limits=self.limits,
-            arrived=life.arrived,
-            changed=life.changed,
-            running_s=life.running_s,
-            is_stopping=life.stop is not None,
-            keeps_video=life.stop is None or life.stop.keeps_video,
-            is_suspending=life.is_suspending,
-            has_returned=life.has_returned,
-            is_warned=life.is_warned,
-            has_player=presence.has_player,
-            silent_s=presence.silent_s,
-            unattended_s=presence.unattended_s,
-            num_bytes=self.store.num_bytes,
-            queue_position=life.queue_position,
-            queue_updated=life.queue_updated,
-        )
+        return _view_of(self)
 
     def emit(self, event: RunEvent) -> None:
         """Add an event for the followers; the oldest ones are dropped."""
@@ -196,8 +173,7 @@ class Run:
         """What an executor is to make next; SessionFileError if what was made cannot be read."""
         with self._lock:
             state = self.store.resume_state(exact=exact)
-            self._segments.clear()
-            self._job_start = self.store.num_chunks
+            self._progress.begin_job()
             clock = self.presence.clock
             playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
@@ -209,7 +185,7 @@ class Run:
                 scale=self.scale,
                 resume=state,
                 playhead=playhead if state else None,
-                counters=self._last_counters(),
+                counters=_last_counters(self.store),
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -229,26 +205,18 @@ class Run:
     def add_segment(self, event: SegmentEvent) -> None:
         """Store one more segment and show it; one that was shown before is not shown again."""
         segment = event.segment
-        end = segment.first_frame + segment.num_frames
         self.presence.clock.assume_playing()
         self.record(ChunkMade(segment.num_frames, event.chunk_ms / 1000 if segment.ends_chunk else None))
         with self._lock:
-            is_rewound = self._is_rewound(segment)
-            if is_rewound:
-                self._drop_unseen(segment.index)
-            elif self._is_out_of_date(segment):
+            if self._progress.is_out_of_date(segment):
                 self.record(ChunksDropped(segment.index, 1))
                 return
-            self._segments.append(segment)
-            if segment.ends_chunk:
-                self._chunk_s = event.chunk_ms / 1000
-                self.num_chunks, self._end_frame = segment.index + 1, end
-                self.prompts.drop_until(segment.index, rewinding=is_rewound)
-                self._store_chunk(event)
-            if is_new := end > self._shown_frame:
-                self._shown_frame = end
-                start_s, end_s = segment.first_frame / segment.fps, end / segment.fps
-                self.prompts.extend_span(segment.prompt_index, segment.prompt, start_s, end_s)
+            if self._progress.is_rewound(segment):
+                self._drop_from(segment.index)
+            chunk, is_new = self._progress.add(event)
+            checkpoint = event.checkpoint
+            if chunk and checkpoint is not None:
+                self.write(lambda store: store.add(chunk, checkpoint))
         if is_new:
             self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
 
@@ -261,9 +229,7 @@ class Run:
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
-        if not self.num_chunks:
-            return self._model.chunk_start_s(chunk)
-        return self.end_s + (chunk - self.num_chunks) * self._model.chunk_seconds()
+        return self._progress.start_of(chunk)
 
     def seconds_until(self, second: float) -> float:
         """How long the viewer waits for a second of the video."""
@@ -292,7 +258,7 @@ class Run:
             self.prompts.add(posted)
             self.write(lambda store: store.write_prompts(tuple(self.prompts)))
             if posted.rewinds:
-                self._drop_unseen(posted.chunk)
+                self._drop_from(posted.chunk)
             at = self.start_of(posted.chunk)
             self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
@@ -302,71 +268,28 @@ class Run:
         return self._handle.started_chunk if self._handle else self.num_chunks - 1
 
     def _next_prompt(self, text: str, switch: SwitchMode) -> Prompt:
-        """Another prompt of the viewer's, for the first chunk that the viewer has not begun to see.
+        """Another prompt of the viewer's, at the chunk where it takes effect.
 
         Chunks that were made but not seen are dropped for it where that can be done: not for ``keep``, whose
-        cache would be incomplete; not in an HLS playlist; not for a program that has no player. Prompts that
-        came before keep the chunk that they were promised.
+        cache would be incomplete; not in an HLS playlist; not for a program that has no player.
         """
-        chunk = self.prompts.next_chunk(self.num_chunks)
         is_live = self._handle is not None and self.container == "mp4" and self.presence.has_player
         if switch == "keep" or not is_live or not self.store.is_intact:
-            return Prompt(text, switch, chunk)
-        started = self._started_chunk
-        promised = self.prompts.last_chunk(started + MARGIN_CHUNKS)
-        in_use = max(self.store.last_prompt_chunk, promised, self._job_start)
-        earliest = max(in_use + 1, started - MAX_REWIND_CHUNKS + MARGIN_CHUNKS)
-        return Prompt(text, switch, max(earliest, self._first_unseen(started)), rewinds=True)
-
-    def _first_unseen(self, started: int) -> int:
-        """The first chunk that can be made again before the viewer sees it."""
-        is_busy = started >= self.num_chunks
+            return self._progress.next_prompt(text, switch)
         position = self.presence.clock.position(self.end_s)
-        second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy * BUSY_CHUNKS)
-        unseen = self.store.first_chunk_from(second)
-        return unseen + 1 if is_busy and self.end_s < second else unseen
+        return self._progress.next_rewinding_prompt(text, switch, position, self._started_chunk)
 
-    def _is_rewound(self, segment: MediaSegment) -> bool:
-        """Whether the next prompt that rewinds has made this segment."""
-        is_place = segment.index == self.prompts.rewind_chunk
-        return is_place and segment.prompt_index > self.store.prompt_index_before(segment.index)
-
-    def _is_out_of_date(self, segment: MediaSegment) -> bool:
-        """Whether a segment was made before a prompt that drops it reached the worker."""
-        first = self.prompts.rewind_chunk
-        return first is not None and segment.index >= first
-
-    def _drop_unseen(self, chunk: int) -> None:
-        """Drop what was made from this chunk on."""
+    def _drop_from(self, chunk: int) -> None:
+        """Drop what was made from this chunk on, if anything was."""
         count = self.num_chunks - chunk
-        if count <= 0:
-            return
-        self.write(lambda store: store.rewind(chunk))
-        self._segments.clear()
-        self.num_chunks = chunk
-        self._end_frame = self._shown_frame = self.store.num_frames
-        self.prompts.cut_spans(self.end_s)
-        self.record(ChunksDropped(chunk, count))
-        self.emit(Rewound(chunk, self.end_s))
-
-    def _last_counters(self) -> Counters:
-        """At the end of the last stored segment, if it is MPEG-TS."""
-        if self.container != "ts" or not self.store.num_chunks:
-            return {}
-        try:
-            *_, last = self.store.segments(self.store.num_chunks - 1)
-        except OSError:  # the segments after it only look as if packets were lost
-            return {}
-        return last_counters(last.data)
+        if count > 0:
+            self.write(lambda store: store.rewind(chunk))
+            self._progress.drop()
+            self.record(ChunksDropped(chunk, count))
+            self.emit(Rewound(chunk, self.end_s))
 
     def _post(self, message: Message) -> Message:
         return message if self._handle is None else self._handle.post(message)
-
-    def _store_chunk(self, event: SegmentEvent) -> None:
-        segments, self._segments = self._segments, []
-        checkpoint = event.checkpoint
-        if checkpoint is not None:
-            self.write(lambda store: store.add(segments, checkpoint))
 
     def write(self, write: Callable[[RunStore], None]) -> None:
         """Write to the store; a full disk is reported to the viewer, and the run goes on."""
@@ -376,3 +299,37 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def _view_of(run: Run) -> RunView:
+    life, presence = run.lifecycle, run.presence
+    return RunView(
+        key=run.key,
+        status=life.status,
+        limits=run.limits,
+        arrived=life.arrived,
+        changed=life.changed,
+        running_s=life.running_s,
+        is_stopping=life.stop is not None,
+        keeps_video=life.stop is None or life.stop.keeps_video,
+        is_suspending=life.is_suspending,
+        has_returned=life.has_returned,
+        is_warned=life.is_warned,
+        has_player=presence.has_player,
+        silent_s=presence.silent_s,
+        unattended_s=presence.unattended_s,
+        num_bytes=run.store.num_bytes,
+        queue_position=life.queue_position,
+        queue_updated=life.queue_updated,
+    )
+
+
+def _last_counters(store: RunStore) -> Counters:
+    """At the end of the last stored segment, if it is MPEG-TS."""
+    if store.facts["container"] != "ts" or not store.num_chunks:
+        return {}
+    try:
+        *_, last = store.segments(store.num_chunks - 1)
+    except OSError:  # the segments after it only look as if packets were lost
+        return {}
+    return last_counters(last.data)
