@@ -96,6 +96,11 @@ def unreached_text(prompts: Sequence[str]) -> str:
     return f"Beyond the end of the video, and not shown: {shown}{more}."
 
 
+def clock_text(seconds: float) -> str:
+    """A second of a video as players show it, such as 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
 def duration(seconds: float) -> str:
     """A length of time for people."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -451,6 +451,15 @@ window.longlivePosition = () => {
   return [token, seconds];
 };
 
+// A new take that goes on after the chunks before one of a run's.
+let fork = ["", 1];
+window.longliveBranch = () => fork;
+window.addEventListener("longlive:branch", ({ detail }) => {
+  fork = [detail.token, detail.chunk];
+  setState("starting");
+  trigger("branch");
+});
+
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);
 window.addEventListener("longlive:send", () => (run && !run.isComplete ? sendPrompt() : start()));
