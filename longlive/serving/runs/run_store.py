@@ -27,6 +27,14 @@ from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
+from longlive.serving.runs.stored_segments import (
+    ChunkSummary,
+    Fields,
+    end_s,
+    read_segment,
+    segment_fields,
+    summarize,
+)
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
 
@@ -37,7 +45,7 @@ class _StoredChunk:
 
     digest: str
     latents: tuple[int, int, str, list[int]]
-    segments: list[dict[str, Any]]
+    segments: list[Fields]
 
 
 class RunStore:
@@ -134,10 +142,7 @@ class RunStore:
                 return
             latents = checkpoint.latents.contiguous()
             place = (self._ends[LATENTS], latents.nbytes, str(latents.dtype), list(latents.shape))
-            parts = []
-            for segment in segments:
-                fields = {name: value for name, value in vars(segment).items() if name != "data"}
-                parts.append(fields | {"size": len(segment.data)})
+            parts = [segment_fields(segment) for segment in segments]
             self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
@@ -174,28 +179,36 @@ class RunStore:
         latents = tuple(_latents(data, chunk) for chunk in self._chunks)
         return ResumeState(record, latents, self.num_frames, exact)
 
-    def segments(self, first: int = 0) -> Iterator[MediaSegment]:
-        """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
-        chunks = self._chunks[first:]
+    def chunk(self, index: int) -> list[MediaSegment]:
+        """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
+        with self._lock:
+            return list(self.segments(index, index + 1))
+
+    def summaries(self, first: int, count: int) -> list[ChunkSummary]:
+        """At most ``count`` chunks from number ``first`` on, without their pictures."""
+        return [summarize(chunk.segments) for chunk in self._chunks[first : first + count]]
+
+    def segments(self, first: int = 0, end: int | None = None) -> Iterator[MediaSegment]:
+        """The segments from chunk ``first`` to before ``end``, read as they are asked for."""
+        chunks = self._chunks[first:end]
         offset = sum(part["size"] for chunk in self._chunks[:first] for part in chunk.segments)
         if not chunks:
             return
         with (self.folder / SEGMENTS).open("rb") as file:
             file.seek(offset)
             for part in (part for chunk in chunks for part in chunk.segments):
-                fields = {name: value for name, value in part.items() if name != "size"}
-                yield MediaSegment(**fields, data=file.read(part["size"]))
+                yield read_segment(part, file.read(part["size"]))
 
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""
-        ends = [(_end_s(chunk.segments[-1]), index) for index, chunk in enumerate(self._chunks)]
+        ends = [(end_s(chunk.segments[-1]), index) for index, chunk in enumerate(self._chunks)]
         first = next((index for end, index in ends if end > seconds), len(self._chunks))
         return list(self.segments(max(first, len(self._chunks) - at_most)))[-at_most:]
 
     def spans(self) -> Iterator[tuple[int, str, float, float]]:
         """Number and text of the prompt of each segment, its start and end in seconds."""
         for part in (part for chunk in self._chunks for part in chunk.segments):
-            yield part["prompt_index"], part["prompt"], part["first_frame"] / part["fps"], _end_s(part)
+            yield part["prompt_index"], part["prompt"], part["first_frame"] / part["fps"], end_s(part)
 
     def write_files(self) -> "StoredFiles | None":
         """Write the video and the session file, as far as possible; None if nothing was made."""
@@ -314,11 +327,6 @@ def _latents(data: bytes, chunk: _StoredChunk) -> Tensor:
     offset, size, dtype, shape = chunk.latents
     flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
-
-
-def _end_s(part: dict[str, Any]) -> float:
-    """When a segment ends, in seconds of the video."""
-    return (part["first_frame"] + part["num_frames"]) / part["fps"]
 
 
 def _size(path: Path) -> int:
