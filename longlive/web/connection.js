@@ -1,5 +1,5 @@
 // The connection to /live, which brings all messages of a run in order; see live.py for the frames.
-// Gradio runs this before player.js, in the same function.
+// Gradio runs this after routes.js and before player.js, in the same function.
 
 const RETRY_MS = 1000; // between two attempts to connect
 const BROKEN_MS = 6000; // without a byte for so long, the connection is taken for broken
@@ -39,8 +39,9 @@ class Connection {
   async read(isAgain) {
     this.request = new AbortController();
     this.byteAt = performance.now();
+    const url = routeUrl(`live?after=${this.after}&player=${PLAYER}`);
     const headers = { Authorization: `Bearer ${this.token}` };
-    const answer = await fetch(routeUrl(`live?after=${this.after}&player=${PLAYER}`), { headers, signal: this.request.signal, cache: "no-store" });
+    const answer = await fetch(url, { headers, signal: this.request.signal, cache: "no-store" });
     this.isUnknown = answer.status === 404;
     if (isAgain && (answer.ok || this.isUnknown)) this.onReconnect();
     if (!answer.ok) return;

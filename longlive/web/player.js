@@ -1,6 +1,6 @@
 // The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
 // number of the frame, and reports the playhead to the server. In compatible mode it only observes gr.Video.
-// Gradio runs this, after connection.js, as the body of a function of (element, trigger, props, server, upload, watch).
+// Gradio runs this, after connection.js and before review.js, as the body of a function of (element, trigger, props, server, upload, watch).
 
 const START_S = 0.9; // buffered video before playback starts
 const KEEP_S = 20; // played video that stays in the buffer
@@ -64,6 +64,7 @@ const open = (message) => {
   find(".caption").textContent = "";
   find(".figures").hidden = true;
   setState("starting");
+  publish("open", { token: run.token, take: run.take });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
@@ -124,7 +125,7 @@ const addSegment = (message, data) => {
   run.segments.push({ frame: message.first_frame, end: message.first_frame + message.num_frames, ...message });
   if (run.segments.length > 200) run.segments.shift();
   run.fps = message.fps;
-  publish("made", { seconds: run.segments.at(-1).end / run.fps });
+  publish("segment", message);
   if (message.figures) showFigures(message.figures);
   if (run.mode !== "live") return;
   run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });

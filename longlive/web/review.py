@@ -5,8 +5,8 @@ Both are read with ``Authorization: Bearer TOKEN``, the run's, and answer errors
 
 GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/live``; of a video for the
                           compatible player they are MPEG-TS, as ``mime`` says
-GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at most
-                          40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
+GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at
+                          most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
                           ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL
 """
 
