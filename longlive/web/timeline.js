@@ -8,6 +8,7 @@ const list = element.querySelector(".prompts");
 const publish = (name, detail) => window.dispatchEvent(new CustomEvent(`longlive:${name}`, { detail }));
 const strip = new ChunkStrip(element.querySelector(".strip"), (chunk, poster) => publish("look", { chunk, poster }));
 let playhead = 0;
+let seen = null; // second of the video that the viewer sees again, if so
 let made = 0; // second where the video made so far ends
 let value = { spans: [], waiting: [] };
 
@@ -42,7 +43,7 @@ const move = () => {
   for (const item of list.children) {
     const { start: from, end, at } = item.dataset;
     if (at) item.lastChild.textContent = `in ${Math.max(0, at - playhead).toFixed(1)} s`;
-    else item.toggleAttribute("aria-current", playhead >= from && playhead < end);
+    else item.toggleAttribute("aria-current", (seen ?? playhead) >= from && (seen ?? playhead) < end);
   }
 };
 
@@ -68,4 +69,8 @@ on("playhead", ({ seconds }) => {
   strip.setPlayhead(seconds);
   move();
 });
-on("review", (review) => strip.setReview(review));
+on("review", (review) => {
+  seen = review?.seconds ?? null;
+  strip.setReview(review);
+  move();
+});
