@@ -241,9 +241,9 @@ class ChunkStrip {
     const { scrollLeft, clientWidth } = this.strip;
     const isInSight = x >= scrollLeft && x <= scrollLeft + clientWidth - 2.5 * CELL;
     const now = performance.now();
-    if (isInSight || now < this.heldUntil || now < this.turnedAt + TURN_MS) return;
+    if (!clientWidth || isInSight || now < this.heldUntil || now < this.turnedAt + TURN_MS) return;
     this.turnedAt = now;
-    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches || Math.abs(x - scrollLeft) > 2 * clientWidth;
     this.strip.scrollTo({ left: x - 0.4 * clientWidth, behavior: isCalm ? "instant" : "smooth" });
   }
 

@@ -23,7 +23,7 @@ MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a g
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.0), disconnect_timeout_s=60, buffer_ahead_s=99) as served:
+    with serve_page(FakeModels(chunk_s=0.0), disconnect_timeout_s=60, buffer_ahead_s=45) as served:
         yield served
 
 
