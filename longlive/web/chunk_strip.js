@@ -9,6 +9,7 @@ const PAGE = 40; // chunks in an answer of /thumbnails
 const RETRY_FETCH_MS = 5000;
 const HOLD_MS = 5000; // how long the strip stays where the viewer has scrolled it
 const TURN_MS = 700; // between two turns of the strip after the playhead
+const MAX_SAID = 120; // characters of a prompt that a screen reader says
 const HUES = 6;
 
 const make = (tag, className, text = "") => {
@@ -253,7 +254,7 @@ class ChunkStrip {
     this.said = this.review?.chunk;
     const number = this.review?.chunk ?? Math.floor(this.cellAt(this.playhead));
     const one = this.chunks.get(number);
-    const moment = one ? `${clock(one.start)}, ${this.texts[one.prompt]}` : "";
+    const moment = one ? `${clock(one.start)}, ${this.texts[one.prompt].slice(0, MAX_SAID)}` : "";
     this.strip.setAttribute("aria-valuemax", Math.max(0, this.count - 1));
     this.strip.setAttribute("aria-valuenow", Math.max(0, Math.min(number, this.count - 1)));
     this.strip.setAttribute("aria-valuetext", `${this.review ? "Looking back" : "Live"}, ${moment}`);
