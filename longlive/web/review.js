@@ -103,7 +103,7 @@ class Review {
   }
 
   showButton() {
-    const name = this.video.paused ? "Play" : "Pause";
+    const name = this.video.paused ? "Play the replay" : "Pause the replay";
     const button = overlay.querySelector(".again");
     button.toggleAttribute("data-paused", this.video.paused);
     button.title = name;
