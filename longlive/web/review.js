@@ -4,6 +4,7 @@
 const REVIEW_AHEAD_S = 1.6; // fetched ahead of what is seen again
 const REVIEW_KEEP_S = 10;
 const REVIEW_TICK_MS = 150;
+const REVIEW_RETRY_MS = 700;
 const NOT_HERE = "Looking back works with the Live player only.";
 
 const overlay = find(".review");
@@ -14,6 +15,7 @@ let review = null;
 class Review {
   constructor(chunk, poster) {
     Object.assign(this, { token: run.token, next: chunk, segments: [], pending: [], isFetching: false, isOver: false });
+    this.fetchAfter = 0;
     this.video = document.createElement("video");
     Object.assign(this.video, { className: "screen", muted: true, playsInline: true, disableRemotePlayback: true, poster });
     this.video.tabIndex = -1;
@@ -57,13 +59,15 @@ class Review {
   // Fetch the next chunk if it is needed soon.
   async feed() {
     this.append();
-    if (this.isFetching || this.isOver || this.pending.length || this.ahead > REVIEW_AHEAD_S) return;
+    const isBusy = this.isFetching || this.isOver || this.pending.length;
+    if (isBusy || this.ahead > REVIEW_AHEAD_S || performance.now() < this.fetchAfter) return;
     this.isFetching = true;
     try {
       const answer = await fetchStored(`segments?chunk=${this.next}`, this.token);
       takeFrames(new Uint8Array(await answer.arrayBuffer()), (message, data) => this.pending.push({ message, data }));
       this.next += 1;
     } catch (error) {
+      this.fetchAfter = performance.now() + REVIEW_RETRY_MS;
       this.onMissing(error);
     } finally {
       this.isFetching = false;
@@ -73,7 +77,7 @@ class Review {
 
   // Nothing more can be had: at the end of the video, or of what the server keeps.
   onMissing(error) {
-    if (this.isClosed || error.status !== 404) return; // the connection is broken: tried again
+    if (this.isClosed || error.status !== 404 || this.buffer?.updating) return; // tried again
     if (!this.segments.length) moment.textContent = error.message;
     this.isOver = !this.segments.length || run.isComplete;
     if (this.isOver && this.source.readyState === "open") this.source.endOfStream();
