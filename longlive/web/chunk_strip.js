@@ -24,7 +24,8 @@ class ChunkStrip {
   // `onLook` is called with the number of a chunk that the viewer wants to see again, and its thumbnail if it is known;
   // with null to see what is live.
   constructor(strip, onLook) {
-    Object.assign(this, { strip, onLook, track: strip.querySelector(".track"), waiting: [], heldUntil: 0, turnedAt: 0 });
+    Object.assign(this, { strip, onLook, waiting: [], heldUntil: 0, turnedAt: 0 });
+    this.track = strip.querySelector(".track");
     this.open("", "");
     strip.addEventListener("scroll", () => this.draw());
     for (const gesture of ["wheel", "touchmove", "pointerdown"]) {
@@ -55,12 +56,13 @@ class ChunkStrip {
   }
 
   // A segment that was made, or a chunk as /thumbnails describes it.
-  add({ chunk, first_frame: frame, num_frames: length, fps, prompt_index: prompt, prompt: text, thumbnail, ends_chunk }) {
+  add({ chunk, first_frame: frame, num_frames: length, fps, thumbnail, ends_chunk: endsChunk, ...other }) {
     const start = frame / fps;
-    if (ends_chunk === false) return void (this.partStart = start);
+    if (endsChunk === false) return void (this.partStart = start);
+    const prompt = other.prompt_index;
     this.chunks.set(chunk, { start: this.partStart ?? start, end: (frame + length) / fps, prompt, thumbnail });
     this.partStart = null;
-    this.texts[prompt] = text;
+    this.texts[prompt] = other.prompt;
     this.count = Math.max(this.count, chunk + 1);
     this.draw();
   }

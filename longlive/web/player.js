@@ -1,6 +1,6 @@
 // The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
 // number of the frame, and reports the playhead to the server. In compatible mode it only observes gr.Video.
-// Gradio runs this, after connection.js and before review.js, as the body of a function of (element, trigger, props, server, upload, watch).
+// Gradio runs this, after connection.js, as the body of a function of (element, trigger, props, server, upload, watch).
 
 const START_S = 0.9; // buffered video before playback starts
 const KEEP_S = 20; // played video that stays in the buffer

@@ -14,11 +14,11 @@ let review = null;
 // Plays the chunks of the run from `chunk` on, one after another; `poster` is shown until the first picture is there.
 class Review {
   constructor(chunk, poster) {
-    Object.assign(this, { token: run.token, next: chunk, segments: [], pending: [], isFetching: false, isOver: false });
-    this.fetchAfter = 0;
+    Object.assign(this, { token: run.token, next: chunk, segments: [], pending: [] });
+    Object.assign(this, { isFetching: false, isOver: false, isClosed: false, fetchAfter: 0 });
     this.video = document.createElement("video");
-    Object.assign(this.video, { className: "screen", muted: true, playsInline: true, disableRemotePlayback: true, poster });
-    this.video.tabIndex = -1;
+    Object.assign(this.video, { className: "screen", poster, muted: true, playsInline: true, tabIndex: -1 });
+    this.video.disableRemotePlayback = true;
     const Media = window.ManagedMediaSource ?? window.MediaSource;
     this.source = new Media();
     const url = (this.video.src = URL.createObjectURL(this.source));
@@ -144,7 +144,8 @@ const backToLive = () => {
 const showMoment = (one, seconds) => {
   if (one !== review) return;
   if (seconds >= position()) return backToLive();
-  const segment = one.segments.find(({ start, end }) => seconds >= start - 0.01 && seconds < end - 0.01) ?? one.segments.at(-1);
+  const isSeen = ({ start, end }) => seconds >= start - 0.01 && seconds < end - 0.01;
+  const segment = one.segments.find(isSeen) ?? one.segments.at(-1);
   host.dataset.review = Math.round(seconds * segment.fps);
   const text = `Looking back, ${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
   if (moment.textContent !== text) moment.textContent = text;
