@@ -56,11 +56,12 @@ class Review {
     return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0;
   }
 
-  // Fetch the next chunk if it is needed soon.
+  // Fetch the next chunk if it is needed soon; none that is not seen live yet, as a new prompt may still drop it.
   async feed() {
     this.append();
     const isBusy = this.isFetching || this.isOver || this.pending.length;
-    if (isBusy || this.ahead > REVIEW_AHEAD_S || performance.now() < this.fetchAfter) return;
+    const isUnseen = !run.isComplete && this.segments.at(-1)?.end >= position();
+    if (isBusy || isUnseen || this.ahead > REVIEW_AHEAD_S || performance.now() < this.fetchAfter) return;
     this.isFetching = true;
     try {
       const answer = await fetchStored(`segments?chunk=${this.next}`, this.token);

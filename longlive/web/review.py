@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.stored_segments import ChunkSummary
+from longlive.serving.runs.stored_segments import ChunkSummary, summarize
 from longlive.web.live import bearer_token, pack_frame
 from longlive.web.viewer_stream import Message, segment_message
 
@@ -72,7 +72,8 @@ def _segments(run: Run, chunk: int) -> Response:
 
 
 def _thumbnails(run: Run, first: int) -> Response:
-    chunks = [_summary_message(chunk) for chunk in run.store.summaries(first, MAX_THUMBNAILS)]
+    stored = run.store.chunks[first : first + MAX_THUMBNAILS]
+    chunks = [_summary_message(summarize(chunk.segments)) for chunk in stored]
     answer = {"take": run.name, "num_chunks": run.store.num_chunks, "chunks": chunks}
     return JSONResponse(answer, headers=_HEADERS)
 

@@ -56,10 +56,5 @@ def summarize(parts: Sequence[Fields]) -> ChunkSummary:
     )
 
 
-def end_s(fields: Fields) -> float:
-    """When a segment ends, in seconds of the video."""
-    return float(fields["first_frame"] + fields["num_frames"]) / fields["fps"]
-
-
 def _thumbnail(fields: Fields) -> bytes:
     return base64.b64decode(fields.get("thumbnail", ""))
