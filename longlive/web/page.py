@@ -17,6 +17,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
 
 MAX_GRADIO_SESSIONS = 64
@@ -102,7 +103,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """
     return {
         "app_kwargs": {
-            "routes": [*routes, live_route()],
+            "routes": [*routes, live_route(), *review_routes()],
             "middleware": [Middleware(RequestFilterMiddleware)],
         },
         "ssr_mode": False,

@@ -65,6 +65,7 @@ const open = (message) => {
   find(".figures").hidden = true;
   showReceipt("");
   setState("starting");
+  publish("open", { token: run.token, take: run.take });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
@@ -125,7 +126,7 @@ const addSegment = (message, data) => {
   run.segments.push({ frame: message.first_frame, end: message.first_frame + message.num_frames, ...message });
   if (run.segments.length > 200) run.segments.shift();
   run.fps = message.fps;
-  publish("made", { seconds: run.segments.at(-1).end / run.fps });
+  publish("segment", message);
   if (message.figures) showFigures(message.figures);
   if (run.mode !== "live") return;
   run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });
@@ -139,7 +140,6 @@ const rewind = ({ chunk, second }) => {
   run.pending.push({ from: second, at: second });
   host.dataset.dropped = Number(host.dataset.dropped) + 1;
   publish("rewind", { chunk, seconds: second });
-  publish("made", { seconds: second });
   pump();
 };
 

@@ -31,6 +31,7 @@ from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.runs.chunk_index import ChunkIndex, StoredChunk
+from longlive.serving.runs.stored_segments import read_segment, segment_fields
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
 
@@ -129,10 +130,7 @@ class RunStore:
                 return
             latents = checkpoint.latents.contiguous()
             place = (self._ends[LATENTS], latents.nbytes, str(latents.dtype), list(latents.shape))
-            parts = []
-            for segment in segments:
-                fields = {name: value for name, value in vars(segment).items() if name != "data"}
-                parts.append(fields | {"size": len(segment.data)})
+            parts = [segment_fields(segment) for segment in segments]
             offset = self._ends[SEGMENTS]
             self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
@@ -204,17 +202,21 @@ class RunStore:
         latents = tuple(_latents(data, chunk) for chunk in self.chunks)
         return ResumeState(record, latents, self.num_frames, exact)
 
-    def segments(self, first: int = 0) -> Iterator[MediaSegment]:
-        """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
-        chunks = self.chunks[first:]
+    def chunk(self, index: int) -> list[MediaSegment]:
+        """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
+        with self._lock:
+            return list(self.segments(index, index + 1))
+
+    def segments(self, first: int = 0, end: int | None = None) -> Iterator[MediaSegment]:
+        """The segments from chunk ``first`` to before ``end``, read as they are asked for."""
+        chunks = self.chunks[first:end]
         if not chunks:
             return
         with (self.folder / SEGMENTS).open("rb") as file:
             for chunk in chunks:
                 file.seek(chunk.offset)
                 for part in chunk.segments:
-                    fields = {name: value for name, value in part.items() if name != "size"}
-                    yield MediaSegment(**fields, data=file.read(part["size"]))
+                    yield read_segment(part, file.read(part["size"]))
 
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""

@@ -50,6 +50,7 @@ class Endpoints:
 
         Each output is one chunk of about 0.75 s as H.264 (base64 fragmented MP4, playable by itself), with
         the timeline and a status line; the first chunk comes in two, its first picture ahead of the others.
+        The message that ends a chunk has a thumbnail of it: WebP, 96 pixels wide, as a data URL.
         The last output brings the video and the session file. Send prompts with /prompt and end with /stop,
         from the same client. A program that does not play gets at most 2 minutes.
 
