@@ -62,7 +62,7 @@ class Timeline(gr.HTML):
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options."""
         kwargs.setdefault("html_template", _read("timeline.html"))
-        kwargs.setdefault("js_on_load", _scripts("routes.js", "chunk_strip.js", "timeline.js"))
+        kwargs.setdefault("js_on_load", _scripts("routes.js", "chunk_strip.js", "takes.js", "timeline.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:

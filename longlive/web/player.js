@@ -65,7 +65,7 @@ const open = (message) => {
   find(".figures").hidden = true;
   showReceipt("");
   setState("starting");
-  publish("open", { token: run.token, take: run.take });
+  publish("open", { token: run.token, take: run.take, parent: run.parent });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);

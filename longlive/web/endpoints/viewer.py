@@ -137,7 +137,13 @@ class Endpoints:
     def branch_on_page(
         self, token: str, chunk: float, prompt: str, switch: str, seed: float | None, request: gr.Request
     ) -> Message:
-        """Like branch, followed by ``/live``; returns what opens the player where the branch begins."""
+        """Like branch, followed by ``/live``; returns what opens the player where the branch begins.
+
+        Without a prompt, and with the seed of the other video, the same would come again: another is drawn.
+        """
+        parent = self.engine.find(str(token))
+        if not prompt.strip() and parent is not None and seed in (None, parent.seed):
+            seed = read_seed(None)
         stream = self._branch(token, chunk, prompt, switch, seed, request)
         return stream.opening(0, stream.run.start_of(int(chunk)))
 
