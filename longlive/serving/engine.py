@@ -190,6 +190,8 @@ class Engine:
             run = self.find(token)
             if run is None:
                 return None
+            for take in self.runs.takes_of(run):
+                take.viewer = viewer
             run.viewer, run.token = viewer, token
             run.context = contextvars.copy_context()
             run.presence.follow()
@@ -229,6 +231,8 @@ class Engine:
             if run is None or run.status is RunStatus.FINISHED:
                 return False
             self._mark_returned(run)
+            for take in self.runs.takes_of(run):
+                take.lifecycle.changed = time.monotonic()
         run.playhead(seconds, playing, stalls=stalls)
         return True
 

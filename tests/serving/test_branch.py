@@ -1,5 +1,6 @@
 """A run that goes on after the first chunks of another one, which stays."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,25 @@ def film_record(run: Run) -> SessionRecord:
     finished = read(run, is_finished, timeout=60)[-1]
     assert isinstance(finished, RunFinished) and finished.session_file is not None, finished
     return SessionRecord.read(finished.session_file)
+
+
+def test_takes_are_kept_as_long_as_their_viewer_watches_one_of_them() -> None:
+    engine = fakes.make_engine(FakeModels(chunk_s=0.01), buffer_ahead_s=1, retention_s=0.5)
+    first = engine.start("ada", MEADOW, seed=7)
+    read(first, is_segment(2))
+    branch = engine.branch("ada", first, 2, prompt=JUMP)
+    read(first, is_finished)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 1.5:
+        assert engine.playhead(branch.token, 2.0 + time.monotonic() - begun, True)
+        branch.presence.follow()
+        if time.monotonic() - begun > 0.7:
+            assert engine.claim("ada after a reload", branch.token) is branch
+        time.sleep(0.05)
+    assert engine.exists(first)
+    branch.stop("user")
+    wait_for(lambda: not engine.exists(first) and not engine.exists(branch))
+    engine.close()
 
 
 def test_ten_branches_of_one_run_take_bounded_memory_and_each_leaves_its_film(engine: Engine) -> None:
