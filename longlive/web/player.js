@@ -94,6 +94,7 @@ const fetchFiles = (token) => {
   host.dataset.files = "yes";
   trigger("files");
 };
+window.addEventListener("longlive:files", ({ detail }) => fetchFiles(detail.token));
 window.longliveFinished = () => finished.shift() ?? "";
 
 const resume = (playerMode) => trigger(playerMode === "compatible" ? "resume_compatible" : "resume");

@@ -15,6 +15,7 @@ const takes = new Takes(element.querySelector(".takes"), ({ token, take, count, 
   strip.count = Math.max(strip.count, count);
   strip.setWaiting(isLive ? value.waiting : []);
   strip.setPlayhead(isLive ? playhead : end);
+  if (!isLive) publish("files", { token });
 });
 let playhead = 0;
 let seen = null; // second of the video that the viewer sees again, if so

@@ -62,6 +62,8 @@ def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
 def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Viewer) -> None:
     tabs(branched).first.click()
     branched.page.wait_for_selector("#timeline [data-chunk='5'] img", state="attached")
+    cards = branched.downloaded_cards()
+    assert len(cards) > first_frame(6) and {prompt for _, prompt in cards} == {0}, "its file is offered"
     branched.page.click("#timeline [data-chunk='5']")
     expect(branched.page.locator("#player .moment")).to_contain_text("Take 1, 0:0")
     branched.page.wait_for_function(f"document.querySelector('#player').dataset.review > {first_frame(5)}")
