@@ -39,9 +39,19 @@ class ChunkGenerator:
     """
 
     def __init__(
-        self, models: ModelBundle, stream: StreamConfig, timeline: PromptTimeline, *, seed: int, take: int
+        self,
+        models: ModelBundle,
+        stream: StreamConfig,
+        timeline: PromptTimeline,
+        *,
+        seed: int,
+        take: int,
+        start: Tensor | None = None,
     ) -> None:
-        """Reserve the cache; nothing is computed before the first chunk."""
+        """Reserve the cache; nothing is computed before the first chunk.
+
+        ``start`` holds clean latents (1, F, C, H, W) that take the place of the first chunks, up to a cut.
+        """
         self.models = models
         self.timeline = timeline
         self.truncated_prompt: PromptText | None = None
@@ -50,6 +60,7 @@ class ChunkGenerator:
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        self._start = () if start is None else start.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
         self._digest_stream = SideStream(models.device)
@@ -114,7 +125,9 @@ class ChunkGenerator:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+            clean = self._given_latents()
+            if clean is None:
+                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
         return LatentChunk(
             index=self.num_chunks,
             prompt_index=self.timeline.index,
@@ -123,6 +136,13 @@ class ChunkGenerator:
             latents=clean,
             ready=mark(self.models.device),
         )
+
+    def _given_latents(self) -> Tensor | None:
+        """The next chunk, if it is one of those that the video begins with and no cut came before it."""
+        chunk = self._start[self.num_chunks] if self.num_chunks < len(self._start) else None
+        if chunk is None or self.latents.start != self.num_chunks * chunk.shape[1]:
+            return None
+        return chunk.to(self.models.device, self.models.dtype)
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)

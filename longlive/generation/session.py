@@ -25,6 +25,7 @@ from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
+from longlive.generation.start_clip import Start, pack_latents, start_latents, unpack_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder
@@ -63,26 +64,31 @@ class Session:
         seed: int = 0,
         take: int = 0,
         switch: SwitchMode = "soft",
+        start: Start | None = None,
         **stream: Any,
     ) -> None:
-        """Prepare a stream; nothing is computed before the first chunk.
+        """Prepare a stream; nothing but the encoding of ``start`` is computed before the first chunk.
 
         Args:
             models: shared with other sessions.
             prompt: the first one; cleaned here, unless it is a PromptText already.
             seed, take: of the noise; the same seed, take and prompts give the same latents.
             switch: the default of ``set_prompt``.
+            start: what the video begins with: a picture or video file; or pictures, uint8 (N, H, W, 3); or
+                clean latents (1, F, C, H, W). See generation/start_clip.py.
             stream: options of the stream, by the names of StreamConfig, in place of what the model was tuned
                 with.
 
         Raises:
-            PromptError, ConfigError: with a message for viewers.
+            PromptError, ConfigError, MediaError: with a message for viewers.
         """
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch)
         timeline = PromptTimeline([PromptEvent(0, check_prompt(prompt), None)])
-        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take)
+        given = None if start is None else start_latents(models, start, self.stream)
+        self._packed_start = None if given is None else pack_latents(given)
+        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take, start=given)
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
         self._decode_stream, self._decode_stopwatch = SideStream(models.device), Stopwatch(models.device)
         logger.info("session started: seed %d, prompt %r", seed, prompt)
@@ -204,6 +210,7 @@ class Session:
             stream=self.stream,
             prompts=self.prompts,
             chunks=self.digests,
+            start=self._packed_start,
         )
 
     def save(self, path: str | Path) -> None:
@@ -215,11 +222,14 @@ class Session:
         """A new session, at its first chunk, that will use the recorded prompts at their chunks.
 
         Raises:
-            SessionFileError: if the record belongs to another model, dtype, quantization or cache.
+            SessionFileError: if the record belongs to another model, dtype, quantization or cache, or what it
+                begins with is damaged.
         """
         check_models(models, record)
-        stream = vars(record.stream)
-        session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
+        options = vars(record.stream) | {"seed": record.seed, "take": record.take}
+        if record.start is not None:
+            options["start"] = unpack_latents(record.start, models.config, record.stream)
+        session = cls(models, record.prompts[0].text, **options)
         session._generator.timeline = PromptTimeline(record.prompts)
         return session
 

@@ -54,6 +54,8 @@ class SessionRecord:
         prompts: by the chunk where each takes effect; those of later chunks are still to come.
         chunks: a digest of each chunk's latents.
         num_frames: pictures of the video, if it ends within its last chunk; else None, as in older files.
+        start: latents of the chunks that it begins with, if they were given, as ``pack_latents`` writes them;
+            else None, as in older files.
     """
 
     model: str
@@ -73,6 +75,7 @@ class SessionRecord:
     quantization: str = "off"
     cache: str = "full"
     num_frames: int | None = None
+    start: str | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.
@@ -81,8 +84,9 @@ class SessionRecord:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
         values = {"version": VERSION} | dataclasses.asdict(self)
-        if self.num_frames is None:  # which the versions before do not know
-            del values["num_frames"]
+        for name in ("num_frames", "start"):  # which the versions before do not know
+            if values[name] is None:
+                del values[name]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         try:
             with atomic_write(path) as part:
@@ -128,6 +132,8 @@ class SessionRecord:
         num_frames = values.get("num_frames")
         if num_frames is not None and (type(num_frames) is not int or num_frames < 1):
             raise ValueError("num_frames must be a whole number above 0")
+        if not isinstance(values.get("start", ""), str):
+            raise ValueError("start must be text")
         return cls(
             **(values | {"stream": StreamConfig(**values["stream"]), "prompts": prompts, "chunks": chunks})
         )
