@@ -77,9 +77,11 @@ def start_latents(models: ModelBundle, start: Start, stream: StreamConfig) -> Te
     if not 1 <= found[1] // stream.chunk <= most:
         rule = f"it must have 1 to {most} chunks, as many as the next one attends to"
         raise ConfigError("start", found, rule, "Give the last of them.")
-    if not bool(torch.isfinite(latents).all()):
-        raise ConfigError("start", found, "its values must be numbers", "Encode it again.")
-    return latents.detach().to("cpu", STORED_DTYPE)
+    stored = latents.detach().to("cpu", STORED_DTYPE)
+    if not bool(torch.isfinite(stored).all()):
+        rule = "its values must be numbers that float16 holds"
+        raise ConfigError("start", found, rule, "Give normalised latents.")
+    return stored
 
 
 def pack_latents(latents: Tensor) -> str:

@@ -139,6 +139,8 @@ def _read_video(file: BinaryIO, demuxer: str, target: Target, name: str) -> np.n
         if not container.streams.video:
             raise MediaError(f"{name} has no pictures, only sound. Give {FORMATS}.")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{name} is a video of a kind that cannot be decoded here. Give {FORMATS}.")
         if stream.width * stream.height > MAX_VIDEO_PIXELS:
             raise _too_many_pixels(name, MAX_VIDEO_PIXELS)
         stream.thread_type = "AUTO"
