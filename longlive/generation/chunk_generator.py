@@ -17,6 +17,7 @@ from longlive.generation.lookahead import OnLatents
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
+from longlive.generation.start_clip import Start, pack_latents, start_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText
@@ -36,6 +37,7 @@ class ChunkGenerator:
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
         stopwatch: times the stages of the last chunk.
+        packed_start: what the stream began with, for the session file; None if nothing was given.
     """
 
     def __init__(
@@ -46,11 +48,11 @@ class ChunkGenerator:
         *,
         seed: int,
         take: int,
-        start: Tensor | None = None,
+        start: Start | None = None,
     ) -> None:
-        """Reserve the cache; nothing is computed before the first chunk.
+        """Reserve the cache; nothing is computed before the first chunk, but that ``start`` is encoded.
 
-        ``start`` holds clean latents (1, F, C, H, W) that take the place of the first chunks, up to a cut.
+        ``start`` takes the place of the first chunks, up to a cut.
         """
         self.models = models
         self.timeline = timeline
@@ -60,7 +62,9 @@ class ChunkGenerator:
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
-        self._start = () if start is None else start.split(stream.chunk, dim=1)
+        given = None if start is None else start_latents(models, start, stream)
+        self.packed_start = None if given is None else pack_latents(given)
+        self._start = () if given is None else given.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
         self._digest_stream = SideStream(models.device)

@@ -25,7 +25,7 @@ from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
-from longlive.generation.start_clip import Start, pack_latents, start_latents, unpack_latents
+from longlive.generation.start_clip import Start, unpack_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder
@@ -74,8 +74,7 @@ class Session:
             prompt: the first one; cleaned here, unless it is a PromptText already.
             seed, take: of the noise; the same seed, take and prompts give the same latents.
             switch: the default of ``set_prompt``.
-            start: what the video begins with: a picture or video file; or pictures, uint8 (N, H, W, 3); or
-                clean latents (1, F, C, H, W). See generation/start_clip.py.
+            start: a picture or video that this one goes on from; see generation/start_clip.py.
             stream: options of the stream, by the names of StreamConfig, in place of what the model was tuned
                 with.
 
@@ -86,9 +85,7 @@ class Session:
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch)
         timeline = PromptTimeline([PromptEvent(0, check_prompt(prompt), None)])
-        given = None if start is None else start_latents(models, start, self.stream)
-        self._packed_start = None if given is None else pack_latents(given)
-        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take, start=given)
+        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take, start=start)
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
         self._decode_stream, self._decode_stopwatch = SideStream(models.device), Stopwatch(models.device)
         logger.info("session started: seed %d, prompt %r", seed, prompt)
@@ -210,7 +207,7 @@ class Session:
             stream=self.stream,
             prompts=self.prompts,
             chunks=self.digests,
-            start=self._packed_start,
+            start=self._generator.packed_start,
         )
 
     def save(self, path: str | Path) -> None:
@@ -222,14 +219,11 @@ class Session:
         """A new session, at its first chunk, that will use the recorded prompts at their chunks.
 
         Raises:
-            SessionFileError: if the record belongs to another model, dtype, quantization or cache, or what it
-                begins with is damaged.
+            SessionFileError: if the record belongs to another model, dtype, quantization or cache.
         """
         check_models(models, record)
-        options = vars(record.stream) | {"seed": record.seed, "take": record.take}
-        if record.start is not None:
-            options["start"] = unpack_latents(record.start, models.config, record.stream)
-        session = cls(models, record.prompts[0].text, **options)
+        stream = vars(record.stream) | {"start": unpack_latents(record.start, models.config, record.stream)}
+        session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
         session._generator.timeline = PromptTimeline(record.prompts)
         return session
 
@@ -246,11 +240,7 @@ class Session:
         for index, digest in enumerate(record.chunks):
             session.next_chunk()
             if session.digests[index] != digest:
-                raise SessionFileError(
-                    f"Chunk {index} of {path} comes out different here (it was written on {record.device} "
-                    f"with {record.threads} threads by version {record.code_version}). "
-                    "It cannot be continued exactly; replay shows it all the same."
-                )
+                raise _differs(index, path, record)
         return session
 
     @classmethod
@@ -308,6 +298,14 @@ class Session:
             since_cut = chunks[len(chunks) - latents.start // self.stream.chunk :]
             with self._decode_stream.after(None, latents.recent[-1]):
                 self._decoder.catch_up(since_cut, self._generator.num_frames)
+
+
+def _differs(index: int, path: str | Path, record: SessionRecord) -> SessionFileError:
+    return SessionFileError(
+        f"Chunk {index} of {path} comes out different here (it was written on {record.device} with "
+        f"{record.threads} threads by version {record.code_version}). "
+        "It cannot be continued exactly; replay shows it all the same."
+    )
 
 
 def _check_switch(switch: SwitchMode) -> SwitchMode:

@@ -89,12 +89,16 @@ def pack_latents(latents: Tensor) -> str:
     return base64.b64encode(zlib.compress(latents.contiguous().numpy().tobytes(), 9)).decode()
 
 
-def unpack_latents(text: str, config: ModelConfig, stream: StreamConfig) -> Tensor:
+def unpack_latents(text: str | None, config: ModelConfig, stream: StreamConfig) -> Tensor | None:
     """The latents of ``pack_latents``, (1, F, C, H, W); no more is decompressed than a session may have.
+
+    None, where nothing was given to begin with, stays None.
 
     Raises:
         SessionFileError: if the text holds something else, or latents of another size.
     """
+    if text is None:
+        return None
     frame = math.prod(config.latent_shape) * STORED_DTYPE.itemsize
     most = max_start_chunks(config, stream) * stream.chunk * frame
     reader = zlib.decompressobj()

@@ -25,7 +25,7 @@ MAX_READ_S = 20.0
 """How long a video may take to be read to its end from its last key frame."""
 FORMATS = "PNG, JPEG, WebP, GIF or BMP, or a video as MP4, QuickTime, WebM, Matroska or AVI"
 BACKGROUND = (255, 255, 255)
-"""Behind what is transparent."""
+"""Where a picture is transparent."""
 _PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP"}
 _APPLE_STILLS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis")
 _HEAD_BYTES = 16
