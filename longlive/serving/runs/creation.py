@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from longlive.config import ModelConfig
 from longlive.errors import MediaError
 from longlive.generation.storyboard import Scene
@@ -18,6 +20,7 @@ from longlive.serving.observer import Observer
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.start_file import write_start
 from longlive.serving.scheduler import RunStatus
 
 _CHUNKS = range(1, 2**20)  # more than any video has
@@ -34,8 +37,9 @@ def create_run(
     prompt: str,
     script: Sequence[Scene] = (),
     container: Container = "mp4",
+    start: np.ndarray | None = None,
 ) -> Run:
-    """A new run, on disk from here on.
+    """A new run, on disk from here on; ``start`` holds the pictures that it begins with.
 
     Raises:
         PromptError: if a prompt cannot be used.
@@ -49,7 +53,9 @@ def create_run(
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
     try:
         folder.mkdir(mode=0o700)
+        facts |= write_start(folder, start)
         store = RunStore(folder, facts)
+        store.num_bytes += 0 if start is None else start.nbytes
         store.write_prompts(tuple(prompts))
     except (OSError, MediaError) as error:
         shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.start_file import read_start
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -196,6 +197,7 @@ class Run:
                 resume=state,
                 playhead=playhead if state else None,
                 counters=self._last_counters(),
+                start=None if state else read_start(self.store.folder, self.store.facts),
             )
 
     def attach(self, handle: StreamHandle) -> None:
