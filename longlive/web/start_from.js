@@ -95,11 +95,5 @@ input.addEventListener("change", async () => {
 find(".remove").addEventListener("click", () => {
   chosen++;
   clear();
-  find(".choose").focus();
-});
-find(".choose").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" || event.key === " ") {
-    event.preventDefault();
-    input.click();
-  }
+  input.focus();
 });

@@ -48,8 +48,8 @@ class Endpoints:
         prompt: str,
         seed: float | None,
         later: list[Any] | None,
+        request: gr.Request,
         start_from: str | None = None,
-        request: gr.Request = None,  # type: ignore[assignment]  # Gradio gives it
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video and stream it; a video that you had before ends.
 
@@ -69,13 +69,13 @@ class Endpoints:
             yield _outputs(with_data(message, segment), stream)
 
     def start_on_page(
-        self, prompt: str, seed: float | None, later: Any, start_from: Any, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
         return self._begin(prompt, seed, later, start_from, "live", request).opening()
 
     async def start_compatible(
-        self, prompt: str, seed: float | None, later: Any, start_from: Any, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
         stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "compatible", request)

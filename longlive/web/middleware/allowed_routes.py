@@ -1,6 +1,5 @@
 """Which requests may reach Gradio: the routes that the page needs, and functions that clients may call."""
 
-import inspect
 import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
 
+from gradio.utils import get_function_params
 from starlette.exceptions import HTTPException
 
 from longlive.web.middleware.json_body import (
@@ -204,8 +204,8 @@ def _with_data(model: type[JoinBody] | type[CallBody] | type[RunBody], body: Bod
 
 def _num_optional(function: Any) -> int:
     """How many of a function's last inputs have None as their default."""
-    parameters = list(inspect.signature(function.fn).parameters.values())[: len(function.inputs)]
-    return sum(one.default is None for one in parameters)
+    parameters = get_function_params(function.fn)[: len(function.inputs)]
+    return sum(has_default and default is None for _, has_default, default, _ in parameters)
 
 
 def _query(scope: Scope) -> dict[str, str]:
