@@ -13,13 +13,15 @@ whose image to video writes given frames into the cache with timestep 0.
 
 import base64
 import binascii
+import copy
 import math
 import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import Tensor, nn
 
 from longlive.config import ModelConfig, StreamConfig
 from longlive.errors import ConfigError, SessionFileError
@@ -132,11 +134,22 @@ def fill_chunks(pictures: np.ndarray, config: ModelConfig, stream: StreamConfig)
 
 
 def _encode(models: ModelBundle, pictures: np.ndarray, stream: StreamConfig) -> Tensor:
-    config, vae = models.config, models.vae
+    config = models.config
     size = (config.height, config.width, 3)
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != size or not len(pictures):
         rule = f"pictures must be uint8 of the shape (N, {config.height}, {config.width}, 3)"
         raise ConfigError("start", f"{pictures.dtype} {pictures.shape}", rule, "Give the file itself.")
     filled = torch.from_numpy(fill_chunks(pictures, config, stream)).permute(0, 3, 1, 2)[None]
+    vae = _encoder(models)
     weight = next(vae.parameters())
     return encode_pictures(vae, (filled.to(weight.device).to(weight.dtype) / 127.5 - 1))
+
+
+def _encoder(models: ModelBundle) -> AutoencoderKLWan:
+    """The Wan VAE on the model's device; where another decodes, it lies on the CPU, and a copy is made."""
+    if not isinstance(models.vae, AutoencoderKLWan):
+        rule = "this model has no Wan VAE, which encodes pictures"
+        raise ConfigError("start", "a picture", rule, "Give latents, or load the model with its VAE.")
+    if next(models.vae.parameters()).device == models.device:
+        return models.vae
+    return nn.Module.to(copy.deepcopy(models.vae), device=models.device)
