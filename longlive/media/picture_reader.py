@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 
 from longlive.errors import MediaError, reason_of
 
-MAX_PICTURE_PIXELS = 50_000_000
+MAX_PICTURE_PIXELS, MAX_JPEG_PIXELS = 25_000_000, 50_000_000
+"""Of a still picture; JPEG can be decoded at a part of its size."""
 MAX_VIDEO_PIXELS = 9_000_000
 """Of a picture of a video: 4096x2160."""
 MAX_READ_S = 20.0
@@ -71,7 +72,7 @@ def read_pictures(source: str | Path | bytes, target: Target, *, name: str = "")
     except FileNotFoundError as error:
         raise MediaError(f"There is no file {name}. Check the name.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(name, MAX_PICTURE_PIXELS) from error
+        raise _too_many_pixels(name, MAX_JPEG_PIXELS) from error
     except (OSError, ValueError, SyntaxError, av.FFmpegError, EOFError) as error:
         reason = reason_of(error)  # type: ignore[arg-type]
         raise MediaError(f"{name} cannot be read: {reason}. It may be damaged. Give {FORMATS}.") from error
@@ -107,19 +108,21 @@ def _video_format(head: bytes) -> str | None:
 
 def _read_image(file: BinaryIO, kind: str, target: Target, name: str) -> np.ndarray:
     image = Image.open(file, formats=[kind])
-    if image.width * image.height > MAX_PICTURE_PIXELS:
-        raise _too_many_pixels(name, MAX_PICTURE_PIXELS)
+    most = MAX_JPEG_PIXELS if kind == "JPEG" else MAX_PICTURE_PIXELS
+    if image.width * image.height > most:
+        raise _too_many_pixels(name, most)
     if kind == "GIF" and getattr(image, "is_animated", False):
         file.seek(0)
         return _read_video(file, "gif", target, name)
-    image.draft("RGB", (2 * target.width, 2 * target.height))  # JPEG can be decoded at a part of its size
-    return _fit(_flatten(ImageOps.exif_transpose(image)), target)[None]
+    image.draft("RGB", (2 * target.width, 2 * target.height))
+    ImageOps.exif_transpose(image, in_place=True)
+    return _fit(image, target)[None]
 
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Any image as RGB, before ``BACKGROUND``."""
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
@@ -130,7 +133,9 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 def _fit(image: Image.Image, target: Target) -> np.ndarray:
     """The middle of a picture, in the size of the target: uint8 (H, W, 3)."""
-    return np.asarray(ImageOps.fit(image, (target.width, target.height), Image.Resampling.LANCZOS))
+    small = _flatten(image) if image.mode not in ("RGB", "RGBA") else image
+    fitted = ImageOps.fit(small, (target.width, target.height), Image.Resampling.LANCZOS)
+    return np.asarray(_flatten(fitted))
 
 
 def _read_video(file: BinaryIO, demuxer: str, target: Target, name: str) -> np.ndarray:
@@ -202,7 +207,7 @@ def _frames(container: Any) -> Iterator[tuple[float, Any]]:
 def _upright(frame: Any, aspect: Any) -> Image.Image:
     """A frame of a video as a player shows it; ``aspect`` is a pixel's width by its height, if known."""
     has_alpha = frame.format.name in ("bgra", "rgba", "yuva420p", "pal8")
-    image = _flatten(Image.fromarray(frame.to_ndarray(format="rgba"))) if has_alpha else frame.to_image()
+    image = Image.fromarray(frame.to_ndarray(format="rgba")) if has_alpha else frame.to_image()
     if aspect and 0.1 < aspect < 10 and aspect != 1:
         image = image.resize((max(1, round(image.width * aspect)), image.height))
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image

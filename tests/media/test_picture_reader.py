@@ -222,12 +222,12 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")
 
 
-@pytest.mark.parametrize("size", [(20_000, 10_000), (9_000, 6_000), (60_000, 60_000)])
+@pytest.mark.parametrize("size", [(20_000, 10_000), (6_000, 5_000), (60_000, 60_000)])
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image.Image, "load", None)
-    with pytest.raises(MediaError, match=r"more than 50 million pixels.*Make it smaller"):
+    with pytest.raises(MediaError, match=r"more than (25|50) million pixels.*Make it smaller"):
         read_pictures(bomb(*size), TARGET)
 
 

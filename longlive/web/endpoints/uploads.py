@@ -14,7 +14,7 @@ from longlive.web.middleware.json_body import MAX_FILE_BYTES
 
 READING_TIMEOUT_S = 30
 _reading = threading.BoundedSemaphore(2)
-"""A large picture takes some 200 MB while it is read, and a video a core."""
+"""A large picture takes up to 400 MB while it is read (WebP; PNG 200), and a video a core."""
 
 
 def read_start_file(value: Any, model: ModelConfig) -> np.ndarray | None:
