@@ -27,6 +27,8 @@ MAX_READ_S = 20.0
 FORMATS = "PNG, JPEG, WebP, GIF or BMP, or a video as MP4, QuickTime, WebM, Matroska or AVI"
 BACKGROUND = (255, 255, 255)
 """Where a picture is transparent."""
+DECODERS = ("h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mjpeg", "prores", "gif")
+"""Of ffmpeg's several hundred, those that cameras, phones and browsers need: files of strangers are read."""
 _PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP"}
 _APPLE_STILLS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis")
 _HEAD_BYTES = 16
@@ -140,11 +142,12 @@ def _fit(image: Image.Image, target: Target) -> np.ndarray:
 
 def _read_video(file: BinaryIO, demuxer: str, target: Target, name: str) -> np.ndarray:
     """The last pictures of a video, at the target's rate."""
-    with av.open(file, "r", format=demuxer, metadata_errors="replace") as container:
+    options = {"codec_whitelist": ",".join(DECODERS)}
+    with av.open(file, "r", format=demuxer, options=options, metadata_errors="replace") as container:
         if not container.streams.video:
             raise MediaError(f"{name} has no pictures, only sound. Give {FORMATS}.")
         stream = container.streams.video[0]
-        if stream.codec_context is None:
+        if stream.codec_context is None or stream.codec_context.codec.name not in DECODERS:
             raise MediaError(f"{name} is a video of a kind that cannot be decoded here. Give {FORMATS}.")
         if stream.width * stream.height > MAX_VIDEO_PIXELS:
             raise _too_many_pixels(name, MAX_VIDEO_PIXELS)

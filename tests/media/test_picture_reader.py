@@ -245,6 +245,14 @@ def test_a_video_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
         read_pictures(path, TARGET)
 
 
+def test_a_video_of_an_unusual_kind_is_refused(tmp_path: Path) -> None:
+    """No decoder but those of common videos reads what strangers send."""
+    write_clip(tmp_path / "clip.mp4", 4)
+    ffmpeg("-i", tmp_path / "clip.mp4", "-c:v", "cinepak", tmp_path / "old.avi")
+    with pytest.raises(MediaError, match="of a kind that cannot be decoded"):
+        read_pictures(tmp_path / "old.avi", TARGET)
+
+
 @pytest.fixture
 def sound(tmp_path: Path) -> Iterator[Path]:
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", tmp_path / "sound.mp4")
