@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from longlive.chunks import SwitchMode
 from longlive.config import ResumeMode
 from longlive.generation.storyboard import Scene
@@ -105,6 +107,7 @@ class Engine:
         container: Container = "mp4",
         limits: Limits | None = None,
         address: str = "",
+        start: np.ndarray | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
@@ -116,6 +119,7 @@ class Engine:
             container: format of the segments.
             limits: instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
+            start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
 
         Raises:
             PromptError: if a prompt cannot be used.
@@ -134,6 +138,7 @@ class Engine:
                 prompt=prompt,
                 script=script,
                 container=container,
+                start=start,
             )
 
         return self._begin(viewer, address, len(prompt), create)

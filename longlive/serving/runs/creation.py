@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import ConfigError, MediaError, SessionFileError
@@ -21,6 +23,8 @@ from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.start_file import FACT as START
+from longlive.serving.runs.start_file import write_start
 from longlive.serving.scheduler import RunStatus
 
 _CHUNKS = range(1, 2**20)  # more than any video has
@@ -37,8 +41,9 @@ def create_run(
     prompt: str,
     script: Sequence[Scene] = (),
     container: Container = "mp4",
+    start: np.ndarray | None = None,
 ) -> Run:
-    """A new run, on disk from here on.
+    """A new run, on disk from here on; ``start`` holds the pictures that it begins with.
 
     Raises:
         PromptError: if a prompt cannot be used.
@@ -50,7 +55,12 @@ def create_run(
         chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
         prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
-    store = _new_store(folder, facts, lambda store: store.write_prompts(tuple(prompts)))
+
+    def fill(store: RunStore) -> None:
+        store.num_bytes += 0 if start is None else start.nbytes
+        store.write_prompts(tuple(prompts))
+
+    store = _new_store(folder, facts, fill, start)
     return Run(viewer, store, model, limits, observer, token=token)
 
 
@@ -87,7 +97,8 @@ def branch_run(
         raise ConfigError("chunk", chunk, rule, "Choose one of them.")
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
-    facts = dict(parent.store.facts) | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
+    asked = {name: value for name, value in parent.store.facts.items() if name != START}
+    facts = asked | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
     store = _new_store(folder, facts, lambda store: store.copy(parent.store, chunk, seed))
     store.write_prompts(prompts)
     run = Run(viewer, store, model, limits, observer, token=token)
@@ -108,10 +119,16 @@ def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Obse
     return run
 
 
-def _new_store(folder: Path, facts: dict[str, Any], fill: Callable[[RunStore], None]) -> RunStore:
+def _new_store(
+    folder: Path,
+    facts: dict[str, Any],
+    fill: Callable[[RunStore], None],
+    start: np.ndarray | None = None,
+) -> RunStore:
     """The store of a new run, with what it begins with."""
     try:
         folder.mkdir(mode=0o700)
+        facts |= write_start(folder, start)
         store = RunStore(folder, facts)
         fill(store)
     except ConfigError:

@@ -14,6 +14,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
 from longlive.web.endpoints.arguments import read_chunk, read_prompts, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
@@ -44,7 +45,12 @@ class Endpoints:
         engine.on_forget = self.streams.forget
 
     async def start(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self,
+        prompt: str,
+        seed: float | None,
+        later: list[Any] | None,
+        request: gr.Request,
+        start_from: str | None = None,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video and stream it; a video that you had before ends.
 
@@ -58,22 +64,23 @@ class Endpoints:
             prompt: What the video begins with.
             seed: Of the noise, a whole number; none for a random one.
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
+            start_from: A picture or short video to begin with, as a data URL of at most 3 MB; none for none.
         """
-        stream = self._begin(prompt, seed, later, "live", request)
+        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "live", request)
         async for message, segment in self._follow(stream, 0, request):
             yield _outputs(with_data(message, segment), stream)
 
     def start_on_page(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
-        return self._begin(prompt, seed, later, "live", request).opening()
+        return self._begin(prompt, seed, later, start_from, "live", request).opening()
 
     async def start_compatible(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
-        stream = self._begin(prompt, seed, later, "compatible", request)
+        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "compatible", request)
         yield gr.skip(), stream.opening()
         async for _, segment in self._follow(stream, 0, request):
             yield _chunk(segment), gr.skip()
@@ -260,13 +267,14 @@ class Endpoints:
         self.streams.leave(_viewer(request))
 
     def _begin(
-        self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, start_from: Any, mode: str, request: gr.Request
     ) -> ViewerStream:
-        """The stream of a new run."""
+        """The stream of a new run; reads a file, so it runs in a thread."""
         viewer = _viewer(request)
         with shown_errors():
             number = read_seed(seed)
             first, *script = read_prompts(prompt, later)
+            start = read_start_file(start_from, self.engine.executor.config)
             run = self.engine.start(
                 viewer,
                 first.text,
@@ -274,6 +282,7 @@ class Endpoints:
                 script=script,
                 container=_CONTAINERS[mode],
                 address=address_of(request),
+                start=start,
             )
         advice = self._advice(prompt)
         status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
