@@ -32,6 +32,7 @@ class ChunkGenerator:
     Attributes:
         models: may be replaced by the same model run with less memory.
         timeline: the prompts.
+        noise: of its chunks.
         truncated_prompt: the prompt in use, if it has too many tokens for the model; else None.
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
@@ -49,7 +50,7 @@ class ChunkGenerator:
         self.num_frames = 0
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
-        self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        self.noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
         self._is_rewound = False
@@ -151,7 +152,7 @@ class ChunkGenerator:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
+            clean = self.latents.denoise(self.noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
             before=self.place if self._is_rewound else None,
             index=self.num_chunks,

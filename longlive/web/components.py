@@ -31,7 +31,7 @@ class LivePlayer(gr.HTML):
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
-        kwargs.setdefault("js_on_load", _scripts("routes.js", "connection.js", "player.js", "review.js"))
+        kwargs.setdefault("js_on_load", _read("routes.js", "connection.js", "player.js", "review.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Timeline(gr.HTML):
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options."""
         kwargs.setdefault("html_template", _read("timeline.html"))
-        kwargs.setdefault("js_on_load", _scripts("routes.js", "chunk_strip.js", "timeline.js"))
+        kwargs.setdefault("js_on_load", _read("routes.js", "chunk_strip.js", "takes.js", "timeline.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
@@ -168,11 +168,7 @@ class RawJSON(gr.JSON):
         return self.schema
 
 
-def _scripts(*names: str) -> str:
-    """Files of JavaScript that run as one function."""
-    return "\n".join(_read(name) for name in names)
-
-
 @cache
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def _read(*names: str) -> str:
+    """Files of this folder, one after another."""
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)

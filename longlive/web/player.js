@@ -65,7 +65,7 @@ const open = (message) => {
   find(".figures").hidden = true;
   showReceipt("");
   setState("starting");
-  publish("open", { token: run.token, take: run.take });
+  publish("open", { token: run.token, take: run.take, parent: run.parent });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
@@ -94,6 +94,7 @@ const fetchFiles = (token) => {
   host.dataset.files = "yes";
   trigger("files");
 };
+window.addEventListener("longlive:files", ({ detail }) => fetchFiles(detail.token));
 window.longliveFinished = () => finished.shift() ?? "";
 
 const resume = (playerMode) => trigger(playerMode === "compatible" ? "resume_compatible" : "resume");
@@ -450,6 +451,15 @@ window.longlivePosition = () => {
   const { token = "", seconds = 0 } = isActive ? { token: run.token, seconds: position() } : readPosition();
   return [token, seconds];
 };
+
+// A new take that goes on after the chunks before one of a run's.
+let fork = ["", 1];
+window.longliveBranch = () => fork;
+window.addEventListener("longlive:branch", ({ detail }) => {
+  fork = [detail.token, detail.chunk];
+  setState("starting");
+  trigger("branch");
+});
 
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);

@@ -11,10 +11,10 @@ const overlay = find(".review");
 const moment = overlay.querySelector(".moment");
 let review = null;
 
-// Plays the chunks of the run from `chunk` on, one after another; `poster` is shown until the first picture is there.
+// Plays the chunks of a take from `chunk` on, one after another; `poster` is shown until the first picture is there.
 class Review {
-  constructor(chunk, poster) {
-    Object.assign(this, { token: run.token, next: chunk, segments: [], pending: [] });
+  constructor(chunk, poster, token, name) {
+    Object.assign(this, { token, name, next: chunk, segments: [], pending: [] });
     Object.assign(this, { isFetching: false, isOver: false, isClosed: false, fetchAfter: 0 });
     this.video = document.createElement("video");
     Object.assign(this.video, { className: "screen", poster, muted: true, playsInline: true, tabIndex: -1 });
@@ -56,11 +56,16 @@ class Review {
     return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0;
   }
 
+  // Whether this is the take that plays, and goes on: what is not seen live yet is not shown.
+  get isGoingOn() {
+    return this.token === run.token && !run.isComplete;
+  }
+
   // Fetch the next chunk if it is needed soon; none that is not seen live yet, as a new prompt may still drop it.
   async feed() {
     this.append();
     const isBusy = this.isFetching || this.isOver || this.pending.length;
-    const isUnseen = !run.isComplete && this.segments.at(-1)?.end >= position();
+    const isUnseen = this.isGoingOn && this.segments.at(-1)?.end >= position();
     if (isBusy || isUnseen || this.ahead > REVIEW_AHEAD_S || performance.now() < this.fetchAfter) return;
     this.isFetching = true;
     try {
@@ -80,7 +85,7 @@ class Review {
   onMissing(error) {
     if (this.isClosed || error.status !== 404 || this.buffer?.updating) return; // tried again
     if (!this.segments.length) moment.textContent = error.message;
-    this.isOver = !this.segments.length || run.isComplete;
+    this.isOver = !this.segments.length || !this.isGoingOn;
     if (this.isOver && this.source.readyState === "open") this.source.endOfStream();
   }
 
@@ -116,11 +121,12 @@ class Review {
   }
 }
 
-const lookAt = (chunk, poster) => {
+const lookAt = (chunk, poster, token, name) => {
   if (!run?.token) return;
   if (run.mode !== "live") return publish("status", NOT_HERE);
   const previous = review;
-  review = new Review(chunk, poster || previous?.video.poster || "");
+  review = new Review(chunk, poster || previous?.video.poster || "", token, name);
+  showBranchButton(chunk);
   overlay.prepend(review.video);
   previous?.close();
   moment.textContent = "Looking back";
@@ -144,13 +150,14 @@ const backToLive = () => {
 // A picture is seen again; one that is not seen live yet is not shown ahead of it.
 const showMoment = (one, seconds) => {
   if (one !== review) return;
-  if (seconds >= position()) return backToLive();
+  if (one.isGoingOn && seconds >= position()) return backToLive();
   const isSeen = ({ start, end }) => seconds >= start - 0.01 && seconds < end - 0.01;
   const segment = one.segments.find(isSeen) ?? one.segments.at(-1);
   host.dataset.review = Math.round(seconds * segment.fps);
-  const text = `Looking back, ${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+  const text = `${one.name || "Looking back"}, ${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
   if (moment.textContent !== text) moment.textContent = text;
   showPrompt(segment.prompt);
+  showBranchButton(segment.chunk);
   publish("review", { chunk: segment.chunk, seconds });
 };
 
@@ -166,11 +173,21 @@ const showPrompt = (text) => {
   if (caption.textContent !== text) caption.textContent = text;
 };
 
-window.addEventListener("longlive:look", ({ detail: { chunk, poster } }) =>
-  chunk === null ? backToLive() : lookAt(chunk, poster)
+window.addEventListener("longlive:look", ({ detail: { chunk, poster, token, name } }) =>
+  chunk === null ? backToLive() : lookAt(chunk, poster, token, name)
 );
 window.addEventListener("longlive:open", ({ detail }) => detail.token !== review?.token && backToLive());
 document.addEventListener("keydown", ({ key }) => key === "Escape" && backToLive());
+// A new take can begin at every chunk but the first, which is a new video's.
+const showBranchButton = (chunk) => {
+  review.chunk = chunk;
+  overlay.querySelector(".branch").disabled = chunk < 1;
+};
+overlay.querySelector(".branch").addEventListener("click", () => {
+  const { token, chunk } = review;
+  backToLive();
+  window.dispatchEvent(new CustomEvent("longlive:branch", { detail: { token, chunk } }));
+});
 overlay.querySelector(".to-live").addEventListener("click", backToLive);
 overlay.querySelector(".again").addEventListener("click", () =>
   review.video.paused ? review.video.play() : review.video.pause()

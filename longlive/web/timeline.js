@@ -6,7 +6,17 @@ const TRANSITIONS = { soft: "smooth transition", hard: "cut", keep: "drift" };
 
 const list = element.querySelector(".prompts");
 const publish = (name, detail) => window.dispatchEvent(new CustomEvent(`longlive:${name}`, { detail }));
-const strip = new ChunkStrip(element.querySelector(".strip"), (chunk, poster) => publish("look", { chunk, poster }));
+const strip = new ChunkStrip(element.querySelector(".strip"), (chunk, poster) => {
+  const { token, number } = takes.shown;
+  publish("look", { chunk, poster, token, name: takes.isLiveShown ? "" : `Take ${number}` });
+});
+const takes = new Takes(element.querySelector(".takes"), ({ token, take, count, end }, isLive) => {
+  strip.open(token, take);
+  strip.count = Math.max(strip.count, count);
+  strip.setWaiting(isLive ? value.waiting : []);
+  strip.setPlayhead(isLive ? playhead : end);
+  if (!isLive) publish("files", { token });
+});
 let playhead = 0;
 let seen = null; // second of the video that the viewer sees again, if so
 let made = 0; // second where the video made so far ends
@@ -48,25 +58,30 @@ const move = () => {
 };
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
-on("open", ({ token, take }) => strip.open(token, take));
+on("open", ({ token, take, parent }) => {
+  if (takes.live?.take !== take) playhead = made = 0;
+  takes.open(token, take, parent);
+});
 on("timeline", (timeline) => {
   value = timeline;
-  strip.setWaiting(value.waiting);
+  if (takes.isLiveShown) strip.setWaiting(value.waiting);
   draw();
 });
 on("segment", (segment) => {
   made = (segment.first_frame + segment.num_frames) / segment.fps;
-  strip.add(segment);
+  if (takes.isLiveShown) strip.add(segment);
+  takes.extend(Math.max(segment.chunk + 1, takes.live?.count ?? 0), made);
   draw();
 });
 on("rewind", ({ chunk, seconds }) => {
   made = seconds;
-  strip.drop(chunk);
+  if (takes.isLiveShown) strip.drop(chunk);
+  takes.extend(chunk, seconds);
   draw();
 });
 on("playhead", ({ seconds }) => {
   playhead = seconds;
-  strip.setPlayhead(seconds);
+  if (takes.isLiveShown) strip.setPlayhead(seconds);
   move();
 });
 on("review", (review) => {

@@ -9,6 +9,7 @@ versions have written, and appending to them costs one write each.)
 """
 
 import dataclasses
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
 from longlive.errors import LongLiveError, MediaError, SessionFileError
 from longlive.files import name_of_video
+from longlive.generation.noise import Reseed
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
@@ -134,6 +136,25 @@ class RunStore:
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
             self.chunks.append(StoredChunk(checkpoint.digest, place, parts, offset))
+
+    def copy(self, other: "RunStore", num_chunks: int, seed: int | None) -> None:
+        """Begin with the first chunks of another run; what follows is made with ``seed``, if there is one.
+
+        Raises:
+            SessionFileError: if these are not all stored.
+            MediaError: as for ``add``.
+        """
+        state, parts = (
+            other.resume_state(exact=True),
+            itertools.groupby(other.segments(), lambda one: one.index),
+        )
+        if state is None or not 0 < num_chunks <= len(state.latents):
+            raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
+        record = state.record.branch(num_chunks, seed)
+        events = {event.chunk: event for event in record.prompts}
+        header = dataclasses.replace(record, prompts=(), chunks=())
+        for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
+            self.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
 
     def rewind(self, num_chunks: int) -> None:
         """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
@@ -296,7 +317,9 @@ class RunStore:
             self._events.append(PromptEvent(**entry["event"]))
         if entry["record"]:
             stream = StreamConfig(**entry["record"]["stream"])
-            record = entry["record"] | {"stream": stream, "prompts": (), "chunks": ()}
+            reseeds = tuple(Reseed(**one) for one in entry["record"].get("reseeds", ()))
+            parts = {"stream": stream, "prompts": (), "chunks": (), "reseeds": reseeds}
+            record = entry["record"] | parts
             self._record = SessionRecord(**record)
         return True
 
