@@ -33,7 +33,7 @@ from longlive.serving.runs.creation import branch_run, create_run
 from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
-from longlive.serving.runs.store_folder import StoreFolder
+from longlive.serving.runs.store.store_folder import StoreFolder
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor

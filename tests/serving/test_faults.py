@@ -21,7 +21,7 @@ from longlive.serving.executors.messages import Playhead
 from longlive.serving.executors.playback_clock import MAX_LEAP_S
 from longlive.serving.runs.events import RunFinished
 from longlive.serving.runs.run import KEPT_EVENTS
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
 from tests.support import fakes
 from tests.support.fakes import FakeModels, read_card
 from tests.support.metrics_reader import figures

@@ -22,9 +22,9 @@ from longlive.serving.observer import Observer
 from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.run_store import RunStore
-from longlive.serving.runs.start_file import FACT as START
-from longlive.serving.runs.start_file import write_start
+from longlive.serving.runs.store.run_store import RunStore
+from longlive.serving.runs.store.start_file import FACT as START
+from longlive.serving.runs.store.start_file import write_start
 from longlive.serving.scheduler import RunStatus
 
 _CHUNKS = range(1, 2**20)  # more than any video has

@@ -34,8 +34,8 @@ from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
-from longlive.serving.runs.run_store import RunStore
-from longlive.serving.runs.start_file import read_start
+from longlive.serving.runs.store.run_store import RunStore
+from longlive.serving.runs.store.start_file import read_start
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64

@@ -16,7 +16,7 @@ from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Observer
 from longlive.serving.runs.creation import create_run, load_run
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
 from tests.support.fakes import LosingExecutor
 from tests.support.run_reader import is_finished, read
 

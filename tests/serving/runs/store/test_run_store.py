@@ -17,9 +17,9 @@ from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore
-from longlive.serving.runs.store_folder import stored_runs
-from longlive.serving.runs.stored_segments import ChunkSummary, summarize
+from longlive.serving.runs.store.run_store import LATENTS, SEGMENTS, STORY, RunStore
+from longlive.serving.runs.store.store_folder import stored_runs
+from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}

@@ -30,8 +30,8 @@ from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.chunk_index import ChunkIndex, StoredChunk
-from longlive.serving.runs.stored_segments import read_segment, segment_fields
+from longlive.serving.runs.store.chunk_index import ChunkIndex, StoredChunk
+from longlive.serving.runs.store.stored_segments import read_segment, segment_fields
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
 
