@@ -76,8 +76,7 @@ class Session:
             seed, take: of the noise; the same seed, take and prompts give the same latents.
             switch: the default of ``set_prompt``.
             start: a picture or video that this one goes on from; see generation/start_clip.py.
-            stream: options of the stream, by the names of StreamConfig, in place of what the model was tuned
-                with.
+            stream: options of StreamConfig, by their names, in place of what the model was tuned with.
 
         Raises:
             PromptError, ConfigError, MediaError: with a message for viewers.

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
+from longlive.web.endpoints.branch import BranchEndpoint
 from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
@@ -221,15 +222,16 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     player.resume_compatible(
         endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **quietly
     )
+    branches = BranchEndpoint(endpoints)
     fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
-    player.branch(endpoints.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
+    player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
     player.prompt(endpoints.prompt_on_page, inputs=prompt, **quietly)
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
     parts["stop"].click(endpoints.stop_on_page, **quietly)
 
     _add_call("start", endpoints.start, request, outputs, visibility)
     _add_call("resume", endpoints.resume, place, outputs, visibility)
-    _add_call("branch", endpoints.branch, fork, outputs, visibility)
+    _add_call("branch", branches.branch, fork, outputs, visibility)
     _add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]], visibility)
     _add_call("stop", endpoints.stop, [], [parts["status"]], visibility)
     _connect_browser(page, parts)

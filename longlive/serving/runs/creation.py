@@ -1,7 +1,9 @@
 """Runs that begin, and runs that another process left on disk."""
 
 import bisect
+import dataclasses
 import hashlib
+import itertools
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from longlive.errors import ConfigError, MediaError, SessionFileError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
+from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
@@ -99,7 +102,7 @@ def branch_run(
     prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
     asked = {name: value for name, value in parent.store.facts.items() if name != START}
     facts = asked | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
-    store = _new_store(folder, facts, lambda store: store.copy(parent.store, chunk, seed))
+    store = _new_store(folder, facts, lambda store: _copy_chunks(store, parent.store, chunk, seed))
     store.write_prompts(prompts)
     run = Run(viewer, store, model, limits, observer, token=token)
     run.lifecycle.interruption = BRANCHED
@@ -139,6 +142,24 @@ def _new_store(
         why = error.strerror if isinstance(error, OSError) else error
         raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
     return store
+
+
+def _copy_chunks(store: RunStore, other: RunStore, num_chunks: int, seed: int | None) -> None:
+    """Begin a store with the first chunks of another one; what follows is made with ``seed``, if given.
+
+    Raises:
+        SessionFileError: if these are not all stored.
+        MediaError: as for ``RunStore.add``.
+    """
+    state = other.resume_state(exact=True)
+    parts = itertools.groupby(other.segments(), lambda segment: segment.index)
+    if state is None or not 0 < num_chunks <= len(state.latents):
+        raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
+    record = state.record.branch(num_chunks, seed)
+    events = {event.chunk: event for event in record.prompts}
+    header = dataclasses.replace(record, prompts=(), chunks=())
+    for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
+        store.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
 
 
 def _go_on(run: Run) -> None:
