@@ -1,4 +1,4 @@
-"""The owner of all runs: it applies what the scheduler says, and loses none.
+"""The owner of all runs: it starts, branches, claims and closes them, and loses none.
 
 engine = Engine(ThreadExecutor(ModelRunner(models)))
 run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
