@@ -123,8 +123,7 @@ class Engine:
             prompt: what the video begins with.
             seed: of the noise.
             script: prompts to come.
-            container: format of the segments.
-            limits: instead of the engine's.
+            container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
 
