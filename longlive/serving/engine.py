@@ -247,8 +247,12 @@ class Engine:
         run.playhead(seconds, playing, stalls=stalls)
         return True
 
-    def close(self) -> None:
-        """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go."""
+    def close(self) -> bool:
+        """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go.
+
+        Returns:
+            whether all let go of the model in time; else threads still compute.
+        """
         with self._changed:
             self._is_closed = True
             for run in self.runs:
@@ -265,6 +269,7 @@ class Engine:
             if run.status is RunStatus.FINISHED:  # no other engine could resume it
                 run.delete()
         self._store.close()
+        return not self.runs.count(RunStatus.RUNNING)
 
     def _export_gauges(self) -> None:
         self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))

@@ -532,3 +532,15 @@ def test_a_clean_end_leaves_unfinished_runs_alone_in_a_folder_that_is_kept(tmp_p
     read(over, is_finished)
     engine.close()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [going.store.folder.name]
+
+
+def test_an_engine_that_closes_says_whether_all_have_let_go_of_the_model(monkeypatch) -> None:
+    quick = fakes.make_engine(FakeModels(chunk_s=0.01))
+    read(quick.start("ada", MEADOW, seed=0), is_segment(0))
+    assert quick.close() is True
+    monkeypatch.setattr("longlive.serving.engine.CLOSE_TIMEOUT_S", 0.1)
+    slow = fakes.make_engine(FakeModels(chunk_s=2.0))
+    run = slow.start("ada", MEADOW, seed=0)
+    wait_for(lambda: run.status == "running" and slow.executor.runner.models.busy_now == 1)
+    assert slow.close() is False
+    wait_for(lambda: run.status != "running")
