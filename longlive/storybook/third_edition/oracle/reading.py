@@ -20,8 +20,10 @@ EXPLAINED = 0.5
 """Share of what is not scenery that the best drawing has to explain for a subject to be seen."""
 OTHER = 0.30
 """Error of a pixel, summed over the colours, from which something else is there."""
-SECOND_SUBJECT = 0.2
-"""Size of a second subject, as a share of the first one's."""
+SECOND_SUBJECT = 0.1
+"""Size of a second subject without its rim, as a share of the first one's; a prop's lag leaves only rims."""
+MOST_STRANGE = 0.2
+"""Share of the pictures that may show something else."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def read(pictures: Tensor) -> Reading:
         weather,
         place.light,
         PROPS[prop],
-        others <= 0.2,
+        others <= MOST_STRANGE,
     )
 
 
@@ -124,8 +126,13 @@ def _other_subjects(
         left += float(error.square().sum())
         there += float((picture - backdrop).square().sum())
         size = float((cover > 0.5).sum())
-        strange += _largest_region(error.abs().sum(0) > OTHER) > SECOND_SUBJECT * size
+        strange += _largest_region(_inside(error.abs().sum(0) > OTHER)) > SECOND_SUBJECT * size
     return strange / len(phases), left < (1 - EXPLAINED) * there
+
+
+def _inside(mask: Tensor) -> Tensor:
+    """A mask (H, W) without the pixels at the rims of its regions."""
+    return F.max_pool2d(1 - mask[None, None].float(), 3, stride=1, padding=1)[0, 0] == 0
 
 
 def _largest_region(mask: Tensor) -> int:
