@@ -51,7 +51,7 @@ def read_prompt(text: str, nearest: Callable[[str], str | None] | None = None) -
         nearest: the known word for one that is not known; None for ``nearest_known_word``.
     """
     find = nearest or nearest_known_word
-    stems = [found for word in words_of(text) if (found := _known_stem(word, find)) not in (None, *_SKIPPED)]
+    stems = [_known_stem(word, find) for word in words_of(text) if word not in _SKIPPED]
     matches = sorted(_matches(stems), key=lambda match: (-match[0].weight, match[1][0]))
     used: set[int] = set()
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -90,10 +90,8 @@ def _known_stems() -> frozenset[str]:
     return frozenset(stem(word) for word in known_words())
 
 
-def _known_stem(word: str, nearest: Callable[[str], str | None]) -> str | None:
-    """The stem of a word, or of the nearest known one; the word itself if none is near."""
-    if word in _SKIPPED:
-        return None
+def _known_stem(word: str, nearest: Callable[[str], str | None]) -> str:
+    """The stem of a word, or of the nearest known one; its own stem if none is near."""
     if stem(word) not in _known_stems():
         word = nearest(word) or word
     return stem(word)

@@ -30,8 +30,16 @@ def test_the_codec_trains_and_resumes_then_the_generator_does(tmp_path: Path) ->
     codec = codec_training.read_codec(tmp_path, torch.device("cpu"))
     assert codec.std > 0 and codec.mean.abs().max() > 0
     tokenizer = tokenizer_of(tmp_path, num_captions=300, vocab_size=250)
-    options = ["--folder", str(tmp_path), "--steps", "1", "--batch", "2", "--draw", "1"]
-    generator_training.train_generator(generator_training.parse_options(options), Processes())
+    options = ["--folder", str(tmp_path), "--batch", "2", "--draw", "1", "--windows-on-disk"]
+    for steps in ("1", "2"):
+        parsed = generator_training.parse_options([*options, "--steps", steps, "--renew-every", "1"])
+        generator_training.train_generator(parsed, Processes())
+    assert len(list((tmp_path / "windows").iterdir())) == 2
+    pool = generator_training.WindowPool(
+        codec, tokenizer, windows=9, drawn_at_once=1, seed=0, folder=tmp_path / "windows"
+    )
+    kept = {layout: len(parts) for layout, parts in pool._parts.items() if parts}
+    assert sum(kept.values()) == 2, "what was drawn before"
     state = load_file(tmp_path / "generator.safetensors")
     assert state["text_encoder.shared.weight"].shape[0] == len(tokenizer)
     assert all(value.isfinite().all() for value in state.values())

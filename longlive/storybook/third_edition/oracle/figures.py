@@ -25,9 +25,6 @@ from longlive.storybook.third_edition.world.subjects import LINE, draw_figure
 HEIGHT = 40
 """Rows of the small pictures that are compared."""
 WIDTH = HEIGHT * 8 // 5
-STEP = 2
-"""Pictures from one phase of a motion to the next."""
-PHASES = PERIOD // STEP
 SCALE = RADIUS * HEIGHT
 _HALF = round(HALF_BOX * HEIGHT)
 BOX = slice(WIDTH // 2 - _HALF, WIDTH // 2 + _HALF)
@@ -52,7 +49,7 @@ class Drawings:
 @lru_cache(maxsize=1)
 def all_drawings() -> Drawings:
     """Make the drawings; takes some seconds of one CPU."""
-    shape = (len(SUBJECTS), len(PROPS), len(ACTIONS), PHASES, 3, -1)
+    shape = (len(SUBJECTS), len(PROPS), len(ACTIONS), PERIOD, 3, -1)
     black = torch.stack([_draw(subject, (0, 0, 0), (0, 0, 0)) for subject in SUBJECTS]).view(shape)
     # The first channel shows the opacity, the second one the share of the subject's colour.
     probe = torch.stack([_draw(subject, (1, 0, 0), (0, 1, 0)) for subject in SUBJECTS]).view(shape) - black
@@ -62,8 +59,8 @@ def all_drawings() -> Drawings:
 def _draw(subject: str, background: tuple[int, int, int], colour: tuple[int, int, int]) -> Tensor:
     """(props * actions * phases, 3, HEIGHT, columns of BOX) of one subject on a plain background."""
     timeline = build_timeline([[(Scene("meadow", subject, "red", action), PERIOD)] for action in ACTIONS])
-    poses, chosen = compute_poses(timeline), torch.arange(0, PERIOD, STEP)
-    picked = {field.name: getattr(poses, field.name)[:, chosen].flatten() for field in fields(Pose)}
+    poses = compute_poses(timeline)
+    picked = {field.name: getattr(poses, field.name).flatten() for field in fields(Pose)}
     x = ((torch.arange(2 * _HALF) + 0.5 - _HALF) / SCALE)[None, None, :]
     y = ((torch.arange(HEIGHT) + 0.5 - GROUND * HEIGHT) / SCALE)[None, :, None]
     parts = []
@@ -72,12 +69,12 @@ def _draw(subject: str, background: tuple[int, int, int], colour: tuple[int, int
             torch.tensor(background)
             .float()
             .view(1, 3, 1, 1)
-            .repeat(len(ACTIONS) * PHASES, 1, HEIGHT, 2 * _HALF)
+            .repeat(len(ACTIONS) * PERIOD, 1, HEIGHT, 2 * _HALF)
         )
         count = len(pictures)
         colours = torch.tensor(colour).float().expand(count, 3)
         props = {name: torch.full((count,), float(name == prop)) for name in PROPS if name != "none"}
-        time = chosen.float().repeat(len(ACTIONS))
+        time = timeline.time.flatten().float()
         draw_figure(pictures, x, y, SCALE, subject, Pose(**picked), colours, props, time, LINE)
         parts.append(pictures)
     return torch.cat(parts)
@@ -130,4 +127,4 @@ def errors_of(pictures: Tensor, backdrops: Tensor) -> Tensor:
     )
     errors = without[..., None] + 2 * with_colour @ palette.T
     errors = errors + maps["tint2"][:, None] * palette.square().sum(1)
-    return errors.unflatten(1, (len(SUBJECTS), len(PROPS), len(ACTIONS), PHASES))
+    return errors.unflatten(1, (len(SUBJECTS), len(PROPS), len(ACTIONS), PERIOD))

@@ -6,18 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlive.storybook.third_edition.oracle.figures import BOX, STEP, all_drawings, errors_of
+from longlive.storybook.third_edition.oracle.figures import BOX, all_drawings, errors_of
 from longlive.storybook.third_edition.oracle.scenery import LARGE, REDUCED, Scenery, read_scenery
 from longlive.storybook.third_edition.world.figure import PALETTE
 from longlive.storybook.third_edition.world.motion import SCROLL_SPEED
 from longlive.storybook.third_edition.world.scene import ACTIONS, COLOURS, PROPS, SUBJECTS
 
+STEP = 2
+"""Every second picture is read."""
 SEGMENT = 6
 """Pictures that have to show a motion in the right order; from one segment to the next it may slip."""
 WALKING = 0.4
 """Share of the camera's speed from which the subject walks."""
-EXPLAINED = 0.5
-"""Share of what is not scenery that the best drawing has to explain for a subject to be seen."""
+EXPLAINED = 0.3
+"""Share of what is not scenery in the middle that the best drawing has to explain to be a subject."""
 OTHER = 0.30
 """Error of a pixel, summed over the colours, from which something else is there."""
 SECOND_SUBJECT = 0.1
@@ -63,7 +65,7 @@ def read(pictures: Tensor) -> Reading:
     small = F.avg_pool2d(large, REDUCED)
     scenery = read_scenery(small, large)
     place = scenery.place
-    weather = place.weather if place.weather == scenery.falling else ""
+    weather = place.weather if scenery.something_falls == (place.weather != "clear") else ""
     errors = errors_of(small, scenery.backdrops)
     speed = _speed(scenery)
     subject, prop, action, colour = _best(errors, speed)
@@ -94,7 +96,7 @@ def _best(errors: Tensor, speed: float) -> tuple[int, int, int, int]:
     """Numbers of the subject, prop, action and colour whose drawings fit best, given how the camera moves."""
     totals = torch.zeros(())
     for part in errors.split(SEGMENT):
-        in_order = sum(one.roll(-i, dims=3) for i, one in enumerate(part))
+        in_order = sum(one.roll(-STEP * i, dims=3) for i, one in enumerate(part))
         totals = totals + in_order.amin(3)  # type: ignore[union-attr]
     walks = {"left": speed < -WALKING, "right": speed > WALKING}
     is_walking = any(walks.values())
@@ -123,8 +125,8 @@ def _other_subjects(
         drawn[..., BOX] = drawn[..., BOX] * (1 - cover) + drawings.plain[key].view(3, *shape)
         drawn[..., BOX] += tint * paint.view(3, 1, 1)
         error = picture - drawn
-        left += float(error.square().sum())
-        there += float((picture - backdrop).square().sum())
+        left += float(error[..., BOX].square().sum())
+        there += float((picture - backdrop)[..., BOX].square().sum())
         size = float((cover > 0.5).sum())
         strange += _largest_region(_inside(error.abs().sum(0) > OTHER)) > SECOND_SUBJECT * size
     return strange / len(phases), left < (1 - EXPLAINED) * there

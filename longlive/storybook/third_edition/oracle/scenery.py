@@ -21,8 +21,8 @@ CANDIDATES = 6
 """Places, times and weathers that are compared in detail."""
 CLIPPED = 0.4
 """Largest error of a pixel that counts, summed over the colours: the subject must not decide."""
-FALLING = 0.35
-"""Share of the expected contrast from which rain or snow counts as seen."""
+FALLING = 0.2
+"""Share of the expected contrast from which rain or snow counts as seen; of blurred pictures it is low."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Scenery:
 
     Attributes:
         place: setting, time of day, and the weather whose light it is.
-        falling: what falls: ``rain``, ``snow`` or, for nothing, ``clear``.
+        something_falls: whether rain or snow is seen; which of them, its light tells better.
         backdrops: the empty scene behind each picture, (T, 3, 40, 64).
         position: of the ground, in pixels of large pictures, modulo its length, (T,).
     """
 
     place: Place
-    falling: str
+    something_falls: bool
     backdrops: Tensor
     position: Tensor
 
@@ -107,8 +107,8 @@ def read_scenery(small: Tensor, large: Tensor) -> Scenery:
     )
     empty = torch.stack([_empty(place, row.tolist()) for row in positions])
     backdrops = F.avg_pool2d(empty, REDUCED)
-    falling, backdrops = _read_falling(small, backdrops, place)
-    return Scenery(place, falling, backdrops, positions[:, -1])
+    falls, backdrops = _read_falling(small, backdrops, place)
+    return Scenery(place, falls, backdrops, positions[:, -1])
 
 
 def _fit(picture: Tensor, place: Place) -> tuple[list[int], float]:
@@ -164,18 +164,14 @@ def _patterns() -> dict[str, Tensor]:
     }
 
 
-def _read_falling(small: Tensor, backdrops: Tensor, place: Place) -> tuple[str, Tensor]:
-    """What falls, and the backdrops with it."""
-    if place.setting in WITHOUT_SKY:
-        kinds = ["bubbles"] if place.setting == "underwater" else []
-    else:
-        kinds = ["rain", "snow"]
-    found, best, result = "clear", FALLING, backdrops
-    for kind in kinds:
-        share, covered = _match(small, backdrops, kind)
-        if share > best:
-            found, best, result = kind, share, covered
-    return ("clear" if place.setting in WITHOUT_SKY else found), result
+def _read_falling(small: Tensor, backdrops: Tensor, place: Place) -> tuple[bool, Tensor]:
+    """Whether rain or snow falls, and the backdrops with what falls, or rises under water."""
+    has_sky = place.setting not in WITHOUT_SKY
+    kinds = ["rain", "snow"] if has_sky else ["bubbles"] * (place.setting == "underwater")
+    shares = {kind: _match(small, backdrops, kind) for kind in kinds}
+    most, covered = max(shares.values(), key=lambda found: found[0], default=(0.0, backdrops))
+    seen = most > FALLING
+    return seen and has_sky, covered if seen else backdrops
 
 
 def _match(small: Tensor, backdrops: Tensor, kind: str) -> tuple[float, Tensor]:
