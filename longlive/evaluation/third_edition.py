@@ -61,7 +61,7 @@ def evaluate_third_edition(
 
     Returns:
         ``before`` and ``after``, each with ``score``, ``ceiling`` and ``share`` for every attribute and
-        ``one_subject``, ``after`` also for what is ``new`` and (all of it) what is ``kept``; ``held_out``, the
+        ``one_subject``, ``after`` also for what is ``new`` and (all of it) ``kept``; ``held_out``, the
         scores before the turn of combinations that training never saw; and ``chance``.
     """
     trials = draw_turns(num_prompts, seed)
