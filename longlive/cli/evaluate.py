@@ -135,9 +135,13 @@ def _evaluate_table(args: argparse.Namespace) -> int:
 
 def _evaluate_storybook(args: argparse.Namespace) -> int:
     from longlive.evaluation.obedience import evaluate_storybook
+    from longlive.evaluation.third_edition import evaluate_third_edition, is_third_edition
     from longlive.weights.loading import load_models
 
     models = load_models(args.model)
+    if is_third_edition(models):
+        print(json.dumps(evaluate_third_edition(models, num_prompts=args.prompts, seed=args.seed)))
+        return 0
     result = evaluate_storybook(models, num_prompts=args.prompts, seed=args.seed, num_workers=args.workers)
     print(json.dumps(result) if args.json else _storybook_table(result))
     return 0

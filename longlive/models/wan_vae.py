@@ -33,7 +33,7 @@ def encode_pictures(vae: AutoencoderKLWan, pictures: Tensor) -> Tensor:
         pictures: (B, 1 + 4 n, 3, H, W), in [-1, 1].
 
     Returns:
-        (B, 1 + n, C, H / 8, W / 8).
+        (B, 1 + n, C, H / s, W / s), by the VAE's spatial scale s: 8 for Wan 2.1.
     """
     patches, group = pictures.transpose(1, 2), 2 ** sum(vae.config["temperal_downsample"])
     if vae.config["patch_size"]:
@@ -71,7 +71,7 @@ def decode_stream(vae: AutoencoderKLWan, latents: Tensor, features: Features, *,
         is_first: whether the first of the latents is the first of a video.
 
     Returns:
-        (B, frames, 3, 8 H, 8 W), in [-1, 1].
+        (B, frames, 3, s H, s W), in [-1, 1].
     """
     hidden = _decoder_input(vae, latents)
     pictures = []

@@ -55,14 +55,14 @@ def test_markup_is_shown_and_never_run(visit) -> None:
     viewer = visit()
     viewer.start("a dragon")
     for number, text in enumerate(TYPED, 1):
-        viewer.write(f"unicorn {text}")
+        viewer.write(f"zyxomat {text}")
         viewer.page.press("#prompt textarea", "Enter")
         viewer.wait(f"data.prompt === '{number}'")
         for part in ("#player .caption", "#timeline", "#status"):
             foreign = f"{part} :is(img:not([src^='data:image/webp;base64,']), script, a)"
             assert viewer.page.locator(foreign).count() == 0
         assert "does not know" in viewer.text("#status")
-    assert viewer.text("#player .caption").startswith("unicorn")
+    assert viewer.text("#player .caption").startswith("zyxomat")
     assert viewer.page.evaluate("window.hacked") is None and viewer.errors == []
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from longlive.models.model_card import ModelCard
+from longlive.prompts import PromptText
 from longlive.serving.status import EngineStatus
-from longlive.web.prompt_advice import status_line, unknown_words, vocabulary_hint
+from longlive.web.prompt_advice import nearest_prompt, status_line, unknown_words, vocabulary_hint
 
 CARD = ModelCard(words=("the", "red", "ball", "jumps", "meadow"))
 
@@ -22,6 +23,18 @@ def test_the_hint_names_what_is_unknown_and_what_is_known() -> None:
     card = ModelCard(about="It draws balls.", words=CARD.words)
     assert vocabulary_hint("a dragon", "storybook", card).endswith("know “a”, “dragon”. It draws balls.")
     assert vocabulary_hint("the red ball", "storybook", CARD) == ""
+
+
+def test_a_nearest_word_is_taken_and_the_viewer_hears_of_it() -> None:
+    prompt = PromptText("The red football hops, Sally!")
+    assert nearest_prompt(prompt, CARD) == "The red ball jumps, Sally!"
+    answer = vocabulary_hint(prompt, "storybook", CARD)
+    assert answer.startswith(
+        "The storybook model takes “ball” for “football”, “jumps” for “hops”: the nearest that it knows. "
+    )
+    assert "does not know “sally”" in answer
+    assert nearest_prompt(PromptText("the RED ball jumps"), CARD) == "the RED ball jumps"
+    assert nearest_prompt(prompt, ModelCard()) == prompt
 
 
 STATUS = EngineStatus(running=3, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.4)

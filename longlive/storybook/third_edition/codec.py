@@ -15,6 +15,8 @@ from longlive.storybook.codec import decode_clip, encode_clip
 
 LATENT_CHANNELS = 48
 PATCH = 4
+PIXELS = 4 * PATCH
+"""Height and width of the pixels that a cell of the latents stands for."""
 EDGE_WEIGHT = 4.0
 SUBJECT_WEIGHT = 2.0
 SQUARE_WEIGHT = 4.0
@@ -33,7 +35,7 @@ def new_wan_codec() -> AutoencoderKLWan:
         in_channels=3 * PATCH**2,
         out_channels=3 * PATCH**2,
         patch_size=PATCH,
-        scale_factor_spatial=4 * PATCH,
+        scale_factor_spatial=PIXELS,
         scale_factor_temporal=4,
         latents_mean=[0.0] * LATENT_CHANNELS,
         latents_std=[1.0] * LATENT_CHANNELS,

@@ -9,25 +9,23 @@ Resumes from the newest checkpoint in ``FOLDER/codec``. At the end the averaged 
 import argparse
 import json
 import math
-from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from longlive.storybook.codec import ADAM_NAMES, psnr_of, use_plain_norm
-from longlive.storybook.third_edition.codec import Codec, gradient_magnitude, picture_loss, pixel_weights
-from longlive.storybook.third_edition.world.drawing import SIZE, draw_stories
-from longlive.storybook.third_edition.world.motion import Story
-from longlive.storybook.third_edition.world.scene import random_scene, random_turn
+from longlive.storybook.third_edition.clip_pool import FRAMES, LONG_FRAMES, ClipPool
+from longlive.storybook.third_edition.codec import Codec, picture_loss, pixel_weights
+from longlive.storybook.third_edition.codec_evaluation import CurveLog, evaluate_codec
+from longlive.storybook.third_edition.world.drawing import SIZE
 from longlive.storybook.workers import StorybookStage, new_trainer
 from longlive.training.learner import Learner
 from longlive.training.processes import Processes
 from longlive.training.recipe import LearnerOptions, RunOptions
 
-FRAMES, LONG_FRAMES = 17, 33
 LONG_SHARE = 0.28
 """Share of the steps, at the end, that train on clips of ``LONG_FRAMES`` pictures."""
 LATENT_NOISE = 0.06
@@ -36,81 +34,73 @@ FADE_IN_STEPS = 20
 """First steps of a run, or after it resumes, in which the latents' statistics follow quickly."""
 
 
-def random_story(num_frames: int, rng: np.random.Generator) -> Story:
-    """One scene, or (six in ten) two of them with the change at any picture."""
-    scene = random_scene(rng)
-    if rng.random() < 0.4:
-        return [(scene, num_frames)]
-    first = int(rng.integers(1, num_frames))
-    return [(scene, first), (random_turn(scene, rng), num_frames - first)]
+@dataclass(frozen=True)
+class Cadence:
+    """How often parts of the codec learn, in steps; on the steps between, the rest goes on at less cost.
 
+    Attributes:
+        encoder: the encoder and the Wan decoder learn every so many steps; the tiny decoder learns at each.
+        renew: new clips are drawn every so many steps.
+        evaluate: fresh clips are scored every so many steps; 0 for never.
+    """
 
-class ClipPool:
-    """Clips drawn ahead, uint8 (N, 3, T, H, W) on the device: the oldest make room for new ones."""
-
-    def __init__(
-        self, clips: int, drawn_at_once: int, size: tuple[int, int], device: torch.device, seed: int
-    ) -> None:
-        """Hold up to ``clips`` clips of ``LONG_FRAMES`` pictures of ``size`` (height, width)."""
-        self._count, self._size, self._device = min(drawn_at_once, clips), size, device
-        self._rng = np.random.default_rng([seed, 31])
-        self._clips = torch.empty(clips, 3, LONG_FRAMES, *size, dtype=torch.uint8, device=device)
-        self._filled, self._next = 0, 0
-
-    def renew(self) -> None:
-        """Draw new clips in place of the oldest."""
-        stories = [random_story(LONG_FRAMES, self._rng) for _ in range(self._count)]
-        new = draw_stories(stories, size=self._size, device=self._device)
-        rows = (torch.arange(self._count, device=self._device) + self._next) % len(self._clips)
-        self._clips[rows] = (new * 255).round_().to(torch.uint8).transpose(1, 2)
-        self._next = (self._next + self._count) % len(self._clips)
-        self._filled = min(len(self._clips), self._filled + self._count)
-
-    def batch(self, clips: int, num_frames: int) -> Tensor:
-        """Parts of random clips, float (B, 3, num_frames, H, W) in [-1, 1]."""
-        while self._filled < min(len(self._clips), 2 * clips):
-            self.renew()
-        rows = torch.from_numpy(self._rng.integers(self._filled, size=clips)).to(self._device)
-        start = int(self._rng.integers(LONG_FRAMES - num_frames + 1))
-        return self._clips[rows, :, start : start + num_frames].float() / 127.5 - 1
+    encoder: int = 1
+    renew: int = 4
+    evaluate: int = 0
 
 
 class CodecStage(StorybookStage):
     """Reconstruction of drawn pictures by both decoders, from the latents of one encoder."""
 
     def __init__(
-        self, codec: Codec, learner: Learner, run: RunOptions, pool: ClipPool, *, renew_every: int
+        self,
+        codec: Codec,
+        learner: Learner,
+        run: RunOptions,
+        pool: ClipPool,
+        cadence: Cadence,
+        curve: CurveLog,
     ) -> None:
-        """Train ``codec`` on batches of ``pool``, which is renewed every ``renew_every`` steps."""
+        """Train ``codec`` on batches of ``pool``; ``curve`` takes the scores on fresh clips."""
         self.codec, self.learners = codec, {"codec": learner}
-        self._run, self._pool, self._renew_every = run, pool, renew_every
+        self._run, self._pool, self._cadence, self._curve = run, pool, cadence, curve
         self._num_batches = 0
 
     def train(self, step: int) -> dict[str, float]:
         """Loss and PSNR in dB of both decoders, and the root mean square of the latents, of one batch."""
+        self._evaluate(step)
         codec, pictures = self.codec, self._pictures(step)
+        is_whole = step % self._cadence.encoder == 0
         weight = pixel_weights(pictures)
         with torch.autocast(pictures.device.type, torch.bfloat16):
-            latents = codec.encode(pictures)
+            with torch.set_grad_enabled(is_whole):
+                latents = codec.encode(pictures)
             codec.update_statistics(latents, 0.5 if self._num_batches < FADE_IN_STEPS else 0.02)
             normal = codec.normalise(latents)
             normal = normal + LATENT_NOISE * torch.randn_like(normal)
-            decoded, tiny = codec.decode(normal), codec.decode_tiny(normal)
-        loss, square = picture_loss(decoded, pictures, weight)
+            tiny = codec.decode_tiny(normal)
+            decoded = codec.decode(normal) if is_whole else None
         tiny_loss, tiny_square = picture_loss(tiny, pictures, weight)
         self._num_batches += 1
-        scale = latents.float().square().mean()
-        (loss + TINY_SHARE * tiny_loss + 1e-2 * scale.log().square()).backward()
-        return {
-            "loss": loss.item(),
-            "tiny_loss": tiny_loss.item(),
-            "psnr": psnr_of(square.item() / 4),
-            "tiny_psnr": psnr_of(tiny_square.item() / 4),
-            "latents_rms": math.sqrt(scale.item()),
-        }
+        values = {"tiny_loss": tiny_loss.item(), "tiny_psnr": psnr_of(tiny_square.item() / 4)}
+        total = TINY_SHARE * tiny_loss
+        if decoded is not None:
+            loss, square = picture_loss(decoded, pictures, weight)
+            scale = latents.float().square().mean()
+            total = total + loss + 1e-2 * scale.log().square()
+            values |= {"loss": loss.item(), "psnr": psnr_of(square.item() / 4)}
+            values["latents_rms"] = math.sqrt(scale.item())
+        total.backward()
+        return values
+
+    def _evaluate(self, step: int) -> None:
+        """Score the averaged weights on fresh clips, if it is time."""
+        if self._cadence.evaluate and self._num_batches and step % self._cadence.evaluate == 0:
+            with self.learners["codec"].averaged():
+                self._curve.add(step, self.codec)
 
     def _pictures(self, step: int) -> Tensor:
-        if step % self._renew_every == 0:
+        if step % self._cadence.renew == 0:
             self._pool.renew()
         is_late = step >= (1 - LONG_SHARE) * self._run.steps
         frames = LONG_FRAMES if is_late else FRAMES
@@ -121,78 +111,57 @@ def train_codec(options: argparse.Namespace, processes: Processes) -> None:
     """Train by the command line's options, write the weights and evaluate them."""
     torch.manual_seed(options.seed)
     torch.backends.cudnn.benchmark = True
-    codec = Codec().to(processes.device).train()
+    codec = (Codec() if options.start_from is None else read_codec(options.start_from, processes.device)).to(
+        processes.device
+    )
+    codec.train().requires_grad_(True)
     use_plain_norm(codec.wan)
-    use_channels_last(codec.wan)
+    use_channels_last(codec)
     run = RunOptions(
         steps=options.steps,
         seed=options.seed,
         global_batch=options.batch,
         micro_batch=options.batch,
-        log_every=50,
-        save_every=500,
+        log_every=min(50, options.save_every),
+        save_every=options.save_every,
     )
     learning = LearnerOptions(
-        optimizer="muon", lr=options.lr, weight_decay=0.0, clip=1.0, warm_up=40, decay=0.45, ema=0.995
+        optimizer="muon", lr=options.lr, weight_decay=0.0, clip=1.0, warm_up=40, decay=0.45, ema=options.ema
     )
     learner = Learner(codec, learning, run, processes, adam_names=ADAM_NAMES)
     size = (options.height, options.height * SIZE[1] // SIZE[0])
-    pool = ClipPool(options.pool, options.draw, size, processes.device, options.seed)
-    stage = CodecStage(codec, learner, run, pool, renew_every=4)
+    pool_folder = options.folder if options.pool_on_disk else None
+    pool = ClipPool(options.pool, options.draw, size, processes.device, options.seed, folder=pool_folder)
+    cadence = Cadence(options.encoder_every, options.renew_every, options.evaluate_every)
+    curve = CurveLog(options.folder / "curve.jsonl", options.curve_clips, size)
+    stage = CodecStage(codec, learner, run, pool, cadence, curve)
     new_trainer(stage, "codec", options.folder, run, processes).run()
     with learner.averaged():
-        codec.eval()
-        with torch.no_grad():
-            codec.update_statistics(codec.encode(pool.batch(min(64, options.pool), LONG_FRAMES)), 1.0)
-        write_codec(codec, options.folder)
-        scores = {
-            f"{num_frames} pictures": evaluate_codec(codec, num_frames, clips, size)
-            for num_frames, clips in (
-                (81, options.evaluation_clips),
-                (321, -(-options.evaluation_clips // 6)),
-            )
-        }
+        _write_and_evaluate(codec, pool, options, size)
+
+
+def _write_and_evaluate(
+    codec: Codec, pool: ClipPool, options: argparse.Namespace, size: tuple[int, int]
+) -> None:
+    """Write ``codec.safetensors`` and ``codec.json`` of the averaged weights."""
+    codec.eval()
+    with torch.no_grad():
+        codec.update_statistics(codec.encode(pool.batch(min(64, options.pool), LONG_FRAMES)), 1.0)
+    write_codec(codec, options.folder)
+    clips = options.evaluation_clips
+    lengths = ((81, clips), (321, -(-clips // 6)))
+    scores = {f"{length} pictures": evaluate_codec(codec, length, count, size) for length, count in lengths}
     (options.folder / "codec.json").write_text(json.dumps(scores, indent=1))
 
 
 @torch.no_grad()
-def evaluate_codec(codec: Codec, num_frames: int, clips: int, size: tuple[int, int]) -> dict[str, float]:
-    """Mean scores of both decoders on ``clips`` fresh clips of ``num_frames`` pictures.
-
-    Returns:
-        For each decoder (``wan_``, ``tiny_``): ``psnr`` in dB, that of the pixels at edges, and the ratio of
-        the mean gradient magnitude to the truth's (``edge_energy``).
-    """
-    rng = np.random.default_rng([num_frames, 77])
-    totals: dict[str, float] = defaultdict(float)
-    for _ in range(clips):
-        story = random_story(num_frames, rng)
-        truth = draw_stories([story], size=size, device=codec.mean.device).transpose(1, 2) * 2 - 1
-        normal = codec.normalise(codec.encode(truth))
-        for name, decoded in (("wan", codec.decode(normal)), ("tiny", codec.decode_tiny(normal))):
-            for key, value in picture_scores(decoded.clamp(-1, 1), truth).items():
-                totals[f"{name}_{key}"] += value / clips
-    return {name: round(value, 4) for name, value in totals.items()}
-
-
-def picture_scores(decoded: Tensor, truth: Tensor) -> dict[str, float]:
-    """Scores of pictures (B, 3, T, H, W) in [-1, 1] against the truth, see ``evaluate_codec``."""
-    slopes, true_slopes = gradient_magnitude(decoded), gradient_magnitude(truth)
-    edges = true_slopes.amax(1, keepdim=True).expand_as(truth) > 0.2
-    square = (decoded - truth).square()
-    return {
-        "psnr": psnr_of(square.mean().item() / 4),
-        "psnr_at_edges": psnr_of(square[edges].mean().item() / 4),
-        "edge_energy": float(slopes.mean() / true_slopes.mean()),
-    }
-
-
-@torch.no_grad()
 def use_channels_last(module: nn.Module) -> None:
-    """Lay out the weights of 3D convolutions with the channels last, which cuDNN prefers in bfloat16."""
+    """Lay out the weights of convolutions with the channels last, which is faster in bfloat16."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv3d):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        if isinstance(layer, nn.Conv3d | nn.Conv2d):
+            is_flat = isinstance(layer, nn.Conv2d)
+            layout = torch.channels_last if is_flat else torch.channels_last_3d
+            layer.weight.data = layer.weight.data.contiguous(memory_format=layout)
 
 
 def write_codec(codec: Codec, folder: Path) -> None:
@@ -223,8 +192,18 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=16, help="clips of 17 pictures a step")
     parser.add_argument("--lr", type=float, default=4e-3)
-    parser.add_argument("--pool", type=int, default=768, help="clips kept on the device")
-    parser.add_argument("--draw", type=int, default=24, help="clips drawn every four steps")
+    parser.add_argument("--pool", type=int, default=768, help="clips kept")
+    parser.add_argument("--draw", type=int, default=24, help="clips drawn at a time")
+    parser.add_argument("--pool-on-disk", action="store_true", help="keep the clips in FOLDER/clips.bin")
+    parser.add_argument("--renew-every", type=int, default=4, help="steps from one drawing to the next")
+    parser.add_argument(
+        "--encoder-every", type=int, default=1, help="steps; between, only the tiny decoder learns"
+    )
+    parser.add_argument("--evaluate-every", type=int, default=0, help="steps, into FOLDER/curve.jsonl")
+    parser.add_argument("--curve-clips", type=int, default=8, help="fresh clips that are scored then")
+    parser.add_argument("--save-every", type=int, default=500, help="steps from checkpoint to checkpoint")
+    parser.add_argument("--start-from", type=Path, help="folder of the codec.safetensors to begin with")
+    parser.add_argument("--ema", type=float, default=0.995, help="decay of the averaged weights")
     parser.add_argument("--height", type=int, default=SIZE[0], help="of the pictures; a multiple of 80")
     parser.add_argument("--evaluation-clips", type=int, default=18)
     parser.add_argument("--seed", type=int, default=0)

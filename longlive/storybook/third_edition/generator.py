@@ -18,8 +18,9 @@ from longlive.generation.flow_matching import FlowSchedule, add_noise, predictio
 from longlive.models.attention import AttentionContext, Backend, PromptKV
 from longlive.models.transformer import Call, CausalWanTransformer
 from longlive.storybook.generator import CONTEXT_NOISE, StorybookModel, random_timesteps, storybook_config
-from longlive.storybook.third_edition.codec import LATENT_CHANNELS
+from longlive.storybook.third_edition.codec import LATENT_CHANNELS, PIXELS
 from longlive.storybook.third_edition.vocabulary import TEXT_LEN
+from longlive.storybook.third_edition.world.drawing import SIZE
 
 CHUNK = 3
 CONTEXT = 3 * CHUNK
@@ -28,10 +29,19 @@ SUBJECT_WEIGHT = 3.0
 
 
 def third_edition_config() -> ModelConfig:
-    """The config of the model; height and width are those of the same grid with 8 x 8 pixels a latent."""
+    """The config of the model: the second edition's grid of latents, with 16 x 16 pixels each."""
     config = storybook_config()
     transformer = replace(config.transformer, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS)
-    return replace(config, transformer=transformer, text_len=TEXT_LEN, display_scale=2)
+    height, width = SIZE
+    return replace(
+        config,
+        transformer=transformer,
+        height=height,
+        width=width,
+        spatial_scale=PIXELS,
+        text_len=TEXT_LEN,
+        display_scale=2,
+    )
 
 
 @dataclass(frozen=True)

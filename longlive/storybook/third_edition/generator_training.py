@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from longlive.files import atomic_write
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.storybook.generator import StorybookModel
 from longlive.storybook.third_edition.codec import Codec
@@ -111,12 +112,18 @@ class WindowPool:
         windows: int,
         drawn_at_once: int,
         seed: int,
+        folder: Path | None = None,
     ) -> None:
-        """Keep up to ``windows`` windows of each layout, encoded by ``codec`` on its device."""
-        self._codec, self._tokenizer = codec, tokenizer
+        """Keep up to ``windows`` windows of each layout, encoded by ``codec`` on its device.
+
+        Args:
+            folder: keeps what is drawn, and is read at the start; it holds windows of one codec only.
+        """
+        self._codec, self._tokenizer, self._folder = codec, tokenizer, folder
         self._max_parts, self._count = max(1, windows // drawn_at_once), drawn_at_once
-        self._rng = np.random.default_rng([seed, 41])
         self._parts: dict[WindowLayout, list[tuple[Tensor, Tensor]]] = {layout: [] for layout in LAYOUTS}
+        kept = self._read() if folder is not None else 0
+        self._rng = np.random.default_rng([seed, 41, kept])
 
     def batch(self, size: int, *, renew: bool) -> tuple[WindowLayout, Tensor, Tensor]:
         """A layout, latents (B, 12, C, H, W) and token ids (B, 64) of random windows of it.
@@ -129,11 +136,32 @@ class WindowPool:
         parts = self._parts[layout]
         if renew or not parts:
             parts.append(self._draw(layout))
+            self._write(layout)
             del parts[: -self._max_parts]
         latents, ids = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         rows = torch.from_numpy(self._rng.integers(len(latents), size=size)).to(latents.device)
         wording = torch.from_numpy(self._rng.integers(CAPTIONS, size=size)).to(latents.device)
         return layout, latents[rows].float(), ids[rows, wording]
+
+    def _read(self) -> int:
+        """Take the newest windows of the folder; how many files it holds."""
+        assert self._folder is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number, layout in enumerate(LAYOUTS):
+            for path in sorted(self._folder.glob(f"layout-{number}-*.safetensors"))[-self._max_parts :]:
+                part = load_file(path, device=str(self._codec.mean.device))
+                self._parts[layout].append((part["latents"], part["ids"]))
+        return len(list(self._folder.glob("layout-*.safetensors")))
+
+    def _write(self, layout: WindowLayout) -> None:
+        """Keep the newest windows of a layout in the folder, if there is one."""
+        if self._folder is None:
+            return
+        latents, ids = self._parts[layout][-1]
+        number = LAYOUTS.index(layout)
+        count = len(list(self._folder.glob(f"layout-{number}-*.safetensors")))
+        with atomic_write(self._folder / f"layout-{number}-{count:05d}.safetensors") as part:
+            save_file({"latents": latents.contiguous(), "ids": ids.contiguous()}, part)
 
     def _draw(self, layout: WindowLayout) -> tuple[Tensor, Tensor]:
         """Half-precision latents (count, 12, C, H, W) and token ids (count, 6, 64)."""
@@ -180,13 +208,20 @@ def train_generator(options: argparse.Namespace, processes: Processes) -> None:
         seed=options.seed,
         global_batch=options.batch,
         micro_batch=options.batch,
-        log_every=50,
-        save_every=500,
+        log_every=min(50, options.save_every),
+        save_every=options.save_every,
     )
     learning = LearnerOptions(optimizer="muon", lr=options.lr, clip=1.0, warm_up=40, decay=0.45, ema=0.995)
     learner = Learner(model, learning, run, processes)
     codec = read_codec(folder, device)
-    pool = WindowPool(codec, tokenizer, windows=options.pool, drawn_at_once=options.draw, seed=options.seed)
+    pool = WindowPool(
+        codec,
+        tokenizer,
+        windows=options.pool,
+        drawn_at_once=options.draw,
+        seed=options.seed,
+        folder=folder / "windows" if options.windows_on_disk else None,
+    )
     stage = WindowStage(model, learner, run, pool, renew_every=options.renew_every)
     new_trainer(stage, "generator", folder, run, processes).run()
     with learner.averaged():
@@ -206,6 +241,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=2048, help="windows of each layout kept on the device")
     parser.add_argument("--draw", type=int, default=16, help="windows drawn at a time")
     parser.add_argument("--renew-every", type=int, default=4, help="steps from one drawing to the next")
+    parser.add_argument("--windows-on-disk", action="store_true", help="keep windows in FOLDER/windows")
+    parser.add_argument("--save-every", type=int, default=500, help="steps from checkpoint to checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

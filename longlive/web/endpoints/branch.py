@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from longlive.prompts import check_prompt
 from longlive.web.endpoints.arguments import read_chunk, read_seed, read_switch, shown_errors
 from longlive.web.endpoints.viewer import Endpoints, outputs_of, viewer_of
 from longlive.web.messages import NOT_KEPT, clock_text
@@ -69,7 +70,7 @@ class BranchEndpoint:
                 viewer,
                 parent,
                 read_chunk(chunk),
-                prompt=prompt,
+                prompt=self._endpoints.in_known_words(check_prompt(prompt)) if prompt.strip() else "",
                 switch=read_switch(switch),
                 seed=None if seed is None else read_seed(seed),
                 address=address_of(request),

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,6 +11,7 @@ import gradio as gr
 from longlive.chunks import MediaSegment
 from longlive.errors import MediaError
 from longlive.media.segments import Container
+from longlive.prompts import PromptText, check_prompt
 from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
@@ -24,7 +26,7 @@ from longlive.web.messages import (
     limits_text,
 )
 from longlive.web.middleware.client_address import address_of
-from longlive.web.prompt_advice import vocabulary_hint
+from longlive.web.prompt_advice import nearest_prompt, vocabulary_hint
 from longlive.web.viewer_stream import Message, ViewerStream, ViewerStreams, with_data
 
 BACKPRESSURE_POLL_S = 0.05
@@ -129,7 +131,7 @@ class Endpoints:
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
-            scheduled = stream.run.prompt(prompt, read_switch(switch))
+            scheduled = stream.run.prompt(self.in_known_words(check_prompt(prompt)), read_switch(switch))
         advice = self.advice(prompt)
         status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
         stream.show_status(status, scheduled.at_seconds, advice)
@@ -234,7 +236,10 @@ class Endpoints:
         viewer = viewer_of(request)
         with shown_errors():
             number = read_seed(seed)
-            first, *script = read_prompts(prompt, later)
+            first, *script = [
+                replace(scene, text=self.in_known_words(check_prompt(scene.text)))
+                for scene in read_prompts(prompt, later)
+            ]
             start = read_start_file(start_from, self.engine.executor.config)
             run = self.engine.start(
                 viewer,
@@ -285,6 +290,10 @@ class Endpoints:
         while is_behind(request) and self.engine.exists(stream.run):
             await asyncio.sleep(BACKPRESSURE_POLL_S)
         self.engine.claim(viewer_of(request), stream.run.token)
+
+    def in_known_words(self, prompt: PromptText) -> PromptText:
+        """The prompt with the nearest known word for each that the model does not know."""
+        return nearest_prompt(prompt, self.engine.executor.card)
 
     def advice(self, prompt: str) -> str:
         """A hint about words of a prompt that the model does not know; empty if it knows all."""

@@ -9,14 +9,16 @@ import torch
 from safetensors.torch import load_file
 
 from longlive.storybook.third_edition import codec_training, generator_training
+from longlive.storybook.third_edition.clip_pool import ClipPool
+from longlive.storybook.third_edition.codec_evaluation import evaluate_codec, picture_scores
 from longlive.storybook.third_edition.generator import LAYOUT_SHARES, WindowLayout
 from longlive.storybook.third_edition.vocabulary import tokenizer_of
 from longlive.training.processes import Processes
 
 
-def train_codec(folder: Path, steps: int) -> None:
+def train_codec(folder: Path, steps: int, *more: str) -> None:
     options = ["--folder", str(folder), "--steps", str(steps), "--batch", "1", "--pool", "2", "--draw", "2"]
-    options += ["--height", "80", "--evaluation-clips", "0"]
+    options += ["--height", "80", "--evaluation-clips", "0", *more]
     codec_training.train_codec(codec_training.parse_options(options), Processes())
 
 
@@ -28,16 +30,55 @@ def test_the_codec_trains_and_resumes_then_the_generator_does(tmp_path: Path) ->
     codec = codec_training.read_codec(tmp_path, torch.device("cpu"))
     assert codec.std > 0 and codec.mean.abs().max() > 0
     tokenizer = tokenizer_of(tmp_path, num_captions=300, vocab_size=250)
-    options = ["--folder", str(tmp_path), "--steps", "1", "--batch", "2", "--draw", "1"]
-    generator_training.train_generator(generator_training.parse_options(options), Processes())
+    options = ["--folder", str(tmp_path), "--batch", "2", "--draw", "1", "--windows-on-disk"]
+    for steps in ("1", "2"):
+        parsed = generator_training.parse_options([*options, "--steps", steps, "--renew-every", "1"])
+        generator_training.train_generator(parsed, Processes())
+    assert len(list((tmp_path / "windows").iterdir())) == 2
+    pool = generator_training.WindowPool(
+        codec, tokenizer, windows=9, drawn_at_once=1, seed=0, folder=tmp_path / "windows"
+    )
+    kept = {layout: len(parts) for layout, parts in pool._parts.items() if parts}
+    assert sum(kept.values()) == 2, "what was drawn before"
     state = load_file(tmp_path / "generator.safetensors")
     assert state["text_encoder.shared.weight"].shape[0] == len(tokenizer)
     assert all(value.isfinite().all() for value in state.values())
 
 
+def test_on_most_steps_the_tiny_decoder_learns_alone_if_so_wished(tmp_path: Path) -> None:
+    train_codec(tmp_path / "start", 1)
+    before = load_file(tmp_path / "start/codec.safetensors")
+    more = ["--start-from", str(tmp_path / "start"), "--encoder-every", "3", "--pool-on-disk"]
+    more += ["--evaluate-every", "2", "--curve-clips", "1", "--ema", "0"]
+    train_codec(tmp_path / "on", 1, *more)
+    first = load_file(tmp_path / "on/codec.safetensors")
+    train_codec(tmp_path / "on", 3, *more)
+    then = load_file(tmp_path / "on/codec.safetensors")
+    learnt = {name.split(".")[0] for name, value in then.items() if not torch.equal(value, first[name])}
+    assert learnt - {"mean", "std"} == {"tiny"}
+    assert all(not torch.equal(first[name], before[name]) for name in ("wan.quant_conv.weight",))
+    lines = (tmp_path / "on/curve.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2]
+    assert json.loads((tmp_path / "on/clips.json").read_text())["filled"] == 2
+
+
+def test_a_pool_on_disk_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def pool(clips: int = 3) -> ClipPool:
+        return ClipPool(clips, 1, (80, 128), torch.device("cpu"), 0, folder=tmp_path)
+
+    first = pool()
+    first.renew()
+    first.renew()
+    again = pool()
+    assert again.filled == 2 and torch.equal(again._clips[:2], first._clips[:2])
+    again.renew()
+    assert again.filled == 3 and not torch.equal(again._clips[2], again._clips[0])
+    assert pool(4).filled == 0, "another shape"
+
+
 def test_the_evaluation_scores_a_codec_on_fresh_clips() -> None:
     codec = codec_training.Codec().eval()
-    scores = codec_training.evaluate_codec(codec, 9, 1, (80, 128))
+    scores = evaluate_codec(codec, 9, 1, (80, 128))
     assert set(scores) == {
         f"{decoder}_{name}"
         for decoder in ("wan", "tiny")
@@ -45,7 +86,7 @@ def test_the_evaluation_scores_a_codec_on_fresh_clips() -> None:
     }
     assert all(1 < scores[f"{decoder}_psnr"] < 20 for decoder in ("wan", "tiny")), "untrained"
     truth = torch.rand(1, 3, 1, 8, 8) * 2 - 1
-    assert codec_training.picture_scores(truth, truth)["edge_energy"] == 1
+    assert picture_scores(truth, truth)["edge_energy"] == 1
 
 
 @pytest.mark.parametrize("layout", list(LAYOUT_SHARES))

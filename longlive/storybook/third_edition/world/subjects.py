@@ -38,6 +38,8 @@ from longlive.storybook.third_edition.world.shapes import (
 )
 
 BEAK: Paint = rgb("ff9d2e")
+LINE = 0.075
+"""Width of the outlines, in head radii."""
 
 
 def draw_figure(
@@ -50,6 +52,7 @@ def draw_figure(
     colour: Tensor,
     props: dict[str, Tensor],
     time: Tensor,
+    line: float | None = None,
 ) -> None:
     """Draw one kind of subject into pictures, in place.
 
@@ -62,8 +65,9 @@ def draw_figure(
         colour: (N, 3).
         props: for each prop how much of it is there, (N,) in [0, 1].
         time: pictures since the scene began, (N,).
+        line: width of the outlines in units; None for ``LINE``, or just over a pixel if that is wider.
     """
-    line = max(0.075, 1.1 / scale)
+    line = max(LINE, 1.1 / scale) if line is None else line
     air = Brush(pictures, x, y, scale, line)
     _shadow(air, pose)
     if bool((props["balloon"] > 0).any()):

@@ -10,8 +10,8 @@ from longlive.storybook.third_edition.world.shapes import ellipse_distance, limb
 
 PERIOD = 24
 KINDS = ("rain", "snow", "bubbles")
-_TINTS = {"rain": (0.66, (0.13, 0.15, 0.19)), "snow": (0.74, (0.20, 0.21, 0.24))}
-_PAINTS = {"rain": (0.86, 0.93, 1.0), "snow": (1.0, 1.0, 1.0), "bubbles": (0.88, 0.98, 1.0)}
+TINTS = {"rain": (0.66, (0.13, 0.15, 0.19)), "snow": (0.74, (0.20, 0.21, 0.24))}
+FALLING_PAINTS = {"rain": (0.86, 0.93, 1.0), "snow": (1.0, 1.0, 1.0), "bubbles": (0.88, 0.98, 1.0)}
 _OPACITY = {"rain": 0.60, "snow": 0.92, "bubbles": 0.75}
 _ROWS, _COLUMNS, _MARGIN = 3, 7, 0.1
 
@@ -29,17 +29,23 @@ def add_weather(pictures: Tensor, amounts: Tensor, time: Tensor) -> None:
         amount = amounts[:, index].view(-1, 1, 1, 1)
         if not bool((amount > 0).any()):
             continue
-        if kind in _TINTS:
-            share, light = _TINTS[kind]
-            tint = pictures * share + torch.tensor(light, device=device).view(3, 1, 1)
-            pictures.lerp_(tint, amount)
-        falling = _pattern(kind, *pictures.shape[2:], str(device))[time % PERIOD][:, None]
-        paint = torch.tensor(_PAINTS[kind], device=device).view(1, 3, 1, 1)
+        if kind in TINTS:
+            pictures.lerp_(tint(pictures, kind), amount)
+        falling = falling_cover(kind, *pictures.shape[2:], str(device))[time % PERIOD][:, None]
+        paint = torch.tensor(FALLING_PAINTS[kind], device=device).view(1, 3, 1, 1)
         pictures.lerp_(paint, falling * amount)
 
 
+def tint(pictures: Tensor, weather: str) -> Tensor:
+    """Pictures (..., 3, H, W) in the light of a weather; the same pictures in fine weather."""
+    if weather not in TINTS:
+        return pictures
+    share, light = TINTS[weather]
+    return pictures * share + torch.tensor(light, device=pictures.device).view(3, 1, 1)
+
+
 @lru_cache(maxsize=12)
-def _pattern(kind: str, height: int, width: int, device: str) -> Tensor:
+def falling_cover(kind: str, height: int, width: int, device: str) -> Tensor:
     """How much each pixel is covered at each picture of a period: (PERIOD, H, W) in [0, 1]."""
     time = torch.arange(PERIOD, device=device)[:, None, None] / PERIOD
     y = ((torch.arange(height, device=device) + 0.5) / height)[None, :, None]

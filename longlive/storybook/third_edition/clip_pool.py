@@ -1,0 +1,100 @@
+"""Drawn clips that a codec trains on, kept in memory or in a file, and renewed as the training goes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longlive.files import atomic_write
+from longlive.storybook.third_edition.world.drawing import draw_stories
+from longlive.storybook.third_edition.world.motion import Story
+from longlive.storybook.third_edition.world.scene import random_scene, random_turn
+
+FRAMES, LONG_FRAMES = 17, 33
+
+
+def random_story(num_frames: int, rng: np.random.Generator) -> Story:
+    """One scene, or (six in ten) two of them with the change at any picture."""
+    scene = random_scene(rng)
+    if rng.random() < 0.4:
+        return [(scene, num_frames)]
+    first = int(rng.integers(1, num_frames))
+    return [(scene, first), (random_turn(scene, rng), num_frames - first)]
+
+
+class ClipPool:
+    """Clips drawn ahead, uint8 (N, 3, T, H, W): the oldest make room for new ones."""
+
+    def __init__(
+        self,
+        clips: int,
+        drawn_at_once: int,
+        size: tuple[int, int],
+        device: torch.device,
+        seed: int,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """Hold up to ``clips`` clips of ``LONG_FRAMES`` pictures of ``size`` (height, width).
+
+        Args:
+            clips, drawn_at_once: in the pool, and in one renewal.
+            device: where clips are drawn, and kept without ``folder``.
+            seed: of the stories.
+            folder: keeps the clips in ``clips.bin`` there, from which a resumed run goes on; None for the
+                device's memory.
+        """
+        self._count, self._size, self._device = min(drawn_at_once, clips), size, device
+        shape = (clips, 3, LONG_FRAMES, *size)
+        self._filled, self._next, self._counts = 0, 0, None if folder is None else folder / "clips.json"
+        if folder is None:
+            self._clips = torch.empty(shape, dtype=torch.uint8, device=device)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._clips = _mapped(folder / "clips.bin", shape)
+            self._read_counts()
+        self._rng = np.random.default_rng([seed, 31, self._filled, self._next])
+
+    @property
+    def filled(self) -> int:
+        """How many clips there are."""
+        return self._filled
+
+    def renew(self) -> None:
+        """Draw new clips in place of the oldest."""
+        stories = [random_story(LONG_FRAMES, self._rng) for _ in range(self._count)]
+        new = draw_stories(stories, size=self._size, device=self._device)
+        rows = (torch.arange(self._count) + self._next) % len(self._clips)
+        self._clips[rows.to(self._clips.device)] = (
+            (new * 255).round_().to(torch.uint8).transpose(1, 2).to(self._clips.device)
+        )
+        self._next = (self._next + self._count) % len(self._clips)
+        self._filled = min(len(self._clips), self._filled + self._count)
+        if self._counts is not None:
+            text = json.dumps({"filled": self._filled, "next": self._next, "shape": list(self._clips.shape)})
+            with atomic_write(self._counts) as part:
+                part.write_text(text)
+
+    def batch(self, clips: int, num_frames: int) -> Tensor:
+        """Parts of random clips, float (B, 3, num_frames, H, W) in [-1, 1], on the device."""
+        while self._filled < min(len(self._clips), 2 * clips):
+            self.renew()
+        rows = torch.from_numpy(self._rng.integers(self._filled, size=clips)).to(self._clips.device)
+        start = int(self._rng.integers(LONG_FRAMES - num_frames + 1))
+        parts = self._clips[rows, :, start : start + num_frames]
+        return parts.to(self._device).float() / 127.5 - 1
+
+    def _read_counts(self) -> None:
+        """Go on with the clips of an earlier run, if they have the same shape."""
+        if self._counts is not None and self._counts.exists():
+            found = json.loads(self._counts.read_text())
+            if found["shape"] == list(self._clips.shape):
+                self._filled, self._next = int(found["filled"]), int(found["next"])
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """A tensor that lives in a file, which is made or enlarged as needed; it takes room as it is filled."""
+    size = int(np.prod(shape))
+    return torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8).view(shape)
