@@ -3,8 +3,8 @@
     python -m tests.support.fullsize FOLDER [--tiny] [--threads N] [STAGE …]
 
 Each stage runs in a process of its own and prints one JSON line as soon as it has ended; the lines are kept
-in ``FOLDER/fullsize.jsonl``, and the same command goes on behind the stages that stand there. ``--tiny`` takes
-the same way with models of a few kilobytes.
+in ``FOLDER/fullsize.jsonl``, and the same command goes on behind the stages that stand there. ``--tiny``
+takes the same way with models of a few kilobytes.
 """
 
 import argparse

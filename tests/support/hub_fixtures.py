@@ -137,10 +137,12 @@ def files(root: Path) -> list[Path]:
 
 def entry(root: Path, file: Path) -> dict[str, object]:
     size = file.stat().st_size
-    facts = {"type": "file", "path": file.relative_to(root).as_posix(), "size": size, "oid": git_sha1(file)}
-    if is_large(file):
-        facts["lfs"] = {"oid": etag(file), "size": size, "pointerSize": 130}
-    return facts
+    facts: dict[str, object] = {"type": "file", "path": file.relative_to(root).as_posix(), "size": size}
+    if not is_large(file):
+        return facts | {"oid": git_sha1(file.read_bytes())}
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{etag(file)}\nsize {size}\n".encode()
+    lfs = {"oid": etag(file), "size": size, "pointerSize": len(pointer)}
+    return facts | {"oid": git_sha1(pointer), "lfs": lfs}
 
 
 def is_large(file: Path) -> bool:
@@ -152,7 +154,7 @@ def etag(file: Path) -> str:
     published = etag_file(file)
     if published.is_file():
         return published.read_text()
-    return sha256_of(file) if is_large(file) else git_sha1(file)
+    return sha256_of(file) if is_large(file) else git_sha1(file.read_bytes())
 
 
 def etag_file(file: Path) -> Path:
@@ -160,8 +162,7 @@ def etag_file(file: Path) -> Path:
     return file.with_name(f".{file.name}.etag")
 
 
-def git_sha1(file: Path) -> str:
-    data = file.read_bytes()
+def git_sha1(data: bytes) -> str:
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
 
