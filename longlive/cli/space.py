@@ -175,7 +175,9 @@ def _check(args: argparse.Namespace) -> None:
     cure = "Give the Hub id of a repository, OWNER/NAME."
     if args.model in KNOWN_MODELS:
         rule = "it would be fetched and converted at every start of the Space"
-        cure = f"Run python -m longlive fetch {args.model}, upload the folder to a repository, and give its id."
+        cure = (
+            f"Run python -m longlive fetch {args.model}, upload the folder to a repository, and give its id."
+        )
     else:
         rule = "a Space finds models only in itself (storybook) and on the Hub"
     raise ConfigError("--model", args.model, rule, cure)
@@ -198,4 +200,6 @@ def _about(model: str) -> str:
     )
 
 
-COMMANDS = (Command("space", "write a folder for a Hugging Face Space, and how to upload it", add_arguments, run),)
+COMMANDS = (
+    Command("space", "write a folder for a Hugging Face Space, and how to upload it", add_arguments, run),
+)

@@ -68,7 +68,9 @@ def build(environment: Path, space: Path, hardware: str) -> dict[str, Any]:
     own = [f"gradio[oauth]=={sdk}", *MANAGED[1:], *([f"torch=={ZERO_TORCH}"] if _is_zero(hardware) else [])]
     subprocess.run([*pip, "install", "-q", *own], check=True, stdout=sys.stderr)
     before = _versions(environment, *MANAGED, *(["torch"] if _is_zero(hardware) else []))
-    subprocess.run([*pip, "install", "-q", "-r", "requirements.txt"], cwd=space, check=True, stdout=sys.stderr)
+    subprocess.run(
+        [*pip, "install", "-q", "-r", "requirements.txt"], cwd=space, check=True, stdout=sys.stderr
+    )
     subprocess.run([*pip, "check"], check=True, stdout=sys.stderr)
     after = _versions(environment, *before)
     if after != before:
@@ -184,7 +186,9 @@ def _size(folder: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="for everything; made if it is not there")
     parser.add_argument("hardware", nargs="*", help=f"of {', '.join(HARDWARE)} (default: all)")
     args = parser.parse_args()
