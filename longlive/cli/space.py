@@ -20,7 +20,7 @@ COPIED = ("app.py", "LICENSE", "longlive", "assets/storybook", "assets/prompts")
 LEFT_OUT = ("__pycache__", "*.pyc", "*.pyi")
 
 PLATFORM = {"gradio", "spaces", "huggingface-hub"}
-"""What the platform installs in versions of its own; named again, they may break its runtime without a word."""
+"""What the platform installs in versions of its own; named again, they may break its runtime unnoticed."""
 FROM_GRADIO = {"gradio-client", "httpx", "pydantic", "starlette"}
 """What comes with Gradio, in the versions that it wants."""
 NOT_SERVED = {"matplotlib", "peft", "tensorboard"}
@@ -132,7 +132,7 @@ def front_matter(readme: str, hardware: str, repository: str | None = None) -> s
 def hub_commands(
     folder: Path, space: str, hardware: str, weights: str | None, variables: dict[str, str]
 ) -> list[str]:
-    """The ``hf`` commands that create a Space and fill it, in order; the repository of weights comes first."""
+    """The ``hf`` commands that create a Space and fill it, in order; a repository of weights comes first."""
     settings = " ".join(f"-e {name}={value}" for name, value in variables.items())
     commands = ["hf auth login"]
     if weights:
@@ -194,8 +194,8 @@ def _copy(source: Path, target: Path) -> None:
 def _about(model: str) -> str:
     """What the Space's README says below its front matter."""
     return (
-        "# LongLive\n\nType a prompt and a video starts at once and keeps going. Type another while it plays, and "
-        "the video follows.\n\n"
+        "# LongLive\n\nType a prompt and a video starts at once and keeps going. Type another while it plays, "
+        "and the video follows.\n\n"
         f"Model: {model}. Written by `python -m longlive space`, version {__version__}.\n"
     )
 

@@ -1,12 +1,11 @@
-"""The folders of ``python -m longlive space`` in environments as Spaces build them: installed, started, watched.
+"""The folders of ``python -m longlive space`` in environments as Spaces build them.
 
     python -m tests.support.space_environments FOLDER [HARDWARE …]
 
 For each kind of hardware: the folder; a new environment with what the platform brings (Gradio of the front
-matter's version, ``spaces``, ``huggingface_hub``, and on ZeroGPU its torch), then the folder's requirements on
-top, which must leave those as they are; the app with a Space's variables, and for ZeroGPU on a device that we
-play (fake_zero_gpu.py); a browser that watches the storybook. One JSON line a kind. What the first command of
-the README needs, and Chromium, must be there.
+matter's version, ``spaces``, ``huggingface_hub``, and on ZeroGPU its torch), then the folder's requirements
+on top, which must leave those as they are; the app with a Space's variables, and for ZeroGPU on a device that
+we play (fake_zero_gpu.py); a browser that watches the storybook. One JSON line a kind. Chromium must be there.
 """
 
 import argparse
