@@ -194,8 +194,8 @@ def _copy(source: Path, target: Path) -> None:
 def _about(model: str) -> str:
     """What the Space's README says below its front matter."""
     return (
-        "# LongLive\n\nType a prompt and a video starts at once and keeps going. Type another while it plays, "
-        "and the video follows.\n\n"
+        "# LongLive\n\nType a prompt and a video starts at once and keeps going. "
+        "Type another while it plays, and the video follows.\n\n"
         f"Model: {model}. Written by `python -m longlive space`, version {__version__}.\n"
     )
 

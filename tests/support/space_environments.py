@@ -5,7 +5,7 @@
 For each kind of hardware: the folder; a new environment with what the platform brings (Gradio of the front
 matter's version, ``spaces``, ``huggingface_hub``, and on ZeroGPU its torch), then the folder's requirements
 on top, which must leave those as they are; the app with a Space's variables, and for ZeroGPU on a device that
-we play (fake_zero_gpu.py); a browser that watches the storybook. One JSON line a kind. Chromium must be there.
+we play (fake_zero_gpu.py); a browser that watches the storybook. One JSON line a kind. Needs Chromium.
 """
 
 import argparse

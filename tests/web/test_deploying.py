@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import app
-from longlive.cli.space import HARDWARE, front_matter
+from longlive.cli.space import COPIED, HARDWARE, front_matter
 from tests.support.fakes import serve_page
 from tests.support.paths import ROOT
 from tests.support.space_environments import SPACE, ZERO_TORCH
@@ -103,6 +103,17 @@ def test_every_import_is_required_and_everything_required_is_imported() -> None:
 def test_what_the_tests_run_with_is_what_is_required_within_bounds(one: Requirement) -> None:
     assert one.specifier.contains(version(one.name), prereleases=True)
     assert {part.operator for part in one.specifier} == {">=", "<"}
+
+
+def test_the_container_holds_what_the_app_needs() -> None:
+    text = (ROOT / "assets/container/Containerfile").read_text()
+    copied = {name for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for name in line.split()}
+    assert copied == {*COPIED, "requirements.txt"}
+    (image,) = re.findall(r"^ARG BASE=\S+/python:([\d.]+)-slim$", text, re.M)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(image)
+    options = {name.upper() for name in vars(app.read_options([]))}
+    assert set(re.findall(r"LONGLIVE_([A-Z_]+)=", text)) <= options
+    assert re.findall(r"^torch>", (ROOT / "requirements.txt").read_text(), re.M), "RUN looks for this line"
 
 
 READ_BY_TESTS = r'environ[^"\n]*"LONGLIVE_([A-Z_]+)"'
