@@ -11,6 +11,7 @@ import argparse
 import json
 import mmap
 import os
+import signal
 import sys
 import threading
 import time
@@ -273,10 +274,15 @@ def run_stage(name: str, recipe: Recipe) -> dict[str, Any]:
         os.close(reading)
         _run_child(name, recipe, writing)
     os.close(writing)
-    with watched(pid, recipe.folder) as peaks:
-        with os.fdopen(reading) as answer:
-            found = answer.read()
-        _, status, usage = os.wait4(pid, 0)
+    try:
+        with watched(pid, recipe.folder) as peaks:
+            with os.fdopen(reading) as answer:
+                found = answer.read()
+            _, status, usage = os.wait4(pid, 0)
+    except BaseException:  # stopped: so is the stage, at once
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     result = json.loads(found) if found else {"failed": f"ended with {os.waitstatus_to_exitcode(status)}"}
     return {
         "stage": name,
@@ -292,6 +298,7 @@ def run_stage(name: str, recipe: Recipe) -> dict[str, Any]:
 
 def _run_child(name: str, recipe: Recipe, answer: int) -> None:
     """Run a stage and end this process; what it prints goes to stderr, beside the progress."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = 1
     try:
         os.dup2(2, 1)
@@ -349,4 +356,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,29 @@ def test_the_files_are_of_the_size_that_was_published() -> None:
     pairs = sum(rows * columns for rows, columns in published.lora_shapes(released, recipe.rank).values())
     text = sum(weight.numel() for weight in encoder.values())
     assert [round(size / 1e9, 2) for size in (4 * numbers, 2 * 4 * pairs, 2 * text)] == [5.68, 2.8, 11.36]
+
+
+def test_when_it_is_stopped_so_is_the_stage(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+
+    def endless(recipe: fullsize.Recipe) -> dict[str, object]:
+        child.write_text(str(os.getpid()))
+        time.sleep(300)
+        return {}
+
+    def stop() -> None:
+        while not child.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fullsize.STAGES, "write", endless)
+        threading.Thread(target=stop).start()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                fullsize.main([str(tmp_path), "--tiny", "write"])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child.read_text()), 0)
