@@ -122,6 +122,7 @@ def started(environment: Path, space: Path, log: Path, variables: dict[str, str]
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _answers(url: str) -> bool:
@@ -151,13 +152,12 @@ def play(url: str) -> int:
 
 
 def try_out(folder: Path, hardware: str) -> dict[str, Any]:
-    """Everything for one kind; its files lie in ``folder``, and its environment is removed at the end."""
+    """Everything for one kind; its files lie in ``folder``."""
     space, environment = folder / "space", folder / "environment"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     printed = prepare(space, hardware)
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, environment, ignore_errors=True)
         result = {"hardware": hardware, "folder_bytes": _size(space), **build(environment, space, hardware)}
         variables, device = printed["variables"], None
         if _is_zero(hardware):
@@ -193,7 +193,9 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     for hardware in args.hardware or HARDWARE:
-        print(json.dumps(try_out(args.folder.resolve() / hardware, hardware)), flush=True)
+        folder = args.folder.resolve() / hardware
+        print(json.dumps(try_out(folder, hardware)), flush=True)
+        shutil.rmtree(folder / "environment", ignore_errors=True)
     return 0
 
 
