@@ -56,6 +56,19 @@ class LatentsDigest:
 
 
 @dataclass(frozen=True)
+class StreamPlace:
+    """A boundary between two chunks, for a decoder that has to go back to it.
+
+    Attributes:
+        first_frame: number of the picture that comes next, since the start of the video.
+        latents: (1, F, C, H, W) of each chunk before it, from the last cut or as far back as they are kept.
+    """
+
+    first_frame: int
+    latents: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
 class LatentChunk:
     """The clean latents of one chunk, or of a part of it.
 
@@ -68,6 +81,7 @@ class LatentChunk:
         latents: (1, F, C, H, W), normalised as the transformer sees them.
         ready: CUDA event after which the latents are computed; None where no wait is needed.
         ends_chunk: whether this is the last part of the chunk.
+        before: where the chunk begins, if it does not follow the chunk that was made last (after a rewind).
         chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
 
@@ -78,6 +92,7 @@ class LatentChunk:
     latents: Tensor
     ready: Any = None
     ends_chunk: bool = True
+    before: StreamPlace | None = field(default=None, repr=False, compare=False)
     chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -91,14 +106,17 @@ class LatentChunk:
         return self.chunk_digest.value
 
     def parts(self) -> "list[LatentChunk]":
-        """Split the first chunk of a video into its first latent and the rest; other chunks stay whole.
+        """Split a chunk that the viewer waits for into its first latent and the rest; others stay whole.
 
-        The first latent decodes to the one picture that the viewer waits for, so it is sent ahead.
+        Waited for are the first chunk of a video, and one that comes in the place of dropped ones. The
+        pictures of its first latent (one of a video's or a cut's first, else 4) are sent ahead.
         """
-        if self.index > 0 or self.latents.shape[1] == 1:
+        is_awaited = self.index == 0 or self.before is not None
+        if not is_awaited or self.latents.shape[1] == 1:
             return [self]
         head = replace(self, latents=self.latents[:, :1], ends_chunk=False)
-        return [head, replace(self, latents=self.latents[:, 1:], first_latent=self.first_latent + 1)]
+        rest = self.latents[:, 1:]
+        return [head, replace(self, latents=rest, first_latent=self.first_latent + 1, before=None)]
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,7 @@ class MediaSegment:
         num_frames: number of pictures.
         data: the bytes, of the type that ``mime`` names.
         mime: MIME type with codecs.
+        thumbnail: of the chunk, in the segment that ends it; empty in others and where nobody needs it.
     """
 
     index: int
@@ -157,6 +176,7 @@ class MediaSegment:
     data: bytes
     mime: str
     ends_chunk: bool = True
+    thumbnail: bytes = b""
 
     @property
     def seconds(self) -> float:

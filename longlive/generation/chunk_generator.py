@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.chunks import LatentChunk
+from longlive.chunks import LatentChunk, StreamPlace, SwitchMode
 from longlive.config import StreamConfig
-from longlive.errors import SessionClosedError
+from longlive.errors import ConfigError, SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
 from longlive.generation.latent_stream import LatentStream
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
@@ -32,6 +32,7 @@ class ChunkGenerator:
     Attributes:
         models: may be replaced by the same model run with less memory.
         timeline: the prompts.
+        noise: of its chunks.
         truncated_prompt: the prompt in use, if it has too many tokens for the model; else None.
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
@@ -49,9 +50,10 @@ class ChunkGenerator:
         self.num_frames = 0
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
-        self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        self.noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
+        self._is_rewound = False
         self._digest_stream = SideStream(models.device)
 
     @property
@@ -66,17 +68,32 @@ class ChunkGenerator:
             raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
         return self._latents
 
+    @property
+    def place(self) -> StreamPlace:
+        """Where the next chunk begins, for a decoder that is elsewhere."""
+        return StreamPlace(self.num_frames, tuple(self.latents.recent))
+
     def close(self) -> None:
         """Free the cache and the latents."""
         self._latents = self._unremembered = None
         self._digest_stream.close()
 
-    def make_chunk(self, on_latents: OnLatents) -> LatentChunk:
+    def add_prompt(self, prompt: PromptText, switch: SwitchMode, *, queue: bool) -> int:
+        """Go on with another prompt; arguments, result and errors as for ``Session.set_prompt``."""
+        waits = self.latents.cache.has_gaps and switch == "keep"
+        if waits and not self.timeline.num_pending:
+            rule = "chunks were dropped, so there is no cache to keep before the next one"
+            raise ConfigError("switch", switch, rule, "Use 'soft' or 'hard'.")
+        if not queue:
+            self.timeline.drop_pending(keep=1 if waits else 0)
+        return self.timeline.append(prompt, switch, next_chunk=self.num_chunks).chunk
+
+    def make_chunk(self, on_latents: OnLatents, on_step: OnStep) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
         self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
         if self._unremembered is None:
             self.stopwatch.clear()
-            self._unremembered = self._denoise()
+            self._unremembered = self._denoise(on_step)
             on_latents(self._unremembered)
         chunk = self._unremembered
         with self.stopwatch.stage("remember"):
@@ -87,6 +104,27 @@ class ChunkGenerator:
         self._append(chunk.latents, digest)
         self._unremembered = None
         return chunk
+
+    @property
+    def earliest_rewind(self) -> int:
+        """The lowest number of chunks that ``rewind`` can go back to: prompts in use stay in use."""
+        first = self.timeline.current.chunk + 1 if self.digests else 0
+        return min(self.num_chunks, max(first, self.num_chunks - self.latents.num_rewindable))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on; see ``Session.rewind``."""
+        if not self.earliest_rewind <= num_chunks <= self.num_chunks:
+            raise ValueError(
+                f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be "
+                f"at least {self.earliest_rewind}"
+            )
+        config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
+        self._unremembered = None
+        self.timeline.drop_pending()
+        self.latents.rewind(num_dropped)
+        self.num_frames -= config.num_frames(end) - config.num_frames(self.latents.start)
+        del self.digests[num_chunks:]
+        self._is_rewound = True
 
     @torch.no_grad()
     def replay(self, plan: ResumePlan, chunks: Sequence[Tensor], digests: Sequence[str], turn: Turn) -> None:
@@ -110,12 +148,13 @@ class ChunkGenerator:
             self._append(on_device, digest)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
-    def _denoise(self) -> LatentChunk:
+    def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+            clean = self.latents.denoise(self.noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
+            before=self.place if self._is_rewound else None,
             index=self.num_chunks,
             prompt_index=self.timeline.index,
             prompt=self.timeline.current.text,
@@ -151,3 +190,4 @@ class ChunkGenerator:
         self.latents.append(clean)
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
         self.digests.append(digest)
+        self._is_rewound = False

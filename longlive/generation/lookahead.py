@@ -16,6 +16,8 @@ from longlive.chunks import LatentChunk
 OnLatents = Callable[[LatentChunk], None]
 """Called with a chunk as soon as its latents are clean, before its clean pass."""
 
+OnStep = Callable[[], None]
+"""Called after each denoising step."""
 
 Result = TypeVar("Result")
 

@@ -1,6 +1,7 @@
 """A run on disk: what is written is found again, up to its last whole chunk, after whatever happened."""
 
 import dataclasses
+import json
 import os
 import resource
 from pathlib import Path
@@ -18,6 +19,7 @@ from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore
 from longlive.serving.runs.store_folder import stored_runs
+from longlive.serving.runs.stored_segments import ChunkSummary, summarize
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}
@@ -35,9 +37,14 @@ def chunk(index: int, dtype: torch.dtype = torch.float32) -> tuple[list[MediaSeg
     segment = SegmentEncoder(scale=1).encode(
         FrameChunk(index, index // 2, f"prompt {index // 2}", 4 * index, frames, 16)
     )
+    segment = dataclasses.replace(segment, thumbnail=f"thumbnail {index}".encode())
     latents = torch.randn(1, 3, 2, 4, 5, generator=torch.Generator().manual_seed(index)).to(dtype)
     event = PromptEvent(index, f"prompt {index // 2}", "soft" if index else None) if index % 2 == 0 else None
     return [segment], ChunkCheckpoint(header(), event, latents_digest(latents), latents)
+
+
+def summaries(store: RunStore) -> list[ChunkSummary]:
+    return [summarize(chunk.segments) for chunk in store.chunks]
 
 
 @pytest.fixture
@@ -71,6 +78,36 @@ def test_a_run_is_read_as_another_process_left_it(store: RunStore) -> None:
     assert list(found.segments(first=2)) == [chunk(n)[0][0] for n in (2, 3)]
     found.add(*chunk(4))
     assert RunStore.read(store.folder).num_chunks == 5
+
+
+def test_a_chunk_can_be_looked_up_and_is_summarized_without_its_pictures(store: RunStore) -> None:
+    for one in (store, RunStore.read(store.folder)):
+        assert one.chunk(2) == chunk(2)[0] and one.chunk(2)[0].thumbnail == b"thumbnail 2"
+        assert one.chunk(4) == []
+        assert [summary.index for summary in summaries(one)[1:3]] == [1, 2]
+        assert summaries(one)[3:] == [ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3")]
+
+
+def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
+    segments, checkpoint = chunk(0)
+    head = dataclasses.replace(segments[0], num_frames=1, ends_chunk=False, thumbnail=b"")
+    rest = dataclasses.replace(segments[0], first_frame=1, num_frames=8, thumbnail=b"small")
+    store = RunStore(tmp_path, FACTS)
+    store.add([head, rest], checkpoint)
+    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small")]
+    assert store.chunk(0) == [head, rest]
+
+
+def test_a_run_that_an_older_version_stored_has_no_thumbnails_and_is_read(store: RunStore) -> None:
+    path = store.folder / STORY
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for line in lines:
+        for segment in line.get("chunk", {}).get("segments", []):
+            del segment["thumbnail"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = RunStore.read(store.folder)
+    assert [summary.thumbnail for summary in summaries(found)] == [b""] * 4
+    assert list(found.segments()) == [dataclasses.replace(chunk(n)[0][0], thumbnail=b"") for n in range(4)]
 
 
 @pytest.mark.parametrize("lost", [1, 30, 200])
@@ -141,3 +178,27 @@ def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStor
         empty.write_video(tmp_path / "none.mp4")
     with pytest.raises(SessionFileError, match="Nothing was made"):
         empty.write_session(tmp_path / "none.json")
+
+
+def test_dropped_chunks_are_gone_and_others_take_their_place(store: RunStore) -> None:
+    before = list(store.segments())
+    store.rewind(2)
+    assert (store.num_chunks, store.num_frames, store.last_prompt_chunk) == (2, 8, 0)
+    record = store.record()
+    assert record is not None and len(record.chunks) == 2 and len(record.prompts) == 1
+    for index in (2, 3):
+        store.add(*chunk(index, torch.float16))  # other latents
+    for found in (store, RunStore.read(store.folder)):
+        assert list(found.segments()) == before
+        assert found.record() == store.record() != record
+        state = found.resume_state(exact=True)
+        assert state is not None and state.latents[2].dtype == torch.float16
+        assert state.latents[1].dtype == torch.float32
+
+
+def test_the_index_of_chunks(store: RunStore) -> None:
+    chunks = store.chunks
+    assert [chunks.first_from(second) for second in (0.0, 0.01, 0.25, 0.3, 99.0)] == [0, 1, 1, 2, 4]
+    assert [chunks.first_after(second, at_most=3) for second in (0.0, 0.25, 0.6, 9.0)] == [1, 1, 2, 4]
+    assert [chunks.prompt_index_before(chunk) for chunk in (0, 1, 2, 3)] == [-1, 0, 0, 1]
+    assert list(chunks.spans())[2] == (1, "prompt 1", 0.5, 0.75)
