@@ -87,7 +87,7 @@ def test_when_it_is_stopped_so_is_the_stage(tmp_path: Path) -> None:
         return {}
 
     def stop() -> None:
-        while not child.exists():
+        while not (child.exists() and child.read_text()):  # a file is there before what it holds
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
