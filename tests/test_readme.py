@@ -33,7 +33,7 @@ SOURCES = [
     for path in [ROOT / "app.py", *ROOT.glob("tests/**/*"), *ROOT.glob("longlive/**/*")]
 ]
 FENCE = "`" * 3
-COMMANDS = "generate|replay|bench|fetch|train|evaluate|merge-lora|prompts|loadtest|measure"
+COMMANDS = "generate|replay|bench|fetch|train|evaluate|merge-lora|prompts|loadtest|measure|space"
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import io
 import os
 import sys
 
-from longlive.cli import bench, evaluate, fetch, generate, loadtest, measure, prompts, train
+from longlive.cli import bench, evaluate, fetch, generate, loadtest, measure, prompts, space, train
 from longlive.errors import LongLiveError
 
 COMMANDS = {
     command.name: command
-    for module in (generate, bench, fetch, train, evaluate, prompts, loadtest, measure)
+    for module in (generate, bench, fetch, train, evaluate, prompts, loadtest, measure, space)
     for command in module.COMMANDS
 }
 

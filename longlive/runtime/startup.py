@@ -165,12 +165,15 @@ def _resolve_and_plan(name: str, options: RuntimeOptions, free: int | None) -> t
         decoder_folder(folder.path, options.decoder)
     footprint = footprint_of(folder.path, folder.config, options.torch_dtype)
     asked = {field: getattr(options, field) for field in ("decoder", "quantize", "cache", "text")}
-    # A CPU has one memory for all: nothing is gained by moving weights.
-    plain = [options.preset(streams) for streams in _CPU_STREAMS]
-    presets = presets_for(footprint, asked, plain if device.type == "cpu" else PRESETS)
+    presets = presets_for(footprint, asked, _cpu_presets(options) if device.type == "cpu" else PRESETS)
     context = CONTEXT_BYTES if device.type == "cuda" else 0
     free = free_memory(device) if free is None else free
     return folder, plan_memory(footprint, free, presets, context=context)
+
+
+def _cpu_presets(options: RuntimeOptions) -> list[Preset]:
+    """Nothing is gained by moving weights within one memory; but the text encoder may stay in its file."""
+    return [*map(options.preset, _CPU_STREAMS), dataclasses.replace(options.preset(), text="cpu")]
 
 
 def first_that_fits(
@@ -263,5 +266,7 @@ def _load(
         text=preset.text,
     )
     models = accelerate(models, options, preset)
-    profile = dataclasses.replace(models.runtime, downgrade=downgrade_path(preset, smaller))
+    is_cpu = options.torch_device.type == "cpu"  # where no preset frees memory that a stream has taken
+    downgrade = None if is_cpu else downgrade_path(preset, smaller)
+    profile = dataclasses.replace(models.runtime, downgrade=downgrade)
     return dataclasses.replace(models, runtime=profile)

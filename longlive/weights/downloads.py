@@ -175,7 +175,6 @@ def verified_digest(path: Path) -> str:
 @contextmanager
 def hub_errors(repository: str) -> Iterator[None]:
     """Turn whatever the Hub's library raises into a CheckpointError that says what to do."""
-    import httpx2
     from huggingface_hub import errors
 
     try:
@@ -211,7 +210,7 @@ def hub_errors(repository: str) -> Iterator[None]:
             "kind is not supported. Set https_proxy to one of http:// or https://, or for socks5:// run pip "
             "install socksio."
         ) from error
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, errors.HTTPError) as error:  # of httpx2, or of httpx before version 2
         # huggingface_hub's own errors, full disks and refused connections are OSErrors.
         is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         cure = "Make room, or set HF_HOME to a larger disk" if is_full else "Try again"

@@ -149,7 +149,9 @@ def _load_text_encoder(folder: ModelFolder) -> TextEncoder:
         )
     with torch.device("meta"):
         model = UMT5EncoderModel(encoder_config)
-    _fill(model, path / "text_encoder" / TEXT_WEIGHTS, tied=("encoder.embed_tokens.weight",))
+    # Of the size of a machine's memory, used for a moment per prompt, and never trained: left in its file.
+    weights = path / "text_encoder" / TEXT_WEIGHTS
+    _fill(model, weights, tied=("encoder.embed_tokens.weight",), is_mapped=True)
     model.set_input_embeddings(model.shared)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path / "tokenizer", local_files_only=True)
@@ -160,13 +162,16 @@ def _load_text_encoder(folder: ModelFolder) -> TextEncoder:
     return TextEncoder(tokenizer, model, config.text_len)
 
 
-def _fill(module: Any, path: Path, tied: tuple[str, ...] = ()) -> Any:
-    """Give ``module``, made on the meta device, the weights of ``path``; ``tied`` names repeat others."""
+def _fill(module: Any, path: Path, tied: tuple[str, ...] = (), *, is_mapped: bool = False) -> Any:
+    """Give ``module``, made on the meta device, the weights of ``path``; ``tied`` names repeat others.
+
+    They are copied, since a file that is written again would change under a memory-mapped tensor, unless
+    ``is_mapped``: then the system reads them when they are used, and may drop them when memory runs short.
+    """
     weights, own = open_safetensors(path), module.state_dict()
     check_names([*weights, *tied], own, str(path))
     check_shapes(weights, own, str(path))
-    # Copied, since a file that is written again would change under a memory-mapped tensor.
-    module.load_state_dict(
-        {name: tensor.clone() for name, tensor in weights.items()}, strict=False, assign=True
-    )
+    if not is_mapped:
+        weights = {name: tensor.clone() for name, tensor in weights.items()}
+    module.load_state_dict(weights, strict=False, assign=True)
     return module.eval().requires_grad_(False)

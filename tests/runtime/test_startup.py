@@ -65,6 +65,9 @@ def test_a_budget_decides_before_anything_is_loaded(
     tight = plan_for(str(tiny_folder), RuntimeOptions(device="cpu"), free=int(roomy.needed))
     assert tight.preset.streams < 16
     assert 0.95 * roomy.needed >= tight.needed
+    smallest = roomy.smaller[-1]
+    assert (smallest.text, smallest.streams) == ("cpu", 1), "the text encoder stays in its file"
+    assert [one.text for one in roomy.smaller].count("cpu") == 1
 
 
 def test_an_impossible_precision_is_refused_before_anything_is_read() -> None:

@@ -15,6 +15,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
+from longlive.weights.formats.weight_files import sha256_of
+
+PIECE = 2**20
+
 
 @dataclass
 class FakeHub:
@@ -75,7 +79,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        owner, name, what, revision, *rest = parts[2 if parts[0] == "api" else 0 :]
+        parts = parts[2:] if parts[0] == "api" else parts
+        if len(parts) < 4:
+            return self.send(404, b"")
+        owner, name, what, revision, *rest = parts
         repository, path = f"{owner}/{name}", "/".join(rest)
         fault, root = self.fault(repository, revision), self.hub.root / repository
         if fault:
@@ -95,24 +102,33 @@ class Handler(BaseHTTPRequestHandler):
         return None if revision in (known, "main") else "RevisionNotFound"
 
     def file(self, file: Path, path: str, commit: str) -> None:
-        data, span = file.read_bytes(), self.headers.get("Range", "")
+        size, span = file.stat().st_size, self.headers.get("Range", "")
         self.hub.asked.append((self.command, path, span))
         begin = int(span.removeprefix("bytes=").rstrip("-") or 0)
-        told = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))}
+        told = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(size)}
         if begin:
-            told["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
-        self.send(206 if begin else 200, data[begin:], told, cut=self.hub.cuts.get(path))
+            told["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+        self.begin(206 if begin else 200, size - begin, told)
+        if self.command == "GET":
+            cut = self.hub.cuts.get(path)
+            with file.open("rb") as data:
+                data.seek(begin)
+                left = size - begin if cut is None else min(cut, size - begin)
+                while piece := data.read(min(left, PIECE)):
+                    self.wfile.write(piece)
+                    left -= len(piece)
+            self.close_connection = cut is not None
 
-    def send(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None
-    ) -> None:
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.begin(status, len(body), headers or {})
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def begin(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        for key, value in {"Content-Length": str(length), **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:cut])
-            self.close_connection = cut is not None
 
 
 def files(root: Path) -> list[Path]:
@@ -121,10 +137,12 @@ def files(root: Path) -> list[Path]:
 
 def entry(root: Path, file: Path) -> dict[str, object]:
     size = file.stat().st_size
-    facts = {"type": "file", "path": file.relative_to(root).as_posix(), "size": size, "oid": git_sha1(file)}
-    if is_large(file):
-        facts["lfs"] = {"oid": etag(file), "size": size, "pointerSize": 130}
-    return facts
+    facts: dict[str, object] = {"type": "file", "path": file.relative_to(root).as_posix(), "size": size}
+    if not is_large(file):
+        return facts | {"oid": git_sha1(file.read_bytes())}
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{etag(file)}\nsize {size}\n".encode()
+    lfs = {"oid": etag(file), "size": size, "pointerSize": len(pointer)}
+    return facts | {"oid": git_sha1(pointer), "lfs": lfs}
 
 
 def is_large(file: Path) -> bool:
@@ -133,14 +151,18 @@ def is_large(file: Path) -> bool:
 
 
 def etag(file: Path) -> str:
-    published = file.with_name(f".{file.name}.etag")  # of what a file was before a test spoiled it
+    published = etag_file(file)
     if published.is_file():
         return published.read_text()
-    return hashlib.sha256(file.read_bytes()).hexdigest() if is_large(file) else git_sha1(file)
+    return sha256_of(file) if is_large(file) else git_sha1(file.read_bytes())
 
 
-def git_sha1(file: Path) -> str:
-    data = file.read_bytes()
+def etag_file(file: Path) -> Path:
+    """Where the digest may stand that a file was published with, whatever it holds now."""
+    return file.with_name(f".{file.name}.etag")
+
+
+def git_sha1(data: bytes) -> str:
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import UMT5EncoderModel
+from transformers import UMT5Config, UMT5EncoderModel
 
 from longlive.config import TransformerConfig
 from longlive.models.tiny_vae import TinyVae
@@ -55,20 +56,24 @@ def publish(root: Path) -> None:
             {"generator": {f"model.{k}": v for k, v in released().items()}}, longlive / "longlive_base.pt"
         )
         torch.save({"generator_lora": lora(), "critic_lora": lora()}, longlive / "lora.pt")
-        write_wan(root / SOURCES.parts.repository)
+        write_wan(root / SOURCES.parts.repository, 8, tiny_encoder_config())
         original = root / SOURCES.text_encoder.repository
         original.mkdir(parents=True)
         torch.save(umt5(), original / "models_t5_umt5-xxl-enc-bf16.pth")
-        decoders = root / SOURCES.tiny_vae.repository
-        decoders.mkdir(parents=True)
-        torch.save(taew2_1(), decoders / "taew2_1.pth")
-        torch.save(wan_names(wan_vae(4).state_dict()), decoders / "lightvaew2_1.pth")
+        write_decoders(root / SOURCES.tiny_vae.repository, light_width=4)
 
 
-def write_wan(folder: Path) -> None:
-    vae = wan_vae(8)
-    vae.save_pretrained(folder / "vae")
-    tiny_encoder_config().save_pretrained(folder / "text_encoder")
+def write_decoders(folder: Path, light_width: int) -> None:
+    """The tiny VAE, and LightVAE of so many base channels."""
+    folder.mkdir(parents=True)
+    torch.save(taew2_1(), folder / "taew2_1.pth")
+    torch.save(wan_names(wan_vae(light_width).state_dict()), folder / "lightvaew2_1.pth")
+
+
+def write_wan(folder: Path, vae_width: int, text_encoder: UMT5Config) -> None:
+    """Wan in diffusers' layout: VAE, tokenizer, the text encoder's config, and what nobody needs here."""
+    wan_vae(vae_width).save_pretrained(folder / "vae")
+    text_encoder.save_pretrained(folder / "text_encoder")
     tiny_tokenizer().save_pretrained(folder / "tokenizer")
     for part in ("scheduler", "transformer"):
         (folder / part).mkdir()
@@ -84,20 +89,30 @@ def released() -> dict[str, Tensor]:
 
 
 def lora() -> dict[str, Tensor]:
+    """Random pairs of the rank RANK for ``released``."""
+    return {name: 0.1 * torch.randn(shape) for name, shape in lora_shapes(released(), RANK).items()}
+
+
+def lora_shapes(released: Mapping[str, Tensor], rank: int) -> dict[str, tuple[int, int]]:
     """peft's names around every linear layer of the blocks, as ``lora.pt`` has them."""
     pairs = {}
-    for name, weight in released().items():
+    for name, weight in released.items():
         if re.fullmatch(
             r"blocks\.\d+\.(self_attn|cross_attn)\.[qkvo]\.weight|blocks\.\d+\.ffn\.[02]\.weight", name
         ):
             stem = f"base_model.model.{name.removesuffix('.weight')}"
-            pairs[f"{stem}.lora_A.weight"] = 0.1 * torch.randn(RANK, weight.shape[1])
-            pairs[f"{stem}.lora_B.weight"] = 0.1 * torch.randn(weight.shape[0], RANK)
+            pairs[f"{stem}.lora_A.weight"] = (rank, weight.shape[1])
+            pairs[f"{stem}.lora_B.weight"] = (weight.shape[0], rank)
     return pairs
 
 
 def umt5() -> dict[str, Tensor]:
     """umT5's encoder in Wan's own names, bfloat16."""
+    return umt5_names(UMT5EncoderModel(tiny_encoder_config()).bfloat16().state_dict())
+
+
+def umt5_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a ``UMT5EncoderModel`` in Wan's own names."""
     inside = {
         "layer.0.layer_norm": "norm1",
         "layer.0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
@@ -107,14 +122,14 @@ def umt5() -> dict[str, Tensor]:
         "layer.1.DenseReluDense.wi_1": "ffn.fc1",
         "layer.1.DenseReluDense.wo": "ffn.fc2",
     }
-    state = UMT5EncoderModel(tiny_encoder_config()).state_dict()
-    del state["encoder.embed_tokens.weight"]
     named = {}
     for name, tensor in state.items():
+        if name == "encoder.embed_tokens.weight":  # it is the shared one
+            continue
         new = name.replace("shared", "token_embedding").replace("encoder.final_layer_norm", "norm")
         for theirs, wans in inside.items():
             new = new.replace(theirs, wans)
-        named[new.replace("encoder.block", "blocks")] = tensor.bfloat16()
+        named[new.replace("encoder.block", "blocks")] = tensor
     return named
 
 

@@ -26,15 +26,21 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import app
+from longlive.cli.space import COPIED, HARDWARE, front_matter
 from tests.support.fakes import serve_page
 from tests.support.paths import ROOT
+from tests.support.space_environments import SPACE, ZERO_TORCH
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEPLOYING = (ROOT / "longlive/serving/DEPLOYING.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FRONT_MATTER = yaml.safe_load(README.split("---\n")[1])
-# What the page on deploying puts in its place, for other hosts.
-VARIANTS = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", DEPLOYING, re.M | re.S)]
+# What `space` puts in its place, by hardware, and with weights in a repository.
+VARIANTS = {
+    f"{hardware} {weights}": yaml.safe_load(front_matter(README, hardware, weights).split("---\n")[1])
+    for hardware in HARDWARE
+    for weights in (None, "you/longlive-1.3b")
+}
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 KEYS = {"title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file"}
 KEYS |= {"suggested_hardware", "license", "short_description", "tags", "pinned", "models"}
@@ -51,11 +57,8 @@ def requirements(path: str) -> dict[str, Requirement]:
 NEEDED, FOR_TESTS = requirements("requirements.txt"), requirements("tests/requirements.txt")
 
 
-@pytest.mark.parametrize(
-    "variant", [{}, *VARIANTS], ids=lambda variant: variant.get("suggested_hardware", "as is")
-)
-def test_the_front_matter_is_one_that_spaces_understands(variant: dict[str, Any]) -> None:
-    matter = FRONT_MATTER | variant
+@pytest.mark.parametrize("matter", [FRONT_MATTER, *VARIANTS.values()], ids=["as is", *VARIANTS])
+def test_the_front_matter_is_one_that_spaces_understands(matter: dict[str, Any]) -> None:
     assert set(matter) <= KEYS
     assert matter["sdk"] == "gradio" and (ROOT / matter["app_file"]).is_file()
     assert matter["suggested_hardware"] in [hardware.value for hardware in SpaceHardware]
@@ -73,9 +76,9 @@ def test_spaces_installs_the_gradio_and_the_python_that_are_required() -> None:
 
 
 def test_the_torch_of_a_zero_gpu_space_is_one_that_is_required() -> None:
-    (pinned,) = re.findall(r"torch==([\d.]+)", DEPLOYING)
-    assert pinned in ("2.8.0", "2.9.1", "2.10.0", "2.11.0"), "those that ZeroGPU has, by its own page"
-    assert NEEDED["torch"].specifier.contains(pinned)
+    """Those that it has, by its own page (hub-docs, spaces-zerogpu)."""
+    assert ZERO_TORCH == "2.11.0"
+    assert all(NEEDED["torch"].specifier.contains(one) for one in ("2.8.0", "2.9.1", "2.10.0", ZERO_TORCH))
 
 
 def test_every_import_is_required_and_everything_required_is_imported() -> None:
@@ -100,6 +103,17 @@ def test_every_import_is_required_and_everything_required_is_imported() -> None:
 def test_what_the_tests_run_with_is_what_is_required_within_bounds(one: Requirement) -> None:
     assert one.specifier.contains(version(one.name), prereleases=True)
     assert {part.operator for part in one.specifier} == {">=", "<"}
+
+
+def test_the_container_holds_what_the_app_needs() -> None:
+    text = (ROOT / "assets/container/Containerfile").read_text()
+    copied = {name for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for name in line.split()}
+    assert copied == {*COPIED, "requirements.txt"}
+    (image,) = re.findall(r"^ARG BASE=\S+/python:([\d.]+)-slim$", text, re.M)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(image)
+    options = {name.upper() for name in vars(app.read_options([]))}
+    assert set(re.findall(r"LONGLIVE_([A-Z_]+)=", text)) <= options
+    assert re.findall(r"^torch>", (ROOT / "requirements.txt").read_text(), re.M), "RUN looks for this line"
 
 
 READ_BY_TESTS = r'environ[^"\n]*"LONGLIVE_([A-Z_]+)"'
@@ -133,17 +147,6 @@ def test_every_hub_command_in_the_documentation_exists(line: str) -> None:
 
 
 QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
-# Of a running Space: hub-docs, spaces-overview; Node stands before Gradio there (gradio issue 13693).
-SPACE = {
-    "SYSTEM": "spaces",
-    "SPACE_ID": "you/longlive",
-    "SPACE_HOST": "you-longlive.hf.space",
-    "SPACE_AUTHOR_NAME": "you",
-    "SPACE_REPO_NAME": "longlive",
-    "SPACE_TITLE": "LongLive",
-    "ACCELERATOR": "none",
-    "GRADIO_SSR_MODE": "True",
-}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from longlive import ModelBundle, Session, load_models
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.tiny_vae import TinyVae
+from tests.support.memory import mapped_file
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -132,6 +133,15 @@ def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
         file.seek(-4000, 2)
         file.write(b"\0" * 4000)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in before.items())
+
+
+def test_a_text_encoder_stays_in_its_file_where_it_computes_as_it_is_stored(folder: Path) -> None:
+    """What is mapped is no memory of the process: the system drops it when memory runs short."""
+    path = folder / "text_encoder/model.safetensors"
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path)
+    models = load_models(folder)
+    assert {mapped_file(weight) for weight in models.text_encoder.model.parameters()} == {path}
+    assert not any(mapped_file(weight) for weight in models.transformer.parameters())
 
 
 @pytest.mark.parametrize(
