@@ -63,11 +63,13 @@ class LatentChunk:
         index: number of the chunk, from 0.
         prompt_index: number of the prompt that made it, from 0 in order of use.
         prompt: that prompt's text.
-        first_latent: number of its first latent frame since the start of the video or the last hard cut;
-            at 0 the decoder starts afresh.
+        first_latent: number of its first latent frame since the start of the video, the last hard cut or the
+            start of the rollout; at 0 the decoder starts afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
         ready: CUDA event after which the latents are computed; None where no wait is needed.
         ends_chunk: whether this is the last part of the chunk.
+        lead_in: (1, 1, C, H, W), a latent that follows those of the chunk before: all its pictures but the
+            last are shown before this chunk's own. Only where a rollout repeats the end of the one before.
         chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
 
@@ -78,6 +80,7 @@ class LatentChunk:
     latents: Tensor
     ready: Any = None
     ends_chunk: bool = True
+    lead_in: Tensor | None = None
     chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:

@@ -58,7 +58,11 @@ def test_an_impossible_fact_names_field_value_rule_and_cure(field: str, value: o
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sink": 4}, "larger than a chunk.*Use at most 3"),
+        ({"overlap": 4}, r"a multiple of the chunk \(3\).*Use 3, or 0"),
+        ({"overlap": -3}, "a multiple of the chunk"),
+        ({"overlap": 3, "window": 20}, r"a multiple of the chunk \(3\) above that.*Try 21"),
+        ({"overlap": 12}, "rollouts that overlap by 12"),
+        ({"overlap": 3, "window": -1}, "rollouts that overlap by 3"),
         ({"sink": -1}, "negative"),
         ({"window": 5}, r"must hold the sink \(3\) and the chunk \(3\).*at least 6"),
         ({"window": 0}, "at least 6"),

@@ -1,6 +1,7 @@
 """Prompts in, clean latents out: makes one stream's chunks in order, or goes on from kept ones."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from longlive.generation.lookahead import OnLatents
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
+from longlive.generation.rollouts import encode_again
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText
@@ -52,6 +54,9 @@ class ChunkGenerator:
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
+        # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
+        self._repeated: deque[Tensor] = deque()
+        self._lead_in: Tensor | None = None
         self._digest_stream = SideStream(models.device)
 
     @property
@@ -84,7 +89,7 @@ class ChunkGenerator:
         # Beside the clean pass: the next chunk can be asked for before that pass has ended.
         with self._digest_stream.after(chunk.ready, chunk.latents):
             digest = chunk.digest
-        self._append(chunk.latents, digest)
+        self._append(chunk.latents, digest, has_lead_in=chunk.lead_in is not None)
         self._unremembered = None
         return chunk
 
@@ -101,20 +106,27 @@ class ChunkGenerator:
         self.timeline = PromptTimeline(plan.prompts)
         for clean, digest in zip(chunks, digests, strict=True):
             on_device = clean.to(self.models.device)
+            begins_rollout = self._begin_known_rollout(len(chunks), turn)
             if self.num_chunks in plan.passes:
                 with turn():
                     self._use_due_prompt()
                     self.latents.remember(on_device)
             else:
                 self._skip()
-            self._append(on_device, digest)
+            self._append(on_device, digest, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
     def _denoise(self) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+            if self.latents.num_until_overlap == 0:
+                self._begin_rollout()
+            lead_in, self._lead_in = self._lead_in, None
+            if self._repeated:
+                clean = self._repeated.popleft()
+            else:
+                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
         return LatentChunk(
             index=self.num_chunks,
             prompt_index=self.timeline.index,
@@ -122,7 +134,41 @@ class ChunkGenerator:
             first_latent=self.latents.start,
             latents=clean,
             ready=mark(self.models.device),
+            lead_in=lead_in,
         )
+
+    def _begin_rollout(self) -> None:
+        """Make the last latents of a rollout, which the next one repeats, and begin that."""
+        latents, stream = self.latents, self.latents.stream
+        first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
+        while latents.start < stream.window:
+            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk))
+            if latents.start + stream.chunk < stream.window:
+                latents.remember(clean)
+            latents.append(clean)
+        rollout = torch.cat(tuple(latents.recent), 1)
+        repeated = encode_again(self.models, rollout, stream.overlap)
+        self._lead_in = rollout[:, -stream.overlap :][:, :1]
+        latents.cut()
+        self._repeated = deque(repeated.split(stream.chunk, 1))
+
+    def _begin_known_rollout(self, num_chunks: int, turn: Turn) -> bool:
+        """Begin a rollout if one begins with the next of ``num_chunks`` kept chunks; return whether one does.
+
+        What it repeats was kept, too, unless the kept chunks end within that.
+        """
+        event, stream = self.timeline.due(self.num_chunks), self.latents.stream
+        begins = self.latents.num_until_overlap == 0 and (event is None or event.switch != "hard")
+        if begins and num_chunks - self.num_chunks >= stream.overlap // stream.chunk:
+            self.latents.cut()
+        elif begins:
+            with turn():
+                self._use_due_prompt()
+                self._begin_rollout()
+        if self._repeated:
+            self._repeated.popleft()
+            self._lead_in = None
+        return begins
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)
@@ -131,7 +177,7 @@ class ChunkGenerator:
         with self.stopwatch.stage("text"), torch.no_grad():
             embedding = self.models.text_encoder.encode(event.text)
             tokens = embedding.tokens.to(self.models.device, self.models.dtype)
-            prompt = self.models.transformer.read_prompt(tokens)
+            prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
             self.latents.switch(prompt, event.switch)
         self.timeline.advance()
@@ -146,8 +192,9 @@ class ChunkGenerator:
                 self.latents.cut()
         self.latents.skip()
 
-    def _append(self, clean: Tensor, digest: str) -> None:
+    def _append(self, clean: Tensor, digest: str, *, has_lead_in: bool = False) -> None:
         config, start = self.models.config, self.latents.start
         self.latents.append(clean)
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
+        self.num_frames += (config.temporal_scale - 1) if has_lead_in else 0
         self.digests.append(digest)

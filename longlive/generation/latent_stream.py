@@ -9,30 +9,32 @@ from torch import Tensor
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptKV
-from longlive.models.bundle import ModelBundle
+from longlive.models.bundle import ModelBundle, PromptKVs
 from longlive.models.kv_cache import KVCache
-from longlive.models.transformer import CausalWanTransformer
+
+OnStep = Callable[[int, Tensor], None]
 
 
 class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
     For each chunk: ``switch`` if a new prompt takes effect; then ``denoise`` and ``remember``, or ``skip``;
-    then ``append``. A call that fails may be made again.
+    then ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them, and
+    the latents that are repeated are remembered and appended first.
 
     Attributes:
+        stream: its options.
         cache: keys and values of what was remembered.
         prompt: keys and values of the prompt in use; None before the first ``switch``.
         recent: latents of the last chunks since the last cut, (1, F, C, H, W) each; enough for a window.
-        start: latent frames since the start of the video or the last hard cut.
+        start: latent frames since the start of the video, the last hard cut or the start of the rollout.
     """
 
     def __init__(self, models: ModelBundle, stream: StreamConfig) -> None:
         """Reserve the cache; nothing is computed."""
         config = models.config
         self.start = 0
-        self.prompt: PromptKV | None = None
+        self.prompt: PromptKVs | None = None
         self.recent: deque[Tensor] = deque(maxlen=stream.chunks_in_window)
         self.cache = KVCache(
             config.transformer,
@@ -42,50 +44,72 @@ class LatentStream:
             dtype=models.dtype,
             storage=models.runtime.cache_dtype,
         )
-        self._stream, self._config = stream, config
-        self._transformer: CausalWanTransformer = models.transformer
-        self._schedule = FlowSchedule.of(config)
+        self.stream, self._config = stream, config
+        self._transformer, self._writer = models.transformer, models.context_writer
+        self._schedule, self._first_schedule = FlowSchedule.of(config), FlowSchedule.of(config, first=True)
+
+    @property
+    def num_until_overlap(self) -> int | None:
+        """Latents of this rollout before those that the next one repeats; None if the window slides."""
+        overlap = self.stream.overlap
+        return self.stream.window - overlap - self.start if overlap else None
 
     @torch.no_grad()
-    def switch(self, prompt: PromptKV, switch: str | None) -> None:
+    def switch(self, prompt: PromptKVs, switch: str | None) -> None:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
-        if switch == "soft":
-            window, context_noise = torch.cat(tuple(self.recent), dim=1), self._stream.context_noise
+        if switch == "soft" and self.recent:
+            window, context_noise = torch.cat(tuple(self.recent), dim=1), self.stream.context_noise
             recache(
-                self._transformer, window, prompt, self.cache, start=self.start, context_noise=context_noise
+                self._writer,
+                window,
+                prompt.context,
+                self.cache,
+                start=self.start,
+                context_noise=context_noise,
             )
         elif switch == "hard":
             self.cut()
         self.prompt = prompt
 
     def cut(self) -> None:
-        """Forget all latents: the next chunk is the first of a new scene."""
+        """Forget all latents: the next chunk is the first of a new scene or rollout."""
         self.cache.cut()
         self.recent.clear()
         self.start = 0
 
     @torch.no_grad()
-    def denoise(self, noise: Callable[[int], Tensor]) -> Tensor:
-        """The clean latents (1, F, C, H, W) of the next chunk; ``noise`` is as for ``denoise_chunk``."""
+    def denoise(self, noise: Callable[[int], Tensor], on_step: OnStep | None = None) -> Tensor:
+        """The clean latents (1, F, C, H, W) of the next chunk; arguments as for ``denoise_chunk``."""
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
         return denoise_chunk(
-            self._transformer, noise, self.prompt, self.cache, self._schedule, start=self.start
+            self._transformer,
+            noise,
+            self.prompt.denoising,
+            self.cache,
+            self._schedule if self.start else self._first_schedule,
+            start=self.start,
+            on_step=on_step,
         )
 
     def remember(self, clean: Tensor) -> None:
         """Leave the next chunk's clean latents (1, F, C, H, W) in the cache."""
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
-        context_noise = self._stream.context_noise
+        context_noise = self.stream.context_noise
         remember_chunk(
-            self._transformer, clean, self.prompt, self.cache, start=self.start, context_noise=context_noise
+            self._writer,
+            clean,
+            self.prompt.context,
+            self.cache,
+            start=self.start,
+            context_noise=context_noise,
         )
 
     def skip(self) -> None:
         """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
         self._make_positions_last()
-        self.cache.skip(self.start, self._stream.chunk)
+        self.cache.skip(self.start, self.stream.chunk)
 
     def append(self, clean: Tensor) -> None:
         """Go on behind these latents (1, F, C, H, W), the next chunk's."""
@@ -95,7 +119,7 @@ class LatentStream:
     def _make_positions_last(self) -> None:
         """Change to relative positions just before the transformer's table of positions ends."""
         shape = self._config.transformer
-        if not self.cache.is_relative and self.start + self._stream.chunk > shape.rope_max_seq_len:
+        if not self.cache.is_relative and self.start + self.stream.chunk > shape.rope_max_seq_len:
             _, rows, columns = shape.patch_size
             grid = self._config.latent_height // rows, self._config.latent_width // columns
             self.cache.make_relative(self._transformer.rope, *grid)

@@ -45,7 +45,8 @@ class Session:
 
     Length has no limit: with ``absolute`` positions, the session changes to ``relative`` ones just before
     the transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per
-    chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table.
+    chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table. With
+    ``overlap``, rollouts follow each other, each beginning with the end of the one before.
 
     Not safe to use from two threads at once, except that ``decode`` may run beside ``next_latents``.
 
@@ -62,7 +63,7 @@ class Session:
         *,
         seed: int = 0,
         take: int = 0,
-        switch: SwitchMode = "soft",
+        switch: SwitchMode | None = None,
         **stream: Any,
     ) -> None:
         """Prepare a stream; nothing is computed before the first chunk.
@@ -71,7 +72,7 @@ class Session:
             models: shared with other sessions.
             prompt: the first one; cleaned here, unless it is a PromptText already.
             seed, take: of the noise; the same seed, take and prompts give the same latents.
-            switch: the default of ``set_prompt``.
+            switch: the default of ``set_prompt``; None: the model's own.
             stream: options of the stream, by the names of StreamConfig, in place of what the model was tuned
                 with.
 
@@ -80,7 +81,7 @@ class Session:
         """
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
-        self.switch = _check_switch(switch)
+        self.switch = _check_switch(switch or models.config.switch)
         timeline = PromptTimeline([PromptEvent(0, check_prompt(prompt), None)])
         self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take)
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)

@@ -80,7 +80,7 @@ class SessionRecord:
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        values = {"version": VERSION} | dataclasses.asdict(self)
+        values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
         if self.num_frames is None:  # which the versions before do not know
             del values["num_frames"]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"

@@ -29,7 +29,7 @@ Data = dict[str, Tensor]
 
 
 class Goldens:
-    """The cases of a folder, by name."""
+    """The cases of a folder, by name; those of a ``family`` folder in it are a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,6 +42,13 @@ class Goldens:
             return cls(Path(os.environ["LONGLIVE_GOLDENS"]))
         copy = ROOT / "tests" / "goldens"
         return cls(copy if copy.is_dir() else ROOT.parent / "shared" / "goldens")
+
+    @classmethod
+    def all_here(cls) -> "list[Goldens]":
+        """The cases of ``here``, and those of the folder ``family`` in it if there is one."""
+        main = cls.here()
+        family = main.folder / "family"
+        return [main, cls(family)] if (family / "index.json").is_file() else [main]
 
     def tensors(self, name: str) -> Data:
         return load_file(self.folder / f"{name}.safetensors")
