@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.chunks import LatentChunk
+from longlive.chunks import LatentChunk, SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
@@ -19,6 +19,7 @@ from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
 from longlive.generation.rollouts import encode_again
+from longlive.generation.session_file import PromptEvent
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText
@@ -57,6 +58,7 @@ class ChunkGenerator:
         # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
         self._repeated: deque[Tensor] = deque()
         self._lead_in: Tensor | None = None
+        self._is_prompt_read = False
         self._digest_stream = SideStream(models.device)
 
     @property
@@ -172,22 +174,29 @@ class ChunkGenerator:
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)
-        if event is None:
-            return
+        if event is not None:
+            self._use(event, event.switch)
+            self.timeline.advance()
+        elif not self._is_prompt_read and self.timeline.index >= 0:
+            self._use(self.timeline.current, None)
+
+    def _use(self, event: PromptEvent, switch: SwitchMode | None) -> None:
+        """Go on under the prompt of an event, changing to it by ``switch``; None changes the prompt alone."""
         with self.stopwatch.stage("text"), torch.no_grad():
             embedding = self.models.text_encoder.encode(event.text)
             tokens = embedding.tokens.to(self.models.device, self.models.dtype)
             prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
-            self.latents.switch(prompt, event.switch)
-        self.timeline.advance()
+            self.latents.switch(prompt, switch)
+        self._is_prompt_read = True
         self.truncated_prompt = embedding.text if embedding.is_truncated else None
-        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, event.switch or "first")
+        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, switch or "first")
 
     def _skip(self) -> None:
         """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
         if event := self.timeline.due(self.num_chunks):
             self.timeline.advance()
+            self._is_prompt_read = False
             if event.switch == "hard":
                 self.latents.cut()
         self.latents.skip()

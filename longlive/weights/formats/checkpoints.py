@@ -19,7 +19,8 @@ from longlive.weights.formats.key_mapping import (
     State,
     check_known,
     first_few,
-    locate_in_sets,
+    locate,
+    locate_in_second_set,
     strip_wrappers,
     unread_format,
 )
@@ -97,10 +98,10 @@ def _candidates(stored: Mapping[str, Any]) -> dict[str, _Candidate]:
     for path, tensors in dicts_of_tensors(stored):
         unknown = []
         for name, tensor in tensors.items():
-            located = locate_in_sets(name)
-            if located is not None:
-                candidate = found.setdefault(path + located.prefix, _Candidate())
-                (candidate.context if located.is_context else candidate.state)[located.name] = tensor
+            if located := locate(name):
+                found.setdefault(path + located.prefix, _Candidate()).state[located.name] = tensor
+            elif located := locate_in_second_set(name):
+                found.setdefault(path + located.prefix, _Candidate()).context[located.name] = tensor
             elif not _is_counter(name, tensor) and not _is_table_of_positions(name, tensor):
                 unknown.append(strip_wrappers(path + name))
         for prefix, candidate in found.items():

@@ -77,12 +77,10 @@ class Located(NamedTuple):
     Attributes:
         prefix: what stands before the name, such as ``model.``; may be empty.
         name: ours.
-        is_context: whether it is of the second set of parameters, which SGF+ has for its clean pass.
     """
 
     prefix: str
     name: str
-    is_context: bool = False
 
 
 def locate(name: str) -> Located | None:
@@ -100,14 +98,10 @@ def locate(name: str) -> Located | None:
             return None
 
 
-def locate_in_sets(name: str) -> Located | None:
-    """``locate`` where SGF+'s second set may lie, too, as ``self_attn.q.memory_weight`` and so on."""
-    first = locate(name)
+def locate_in_second_set(name: str) -> Located | None:
+    """``locate`` for SGF+'s second set of parameters, such as ``self_attn.q.memory_weight``."""
     plain = _SECOND_SET.sub(r"\1", name, count=1)
-    if first is not None or plain == name:
-        return first
-    second = locate(plain)
-    return None if second is None else second._replace(is_context=True)
+    return None if plain == name else locate(plain)
 
 
 def strip_wrappers(name: str) -> str:
