@@ -115,6 +115,8 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
     """
     from huggingface_hub import constants
 
+    for line in sources.lines():
+        progress(line)
     _check_own_files(sources)
     missing = tuple(missing_files(sources.needed))
     sizes = {(file.source, file.name): file.size for file in missing}
@@ -155,11 +157,12 @@ def _request(sources: ModelSources) -> dict[str, Any]:
         "text": sources.text_encoder,
         "parts": sources.parts,
     }
+    has_key = isinstance(sources.weights, Path) or sources.weights_key is not None
     facts = {
         "edition": CONVERTER_VERSION,
         "dtype": str(sources.dtype),
         "lora_scale": sources.lora_scale,
-        **({"weights_key": sources.weights_key} if isinstance(sources.weights, Path) else {}),
+        **({"weights_key": sources.weights_key} if has_key else {}),
         "config": _facts(sources.config),
         "origins": {name: _identity(origin) for name, origin in origins.items()},
     }

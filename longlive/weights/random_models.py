@@ -13,9 +13,9 @@ from longlive.models.model_card import ModelCard
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.prompts import check_prompt
+from longlive.weights.family import BUILT_IN
 from longlive.weights.layout import DECODERS, ModelFolder, read_json
 from longlive.weights.registry import resolve
-from longlive.weights.released import BUILT_IN
 
 # Channels of Wan 2.1's VAE, and of LightVAE.
 _WIDTHS = {"wan": 96, "light": 24}
