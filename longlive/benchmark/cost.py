@@ -27,8 +27,8 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
     Returns:
         ``parameters`` of the transformer, or of both; ``flops_prompt`` to read a prompt; ``flops_pass`` for
         one denoising pass over a chunk with a full window, ``flops_remember`` for its clean pass,
-        ``flops_chunk`` for all passes of a chunk, ``flops_recache`` for a soft switch; ``kv_bytes`` for self-attention and
-        ``prompt_bytes`` for cross-attention; and the sizes that they follow from.
+        ``flops_chunk`` for all passes of a chunk, ``flops_recache`` for a soft switch; ``kv_bytes`` for
+        self-attention and ``prompt_bytes`` for cross-attention; and the sizes that they follow from.
     """
     return costs_of(config_of(name), dtype=dtype, **stream)
 

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fetch``."""
     parser.add_argument(
         "model",
-        help="a known name, or a Hub id such as owner/name; with --checkpoint, a name of your choice, or a known "
-        "name for its settings",
+        help="a known name, or a Hub id such as owner/name; with --checkpoint, a name of your choice, or a "
+        "known name for its settings",
     )
     group = parser.add_argument_group(
         "another checkpoint of the family, such as a fine-tune; or a change to a known model"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FACT=VALUE",
-        help="what differs from LongLive or the known model, such as --set window=21 --set sink=0; may be repeated",
+        help="what differs from LongLive or that model, as in --set window=21 --set sink=0; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print sizes and free space")
     parser.add_argument(

@@ -1,9 +1,10 @@
 """Recipes of LongLive's relatives: other checkpoints of Wan 2.1 1.3B that play with the same code.
 
-Each is LongLive's recipe with another transformer, and what its authors' inference code does differently. None
-was tuned with recaching, so prompts change by ``keep``. Sources: the published code and configs of Self-Forcing
-(arXiv:2506.08009), CausVid (arXiv:2412.07772), Causal-Forcing, SGF (arXiv:2607.20368) and SGF+. No file of theirs
-was at hand: what they hold is as their loaders read it. Revisions are those that others have pinned, where known.
+Each is LongLive's recipe with another transformer, and what its authors' inference code does differently.
+None was tuned with recaching, so prompts change by ``keep``. Sources: the published code and configs of
+Self-Forcing (arXiv:2506.08009), CausVid (arXiv:2412.07772), Causal-Forcing, SGF (arXiv:2607.20368) and SGF+.
+No file of theirs was at hand: what they hold is as their loaders read it. Revisions are those that others
+have pinned, where known.
 """
 
 import dataclasses

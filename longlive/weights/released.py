@@ -166,6 +166,7 @@ def sources_for_checkpoint(
     lora: Path | None = None,
     *,
     name: str = "",
+    base: ModelSources = LONGLIVE_SOURCES,
     weights_key: str | None = None,
     lora_scale: float | None = None,
     **facts: Any,
@@ -176,9 +177,11 @@ def sources_for_checkpoint(
         checkpoint: its transformer, as ``read_transformer`` reads.
         lora: merged into it, as ``read_lora`` reads.
         name: of the new model; the file's own name if it is empty.
-        weights_key: which of several transformers in the file; None: the one that its authors run.
+        base: the model whose facts and other parts it has.
+        weights_key: which of several transformers in the file; None: as for ``base``, or the one that its
+            authors run.
         lora_scale: what the LoRA is multiplied by; None: what its own file states.
-        facts: fields of ModelConfig that differ from LongLive's, such as ``window=21, sink=0``.
+        facts: fields of ModelConfig that differ from those of ``base``, such as ``window=21, sink=0``.
 
     Raises:
         CheckpointError: when a file does not exist.
@@ -188,17 +191,47 @@ def sources_for_checkpoint(
         if path is not None and not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
     facts = {key: _check_fact(key, value) for key, value in facts.items()}
-    config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
+    config = dataclasses.replace(base.config, **(facts | {"name": name or checkpoint.stem}))
     StreamConfig.of(config)  # a model that no stream can be made with is of no use
     return dataclasses.replace(
-        LONGLIVE_SOURCES,
+        base,
         config=config,
         card=ModelCard(f"Made from {checkpoint.name}."),
         weights=checkpoint,
         lora=lora,
-        weights_key=weights_key,
+        weights_key=weights_key or base.weights_key,
         lora_scale=lora_scale,
         licence="",
+    )
+
+
+def change_sources(
+    name: str,
+    sources: ModelSources | None,
+    *,
+    lora: Path | None = None,
+    lora_scale: float | None = None,
+    weights_key: str | None = None,
+) -> ModelSources:
+    """A known model's sources with a LoRA, or with another of its transformers; arguments as above.
+
+    Raises:
+        ConfigError: if the model is not made from a checkpoint, or has a LoRA already.
+        CheckpointError: when the LoRA does not exist.
+    """
+    if sources is None:
+        rule = "--lora, --lora-scale and --weights-key change published models and checkpoints alone"
+        raise ConfigError("model", name, rule, "Give the checkpoint with --checkpoint.")
+    if lora is not None and sources.lora is not None:
+        rule = f"{name} has a LoRA of its own"
+        raise ConfigError("--lora", str(lora), rule, "Merge them first, or give --checkpoint.")
+    if lora is not None and not lora.exists():
+        raise CheckpointError(f"There is no file {lora}. Correct the path.")
+    return dataclasses.replace(
+        sources,
+        lora=lora or sources.lora,
+        lora_scale=sources.lora_scale if lora_scale is None else lora_scale,
+        weights_key=weights_key or sources.weights_key,
     )
 
 
