@@ -13,7 +13,7 @@ from longlive.chunks import LatentChunk, SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
-from longlive.generation.latent_stream import LatentStream
+from longlive.generation.latent_stream import LatentStream, OnStep
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
@@ -39,6 +39,7 @@ class ChunkGenerator:
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
         stopwatch: times the stages of the last chunk.
+        on_step: called after each denoising step; None for nothing.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ChunkGenerator:
         self.truncated_prompt: PromptText | None = None
         self.digests: list[str] = []
         self.num_frames = 0
+        self.on_step: OnStep | None = None
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
@@ -128,7 +130,7 @@ class ChunkGenerator:
             if self._repeated:
                 clean = self._repeated.popleft()
             else:
-                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks))
+                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), self.on_step)
         return LatentChunk(
             index=self.num_chunks,
             prompt_index=self.timeline.index,
@@ -144,7 +146,7 @@ class ChunkGenerator:
         latents, stream = self.latents, self.latents.stream
         first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
         while latents.start < stream.window:
-            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk))
+            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk), self.on_step)
             if latents.start + stream.chunk < stream.window:
                 latents.remember(clean)
             latents.append(clean)

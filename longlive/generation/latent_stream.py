@@ -12,7 +12,8 @@ from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.bundle import ModelBundle, PromptKVs
 from longlive.models.kv_cache import KVCache
 
-OnStep = Callable[[int, Tensor], None]
+OnStep = Callable[[float, Tensor], None]
+"""Called after a denoising step with its timestep in [0, 1000] and the clean latents so far."""
 
 
 class LatentStream:
@@ -79,7 +80,9 @@ class LatentStream:
 
     @torch.no_grad()
     def denoise(self, noise: Callable[[int], Tensor], on_step: OnStep | None = None) -> Tensor:
-        """The clean latents (1, F, C, H, W) of the next chunk; arguments as for ``denoise_chunk``."""
+        """The clean latents (1, F, C, H, W) of the next chunk; ``noise`` is as for ``denoise_chunk``."""
+        schedule = self._schedule if self.start else self._first_schedule
+        timesteps = schedule.warped_steps
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
         return denoise_chunk(
@@ -87,9 +90,9 @@ class LatentStream:
             noise,
             self.prompt.denoising,
             self.cache,
-            self._schedule if self.start else self._first_schedule,
+            schedule,
             start=self.start,
-            on_step=on_step,
+            on_step=on_step and (lambda step, clean: on_step(timesteps[step], clean)),
         )
 
     def remember(self, clean: Tensor) -> None:

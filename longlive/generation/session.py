@@ -20,6 +20,7 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.chunk_generator import ChunkGenerator, Turn
 from longlive.generation.cuda_streams import SideStream
+from longlive.generation.latent_stream import OnStep
 from longlive.generation.lookahead import OnLatents
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
@@ -100,6 +101,15 @@ class Session:
     @models.setter
     def models(self, models: ModelBundle) -> None:
         self._generator.models = models
+
+    @property
+    def on_step(self) -> OnStep | None:
+        """Called after each denoising step with its timestep and the chunk's clean latents so far."""
+        return self._generator.on_step
+
+    @on_step.setter
+    def on_step(self, on_step: OnStep | None) -> None:
+        self._generator.on_step = on_step
 
     @property
     def num_chunks(self) -> int:
