@@ -39,7 +39,6 @@ class ChunkGenerator:
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
         stopwatch: times the stages of the last chunk.
-        on_step: called after each denoising step; None for nothing.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class ChunkGenerator:
         self.truncated_prompt: PromptText | None = None
         self.digests: list[str] = []
         self.num_frames = 0
-        self.on_step: OnStep | None = None
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
         self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
@@ -80,12 +78,12 @@ class ChunkGenerator:
         self._latents = self._unremembered = None
         self._digest_stream.close()
 
-    def make_chunk(self, on_latents: OnLatents) -> LatentChunk:
+    def make_chunk(self, on_latents: OnLatents, on_step: OnStep | None = None) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
         self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
         if self._unremembered is None:
             self.stopwatch.clear()
-            self._unremembered = self._denoise()
+            self._unremembered = self._denoise(on_step)
             on_latents(self._unremembered)
         chunk = self._unremembered
         with self.stopwatch.stage("remember"):
@@ -120,17 +118,17 @@ class ChunkGenerator:
             self._append(on_device, digest, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
-    def _denoise(self) -> LatentChunk:
+    def _denoise(self, on_step: OnStep | None) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
             if self.latents.num_until_overlap == 0:
-                self._begin_rollout()
+                self._begin_rollout(on_step)
             lead_in, self._lead_in = self._lead_in, None
             if self._repeated:
                 clean = self._repeated.popleft()
             else:
-                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), self.on_step)
+                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
             index=self.num_chunks,
             prompt_index=self.timeline.index,
@@ -141,12 +139,12 @@ class ChunkGenerator:
             lead_in=lead_in,
         )
 
-    def _begin_rollout(self) -> None:
+    def _begin_rollout(self, on_step: OnStep | None = None) -> None:
         """Make the last latents of a rollout, which the next one repeats, and begin that."""
         latents, stream = self.latents, self.latents.stream
         first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
         while latents.start < stream.window:
-            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk), self.on_step)
+            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk), on_step)
             if latents.start + stream.chunk < stream.window:
                 latents.remember(clean)
             latents.append(clean)

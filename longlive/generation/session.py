@@ -34,6 +34,10 @@ from longlive.prompts import PromptText, check_prompt
 logger = logging.getLogger(__name__)
 
 
+def _ignore(chunk: LatentChunk) -> None:
+    """Do nothing with a chunk."""
+
+
 class Session:
     """A video that goes on for as long as chunks are asked for.
 
@@ -46,8 +50,7 @@ class Session:
 
     Length has no limit: with ``absolute`` positions, the session changes to ``relative`` ones just before
     the transformer's table of positions ends. Memory does not grow, but for 16 characters of digest per
-    chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table. With
-    ``overlap``, rollouts follow each other, each beginning with the end of the one before.
+    chunk; with ``window=-1`` (attend to everything) it does, and the run ends with the table.
 
     Not safe to use from two threads at once, except that ``decode`` may run beside ``next_latents``.
 
@@ -101,15 +104,6 @@ class Session:
     @models.setter
     def models(self, models: ModelBundle) -> None:
         self._generator.models = models
-
-    @property
-    def on_step(self) -> OnStep | None:
-        """Called after each denoising step with its timestep and the chunk's clean latents so far."""
-        return self._generator.on_step
-
-    @on_step.setter
-    def on_step(self, on_step: OnStep | None) -> None:
-        self._generator.on_step = on_step
 
     @property
     def num_chunks(self) -> int:
@@ -185,7 +179,7 @@ class Session:
         """The next pictures: ``next_latents``, decoded."""
         return self.decode(self.next_latents())
 
-    def next_latents(self, on_latents: OnLatents = lambda _: None) -> LatentChunk:
+    def next_latents(self, on_latents: OnLatents = _ignore, on_step: OnStep | None = None) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
         If it fails (out of memory, say), it may be called again: it goes on where it stopped, with the same
@@ -193,11 +187,12 @@ class Session:
 
         Args:
             on_latents: is given the chunk before its clean pass; another thread may decode it from then on.
+            on_step: is given the timestep of each denoising step, and the clean latents so far.
 
         Raises:
             SessionClosedError: after ``close``.
         """
-        return self._generator.make_chunk(on_latents)
+        return self._generator.make_chunk(on_latents, on_step)
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """The pictures of the chunk or part after the one decoded last; in any thread, but one at a time."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from longlive.chunks import LatentChunk
 from longlive.config import DecoderName, SwitchMode
 from longlive.errors import ConfigError
+from longlive.generation.latent_stream import OnStep
 from longlive.generation.noise import MAX_SEED
 from longlive.generation.session import Session
 from longlive.generation.storyboard import Scene, check_time, set_due_prompts
@@ -121,18 +122,19 @@ class LongLivePipeline:
         self.interrupt = False
         seed = int(torch.randint(MAX_SEED, (), generator=generator, device=_device_of(generator)))
         with Session(self.models, scenes[0].text, seed=seed, switch=switch) as session:
-            session.on_step = self._on_step(callback_on_step_end)
-            chunks = self._chunks(session, scenes[1:], num_frames)
+            chunks = self._chunks(session, scenes[1:], num_frames, self._on_step(callback_on_step_end))
             frames = _OUTPUTS[output_type](session, chunks, num_frames)
         return LongLivePipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _chunks(self, session: Session, scenes: list[Scene], num_frames: int) -> Iterator[LatentChunk]:
+    def _chunks(
+        self, session: Session, scenes: list[Scene], num_frames: int, on_step: OnStep | None
+    ) -> Iterator[LatentChunk]:
         """The latents of so many pictures, chunk by chunk."""
         while session.seconds * self.models.config.fps < num_frames and not self.interrupt:
             set_due_prompts(session, scenes)
-            yield session.next_latents()
+            yield session.next_latents(on_step=on_step)
 
-    def _on_step(self, callback: StepCallback | None) -> Callable[[float, Tensor], None] | None:
+    def _on_step(self, callback: StepCallback | None) -> OnStep | None:
         if callback is None:
             return None
         count = 0
