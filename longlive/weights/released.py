@@ -178,8 +178,7 @@ def sources_for_checkpoint(
         lora: merged into it, as ``read_lora`` reads.
         name: of the new model; the file's own name if it is empty.
         base: the model whose facts and other parts it has.
-        weights_key: which of several transformers in the file; None: as for ``base``, or the one that its
-            authors run.
+        weights_key: which of several transformers in the file; None: the one that its authors run.
         lora_scale: what the LoRA is multiplied by; None: what its own file states.
         facts: fields of ModelConfig that differ from those of ``base``, such as ``window=21, sink=0``.
 
@@ -199,7 +198,7 @@ def sources_for_checkpoint(
         card=ModelCard(f"Made from {checkpoint.name}."),
         weights=checkpoint,
         lora=lora,
-        weights_key=weights_key or base.weights_key,
+        weights_key=weights_key,
         lora_scale=lora_scale,
         licence="",
     )

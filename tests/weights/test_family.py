@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +116,7 @@ def test_a_file_on_this_machine_plays_with_a_known_models_settings(family: FakeH
         save_file({name: state[name] for name in own}, tmp_path / file)
     index = {"weight_map": {name: file for file, own in parts.items() for name in own}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    base = replace(small("sgf-plus"), weights_key=None)  # these weights lie at the top
-    sources = sources_for_checkpoint(tmp_path, name="mine", base=base)
+    sources = sources_for_checkpoint(tmp_path, name="mine", base=small("sgf-plus"))
     models = load_models(assemble(sources))
     assert same(models.transformer, PLAIN) and same(models.context_transformer, SECOND)
     assert (models.config.positions, models.config.switch, models.config.name) == ("relative", "keep", "mine")
