@@ -20,7 +20,7 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
     """The costs of a model by its name; nothing is computed and no weights are read.
 
     Args:
-        name: as for ``load_models``; ``longlive-1.3b`` and ``mid-size`` need no files.
+        name: as for ``load_models``; published models and ``mid-size`` need no files.
         dtype: of the memory.
         stream: options of the stream, by the names of StreamConfig.
 

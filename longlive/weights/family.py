@@ -40,7 +40,11 @@ def _recipe(
     return dataclasses.replace(
         LONGLIVE_SOURCES,
         config=config,
-        card=ModelCard(f"{about} Its weights are under {licence}.", stories=CARD.stories),
+        card=ModelCard(
+            f"{about} It was not tuned to change prompts smoothly, so new ones drift in unless you choose "
+            f"otherwise. Its weights are under {licence}.",
+            stories=CARD.stories,
+        ),
         weights=HubFiles(*repository, files=(file,)),
         weights_key=key,
         lora=None,
