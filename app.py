@@ -8,7 +8,7 @@ from types import FrameType
 import spaces  # noqa: F401  (must come before anything that touches CUDA; does nothing off ZeroGPU)
 
 from longlive.errors import LongLiveError
-from longlive.network import direct_connections, url_host
+from longlive.network import check_address, direct_connections, url_host
 from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
 from longlive.web.file_serving import remove_served
@@ -43,11 +43,12 @@ def main() -> int:
     where = {"server_name": url_host(options.host), "server_port": options.port, "share": options.share}
     routes = routes_of(engine.status, engine.metrics)
     try:
+        check_address(options.host, options.port)  # again: loading the model has taken a while
         with direct_connections(options.host):  # Gradio asks its own address whether it answers
             page.launch(**where, mcp_server=options.mcp or None, **page_options(routes))
     except KeyboardInterrupt:  # while it was still starting; later, launch itself ends quietly
         pass
-    except OSError as error:  # the port was taken while the model was loaded
+    except (LongLiveError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     finally:

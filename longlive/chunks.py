@@ -56,6 +56,19 @@ class LatentsDigest:
 
 
 @dataclass(frozen=True)
+class StreamPlace:
+    """A boundary between two chunks, for a decoder that has to go back to it.
+
+    Attributes:
+        first_frame: number of the picture that comes next, since the start of the video.
+        latents: (1, F, C, H, W) of each chunk before it, from the last cut or as far back as they are kept.
+    """
+
+    first_frame: int
+    latents: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
 class LatentChunk:
     """The clean latents of one chunk, or of a part of it.
 
@@ -70,6 +83,7 @@ class LatentChunk:
         ends_chunk: whether this is the last part of the chunk.
         lead_in: (1, 1, C, H, W), a latent that follows those of the chunk before: all its pictures but the
             last are shown before this chunk's own. Only where a rollout repeats the end of the one before.
+        before: where the chunk begins, if it does not follow the chunk that was made last (after a rewind).
         chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
 
@@ -81,6 +95,7 @@ class LatentChunk:
     ready: Any = None
     ends_chunk: bool = True
     lead_in: Tensor | None = None
+    before: StreamPlace | None = field(default=None, repr=False, compare=False)
     chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -94,14 +109,20 @@ class LatentChunk:
         return self.chunk_digest.value
 
     def parts(self) -> "list[LatentChunk]":
-        """Split the first chunk of a video into its first latent and the rest; other chunks stay whole.
+        """Split a chunk that the viewer waits for into its first latent and the rest; others stay whole.
 
-        The first latent decodes to the one picture that the viewer waits for, so it is sent ahead.
+        Waited for are the first chunk of a video, and one that comes in the place of dropped ones. The
+        pictures of its first latent (one of a video's or a cut's first, else 4) are sent ahead.
         """
-        if self.index > 0 or self.latents.shape[1] == 1:
+        is_awaited = self.index == 0 or self.before is not None
+        if not is_awaited or self.latents.shape[1] == 1:
             return [self]
         head = replace(self, latents=self.latents[:, :1], ends_chunk=False)
-        return [head, replace(self, latents=self.latents[:, 1:], first_latent=self.first_latent + 1)]
+        rest = self.latents[:, 1:]
+        return [
+            head,
+            replace(self, latents=rest, first_latent=self.first_latent + 1, before=None, lead_in=None),
+        ]
 
 
 @dataclass(frozen=True)

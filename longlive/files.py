@@ -89,7 +89,7 @@ def atomic_write(path: str | Path, *, suffix: str = ".part") -> Iterator[Path]:
 
 def is_special(path: Path) -> bool:
     """Whether a path is a pipe, a device or a socket, or a name of an open file, such as /dev/stdout."""
-    return (path.exists() and not path.is_file() and not path.is_dir()) or path.parent in (
+    return (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)) or path.parent in (
         Path("/dev"),
         Path("/dev/fd"),
         Path("/proc/self/fd"),

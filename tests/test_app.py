@@ -63,6 +63,41 @@ def test_an_unknown_model_is_one_line_of_error_and_exit_code_2() -> None:
     assert "Traceback" not in done.stderr
 
 
+PORT_IS_TAKEN_WHILE_LOADING = """
+import socket
+import sys
+
+import app
+from tests.support.fakes import FakeModels, make_engine
+
+
+def open_engine(options):
+    options.other = socket.create_server((options.host, options.port))
+    return make_engine(FakeModels())
+
+
+app.open_engine = open_engine
+sys.exit(app.main())
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_port_that_is_taken_while_the_model_loads_is_one_line_of_error_and_exit_code_2(
+    tmp_path: Path, host: str
+) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", PORT_IS_TAKEN_WHILE_LOADING, "--host", host, "--port", str(port)]
+    environment = ENVIRONMENT | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if "rror" in line or "port" in line]
+    assert lines == [
+        f"error: --port is {port}, but another program, perhaps another LongLive, listens there on {host}. "
+        "End it, or choose another port."
+    ]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_app_serves_behind_a_proxy_and_leaves_nothing_when_it_is_told_to_end(

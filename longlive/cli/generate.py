@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SCALE_HELP = "enlarge the pictures by this whole number (default: what the model suggests)"
 FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
-OUT_HELP = "MP4, QuickTime, WebM or GIF, by its suffix (.mp4, .m4v, .mov, .webm, .gif)"
+OUT_HELP = "MP4, QuickTime, WebM or GIF, by its suffix (.mp4, .m4v, .mov, .webm, .gif; none: .mp4)"
 MAX_SCALE = 16
 
 
@@ -72,7 +72,6 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--line",
         type=int,
-        default=0,
         help="which line of a .jsonl or .txt file, from 0 (default: 0)",
     )
     parser.add_argument(
@@ -107,7 +106,7 @@ def run_generate(args: argparse.Namespace) -> int:
     from longlive.generation.storyboard import play, unreached_scenes
 
     scenes, seconds = _read_scenes(args)
-    out = args.out or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
+    out = _video_path(args.out) or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
     check_stream(args.model, stream_changes(args))
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
@@ -141,9 +140,10 @@ def run_replay(args: argparse.Namespace) -> int:
     from longlive.generation.session import Session
     from longlive.generation.session_file import SessionRecord
 
-    _check_options(args, args.out, source=args.file)
+    out = _video_path(args.out)
+    _check_options(args, out, source=args.file)
     record = SessionRecord.read(args.file)
-    out = args.out and free_path(args.out, args.force)
+    out = out and free_path(out, args.force)
     models = load_with_options(args.model or record.model, vars(args) | _recorded_options(args, record))
     differing: list[int] = []
     with Session.of_record(models, record) as session, interruption() as interrupted:
@@ -185,17 +185,23 @@ def _read_scenes(args: argparse.Namespace) -> "tuple[list[Scene], float]":
 
 def _read_prompt(args: argparse.Namespace) -> "list[Scene]":
     """The scenes of ``--prompt``: those of a storyboard's file, or one."""
-    from longlive.generation.storyboard import SUFFIXES, Scene, read_storyboard, storyboard_lines
+    from longlive.generation.storyboard import Scene, read_storyboard, storyboard_lines
 
-    is_file = os.path.isfile(args.prompt)
-    if has_suffix(args.prompt, ".json", ".jsonl") or (is_file and has_suffix(args.prompt, *SUFFIXES)):
-        scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=args.line)
-        lines = 1 if has_suffix(args.prompt, ".json") else len(storyboard_lines(args.prompt))
-        if lines > 1:
-            print_note(f"line {args.line} of {lines} in {args.prompt} is taken; --line chooses another")
-        return scenes
-    _check_no_file("--prompt", args.prompt)
-    return [Scene(0.0, _as_typed(args.prompt))]
+    is_json = has_suffix(args.prompt, ".json")
+    has_lines = has_suffix(args.prompt, ".jsonl") or (
+        has_suffix(args.prompt, ".txt") and os.path.isfile(args.prompt)
+    )
+    if args.line is not None and not has_lines:
+        rule = "lines are those of a .jsonl or .txt file, and --prompt names none"
+        raise ConfigError("--line", args.line, rule, "Leave it out, or give such a file.")
+    if not is_json and not has_lines:
+        _check_no_file("--prompt", args.prompt)
+        return [Scene(0.0, _as_typed(args.prompt))]
+    line = args.line or 0
+    scenes = read_storyboard(args.prompt, switch_every=args.switch_every, line=line)
+    if has_lines and (lines := len(storyboard_lines(args.prompt))) > 1:
+        print_note(f"line {line} of {lines} in {args.prompt} is taken; --line chooses another")
+    return scenes
 
 
 def _as_typed(prompt: str) -> str:
@@ -225,22 +231,29 @@ def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | 
         raise ConfigError("--threads", args.threads, "it must be at least 1", "Leave it out.")
     destinations = {"--out": out, "--session": getattr(args, "session", None)}
     check_distinct({"the input": Path(source) if source else None} | destinations)
-    if out:
-        _check_container(out)
     for option, path in destinations.items():
         if path:
             check_destination(option, path)
 
 
-def _check_container(out: Path) -> None:
-    """ConfigError if the suffix of a video file asks for a container that we do not write."""
+def _video_path(out: Path | None) -> Path | None:
+    """Where ``--out`` is written: a name without a suffix gets .mp4, which is said.
+
+    Raises:
+        ConfigError: if the suffix asks for a container that we do not write.
+    """
     from longlive.media.mp4 import SUFFIXES
     from longlive.media.webm import webm_is_available
 
     known = (*SUFFIXES, *([".webm"] if webm_is_available() else []), ".gif")
-    if out.suffix and not has_suffix(out, *known) and not is_special(out):
+    if out is None or has_suffix(out, *known) or os.path.isdir(out) or is_special(out):
+        return out
+    if out.suffix:
         rule = f"videos are written as {', '.join(known)}"
         raise ConfigError("--out", str(out), rule, f"Try {out.with_suffix('.mp4')}.")
+    named = out.with_name(f"{out.name}.mp4")
+    print_note(f"{out} has no suffix, so the video is named {named}")
+    return named
 
 
 def _recorded_options(args: argparse.Namespace, record: "SessionRecord") -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.chunks import LatentChunk, SwitchMode
+from longlive.chunks import LatentChunk, StreamPlace, SwitchMode
 from longlive.config import StreamConfig
-from longlive.errors import SessionClosedError
+from longlive.errors import ConfigError, SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
-from longlive.generation.latent_stream import LatentStream, OnStep
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.latent_stream import LatentStream
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
@@ -59,6 +59,7 @@ class ChunkGenerator:
         self._repeated: deque[Tensor] = deque()
         self._lead_in: Tensor | None = None
         self._is_prompt_read = False
+        self._is_rewound = False
         self._digest_stream = SideStream(models.device)
 
     @property
@@ -73,12 +74,28 @@ class ChunkGenerator:
             raise SessionClosedError("This session is closed. Start a new one, or load its session file.")
         return self._latents
 
+    @property
+    def place(self) -> StreamPlace:
+        """Where the next chunk begins, for a decoder that is elsewhere."""
+        recent = tuple(self.latents.recent)
+        return StreamPlace(self.num_frames, recent[: len(recent) - self._num_unseen])
+
     def close(self) -> None:
         """Free the cache and the latents."""
         self._latents = self._unremembered = None
         self._digest_stream.close()
 
-    def make_chunk(self, on_latents: OnLatents, on_step: OnStep | None = None) -> LatentChunk:
+    def add_prompt(self, prompt: PromptText, switch: SwitchMode, *, queue: bool) -> int:
+        """Go on with another prompt; arguments, result and errors as for ``Session.set_prompt``."""
+        waits = self.latents.cache.has_gaps and switch == "keep"
+        if waits and not self.timeline.num_pending:
+            rule = "chunks were dropped, so there is no cache to keep before the next one"
+            raise ConfigError("switch", switch, rule, "Use 'soft' or 'hard'.")
+        if not queue:
+            self.timeline.drop_pending(keep=1 if waits else 0)
+        return self.timeline.append(prompt, switch, next_chunk=self.num_chunks).chunk
+
+    def make_chunk(self, on_latents: OnLatents, on_step: OnStep) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
         self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
         if self._unremembered is None:
@@ -94,6 +111,32 @@ class ChunkGenerator:
         self._append(chunk.latents, digest, has_lead_in=chunk.lead_in is not None)
         self._unremembered = None
         return chunk
+
+    @property
+    def earliest_rewind(self) -> int:
+        """The lowest number of chunks that ``rewind`` can go back to: prompts in use stay in use."""
+        first = self.timeline.current.chunk + 1 if self.digests else 0
+        num_rewindable = self.latents.num_rewindable - self._num_unseen
+        return min(self.num_chunks, max(first, self.num_chunks - num_rewindable))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on; see ``Session.rewind``."""
+        if not self.earliest_rewind <= num_chunks <= self.num_chunks:
+            raise ValueError(
+                f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be "
+                f"at least {self.earliest_rewind}"
+            )
+        self.latents.rewind(self._num_unseen)
+        if self._unremembered is not None and self._unremembered.lead_in is not None:
+            self._repeated.appendleft(self._unremembered.latents)
+            self._lead_in = self._unremembered.lead_in
+        config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
+        self._unremembered = None
+        self.timeline.drop_pending()
+        self.latents.rewind(num_dropped)
+        self.num_frames -= config.num_frames(end) - config.num_frames(self.latents.start)
+        del self.digests[num_chunks:]
+        self._is_rewound = True
 
     @torch.no_grad()
     def replay(self, plan: ResumePlan, chunks: Sequence[Tensor], digests: Sequence[str], turn: Turn) -> None:
@@ -118,11 +161,12 @@ class ChunkGenerator:
             self._append(on_device, digest, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
-    def _denoise(self, on_step: OnStep | None) -> LatentChunk:
+    def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            if self.latents.num_until_overlap == 0:
+            before = self.place if self._is_rewound else None
+            if self._ends_rollout:
                 self._begin_rollout(on_step)
             lead_in, self._lead_in = self._lead_in, None
             if self._repeated:
@@ -130,6 +174,7 @@ class ChunkGenerator:
             else:
                 clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
+            before=before,
             index=self.num_chunks,
             prompt_index=self.timeline.index,
             prompt=self.timeline.current.text,
@@ -139,7 +184,18 @@ class ChunkGenerator:
             lead_in=lead_in,
         )
 
-    def _begin_rollout(self, on_step: OnStep | None = None) -> None:
+    @property
+    def _ends_rollout(self) -> bool:
+        """Whether a rollout has come to the latents that the next one repeats."""
+        left = self.latents.num_until_overlap
+        return left is not None and left <= 0
+
+    @property
+    def _num_unseen(self) -> int:
+        """Chunks of these that have been made."""
+        return max(0, -(self.latents.num_until_overlap or 0)) // self.latents.stream.chunk
+
+    def _begin_rollout(self, on_step: OnStep = ignore_step) -> None:
         """Make the last latents of a rollout, which the next one repeats, and begin that."""
         latents, stream = self.latents, self.latents.stream
         first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
@@ -151,7 +207,7 @@ class ChunkGenerator:
         rollout = torch.cat(tuple(latents.recent), 1)
         repeated = encode_again(self.models, rollout, stream.overlap)
         self._lead_in = rollout[:, -stream.overlap :][:, :1]
-        latents.cut()
+        latents.begin_rollout()
         self._repeated = deque(repeated.split(stream.chunk, 1))
 
     def _begin_known_rollout(self, num_chunks: int, turn: Turn) -> bool:
@@ -160,9 +216,9 @@ class ChunkGenerator:
         What it repeats was kept, too, unless the kept chunks end within that.
         """
         event, stream = self.timeline.due(self.num_chunks), self.latents.stream
-        begins = self.latents.num_until_overlap == 0 and (event is None or event.switch != "hard")
+        begins = self._ends_rollout and (event is None or event.switch != "hard")
         if begins and num_chunks - self.num_chunks >= stream.overlap // stream.chunk:
-            self.latents.cut()
+            self.latents.begin_rollout()
         elif begins:
             with turn():
                 self._use_due_prompt()
@@ -188,6 +244,9 @@ class ChunkGenerator:
             prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
             self.latents.switch(prompt, switch)
+        if switch == "hard":
+            self._repeated.clear()
+            self._lead_in = None
         self._is_prompt_read = True
         self.truncated_prompt = embedding.text if embedding.is_truncated else None
         logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, switch or "first")
@@ -207,3 +266,4 @@ class ChunkGenerator:
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
         self.num_frames += (config.temporal_scale - 1) if has_lead_in else 0
         self.digests.append(digest)
+        self._is_rewound = False

@@ -8,12 +8,15 @@ from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
+from longlive.generation.lookahead import OnStep, ignore_step
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
 from longlive.models.bundle import ModelBundle, PromptKVs
 from longlive.models.kv_cache import KVCache
 
-OnStep = Callable[[float, Tensor], None]
-"""Called after a denoising step with its timestep in [0, 1000] and the clean latents so far."""
+MAX_REWIND_CHUNKS = 12
+"""So many chunks can be dropped again, at most."""
+DECODER_REACH = 40
+"""So many latents before a place are kept, at least: no decoder needs more (``StreamingDecoder.reach``)."""
 
 
 class LatentStream:
@@ -27,7 +30,8 @@ class LatentStream:
         stream: its options.
         cache: keys and values of what was remembered.
         prompt: keys and values of the prompt in use; None before the first ``switch``.
-        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each; enough for a window.
+        recent: latents of the last chunks since the last cut, (1, F, C, H, W) each: enough for a window and
+            for a decoder, also after ``rewind``.
         start: latent frames since the start of the video, the last hard cut or the start of the rollout.
     """
 
@@ -36,7 +40,10 @@ class LatentStream:
         config = models.config
         self.start = 0
         self.prompt: PromptKVs | None = None
-        self.recent: deque[Tensor] = deque(maxlen=stream.chunks_in_window)
+        window = stream.chunks_in_window
+        kept = None if window is None else max(window, -(-DECODER_REACH // stream.chunk)) + MAX_REWIND_CHUNKS
+        self.recent: deque[Tensor] = deque(maxlen=kept)
+        self._first_rewind = 0
         self.cache = KVCache(
             config.transformer,
             stream,
@@ -51,7 +58,10 @@ class LatentStream:
 
     @property
     def num_until_overlap(self) -> int | None:
-        """Latents of this rollout before those that the next one repeats; None if the window slides."""
+        """Latents of this rollout before those that the next one repeats; None if the window slides.
+
+        Below 0 where some of these have been made.
+        """
         overlap = self.stream.overlap
         return self.stream.window - overlap - self.start if overlap else None
 
@@ -59,6 +69,7 @@ class LatentStream:
     def switch(self, prompt: PromptKVs, switch: str | None) -> None:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
         if switch == "soft" and self.recent:
+            self.cache.rewind(self.start)  # a chunk that was begun and interrupted
             window, context_noise = torch.cat(tuple(self.recent), dim=1), self.stream.context_noise
             recache(
                 self._writer,
@@ -76,10 +87,15 @@ class LatentStream:
         """Forget all latents: the next chunk is the first of a new scene or rollout."""
         self.cache.cut()
         self.recent.clear()
-        self.start = 0
+        self.start = self._first_rewind = 0
+
+    def begin_rollout(self) -> None:
+        """Forget all latents; those that come next are what the rollout repeats, and cannot be dropped."""
+        self.cut()
+        self._first_rewind = self.stream.overlap
 
     @torch.no_grad()
-    def denoise(self, noise: Callable[[int], Tensor], on_step: OnStep | None = None) -> Tensor:
+    def denoise(self, noise: Callable[[int], Tensor], on_step: OnStep = ignore_step) -> Tensor:
         """The clean latents (1, F, C, H, W) of the next chunk; ``noise`` is as for ``denoise_chunk``."""
         schedule = self._schedule if self.start else self._first_schedule
         timesteps = schedule.warped_steps
@@ -92,7 +108,7 @@ class LatentStream:
             self.cache,
             schedule,
             start=self.start,
-            on_step=on_step and (lambda step, clean: on_step(timesteps[step], clean)),
+            on_step=lambda step, clean: on_step(timesteps[step], clean),
         )
 
     def remember(self, clean: Tensor) -> None:
@@ -119,6 +135,22 @@ class LatentStream:
         self.start += clean.shape[1]
         self.recent.append(clean)
 
+    @property
+    def num_rewindable(self) -> int:
+        """How many of the last chunks ``rewind`` can drop."""
+        since = (self.start - self._first_rewind) // self.stream.chunk
+        return max(0, min(since, MAX_REWIND_CHUNKS, len(self.recent)))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the last chunks, at most ``num_rewindable``; no prompt may have taken effect in them.
+
+        Unless ``cache.has_gaps`` is False, a soft or hard switch must follow.
+        """
+        self.start -= num_chunks * self.stream.chunk
+        for _ in range(num_chunks):
+            self.recent.pop()
+        self.cache.rewind(self.start)
+
     def _make_positions_last(self) -> None:
         """Change to relative positions just before the transformer's table of positions ends."""
         shape = self._config.transformer
@@ -126,3 +158,4 @@ class LatentStream:
             _, rows, columns = shape.patch_size
             grid = self._config.latent_height // rows, self._config.latent_width // columns
             self.cache.make_relative(self._transformer.rope, *grid)
+            self._first_rewind = self.start  # earlier chunks had other positions

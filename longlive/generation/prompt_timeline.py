@@ -30,6 +30,11 @@ class PromptTimeline:
         """Number of the prompt in use, from 0; -1 if there is none yet."""
         return self._num_used - 1
 
+    @property
+    def num_pending(self) -> int:
+        """How many prompts are not in use yet."""
+        return len(self._events) - self._num_used
+
     def due(self, chunk: int) -> PromptEvent | None:
         """The prompt that takes effect at this chunk, if any; it is in use once ``advance`` is called."""
         pending = self._events[self._num_used :][:1]

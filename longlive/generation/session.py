@@ -20,8 +20,7 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.chunk_generator import ChunkGenerator, Turn
 from longlive.generation.cuda_streams import SideStream
-from longlive.generation.latent_stream import OnStep
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
@@ -137,10 +136,7 @@ class Session:
 
     @property
     def latents_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last latents; for the thread that calls ``next_latents``.
-
-        On a GPU, waits until they are computed.
-        """
+        """Milliseconds of each stage of the last latents, waited for; for the thread of ``next_latents``."""
         return self._generator.stopwatch.ms
 
     @property
@@ -153,11 +149,6 @@ class Session:
         """Milliseconds of the last decoding; for the thread that calls ``decode``."""
         return self._decode_stopwatch.ms
 
-    @property
-    def last_chunk_ms(self) -> float:
-        """Milliseconds that the last chunk took; ``stage_ms`` has them by stage."""
-        return sum(self.stage_ms.values())
-
     def set_prompt(self, text: str, switch: SwitchMode | None = None, *, queue: bool = False) -> int:
         """Go on with another prompt; return the index of the first chunk that is made with it.
 
@@ -169,17 +160,27 @@ class Session:
             PromptError, ConfigError: with a message for viewers; the stream goes on unharmed.
             SessionClosedError: after ``close``.
         """
-        has_gaps, timeline = self._generator.latents.cache.has_gaps, self._generator.timeline
-        prompt, mode = check_prompt(text), _check_switch(switch or self.switch)
-        if not queue:
-            timeline.drop_pending(keep=1 if mode == "keep" and has_gaps else 0)
-        return timeline.append(prompt, mode, next_chunk=self.num_chunks).chunk
+        return self._generator.add_prompt(
+            check_prompt(text), _check_switch(switch or self.switch), queue=queue
+        )
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on: what follows is as if they had never been made.
+
+        Set another prompt before the next chunk, softly or with a cut: what the dropped chunks had pushed out
+        of the cache is gone. Another thread may decode meanwhile: the decoder goes back at the next chunk.
+
+        Raises:
+            ValueError: if there are fewer chunks, or more than 12 to drop, or one of them was the first of
+                the prompt in use.
+        """
+        self._generator.rewind(num_chunks)
 
     def next_chunk(self) -> FrameChunk:
         """The next pictures: ``next_latents``, decoded."""
         return self.decode(self.next_latents())
 
-    def next_latents(self, on_latents: OnLatents = _ignore, on_step: OnStep | None = None) -> LatentChunk:
+    def next_latents(self, on_latents: OnLatents = _ignore, on_step: OnStep = ignore_step) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
         If it fails (out of memory, say), it may be called again: it goes on where it stopped, with the same
@@ -187,7 +188,7 @@ class Session:
 
         Args:
             on_latents: is given the chunk before its clean pass; another thread may decode it from then on.
-            on_step: is given the timestep of each denoising step, and the clean latents so far.
+            on_step: is given each step's timestep and clean latents; what it raises interrupts the chunk.
 
         Raises:
             SessionClosedError: after ``close``.
@@ -279,7 +280,10 @@ class Session:
         clean = check_latents(record, latents, models.config, models.dtype)
         plan = (plan_exact if exact else plan_quick)(record.prompts, len(clean), session.stream)
         session._generator.replay(plan, clean, record.chunks, turn)
-        session._catch_up_decoder(clean)
+        if clean:
+            place = session._generator.place
+            with session._decode_stream.after(None, place.latents[-1]):
+                session._decoder.catch_up(place.latents, place.first_frame)
         return session
 
     def close(self) -> None:
@@ -296,14 +300,6 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         self.close()
-
-    def _catch_up_decoder(self, chunks: Sequence[Tensor]) -> None:
-        """Prepare the decoder for the pictures after these chunks."""
-        latents = self._generator.latents
-        if chunks:
-            since_cut = chunks[len(chunks) - latents.start // self.stream.chunk :]
-            with self._decode_stream.after(None, latents.recent[-1]):
-                self._decoder.catch_up(since_cut, self._generator.num_frames)
 
 
 def _check_switch(switch: SwitchMode) -> SwitchMode:

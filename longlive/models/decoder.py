@@ -1,6 +1,7 @@
 """LatentChunk -> FrameChunk, with the same result as in one go; by the Wan VAE or the tiny VAE."""
 
 import copy
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
 from torch import Tensor, nn
 
-from longlive.chunks import FrameChunk, LatentChunk
+from longlive.chunks import FrameChunk, LatentChunk, StreamPlace
 from longlive.models.tiny_vae import GrowTime, MemoryBlock, TinyVae, TinyVaeState
 from longlive.models.wan_vae import (
     Features,
@@ -20,6 +21,10 @@ from longlive.models.wan_vae import (
 )
 
 Vae = AutoencoderKLWan | TinyVae
+
+MAX_KEPT_STATES = 12
+MAX_KEPT_BYTES = 256e6
+"""So many states before earlier chunks are kept, in so much memory, to go back to one without decoding."""
 
 
 class StreamingDecoder:
@@ -34,6 +39,7 @@ class StreamingDecoder:
         """Forget everything: the next latent is the first of a video, and its picture is number 0."""
         self._features: Features | TinyVaeState | None = None
         self._next_frame = 0
+        self._earlier: deque[StreamingDecoder] = deque(maxlen=MAX_KEPT_STATES)
 
     @property
     def features(self) -> list[Tensor]:
@@ -84,7 +90,26 @@ class StreamingDecoder:
         """An independent decoder that goes on from here; features so far are shared, and never written."""
         other = copy.copy(self)
         other._features = copy.copy(self._features)
+        other._earlier = deque()
         return other
+
+    def _go_back(self, place: StreamPlace) -> None:
+        """Come to the state of an earlier place: a kept one, or by reading the latents before it again."""
+        if self._next_frame == place.first_frame:
+            return
+        while self._earlier and self._earlier[-1]._next_frame > place.first_frame:
+            self._earlier.pop()
+        if self._earlier and self._earlier[-1]._next_frame == place.first_frame:
+            state = self._earlier.pop()
+            self._features, self._next_frame = state._features, state._next_frame
+        else:
+            self.catch_up(place.latents, place.first_frame)
+
+    def _keep_state(self) -> None:
+        """Keep the state before the next chunk, as far as there is room."""
+        num_bytes = sum(part.nbytes for part in self.features)
+        if num_bytes * MAX_KEPT_STATES <= MAX_KEPT_BYTES:
+            self._earlier.append(self.branch())
 
     @torch.no_grad()
     def decode(self, chunk: LatentChunk) -> FrameChunk:
@@ -94,6 +119,8 @@ class StreamingDecoder:
 
         If it fails, nothing has changed: the same chunk or part may be decoded again.
         """
+        if chunk.before is not None:
+            self._go_back(chunk.before)
         ahead = self.branch()
         lead = None if chunk.lead_in is None else to_uint8(ahead.decode_latents(chunk.lead_in)[0, :-1])
         if chunk.first_latent == 0:
@@ -102,6 +129,7 @@ class StreamingDecoder:
         if lead is not None:
             frames = np.concatenate([lead, frames])
         first_frame = self._next_frame
+        self._keep_state()
         self._features, self._next_frame = ahead._features, first_frame + len(frames)
         return FrameChunk(
             index=chunk.index,

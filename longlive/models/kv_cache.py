@@ -158,6 +158,10 @@ class KVCache:
         self._index.skip(start, num_latents)
         self._grow()
 
+    def rewind(self, end: int) -> None:
+        """Forget the latents from number ``end`` on; see ``has_gaps`` for whether a recache must follow."""
+        self._index.rewind(end)
+
     def set_storage_dtype(self, storage: torch.dtype) -> None:
         """Store all keys and values in this dtype from now on; what is stored is cast layer by layer."""
         if any(layer.dtype != storage for layer in self._layers):

@@ -56,6 +56,19 @@ class WindowIndex:
         self.placed = range(self.placed.start if self.placed else start, end)
         self.skipped = range(self.skipped.start if self.skipped else start, end)
 
+    def rewind(self, end: int) -> None:
+        """Forget the latents from number ``end`` on.
+
+        Once the window has rolled, they may have taken the place of older ones beside the sink, which then
+        count as skipped: a recache or a reset must follow.
+        """
+        if end >= self.placed.stop:
+            return
+        if self.has_rolled:
+            self.skipped = range(self.placed.start + self.stream.sink, end)
+        self.placed = range(self.placed.start, end)
+        self.skipped = range(self.skipped.start, min(self.skipped.stop, end))
+
     def place(self, start: int, num_latents: int) -> range:
         """Count a call's latents as placed, and return them; nothing has changed if that fails.
 

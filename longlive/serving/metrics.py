@@ -86,6 +86,9 @@ class Metrics:
         self._dropped = Counter(
             "longlive_dropped_messages", "Events that no follower read.", registry=registry
         )
+        self._dropped_chunks = Counter(
+            "longlive_dropped_chunks", "Chunks dropped unseen, for a new prompt.", registry=registry
+        )
         self._chunk_s = _histogram(
             registry, "chunk_seconds", "Seconds from a chunk's start to its segment.", _CHUNK_S
         )
@@ -151,6 +154,10 @@ class Metrics:
     def count_dropped(self, events: int = 1) -> None:
         """Count events that no follower read."""
         self._dropped.inc(events)
+
+    def count_dropped_chunks(self, chunks: int = 1) -> None:
+        """Count chunks that were made and dropped before anybody saw them."""
+        self._dropped_chunks.inc(chunks)
 
     def observe_first_picture(self, seconds: float) -> None:
         """The first picture of a run was on the screen so long after its admission."""

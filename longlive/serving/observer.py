@@ -82,6 +82,14 @@ class ChunkMade:
 
 
 @dataclass(frozen=True)
+class ChunksDropped:
+    """Chunks that no viewer had begun to see were dropped from number ``chunk`` on, for a new prompt."""
+
+    chunk: int
+    count: int
+
+
+@dataclass(frozen=True)
 class EventsDropped:
     """Events that no follower ever read were dropped."""
 
@@ -105,6 +113,7 @@ Occurrence = (
     | Suspended
     | Resumed
     | ChunkMade
+    | ChunksDropped
     | EventsDropped
     | Ended
     | Failure
@@ -136,6 +145,8 @@ class Observer:
                 metrics.count_resume(mode)
             case ChunkMade(num_frames, chunk_s):
                 metrics.count_pictures(num_frames, chunk_s)
+            case ChunksDropped(_, count):
+                metrics.count_dropped_chunks(count)
             case EventsDropped(count):
                 metrics.count_dropped(count)
             case Ended(reason):
@@ -151,6 +162,8 @@ class Observer:
                 log.info("admitted after %.1f s in the queue", waited_s)
             case PromptAccepted(switch, chunk, length):
                 log.info("prompt switch (%s) at chunk %d, %d characters", quoted(switch), chunk, length)
+            case ChunksDropped(chunk, count):
+                log.info("dropped %d unseen chunks from chunk %d on", count, chunk)
             case Suspended(reason, retention_s):
                 log.info("suspended: %s; kept for %.0f s", reason.replace("_", " "), retention_s)
             case Resumed(mode, chunk, cause):

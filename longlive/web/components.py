@@ -20,7 +20,7 @@ class LivePlayer(gr.HTML):
 
     The value is a message of kind ``begin``: ``token`` of the run, ``serial`` after which the messages are
     wanted, ``from_s`` where to play from. To programs it is the newest message of the run: a dict with
-    ``token``, ``serial``, ``kind`` (begin, queue, segment, notice, end), and for a segment its H.264 as
+    ``token``, ``serial``, ``kind`` (begin, queue, segment, rewind, notice, end), and for a segment its H.264 as
     base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``,
     ``num_frames``, ``fps``.
 

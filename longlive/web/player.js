@@ -58,11 +58,12 @@ const open = (message) => {
   run.isPlaying = run.isComplete = false;
   run.connection = connect(run);
   host.dataset.frame = host.dataset.prompt = "-1";
-  host.dataset.stalls = "0";
+  host.dataset.stalls = host.dataset.dropped = "0";
   host.dataset.mode = run.mode;
   delete host.dataset.take;
   find(".caption").textContent = "";
   find(".figures").hidden = true;
+  showReceipt("");
   setState("starting");
   if (run.mode === "live") openSource();
   bringIntoSight();
@@ -131,11 +132,23 @@ const addSegment = (message, data) => {
   pump();
 };
 
+// What was not seen from this second on is dropped: a new prompt takes effect there.
+const rewind = ({ chunk, second }) => {
+  run.segments = run.segments.filter((segment) => segment.chunk < chunk);
+  run.pending = run.pending.filter((item) => item.at < second);
+  run.pending.push({ from: second, at: second });
+  host.dataset.dropped = Number(host.dataset.dropped) + 1;
+  publish("rewind", { chunk, seconds: second });
+  publish("made", { seconds: second });
+  pump();
+};
+
 const pump = () => {
   const { source, pending } = run;
   if (source?.readyState !== "open") return;
   if (!run.buffer && pending.length) {
     const { mime } = pending[0];
+    if (!mime) return void pending.shift();
     if (!source.constructor.isTypeSupported(mime)) return fail(`This browser cannot play ${mime}.`);
     run.buffer = source.addSourceBuffer(mime);
     run.buffer.addEventListener("updateend", pump);
@@ -147,6 +160,7 @@ const pump = () => {
 };
 
 const append = (item) => {
+  if (item.from !== undefined) return remove(item.from);
   try {
     run.buffer.timestampOffset = item.at;
     run.buffer.appendBuffer(item.bytes);
@@ -155,6 +169,12 @@ const append = (item) => {
     run.pending.unshift(item);
     trim(screen.currentTime - 2);
   }
+};
+
+const remove = (from) => {
+  const { buffered } = screen;
+  if (buffered.length && buffered.end(buffered.length - 1) > from) run.buffer.remove(from, Infinity);
+  else pump();
 };
 
 // Drop what was played long ago, if the buffer begins before `limit`; true while the buffer is busy with that.
@@ -237,6 +257,7 @@ const onFrame = (source, now, seconds) => {
     find(".caption").textContent = segment.prompt;
     reportPlayhead();
   }
+  checkReceipt(seconds);
   publish("playhead", { seconds });
 };
 
@@ -312,6 +333,36 @@ const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
   find(".chunk").textContent = `${Math.round(chunk)} ms`;
 };
 
+// What becomes of the prompt that was sent last: sent, where it takes effect, how long it took to the screen.
+const sendPrompt = () => {
+  run.receipt = { sentAt: performance.now(), before: run.lastWaiting };
+  showReceipt("Prompt sent.");
+  trigger("prompt");
+};
+const showReceipt = (text) => {
+  find(".receipt").textContent = text;
+  find(".receipt").hidden = !text;
+};
+const readTimeline = ({ waiting }) => {
+  const last = waiting.at(-1);
+  const key = last ? `${last.at} ${last.text}` : "";
+  const { receipt } = run;
+  if (key && receipt && receipt.at === undefined && key !== receipt.before) {
+    receipt.at = last.at;
+    showReceipt(`Prompt sent. It takes effect at ${clock(last.at)}.`);
+  }
+  run.lastWaiting = key;
+};
+const checkReceipt = (seconds) => {
+  const { receipt } = run;
+  if (receipt?.at === undefined || seconds < receipt.at - 0.001) return;
+  const delay = (performance.now() - receipt.sentAt) / 1000;
+  host.dataset.delay = delay.toFixed(3);
+  showReceipt(`New prompt at ${clock(receipt.at)}, on screen ${delay.toFixed(1)} s after you sent it.`);
+  run.receipt = null;
+};
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
 const finish = (message) => {
   run.isComplete = true;
   if (message.has_take) host.dataset.take = "yes";
@@ -321,8 +372,12 @@ const finish = (message) => {
 
 const handle = (message, data) => {
   if ("status" in message) publish("status", message.status);
-  if ("timeline" in message) publish("timeline", message.timeline);
+  if ("timeline" in message) {
+    publish("timeline", message.timeline);
+    readTimeline(message.timeline);
+  }
   if (message.kind === "segment") addSegment(message, data);
+  if (message.kind === "rewind") rewind(message);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");
   if (message.kind === "end") finish(message);
   if (message.kind === "moved") moveElsewhere();
@@ -398,7 +453,7 @@ window.longlivePosition = () => {
 
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);
-window.addEventListener("longlive:send", () => (run && !run.isComplete ? trigger("prompt") : start()));
+window.addEventListener("longlive:send", () => (run && !run.isComplete ? sendPrompt() : start()));
 window.addEventListener("longlive:mode", (event) => (mode = event.detail));
 
 find(".pause").addEventListener("click", () => {

@@ -11,7 +11,7 @@ from typing import Any
 
 from longlive.chunks import MediaSegment
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
-from longlive.serving.runs.events import QueuePosition, RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
 from longlive.serving.runs.run import Run
 from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
 
@@ -184,6 +184,8 @@ class ViewerStream:
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):
                 return self._header("queue", number) | {"position": position, "wait_s": round(wait_s, 1)}
+            case Rewound(chunk, second):
+                return self._header("rewind", number) | {"chunk": chunk, "second": second}
             case RunFinished():
                 has_failed = event.failure is not None
                 return self._header("end", number) | {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from longlive.chunks import LatentChunk
 from longlive.config import DecoderName, SwitchMode
 from longlive.errors import ConfigError
-from longlive.generation.latent_stream import OnStep
+from longlive.generation.lookahead import OnStep, ignore_step
 from longlive.generation.noise import MAX_SEED
 from longlive.generation.session import Session
 from longlive.generation.storyboard import Scene, check_time, set_due_prompts
@@ -127,16 +127,16 @@ class LongLivePipeline:
         return LongLivePipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _chunks(
-        self, session: Session, scenes: list[Scene], num_frames: int, on_step: OnStep | None
+        self, session: Session, scenes: list[Scene], num_frames: int, on_step: OnStep
     ) -> Iterator[LatentChunk]:
         """The latents of so many pictures, chunk by chunk."""
         while session.seconds * self.models.config.fps < num_frames and not self.interrupt:
             set_due_prompts(session, scenes)
             yield session.next_latents(on_step=on_step)
 
-    def _on_step(self, callback: StepCallback | None) -> OnStep | None:
+    def _on_step(self, callback: StepCallback | None) -> OnStep:
         if callback is None:
-            return None
+            return ignore_step
         count = 0
 
         def on_step(timestep: float, clean: Tensor) -> None:

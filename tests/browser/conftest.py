@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.page_client import cards_of
 from tests.support.tcp_relay import TcpRelay
 
 READ_CARD = """(video) => {
@@ -23,6 +24,16 @@ READ_CARD = """(video) => {
     Array.from({ length: bits }, (_, i) => bit(from + i) << i).reduce((a, b) => a | b);
   return [number(0, 12), number(12, 6)];
 }"""
+
+RECORD_CARDS = f"""(video) => {{
+  const card = {READ_CARD};
+  window.cards = [];
+  const record = (_, meta) => {{
+    window.cards.push([Math.round(meta.mediaTime * 16), ...card(video)]);
+    video.requestVideoFrameCallback(record);
+  }};
+  video.requestVideoFrameCallback(record);
+}}"""
 
 
 class Viewer:
@@ -77,6 +88,21 @@ class Viewer:
         """(picture, prompt) as read from the pixels on the screen."""
         frame, prompt = self.page.locator(selector).evaluate(READ_CARD)
         return frame, prompt
+
+    def record_cards(self) -> None:
+        """Read every picture that reaches the screen from now on; see ``recorded_cards``."""
+        self.page.locator("#player video").evaluate(RECORD_CARDS)
+
+    def recorded_cards(self) -> list[tuple[int, int, int]]:
+        """For each picture: its number by its time in the video, and (picture, prompt) by its pixels."""
+        return [(at, frame, prompt) for at, frame, prompt in self.page.evaluate("window.cards")]
+
+    def downloaded_cards(self) -> list[tuple[int, int]]:
+        """(picture, prompt) of each picture of the finished video that the page offers."""
+        self.page.wait_for_selector("#take video")
+        return cards_of(
+            self.page.request.get(self.page.locator("#take video").evaluate("(e) => e.src")).body()
+        )
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)

@@ -179,6 +179,10 @@ def test_an_impossible_option_is_refused_before_the_model_is_loaded_and_leaves_n
         (("--out", "gone/v.mp4"), "there is no folder gone"),
         (("--out", "v.avi"), "videos are written as .mp4, .m4v, .mov, .webm, .gif"),
         (("--out", "v.MKV"), "videos are written as"),
+        (("--out", "folder"), "--out is 'folder', but it is a folder"),
+        (("--out", "x" * 300 + ".mp4"), "it cannot be written (File name too long)"),
+        (("--out", "x" * 300), "it cannot be written (File name too long)"),
+        (("--out", "x" * 300 + ".avi"), "videos are written as"),
         (("--session", "gone/s.json"), "--session is 'gone/s.json', but there is no folder"),
         (("--session", "folder.mp4"), "--session is 'folder.mp4', but it is a folder"),
         (("--out", "same.mp4", "--session", "same.mp4"), "--out is the same file"),
@@ -197,10 +201,26 @@ def test_a_destination_is_refused_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.mp4").mkdir()
+    Path("folder").mkdir()
     Path("story.json").write_text('{"prompts": ["a red ball"]}')
     assert run("generate", "--prompt", "a red ball", *options) == 2
     assert words in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"folder.mp4", "story.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.mp4", "folder", "story.json"}
+
+
+@pytest.mark.parametrize("prompt", ["a red ball", "gone.txt", "story.json"])
+def test_a_line_of_a_prompt_without_lines_is_refused(
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    nothing_is_loaded: None,
+    prompt: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("story.json").write_text('{"prompts": ["a red ball"]}')
+    assert run("generate", "--prompt", prompt, "--line", 0) == 2
+    assert "--line is 0, but lines are those of a .jsonl or .txt file" in capsys.readouterr().err
 
 
 def test_replay_does_not_write_over_its_own_file(
@@ -256,6 +276,22 @@ def test_the_suffix_chooses_the_container_in_capitals_too(
     again = tmp_path / f"again{Path(name).suffix}"
     assert main(["replay", str(session), "--verify", "--out", str(again)]) == 0
     assert pictures_in_any(again) == num_frames
+
+
+def test_a_name_without_a_suffix_gets_that_of_an_mp4_and_this_is_said(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("v").write_text("kept")
+    assert run("generate", *short(Path(), "v"), "--session", "s.json", "--json") == 0
+    captured = capsys.readouterr()
+    assert "v has no suffix, so the video is named v.mp4" in captured.err
+    assert json.loads(captured.out)["out"] == "v.mp4"
+    assert main(["replay", "s.json", "--out", "v", "--json"]) == 0
+    assert printed(capsys)["out"] == "v-2.mp4"
+    assert Path("v.mp4").read_bytes() == Path("v-2.mp4").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"v", "v.mp4", "v-2.mp4", "s.json"}
+    assert Path("v").read_text() == "kept"
 
 
 @pytest.mark.parametrize(

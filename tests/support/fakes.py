@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from longlive.chunks import FrameChunk, LatentChunk, SwitchMode
+from longlive.chunks import FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
-from longlive.generation.lookahead import OnLatents
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
@@ -92,6 +92,7 @@ class FakeModels:
     encoder: str = "x264"
     decode_s: float = 0.0
     overlapped: int = 0
+    finished: int = 0
     smaller: Callable[["FakeModels"], "FakeModels"] | None = None
     out_of_memory: list[tuple[str, int]] = field(default_factory=list)
 
@@ -114,43 +115,60 @@ class FakeSession:
         models.work("open", 0)
         self.unremembered: LatentChunk | None = None
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
-        self.index, self.is_closed = 0, False
+        self.num_chunks, self.is_closed = 0, False
+        self.earliest_rewind, self.before = 0, None
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
-            self.index = len(job.resume.latents)
+            self.num_chunks = len(job.resume.latents)
             if not job.resume.exact:
-                self.prompts.append(PromptEvent(self.index, self.prompts[-1].text, "soft"))
+                self.prompts.append(PromptEvent(self.num_chunks, self.prompts[-1].text, "soft"))
         models.open_now += 1
         time.sleep(models.open_s)
 
     def set_prompt(self, text: str, switch: SwitchMode = "soft") -> int:
-        self.prompts.append(PromptEvent(self.index, text, switch))
-        return self.index
+        self.prompts.append(PromptEvent(self.num_chunks, text, switch))
+        self.earliest_rewind = self.num_chunks + 1
+        return self.num_chunks
+
+    def rewind(self, num_chunks: int) -> None:
+        if not self.earliest_rewind <= num_chunks <= self.num_chunks:
+            raise ValueError(f"cannot go back to {num_chunks} of {self.num_chunks} chunks")
+        self.num_chunks, self.unremembered = num_chunks, None
+        self.before = StreamPlace(self.models.config.num_frames(3 * num_chunks), ())
 
     def next_chunk(self) -> FrameChunk:
         return self.decode(self.next_latents())
 
-    def next_latents(self, on_latents: OnLatents = lambda _: None) -> LatentChunk:
+    def next_latents(
+        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = ignore_step
+    ) -> LatentChunk:
         """Empty latents; as a model does, it goes on for a while after handing them over."""
         if self.unremembered is None:
-            self.unremembered = self._draw()
+            self.unremembered = self._draw(on_step)
             on_latents(self.unremembered)
-        self.models.work("remember", self.index)
+        self.models.work("remember", self.num_chunks)
         time.sleep(self.models.chunk_s / 4)
-        chunk, self.unremembered, self.index = self.unremembered, None, self.index + 1
+        chunk, self.unremembered, self.before = self.unremembered, None, None
+        self.num_chunks += 1
         return chunk
 
-    def _draw(self) -> LatentChunk:
+    def _draw(self, on_step: OnStep) -> LatentChunk:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
-        time.sleep(models.chunk_s)
-        models.busy_now -= 1
-        if models.break_at == self.index:
+        try:
+            for _ in range(4):
+                time.sleep(models.chunk_s / 4)
+                on_step(0.0, torch.empty(0))
+            models.finished += 1
+        finally:
+            models.busy_now -= 1
+        if models.break_at == self.num_chunks:
             raise RuntimeError("the weights fell over")
-        models.work("denoise", self.index)
-        place = self.index, len(self.prompts) - 1, self.prompts[-1].text, 3 * self.index
-        return LatentChunk(*place, torch.full((1, 3, 1, 1, 1), float(self.index)))
+        models.work("denoise", self.num_chunks)
+        place = self.num_chunks, len(self.prompts) - 1, self.prompts[-1].text, 3 * self.num_chunks
+        latents = torch.full((1, 3, 1, 1, 1), float(self.num_chunks))
+        return LatentChunk(*place, latents, before=self.before)
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """Test cards: 1 for the first latent, 4 for each later one."""

@@ -145,6 +145,8 @@ class ApiViewer:
         match message["kind"]:
             case "segment" if self.log.left_at is None:
                 self._add_segment(message, now)
+            case "rewind" if self.log.left_at is None:
+                self._rewind(float(message["second"]))
             case "queue":
                 wait_s = message.get("wait_s")
                 update = QueueUpdate(now, int(message["position"]), None if wait_s is None else float(wait_s))
@@ -178,6 +180,11 @@ class ApiViewer:
             log.first_at = now
         log.arrivals.append(arrival)
         self.player.add(now, arrival.end_s)
+
+    def _rewind(self, second: float) -> None:
+        """What came from this second of the video on was dropped for a new prompt."""
+        self.log.arrivals = [arrival for arrival in self.log.arrivals if arrival.end_s <= second + 1e-6]
+        self.player.rewind(second)
 
     def _report_playhead(self, now: float) -> None:
         """Report every ``TICK_S``, and whenever the player stops or goes on; also while in the queue."""

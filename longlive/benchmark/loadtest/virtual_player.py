@@ -49,6 +49,10 @@ class VirtualPlayer:
         if not self._resumed_at and end_s >= self._start_s:
             self._play(now, 0.0)
 
+    def rewind(self, second: float) -> None:
+        """Drop what is buffered from this second of the video on."""
+        self._end_s = min(self._end_s, second)
+
     def complete(self, now: float) -> None:
         """End the video: what is buffered plays to its end, and standing still there is no stall."""
         if not self._resumed_at and self._end_s > 0:

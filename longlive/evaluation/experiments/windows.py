@@ -144,7 +144,7 @@ def measure_cost(models: ModelBundle, single: SingleScene, choice: dict[str, int
             begun = time.process_time()
             session.next_chunk()
             if index >= stream.window // stream.chunk:
-                walls.append(session.last_chunk_ms)
+                walls.append(sum(session.stage_ms.values()))
                 processor.append(1000 * (time.process_time() - begun))
         rss = psutil.Process().memory_info().rss
     cache = KVCache(config.transformer, stream, config.tokens_per_latent, dtype=models.dtype)

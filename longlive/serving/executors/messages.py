@@ -8,12 +8,17 @@ from longlive.serving.codes import DISCARDING, StopReason
 
 @dataclass(frozen=True)
 class Prompt:
-    """Go on with this prompt from ``chunk`` on; scripted prompts are cancelled by a viewer's own."""
+    """Go on with this prompt from ``chunk`` on; scripted prompts are cancelled by a viewer's own.
+
+    One that ``rewinds`` takes effect at just this chunk: if it was made already, it is dropped with all after
+    it, and made again. Any other prompt is moved to the first chunk that has not started.
+    """
 
     text: str
     switch: SwitchMode = "soft"
     chunk: int = 0
     scripted: bool = False
+    rewinds: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+
+class _OutOfDate(Exception):
+    """The chunk that is being made will not be shown."""
+
+
 RECENT_CHUNKS = 8
 LEASE_END_S, LEASE_BRIDGE_S = 4.0, 2.5
 """In the last seconds of a lease, so much more may be ready."""
@@ -84,7 +89,7 @@ class StreamWorker:
         if job.resume is not None:
             self._next_chunk = len(job.resume.latents)
             self._end_s = job.resume.num_frames / self._config.fps
-        self._recent_costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+        self._speed = _Speed()
         self._notices: deque[NoticeEvent] = deque()
         self._truncated_prompt: str | None = None
         self._ran_out_of_memory = False
@@ -142,15 +147,16 @@ class StreamWorker:
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
             part_s = time.monotonic() - started
-            self._recent_costs.append((part_s, segment.num_frames))
+            self._speed.add(part_s, segment.num_frames)
             self._clock.assume_playing()
             chunk_s += part_s
             checkpoint = None
             if segment.ends_chunk:
                 self._runner.record_render_time(render_s)
                 self._report_truncation()
-                checkpoint = self._checkpoint(segment, latents, part.digest)
-            yield SegmentEvent(segment, self._fps(), chunk_s * 1000, checkpoint)
+                num_frames = int(self._max_frames) if self._is_complete else None
+                checkpoint = _checkpoint(self._session, segment, latents, part.digest, num_frames)
+            yield SegmentEvent(segment, self._speed.fps, chunk_s * 1000, checkpoint)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()
@@ -163,21 +169,11 @@ class StreamWorker:
             self._notices.append(NoticeEvent("prompt_truncated"))
         self._truncated_prompt = truncated
 
-    def _checkpoint(self, segment: MediaSegment, parts: list[torch.Tensor], digest: str) -> ChunkCheckpoint:
-        """What is needed to go on after a chunk."""
-        assert self._session is not None
-        record = self._session.record()
-        event = next((event for event in record.prompts if event.chunk == segment.index), None)
-        latents = torch.cat([part.cpu() for part in parts], dim=1)
-        num_frames = int(self._max_frames) if self._is_complete else None
-        header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
-        return ChunkCheckpoint(header, event, digest, latents)
-
     def _serial_parts(self) -> Iterator[LatentChunk]:
         """The next latents, part by part; others may have the model while they are decoded."""
-        with self._chunk_started() as session:
-            parts = self._parts(self._with_retry(session.next_latents))
-        yield from parts
+        made: list[LatentChunk] = []
+        self._make_latents(made.append)
+        yield from self._parts(made[0])
 
     def _overlapped_parts(self, pipeline: Pipeline) -> Iterator[LatentChunk]:
         """The next latents, part by part; before the last is decoded, the next chunk is started if wanted.
@@ -199,6 +195,8 @@ class StreamWorker:
         HLS gets whole chunks: its player fetches lists of segments, whose parts would come no sooner, and
         cannot tell how long a segment of one picture lasts. A video of a single picture has no other part.
         """
+        if latents.before is not None:
+            self._end_s = latents.before.first_frame / self._config.fps
         is_whole = self._encoder.container == "ts" or self._max_frames <= 1
         return [latents] if is_whole else latents.parts()
 
@@ -210,8 +208,18 @@ class StreamWorker:
         return not is_over and self._ahead_s() + chunk_s <= self._max_ahead_s()
 
     def _make_latents(self, on_latents: OnLatents) -> None:
-        with self._chunk_started() as session:
-            self._with_retry(lambda: session.next_latents(on_latents))
+        """Make the next latents; begin again at once when a prompt comes that drops them."""
+        while True:
+            with contextlib.suppress(_OutOfDate), self._chunk_started() as session:
+                self._with_retry(lambda: session.next_latents(on_latents, self._check_step))
+                return
+
+    def _check_step(self, *_: object) -> None:
+        """Interrupt the chunk that is being denoised if a prompt has come that drops it."""
+        self._receive(self._mailbox.poll())
+        chunk = self._prompts.rewind_chunk
+        if chunk is not None and chunk <= self._mailbox.started_chunk:
+            raise _OutOfDate
 
     def _decode(self, part: LatentChunk) -> FrameChunk:
         session = self._session
@@ -255,8 +263,11 @@ class StreamWorker:
         """The session on its turn, with the prompt of the chunk that starts now."""
         self._session = session = self._session or self._with_retry(lambda: self._runner.open(self._job))
         with self._runner.turn(time.monotonic() + self._ahead_s()):
-            self._receive(self._mailbox.start_chunk(self._next_chunk))
-            if prompt := self._prompts.take_due(self._next_chunk):
+            self._receive(self._mailbox.start_chunk(session.num_chunks))
+            if prompt := self._prompts.take_due(session.num_chunks):
+                if prompt.rewinds:
+                    session.rewind(prompt.chunk)
+                    self._receive(self._mailbox.start_chunk(prompt.chunk))
                 session.set_prompt(recorded_prompt(prompt.text), prompt.switch)
             yield session
 
@@ -282,10 +293,15 @@ class StreamWorker:
         """Seconds that may be ready when a chunk is started, for it to be ready just inside the limit."""
         chunk_s = self._config.chunk_seconds()
         bridge_s = LEASE_BRIDGE_S if self._lease_left_s() < LEASE_END_S else 0.0
-        return self._job.limits.buffer_ahead_s + bridge_s - chunk_s + min(self._chunk_cost_s(), chunk_s)
+        cost_s = min(self._speed.cost_of(chunk_s * self._config.fps), chunk_s)
+        return self._job.limits.buffer_ahead_s + bridge_s - chunk_s + cost_s
 
     def _ahead_s(self) -> float:
-        return self._end_s - self._clock.position(self._end_s)
+        """Seconds of video that the viewer has not seen and that will stay."""
+        end_s, chunk = self._end_s, self._prompts.rewind_chunk
+        if chunk is not None:
+            end_s -= max(0, self._next_chunk - chunk) * self._config.chunk_seconds()
+        return end_s - self._clock.position(self._end_s)
 
     def _receive(self, messages: list[Message]) -> None:
         for message in messages:
@@ -299,16 +315,43 @@ class StreamWorker:
                 case Suspend():
                     self._is_suspended = True
 
-    def _chunk_cost_s(self) -> float:
-        """What a chunk takes lately."""
-        seconds, pictures = (
-            map(sum, zip(*self._recent_costs, strict=True)) if self._recent_costs else (0.0, 1)
-        )
-        return seconds / pictures * self._config.chunk_seconds() * self._config.fps
 
-    def _fps(self) -> float:
-        pictures = sum(pictures for _, pictures in self._recent_costs)
-        return pictures / max(1e-9, sum(seconds for seconds, _ in self._recent_costs))
+def _checkpoint(
+    session: Session | None,
+    segment: MediaSegment,
+    parts: list[torch.Tensor],
+    digest: str,
+    num_frames: int | None,
+) -> ChunkCheckpoint:
+    """What is needed to go on after a chunk; ``num_frames`` if the video ends within it."""
+    assert session is not None
+    record = session.record()
+    event = record.prompts[segment.prompt_index]
+    latents = torch.cat([part.cpu() for part in parts], dim=1)
+    header = dataclasses.replace(record, prompts=(), chunks=(), num_frames=num_frames)
+    return ChunkCheckpoint(header, event if event.chunk == segment.index else None, digest, latents)
+
+
+class _Speed:
+    """How fast the last chunks were made."""
+
+    def __init__(self) -> None:
+        """Nothing was made yet."""
+        self._costs: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS)
+
+    def add(self, seconds: float, pictures: int) -> None:
+        """A chunk, or a part of it, took so long."""
+        self._costs.append((seconds, pictures))
+
+    @property
+    def fps(self) -> float:
+        """Pictures per second; 0 before the first."""
+        pictures = sum(pictures for _, pictures in self._costs)
+        return pictures / max(1e-9, sum(seconds for seconds, _ in self._costs))
+
+    def cost_of(self, pictures: float) -> float:
+        """Seconds that so many pictures take; 0 before the first."""
+        return pictures / self.fps if self._costs else 0.0
 
 
 def _kind_of(error: LongLiveError) -> FailureKind:

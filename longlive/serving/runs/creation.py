@@ -67,7 +67,7 @@ def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Obse
     run = Run("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
     run.lifecycle.interruption = "the app was restarted"
     run.presence.clock.seek(run.end_s, False)
-    for span in store.spans():
+    for span in store.chunks.spans():
         run.prompts.extend_span(*span)
     return run
 

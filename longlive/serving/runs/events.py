@@ -43,7 +43,20 @@ class RunFinished:
     not_kept: tuple[str, ...] = ()
 
 
-RunEvent = RunStarted | SegmentEvent | NoticeEvent | QueuePosition | RunFinished
+@dataclass(frozen=True)
+class Rewound:
+    """Chunks that the viewer has not begun to see were dropped; others will come in their place.
+
+    Attributes:
+        chunk: the first of them.
+        second: where it began, in the video.
+    """
+
+    chunk: int
+    second: float
+
+
+RunEvent = RunStarted | SegmentEvent | Rewound | NoticeEvent | QueuePosition | RunFinished
 
 
 @dataclass(frozen=True)

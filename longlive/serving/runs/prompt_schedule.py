@@ -61,6 +61,11 @@ class PromptSchedule:
         own = self.own
         return own[-1].chunk + 1 if own else max(1, num_chunks)
 
+    def last_chunk(self, started_chunk: int) -> int:
+        """The last chunk that a prompt to come is certain to have: the viewer's own, and those that begin."""
+        due = [prompt.chunk for prompt in self._prompts if prompt.chunk <= started_chunk]
+        return max(due + [prompt.chunk for prompt in self.own], default=0)
+
     def add(self, prompt: Prompt) -> None:
         """Schedule a prompt; one that is not scripted cancels the script."""
         if not prompt.scripted:
@@ -91,11 +96,26 @@ class PromptSchedule:
             chunk += 1
         return [prompt for prompt in self._prompts if prompt.chunk >= chunk]
 
-    def drop_until(self, chunk: int) -> None:
-        """Forget the prompts of chunk ``chunk`` and before, which have come into force."""
-        self._prompts = [prompt for prompt in self._prompts if prompt.chunk > chunk]
+    def drop_until(self, chunk: int, *, rewinding: bool) -> None:
+        """Forget the prompts of chunk ``chunk`` and before, which have come into force.
+
+        Those that rewind go only if ``rewinding``: one of them has come into force with this chunk.
+        """
+        self._prompts = [
+            prompt for prompt in self._prompts if prompt.chunk > chunk or (prompt.rewinds and not rewinding)
+        ]
+
+    @property
+    def rewind_chunk(self) -> int | None:
+        """Where the next prompt that rewinds takes effect; chunks from there on are out of date till then."""
+        return min((prompt.chunk for prompt in self._prompts if prompt.rewinds), default=None)
+
+    def cut_spans(self, second: float) -> None:
+        """What was made from this second on was dropped."""
+        self.spans = [replace(span, end=min(span.end, second)) for span in self.spans if span.start < second]
 
 
 def defer(prompt: Prompt, started_chunk: int) -> Prompt:
-    """``prompt``, moved to the first chunk that has not started."""
-    return replace(prompt, chunk=started_chunk + 1) if prompt.chunk <= started_chunk else prompt
+    """``prompt``, moved to the first chunk that has not started, unless it rewinds."""
+    is_late = prompt.chunk <= started_chunk and not prompt.rewinds
+    return replace(prompt, chunk=started_chunk + 1) if is_late else prompt

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from longlive.chunks import MediaSegment, SwitchMode
+from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
 from longlive.media.segments import Container, Counters, last_counters
@@ -21,6 +21,7 @@ from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop,
 from longlive.serving.limits import Limits
 from longlive.serving.observer import (
     ChunkMade,
+    ChunksDropped,
     EventsDropped,
     Observer,
     Occurrence,
@@ -28,10 +29,11 @@ from longlive.serving.observer import (
     PromptRefused,
 )
 from longlive.serving.runs.event_log import EventLog
-from longlive.serving.runs.events import PromptScheduled, RunEvent, RunStarted
+from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, RunStarted
 from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
-from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.runs.progress import Progress
+from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
 from longlive.serving.runs.run_store import RunStore
 from longlive.serving.scheduler import RunStatus, RunView
 
@@ -79,13 +81,15 @@ class Run:
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
         self.events: EventLog[RunEvent] = EventLog(KEPT_EVENTS)
         self.prompts = PromptSchedule(
-            prompt for prompt in store.prompts if not store.num_chunks or prompt.chunk >= store.num_chunks
+            prompt
+            for prompt in store.prompts
+            if not store.num_chunks
+            or prompt.chunk >= store.num_chunks
+            or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
         )
         self.presence = Presence(limits, observer.metrics)
-        self.num_chunks = store.num_chunks
-        self._model, self._observer = model, observer
-        self._end_frame = self._shown_frame = store.num_frames
-        self._segments: list[MediaSegment] = []
+        self._progress = Progress(model, store, self.prompts)
+        self._observer = observer
         self._handle: StreamHandle | None = None
         self._lock = threading.RLock()
         self.events.append(RunStarted())
@@ -101,9 +105,14 @@ class Run:
         return self.lifecycle.status
 
     @property
+    def num_chunks(self) -> int:
+        """Whole chunks made."""
+        return self._progress.num_chunks
+
+    @property
     def end_s(self) -> float:
         """Seconds of video made."""
-        return self._end_frame / self._model.fps
+        return self._progress.end_s
 
     @property
     def is_leaving(self) -> bool:
@@ -116,26 +125,7 @@ class Run:
 
     def view(self) -> RunView:
         """What the scheduler knows of it."""
-        life, presence = self.lifecycle, self.presence
-        return RunView(
-            key=self.key,
-            status=life.status,
-            limits=self.limits,
-            arrived=life.arrived,
-            changed=life.changed,
-            running_s=life.running_s,
-            is_stopping=life.stop is not None,
-            keeps_video=life.stop is None or life.stop.keeps_video,
-            is_suspending=life.is_suspending,
-            has_returned=life.has_returned,
-            is_warned=life.is_warned,
-            has_player=presence.has_player,
-            silent_s=presence.silent_s,
-            unattended_s=presence.unattended_s,
-            num_bytes=self.store.num_bytes,
-            queue_position=life.queue_position,
-            queue_updated=life.queue_updated,
-        )
+        return _view_of(self)
 
     def emit(self, event: RunEvent) -> None:
         """Add an event for the followers; the oldest ones are dropped."""
@@ -183,7 +173,7 @@ class Run:
         """What an executor is to make next; SessionFileError if what was made cannot be read."""
         with self._lock:
             state = self.store.resume_state(exact=exact)
-            self._segments.clear()
+            self._progress.begin_job()
             clock = self.presence.clock
             playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
@@ -195,7 +185,7 @@ class Run:
                 scale=self.scale,
                 resume=state,
                 playhead=playhead if state else None,
-                counters=self._last_counters(),
+                counters=_last_counters(self.store),
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -215,19 +205,18 @@ class Run:
     def add_segment(self, event: SegmentEvent) -> None:
         """Store one more segment and show it; one that was shown before is not shown again."""
         segment = event.segment
-        end = segment.first_frame + segment.num_frames
         self.presence.clock.assume_playing()
         self.record(ChunkMade(segment.num_frames, event.chunk_ms / 1000 if segment.ends_chunk else None))
         with self._lock:
-            self._segments.append(segment)
-            if segment.ends_chunk:
-                self.num_chunks, self._end_frame = segment.index + 1, end
-                self.prompts.drop_until(segment.index)
-                self._store_chunk(event)
-            if is_new := end > self._shown_frame:
-                self._shown_frame = end
-                start_s, end_s = segment.first_frame / segment.fps, end / segment.fps
-                self.prompts.extend_span(segment.prompt_index, segment.prompt, start_s, end_s)
+            if self._progress.is_out_of_date(segment):
+                self.record(ChunksDropped(segment.index, 1))
+                return
+            if self._progress.is_rewound(segment):
+                self._drop_from(segment.index)
+            chunk, is_new = self._progress.add(event)
+            checkpoint = event.checkpoint
+            if chunk and checkpoint is not None:
+                self.write(lambda store: store.add(chunk, checkpoint))
         if is_new:
             self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
 
@@ -240,9 +229,7 @@ class Run:
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
-        if not self.num_chunks:
-            return self._model.chunk_start_s(chunk)
-        return self.end_s + (chunk - self.num_chunks) * self._model.chunk_seconds()
+        return self._progress.start_of(chunk)
 
     def seconds_until(self, second: float) -> float:
         """How long the viewer waits for a second of the video."""
@@ -250,9 +237,8 @@ class Run:
 
     def prompt_delay(self) -> float:
         """How long a viewer who sends a prompt now waits to see it, in seconds."""
-        handle = self._handle
-        started = handle.started_chunk if handle else self.num_chunks - 1
-        return self.seconds_until(self.start_of(started + 1))
+        started, prompt = self._started_chunk, self._next_prompt("", "soft")
+        return self.seconds_until(self.start_of(defer(prompt, started).chunk))
 
     def delete(self) -> None:
         """Remove its files."""
@@ -267,32 +253,43 @@ class Run:
                     f"{pending} prompts are waiting already. Please let the video reach the next one first."
                 )
             self.presence.rate.count()
-            posted = self._post(Prompt(text, switch, self.prompts.next_chunk(self.num_chunks)))
+            posted = self._post(self._next_prompt(text, switch))
             assert isinstance(posted, Prompt), posted
             self.prompts.add(posted)
             self.write(lambda store: store.write_prompts(tuple(self.prompts)))
+            if posted.rewinds:
+                self._drop_from(posted.chunk)
             at = self.start_of(posted.chunk)
             self.presence.metrics.prompt_sent(at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
 
-    def _last_counters(self) -> Counters:
-        """At the end of the last stored segment, if it is MPEG-TS."""
-        if self.container != "ts" or not self.store.num_chunks:
-            return {}
-        try:
-            *_, last = self.store.segments(self.store.num_chunks - 1)
-        except OSError:  # the segments after it only look as if packets were lost
-            return {}
-        return last_counters(last.data)
+    @property
+    def _started_chunk(self) -> int:
+        return self._handle.started_chunk if self._handle else self.num_chunks - 1
+
+    def _next_prompt(self, text: str, switch: SwitchMode) -> Prompt:
+        """Another prompt of the viewer's, at the chunk where it takes effect.
+
+        Chunks that were made but not seen are dropped for it where that can be done: not for ``keep``, whose
+        cache would be incomplete; not in an HLS playlist; not for a program that has no player.
+        """
+        is_live = self._handle is not None and self.container == "mp4" and self.presence.has_player
+        if switch == "keep" or not is_live or not self.store.is_intact:
+            return self._progress.next_prompt(text, switch)
+        position = self.presence.clock.position(self.end_s)
+        return self._progress.next_rewinding_prompt(text, switch, position, self._started_chunk)
+
+    def _drop_from(self, chunk: int) -> None:
+        """Drop what was made from this chunk on, if anything was."""
+        count = self.num_chunks - chunk
+        if count > 0:
+            self.write(lambda store: store.rewind(chunk))
+            self._progress.drop()
+            self.record(ChunksDropped(chunk, count))
+            self.emit(Rewound(chunk, self.end_s))
 
     def _post(self, message: Message) -> Message:
         return message if self._handle is None else self._handle.post(message)
-
-    def _store_chunk(self, event: SegmentEvent) -> None:
-        segments, self._segments = self._segments, []
-        checkpoint = event.checkpoint
-        if checkpoint is not None:
-            self.write(lambda store: store.add(segments, checkpoint))
 
     def write(self, write: Callable[[RunStore], None]) -> None:
         """Write to the store; a full disk is reported to the viewer, and the run goes on."""
@@ -302,3 +299,37 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def _view_of(run: Run) -> RunView:
+    life, presence = run.lifecycle, run.presence
+    return RunView(
+        key=run.key,
+        status=life.status,
+        limits=run.limits,
+        arrived=life.arrived,
+        changed=life.changed,
+        running_s=life.running_s,
+        is_stopping=life.stop is not None,
+        keeps_video=life.stop is None or life.stop.keeps_video,
+        is_suspending=life.is_suspending,
+        has_returned=life.has_returned,
+        is_warned=life.is_warned,
+        has_player=presence.has_player,
+        silent_s=presence.silent_s,
+        unattended_s=presence.unattended_s,
+        num_bytes=run.store.num_bytes,
+        queue_position=life.queue_position,
+        queue_updated=life.queue_updated,
+    )
+
+
+def _last_counters(store: RunStore) -> Counters:
+    """At the end of the last stored segment, if it is MPEG-TS."""
+    if store.facts["container"] != "ts" or not store.num_chunks:
+        return {}
+    try:
+        *_, last = store.segments(store.num_chunks - 1)
+    except OSError:  # the segments after it only look as if packets were lost
+        return {}
+    return last_counters(last.data)

@@ -1,8 +1,9 @@
 """A run on disk: what it was asked for, its prompts, the clean latents and the segments of its chunks.
 
 Three files that only grow: ``story.jsonl`` (a line for the run, for each list of prompts to come, for each
-chunk), ``latents.bin`` and ``segments.bin``. A line is written after the bytes that it refers to, and a chunk
-counts if its digest is right, so a process that is killed at any moment leaves a run up to its last chunk.
+chunk, and whenever chunks are dropped), ``latents.bin`` and ``segments.bin``. A line is written after the
+bytes that it refers to, and a chunk counts if its digest is right, so a process that is killed at any moment
+leaves a run up to its last chunk.
 At full size a second of video takes 0.8 MB of latents. (Not SQLite: the three files are a format that older
 versions have written, and appending to them costs one write each.)
 """
@@ -27,17 +28,9 @@ from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
+from longlive.serving.runs.chunk_index import ChunkIndex, StoredChunk
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
-
-
-@dataclass(frozen=True)
-class _StoredChunk:
-    """Where a chunk lies, and what it is."""
-
-    digest: str
-    latents: tuple[int, int, str, list[int]]
-    segments: list[dict[str, Any]]
 
 
 class RunStore:
@@ -46,6 +39,7 @@ class RunStore:
     Attributes:
         folder: where they lie.
         facts: what the run was asked for, as JSON values: key, seed, container.
+        chunks: what is stored.
         is_finished: the run is over.
         is_intact: False once something could not be written: what came after is not there.
         num_bytes: that they take.
@@ -63,7 +57,7 @@ class RunStore:
         self._record: SessionRecord | None = None
         self._events: list[PromptEvent] = []
         self._digests: list[str] = []
-        self._chunks: list[_StoredChunk] = []
+        self.chunks = ChunkIndex()
         self._prompts: list[Prompt] = []
         self._ends = {LATENTS: 0, SEGMENTS: 0}
         self._lock = threading.Lock()
@@ -95,13 +89,12 @@ class RunStore:
     @property
     def num_chunks(self) -> int:
         """Chunks that are stored."""
-        return len(self._chunks)
+        return len(self.chunks)
 
     @property
     def num_frames(self) -> int:
         """Pictures that are stored."""
-        last = self._chunks[-1].segments[-1] if self._chunks else None
-        return last["first_frame"] + last["num_frames"] if last else 0
+        return self.chunks.num_frames
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -138,10 +131,26 @@ class RunStore:
             for segment in segments:
                 fields = {name: value for name, value in vars(segment).items() if name != "data"}
                 parts.append(fields | {"size": len(segment.data)})
+            offset = self._ends[SEGMENTS]
             self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
-            self._chunks.append(_StoredChunk(checkpoint.digest, place, parts))
+            self.chunks.append(StoredChunk(checkpoint.digest, place, parts, offset))
+
+    def rewind(self, num_chunks: int) -> None:
+        """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
+        with self._lock:
+            self._drop(num_chunks)
+            self._write({"rewind": num_chunks})
+
+    def _drop(self, num_chunks: int) -> None:
+        del self.chunks[num_chunks:], self._digests[num_chunks:]
+        self._events = [event for event in self._events if event.chunk < num_chunks]
+
+    @property
+    def last_prompt_chunk(self) -> int:
+        """The chunk at which the prompt in use took effect."""
+        return self._events[-1].chunk if self._events else 0
 
     def end(self) -> None:
         """Note that the run is over, so that no process resumes it; MediaError as for ``add``."""
@@ -171,31 +180,24 @@ class RunStore:
             data = (self.folder / LATENTS).read_bytes()
         except OSError as error:
             raise SessionFileError(f"The stored latents cannot be read: {error}.") from error
-        latents = tuple(_latents(data, chunk) for chunk in self._chunks)
+        latents = tuple(_latents(data, chunk) for chunk in self.chunks)
         return ResumeState(record, latents, self.num_frames, exact)
 
     def segments(self, first: int = 0) -> Iterator[MediaSegment]:
         """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
-        chunks = self._chunks[first:]
-        offset = sum(part["size"] for chunk in self._chunks[:first] for part in chunk.segments)
+        chunks = self.chunks[first:]
         if not chunks:
             return
         with (self.folder / SEGMENTS).open("rb") as file:
-            file.seek(offset)
-            for part in (part for chunk in chunks for part in chunk.segments):
-                fields = {name: value for name, value in part.items() if name != "size"}
-                yield MediaSegment(**fields, data=file.read(part["size"]))
+            for chunk in chunks:
+                file.seek(chunk.offset)
+                for part in chunk.segments:
+                    fields = {name: value for name, value in part.items() if name != "size"}
+                    yield MediaSegment(**fields, data=file.read(part["size"]))
 
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""
-        ends = [(_end_s(chunk.segments[-1]), index) for index, chunk in enumerate(self._chunks)]
-        first = next((index for end, index in ends if end > seconds), len(self._chunks))
-        return list(self.segments(max(first, len(self._chunks) - at_most)))[-at_most:]
-
-    def spans(self) -> Iterator[tuple[int, str, float, float]]:
-        """Number and text of the prompt of each segment, its start and end in seconds."""
-        for part in (part for chunk in self._chunks for part in chunk.segments):
-            yield part["prompt_index"], part["prompt"], part["first_frame"] / part["fps"], _end_s(part)
+        return list(self.segments(self.chunks.first_after(seconds, at_most=at_most)))[-at_most:]
 
     def write_files(self) -> "StoredFiles | None":
         """Write the video and the session file, as far as possible; None if nothing was made."""
@@ -204,8 +206,8 @@ class RunStore:
             return None
         errors: list[str] = []
         name = name_of_video(record.prompts[0].text, record.seed)
-        session_file = self._attempt(self.write_session, f"{name}.json", errors)
-        video = self._attempt(self.write_video, f"{name}.mp4", errors) if self.is_intact else None
+        session_file = _attempt(self.write_session, self.folder / f"{name}.json", errors)
+        video = _attempt(self.write_video, self.folder / f"{name}.mp4", errors) if self.is_intact else None
         return StoredFiles(video, session_file, tuple(errors))
 
     def write_video(self, path: Path) -> Path:
@@ -231,13 +233,6 @@ class RunStore:
             raise SessionFileError("Nothing was made yet, so there is no session file.")
         record.write(path)
         return path
-
-    def _attempt(self, write: Callable[[Path], Path], name: str, errors: list[str]) -> Path | None:
-        try:
-            return write(self.folder / name)
-        except (LongLiveError, OSError) as error:
-            errors.append(str(error))
-            return None
 
     def _append(self, name: str, data: bytes) -> None:
         try:
@@ -277,20 +272,23 @@ class RunStore:
             self.is_finished = True
         elif "plan" in entry:
             self._prompts = [Prompt(**prompt) for prompt in entry["plan"]]
+        elif "rewind" in entry:
+            self._drop(int(entry["rewind"]))
         else:
             return self._read_chunk(entry["chunk"], sizes, data)
         return True
 
     def _read_chunk(self, entry: dict[str, Any], sizes: dict[str, int], data: bytes) -> bool:
         offset, size, dtype, shape = entry["latents"]
-        chunk = _StoredChunk(entry["digest"], (offset, size, dtype, shape), entry["segments"])
+        place = (offset, size, dtype, shape)
+        chunk = StoredChunk(entry["digest"], place, entry["segments"], self._ends[SEGMENTS])
         ends = {LATENTS: offset + size, SEGMENTS: self._ends[SEGMENTS]}
         ends[SEGMENTS] += sum(part["size"] for part in chunk.segments)
         is_there = all(ends[name] <= sizes[name] for name in ends)
         if not is_there or latents_digest(_latents(data, chunk)) != chunk.digest:
             return False
         self._ends = ends
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
         self._digests.append(chunk.digest)
         if entry["event"]:
             self._events.append(PromptEvent(**entry["event"]))
@@ -310,15 +308,18 @@ class StoredFiles:
     errors: tuple[str, ...]
 
 
-def _latents(data: bytes, chunk: _StoredChunk) -> Tensor:
+def _latents(data: bytes, chunk: StoredChunk) -> Tensor:
     offset, size, dtype, shape = chunk.latents
     flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
 
 
-def _end_s(part: dict[str, Any]) -> float:
-    """When a segment ends, in seconds of the video."""
-    return (part["first_frame"] + part["num_frames"]) / part["fps"]
+def _attempt(write: Callable[[Path], Path], path: Path, errors: list[str]) -> Path | None:
+    try:
+        return write(path)
+    except (LongLiveError, OSError) as error:
+        errors.append(str(error))
+        return None
 
 
 def _size(path: Path) -> int:

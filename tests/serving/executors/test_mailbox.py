@@ -251,5 +251,5 @@ def test_looking_into_a_file_mailbox_is_cheap(file_mailbox: FileMailbox) -> None
 
 def test_the_files_of_a_mailbox_are_json(file_mailbox: FileMailbox, tmp_path: Path) -> None:
     file_mailbox.post(Prompt("a", "keep", 3))
-    fields = {"text": "a", "switch": "keep", "chunk": 3, "scripted": False}
+    fields = {"text": "a", "switch": "keep", "chunk": 3, "scripted": False, "rewinds": False}
     assert json.loads((tmp_path / "mail.json").read_text()) == [{"number": 0, "kind": "Prompt"} | fields]

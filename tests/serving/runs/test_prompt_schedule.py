@@ -33,8 +33,33 @@ def test_prompts_come_into_force_one_after_another() -> None:
         None,
     ]
     assert len(prompts) == 1
-    prompts.drop_until(9)
+    prompts.drop_until(9, rewinding=False)
     assert not list(prompts)
+
+
+def test_a_prompt_that_rewinds_stays_until_it_has_come_into_force() -> None:
+    prompts = PromptSchedule([Prompt("a", chunk=5, rewinds=True), Prompt("b", chunk=6, rewinds=True)])
+    assert prompts.rewind_chunk == 5
+    prompts.drop_until(7, rewinding=False)
+    assert len(prompts) == 2, "chunk 7 was made before"
+    prompts.drop_until(5, rewinding=True)
+    assert [prompt.text for prompt in prompts] == ["b"] and prompts.rewind_chunk == 6
+    assert defer(Prompt("a", chunk=5, rewinds=True), started_chunk=9).chunk == 5
+
+
+def test_the_chunks_that_prompts_are_certain_to_have() -> None:
+    prompts = PromptSchedule([Prompt("a", chunk=3, scripted=True), Prompt("b", chunk=9, scripted=True)])
+    assert [prompts.last_chunk(started) for started in (2, 3, 9)] == [0, 3, 9]
+    prompts.add(Prompt("c", chunk=12))
+    assert prompts.last_chunk(0) == 12
+
+
+def test_what_was_made_of_dropped_seconds_is_forgotten() -> None:
+    prompts = PromptSchedule()
+    for number, (start, end) in enumerate([(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]):
+        prompts.extend_span(number, f"prompt {number}", start, end)
+    prompts.cut_spans(3.0)
+    assert [(span.start, span.end) for span in prompts.spans] == [(0.0, 2.0), (2.0, 3.0)]
 
 
 def test_a_prompt_for_a_chunk_that_has_started_is_moved_to_the_next() -> None:

@@ -141,3 +141,27 @@ def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStor
         empty.write_video(tmp_path / "none.mp4")
     with pytest.raises(SessionFileError, match="Nothing was made"):
         empty.write_session(tmp_path / "none.json")
+
+
+def test_dropped_chunks_are_gone_and_others_take_their_place(store: RunStore) -> None:
+    before = list(store.segments())
+    store.rewind(2)
+    assert (store.num_chunks, store.num_frames, store.last_prompt_chunk) == (2, 8, 0)
+    record = store.record()
+    assert record is not None and len(record.chunks) == 2 and len(record.prompts) == 1
+    for index in (2, 3):
+        store.add(*chunk(index, torch.float16))  # other latents
+    for found in (store, RunStore.read(store.folder)):
+        assert list(found.segments()) == before
+        assert found.record() == store.record() != record
+        state = found.resume_state(exact=True)
+        assert state is not None and state.latents[2].dtype == torch.float16
+        assert state.latents[1].dtype == torch.float32
+
+
+def test_the_index_of_chunks(store: RunStore) -> None:
+    chunks = store.chunks
+    assert [chunks.first_from(second) for second in (0.0, 0.01, 0.25, 0.3, 99.0)] == [0, 1, 1, 2, 4]
+    assert [chunks.first_after(second, at_most=3) for second in (0.0, 0.25, 0.6, 9.0)] == [1, 1, 2, 4]
+    assert [chunks.prompt_index_before(chunk) for chunk in (0, 1, 2, 3)] == [-1, 0, 0, 1]
+    assert list(chunks.spans())[2] == (1, "prompt 1", 0.5, 0.75)
