@@ -158,15 +158,7 @@ def stream_config(case: Case) -> StreamConfig:
         pytest.skip(f"refused by StreamConfig: {error}")
 
 
-class UnwarpedTimetable(FlowSchedule):
-    """For cases recorded with ``warp_denoising_step`` false."""
-
-    @property
-    def warped_steps(self) -> tuple[float, ...]:
-        return tuple(float(step) for step in self.steps)
-
-
 def timetable_of(case: Case) -> FlowSchedule:
     """The timetable at whose steps a case was sampled."""
-    kind = FlowSchedule if case.get("warp_denoising_step", True) else UnwarpedTimetable
-    return kind(case["timestep_shift"], tuple(case["denoising_step_list"]))
+    steps = tuple(case["denoising_step_list"])
+    return FlowSchedule(case["timestep_shift"], steps, case.get("warp_denoising_step", True))
