@@ -170,6 +170,7 @@ class MediaSegment:
         num_frames: number of pictures.
         data: the bytes, of the type that ``mime`` names.
         mime: MIME type with codecs.
+        thumbnail: of the chunk, in the segment that ends it; empty in others and where nobody needs it.
     """
 
     index: int
@@ -181,6 +182,7 @@ class MediaSegment:
     data: bytes
     mime: str
     ends_chunk: bool = True
+    thumbnail: bytes = b""
 
     @property
     def seconds(self) -> float:

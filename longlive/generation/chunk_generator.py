@@ -35,6 +35,7 @@ class ChunkGenerator:
     Attributes:
         models: may be replaced by the same model run with less memory.
         timeline: the prompts.
+        noise: of its chunks.
         truncated_prompt: the prompt in use, if it has too many tokens for the model; else None.
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
@@ -52,7 +53,7 @@ class ChunkGenerator:
         self.num_frames = 0
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
-        self._noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        self.noise = NoiseSource(seed, take, shape, models.device, models.dtype)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
         # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
@@ -172,7 +173,7 @@ class ChunkGenerator:
             if self._repeated:
                 clean = self._repeated.popleft()
             else:
-                clean = self.latents.denoise(self._noise.of_chunk(self.num_chunks), on_step)
+                clean = self.latents.denoise(self.noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
             before=before,
             index=self.num_chunks,
@@ -200,7 +201,7 @@ class ChunkGenerator:
         latents, stream = self.latents, self.latents.stream
         first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
         while latents.start < stream.window:
-            clean = latents.denoise(self._noise.of_chunk(first + latents.start // stream.chunk), on_step)
+            clean = latents.denoise(self.noise.of_chunk(first + latents.start // stream.chunk), on_step)
             if latents.start + stream.chunk < stream.window:
                 latents.remember(clean)
             latents.append(clean)

@@ -31,6 +31,19 @@ def draw_noise(shape: tuple[int, ...], *, seed: int, take: int, chunk: int, step
 
 
 @dataclass(frozen=True)
+class Reseed:
+    """From a chunk on, the noise is drawn with another seed."""
+
+    chunk: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Check both; ConfigError as for ``check_seed``."""
+        check_seed(self.chunk, "chunk")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
 class NoiseSource:
     """The noise of one stream, on the device and in the dtype that its latents are computed in.
 
@@ -38,6 +51,7 @@ class NoiseSource:
         seed, take: as for ``draw_noise``.
         shape: (1, F, C, H, W) of a chunk.
         device, dtype: of the result.
+        reseeds: other seeds from some chunks on, in order.
     """
 
     seed: int
@@ -45,12 +59,15 @@ class NoiseSource:
     shape: tuple[int, ...]
     device: torch.device
     dtype: torch.dtype
+    reseeds: tuple[Reseed, ...] = ()
 
     def of_chunk(self, chunk: int) -> Callable[[int], Tensor]:
         """The noise of each step of a chunk, as ``denoise_chunk`` asks for it."""
 
+        seed = [self.seed, *(one.seed for one in self.reseeds if one.chunk <= chunk)][-1]
+
         def of_step(step: int) -> Tensor:
-            noise = draw_noise(self.shape, seed=self.seed, take=self.take, chunk=chunk, step=step)
+            noise = draw_noise(self.shape, seed=seed, take=self.take, chunk=chunk, step=step)
             if self.device.type == "cuda":
                 noise = noise.pin_memory()  # else the host would wait for the copy, at each step
             return noise.to(self.device, non_blocking=True).to(self.dtype)

@@ -9,6 +9,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -211,6 +212,7 @@ class Session:
             stream=self.stream,
             prompts=self.prompts,
             chunks=self.digests,
+            reseeds=self._generator.noise.reseeds,
         )
 
     def save(self, path: str | Path) -> None:
@@ -227,7 +229,9 @@ class Session:
         check_models(models, record)
         stream = vars(record.stream)
         session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
-        session._generator.timeline = PromptTimeline(record.prompts)
+        generator = session._generator
+        generator.timeline = PromptTimeline(record.prompts)
+        generator.noise = replace(generator.noise, reseeds=record.reseeds)
         return session
 
     @classmethod

@@ -13,6 +13,7 @@ from longlive.chunks import SwitchMode
 from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError, reason_of
 from longlive.files import atomic_write, read_text
+from longlive.generation.noise import Reseed
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText, recorded_prompt
 
@@ -54,6 +55,7 @@ class SessionRecord:
         prompts: by the chunk where each takes effect; those of later chunks are still to come.
         chunks: a digest of each chunk's latents.
         num_frames: pictures of the video, if it ends within its last chunk; else None, as in older files.
+        reseeds: other seeds from some chunks on, of a video that was branched; older files have none.
     """
 
     model: str
@@ -73,6 +75,20 @@ class SessionRecord:
     quantization: str = "off"
     cache: str = "full"
     num_frames: int | None = None
+    reseeds: tuple[Reseed, ...] = ()
+
+    def branch(self, num_chunks: int, seed: int | None = None) -> "SessionRecord":
+        """The record of a session that goes on after the first chunks; ``seed``: of what is made from there.
+
+        Raises:
+            ConfigError: for a seed that is none.
+        """
+        reseeds = tuple(one for one in self.reseeds if one.chunk < num_chunks)
+        if seed is not None and seed != [self.seed, *(one.seed for one in reseeds)][-1]:
+            reseeds = (*reseeds, Reseed(num_chunks, seed))
+        prompts = tuple(event for event in self.prompts if event.chunk < num_chunks)
+        chunks = self.chunks[:num_chunks]
+        return dataclasses.replace(self, prompts=prompts, chunks=chunks, num_frames=None, reseeds=reseeds)
 
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.
@@ -81,8 +97,9 @@ class SessionRecord:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
         values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
-        if self.num_frames is None:  # which the versions before do not know
-            del values["num_frames"]
+        for name in ("num_frames", "reseeds"):  # which the versions before do not know
+            if not values[name]:
+                del values[name]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         try:
             with atomic_write(path) as part:
@@ -125,12 +142,13 @@ class SessionRecord:
         if not prompts or prompts[0].chunk != 0:
             raise ValueError("its first prompt does not belong to chunk 0")
         chunks = tuple(str(digest) for digest in values["chunks"])
+        reseeds = tuple(Reseed(**one) for one in values.get("reseeds", ()))
         num_frames = values.get("num_frames")
         if num_frames is not None and (type(num_frames) is not int or num_frames < 1):
             raise ValueError("num_frames must be a whole number above 0")
-        return cls(
-            **(values | {"stream": StreamConfig(**values["stream"]), "prompts": prompts, "chunks": chunks})
-        )
+        stream = StreamConfig(**values["stream"])
+        parts = {"stream": stream, "prompts": prompts, "chunks": chunks, "reseeds": reseeds}
+        return cls(**(values | parts))
 
 
 def describe_models(models: ModelBundle) -> dict[str, Any]:

@@ -20,6 +20,8 @@ FailureKind = Literal["model", "memory", "encoder", "disk", "worker_lost", "quot
 NoticeCode = Literal[
     "resumed_exact",
     "resumed_quick",
+    "branched_exact",
+    "branched_quick",
     "welcome_back",
     "player_silent",
     "max_duration_soon",

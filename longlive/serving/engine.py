@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from longlive.chunks import SwitchMode
 from longlive.config import ResumeMode
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
@@ -26,7 +27,7 @@ from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Admitted, Ended, Observer, Started, Suspended
-from longlive.serving.runs.creation import create_run
+from longlive.serving.runs.creation import branch_run, create_run
 from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
@@ -121,12 +122,11 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-        with self._changed:
-            previous = self.runs.of_viewer(viewer)
-            self.runs.check_busy(address, previous, self.limits)
-            run = create_run(
+
+        def create(folder: Path) -> Run:
+            return create_run(
                 viewer,
-                self.folder / secrets.token_hex(16),
+                folder,
                 self.executor.config,
                 limits or self.limits,
                 self._observer,
@@ -135,11 +135,52 @@ class Engine:
                 script=script,
                 container=container,
             )
+
+        return self._begin(viewer, address, len(prompt), create)
+
+    def branch(
+        self,
+        viewer: str,
+        parent: Run,
+        chunk: int,
+        *,
+        prompt: str = "",
+        switch: SwitchMode = "soft",
+        seed: int | None = None,
+        address: str = "",
+    ) -> Run:
+        """Start a viewer's run that goes on after the first ``chunk`` chunks of another one, which stays.
+
+        Arguments and errors as for ``start`` and ``branch_run``; the viewer's run before ends as at a start.
+        """
+
+        def create(folder: Path) -> Run:
+            return branch_run(
+                viewer,
+                folder,
+                self.executor.config,
+                self.limits,
+                self._observer,
+                parent=parent,
+                chunk=chunk,
+                prompt=prompt,
+                switch=switch,
+                seed=seed,
+            )
+
+        return self._begin(viewer, address, len(prompt), create)
+
+    def _begin(self, viewer: str, address: str, length: int, create: Callable[[Path], Run]) -> Run:
+        """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
+        with self._changed:
+            previous = self.runs.of_viewer(viewer)
+            self.runs.check_busy(address, previous, self.limits)
+            run = create(self.folder / secrets.token_hex(16))
             run.address = address
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)
-            run.record(Started(seed, len(prompt), self.executor.name))
+            run.record(Started(run.seed, length, self.executor.name))
             self._tick()
         return run
 
@@ -149,6 +190,8 @@ class Engine:
             run = self.find(token)
             if run is None:
                 return None
+            for take in self.runs.takes_of(run):
+                take.viewer = viewer
             run.viewer, run.token = viewer, token
             run.context = contextvars.copy_context()
             run.presence.follow()
@@ -188,6 +231,8 @@ class Engine:
             if run is None or run.status is RunStatus.FINISHED:
                 return False
             self._mark_returned(run)
+            for take in self.runs.takes_of(run):
+                take.lifecycle.changed = time.monotonic()
         run.playhead(seconds, playing, stalls=stalls)
         return True
 

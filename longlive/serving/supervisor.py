@@ -5,10 +5,13 @@ import time
 
 from longlive.config import ResumeMode
 from longlive.errors import LongLiveError, LostError
+from longlive.serving.codes import NoticeCode
 from longlive.serving.executors.events import Failure, Finished, NoticeEvent, Preempted, SegmentEvent
 from longlive.serving.executors.executor import Executor
+from longlive.serving.metrics import ResumeKind
 from longlive.serving.observer import Ended, Resumed
 from longlive.serving.runs.events import RunFinished
+from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus, status_after
 
@@ -17,6 +20,12 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 MAX_EXACT_CHUNKS = 160
 """A longer video is resumed quickly, unless the operator has chosen otherwise."""
+
+
+_RESUMED: dict[bool, dict[ResumeKind, NoticeCode]] = {
+    False: {"exact": "resumed_exact", "quick": "resumed_quick"},
+    True: {"exact": "branched_exact", "quick": "branched_quick"},
+}
 
 
 class RunSupervisor:
@@ -61,8 +70,9 @@ class RunSupervisor:
         exact = self._is_exact(run)
         job = run.build_job(exact=exact)
         if job.resume is not None:
-            run.emit(NoticeEvent("resumed_exact" if exact else "resumed_quick"))
-            run.record(Resumed("exact" if exact else "quick", run.num_chunks, life.interruption))
+            exactness: ResumeKind = "exact" if exact else "quick"
+            run.emit(NoticeEvent(_RESUMED[life.interruption == BRANCHED][exactness]))
+            run.record(Resumed(exactness, run.num_chunks, life.interruption))
         handle = self._executor.start(job)
         run.attach(handle)
         for event in handle.events():

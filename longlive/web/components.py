@@ -20,9 +20,10 @@ class LivePlayer(gr.HTML):
 
     The value is a message of kind ``begin``: ``token`` of the run, ``serial`` after which the messages are
     wanted, ``from_s`` where to play from. To programs it is the newest message of the run: a dict with
-    ``token``, ``serial``, ``kind`` (begin, queue, segment, rewind, notice, end), and for a segment its H.264 as
-    base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``, ``first_frame``,
-    ``num_frames``, ``fps``.
+    ``token``, ``take`` (name of the run), ``serial``, ``kind`` (begin, queue, segment, rewind, notice, end),
+    and for a segment its H.264 as base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``,
+    ``first_frame``, ``num_frames``, ``fps``, ``ends_chunk``, and where it ends its chunk a ``thumbnail`` of
+    it: WebP as a data URL, 96 pixels wide.
 
     The template never mentions the value, or it would replace the video element.
     """
@@ -30,13 +31,14 @@ class LivePlayer(gr.HTML):
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
-        kwargs.setdefault("js_on_load", _read("connection.js") + _read("player.js"))
+        kwargs.setdefault("js_on_load", _read("routes.js", "connection.js", "player.js", "review.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
         """The schema of the value in the API."""
         about = (
-            "message of the run: kind, chunk, first_frame, num_frames, fps, prompt, mime, data (base64 H.264)"
+            "message of the run: kind, take, chunk, first_frame, num_frames, fps, prompt, mime, "
+            "data (base64 H.264), thumbnail (data URL, WebP, in the segment that ends a chunk)"
         )
         return {"type": "object", "description": about}
 
@@ -50,17 +52,17 @@ class LivePlayer(gr.HTML):
 
 
 class Timeline(gr.HTML):
-    """Shows which prompt made which seconds, and which prompts are still to come.
+    """Shows each chunk by a thumbnail, which prompt made which seconds, and which prompts are still to come.
 
     The value is a dict: ``spans`` (``prompt_index``, ``text``, ``start``, ``end`` in seconds) and ``waiting``
     (``text``, ``switch``, ``at``); programs get it as an output. In the browser it comes from the player, as
-    the playhead does.
+    the chunks and the playhead do; chunks of before a reload are fetched from ``/thumbnails``.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options."""
-        kwargs.setdefault("html_template", '<div class="strip" role="img"></div><ol class="prompts"></ol>')
-        kwargs.setdefault("js_on_load", _read("timeline.js"))
+        kwargs.setdefault("html_template", _read("timeline.html"))
+        kwargs.setdefault("js_on_load", _read("routes.js", "chunk_strip.js", "takes.js", "timeline.js"))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:
@@ -167,5 +169,6 @@ class RawJSON(gr.JSON):
 
 
 @cache
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def _read(*names: str) -> str:
+    """Files of this folder, one after another."""
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)

@@ -1,15 +1,10 @@
 // The connection to /live, which brings all messages of a run in order; see live.py for the frames.
-// Gradio runs this before player.js, in the same function.
+// Gradio runs this after routes.js and before player.js, in the same function.
 
 const RETRY_MS = 1000; // between two attempts to connect
 const BROKEN_MS = 6000; // without a byte for so long, the connection is taken for broken
 const QUIET_MS = 1500; // the server sends something more often than that
 const PLAYER = Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(36)).join("-");
-
-const liveUrl = (after) => {
-  const root = new URL(window.gradio_config?.root ?? location.href, location.href).pathname.replace(/\/*$/, "/");
-  return new URL(`${root}live?after=${after}&player=${PLAYER}`, location.origin);
-};
 
 // Calls onMessage(message, data) for each message after `after`, and onReconnect() where the connection was broken.
 class Connection {
@@ -44,8 +39,9 @@ class Connection {
   async read(isAgain) {
     this.request = new AbortController();
     this.byteAt = performance.now();
+    const url = routeUrl(`live?after=${this.after}&player=${PLAYER}`);
     const headers = { Authorization: `Bearer ${this.token}` };
-    const answer = await fetch(liveUrl(this.after), { headers, signal: this.request.signal, cache: "no-store" });
+    const answer = await fetch(url, { headers, signal: this.request.signal, cache: "no-store" });
     this.isUnknown = answer.status === 404;
     if (isAgain && (answer.ok || this.isUnknown)) this.onReconnect();
     if (!answer.ok) return;
@@ -55,29 +51,32 @@ class Connection {
       const { done, value } = await reader.read();
       if (done || !this.isOpen) return;
       this.byteAt = performance.now();
-      bytes = this.takeFrames(join(bytes, value));
+      bytes = takeFrames(join(bytes, value), (message, data) => {
+        this.after = message.serial;
+        this.onMessage(message, data);
+      });
       this.isPartial = bytes.length > 0;
     }
   }
 
-  // Handle the whole frames at the start of `bytes`; returns what is left.
-  takeFrames(bytes) {
-    let start = 0;
-    while (bytes.length - start >= 8) {
-      const sizes = new DataView(bytes.buffer, bytes.byteOffset + start, 8);
-      const dataAt = start + 8 + sizes.getUint32(0);
-      const end = dataAt + sizes.getUint32(4);
-      if (end > bytes.length) break;
-      if (dataAt > start + 8) {
-        const message = JSON.parse(new TextDecoder().decode(bytes.subarray(start + 8, dataAt)));
-        this.after = message.serial;
-        this.onMessage(message, bytes.slice(dataAt, end));
-      }
-      start = end;
-    }
-    return bytes.slice(start);
-  }
 }
+
+// Calls onMessage(message, data) for the whole frames at the start of `bytes`; returns what is left.
+const takeFrames = (bytes, onMessage) => {
+  let start = 0;
+  while (bytes.length - start >= 8) {
+    const sizes = new DataView(bytes.buffer, bytes.byteOffset + start, 8);
+    const dataAt = start + 8 + sizes.getUint32(0);
+    const end = dataAt + sizes.getUint32(4);
+    if (end > bytes.length) break;
+    if (dataAt > start + 8) {
+      const message = JSON.parse(new TextDecoder().decode(bytes.subarray(start + 8, dataAt)));
+      onMessage(message, bytes.slice(dataAt, end));
+    }
+    start = end;
+  }
+  return bytes.slice(start);
+};
 
 const join = (first, second) => {
   if (!first.length) return second;

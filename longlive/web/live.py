@@ -37,7 +37,11 @@ def live_route() -> Route:
 
 def frame(message: Message, segment: MediaSegment | None) -> bytes:
     """A message and its data as the player reads them; HLS players get their data elsewhere."""
-    data = segment.data if segment is not None and message["mode"] == "live" else b""
+    return pack_frame(message, segment.data if segment is not None and message["mode"] == "live" else b"")
+
+
+def pack_frame(message: Message, data: bytes) -> bytes:
+    """One frame."""
     header = json.dumps(message).encode()
     return struct.pack(">II", len(header), len(data)) + header + data
 
@@ -54,10 +58,15 @@ async def _live(request: Request) -> Response:
     return StreamingResponse(frames, media_type="application/octet-stream", headers=_HEADERS)
 
 
-def _stream(request: Request) -> ViewerStream | None:
+def bearer_token(request: Request) -> str:
+    """The token that a request brings; empty if it brings none."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if kind.lower() == "bearer" else ""
+
+
+def _stream(request: Request) -> ViewerStream | None:
     endpoints: Any = getattr(request.app.get_blocks(), "endpoints", None)
-    if kind.lower() != "bearer" or not token or endpoints is None:
+    if not (token := bearer_token(request)) or endpoints is None:
         return None
     stream: ViewerStream | None = endpoints.stream_of(token)
     return stream

@@ -24,6 +24,8 @@ _FINISHED: dict[FinishReason, str] = {
 _NOTICES: dict[NoticeCode, str] = {
     "resumed_exact": "Continuing exactly where you left off.",
     "resumed_quick": "Continuing from the last few seconds; small details may change.",
+    "branched_exact": "A new take goes on from here, exactly as the other one stood.",
+    "branched_quick": "A new take goes on from here, restored from the last few seconds.",
     "welcome_back": "Welcome back. Your video continues as soon as a slot is free.",
     "player_silent": "Your player stopped responding, so the video is paused until you are back.",
     "max_duration_soon": "Your video reaches its maximum length in {seconds:.0f} s.",
@@ -92,6 +94,11 @@ def unreached_text(prompts: Sequence[str]) -> str:
     shown = "; ".join(f"“{text if len(text) <= 60 else text[:59] + '…'}”" for text in prompts[:5])
     more = f" and {len(prompts) - 5} more" if len(prompts) > 5 else ""
     return f"Beyond the end of the video, and not shown: {shown}{more}."
+
+
+def clock_text(seconds: float) -> str:
+    """A second of a video as players show it, such as 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
 
 MAX_GRADIO_SESSIONS = 64
@@ -37,6 +38,7 @@ _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _POSITION = "() => window.longlivePosition()"
 _FINISHED = "() => window.longliveFinished()"
+_BRANCH = "(token, chunk, ...how) => [...window.longliveBranch(), ...how]"
 _STATUS = """
 element.setAttribute('role', 'status');
 element.setAttribute('aria-live', 'polite');
@@ -101,7 +103,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """
     return {
         "app_kwargs": {
-            "routes": [*routes, live_route()],
+            "routes": [*routes, live_route(), *review_routes()],
             "middleware": [Middleware(RequestFilterMiddleware)],
         },
         "ssr_mode": False,
@@ -222,12 +224,15 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     player.resume_compatible(
         endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **quietly
     )
+    fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
+    player.branch(endpoints.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
     player.prompt(endpoints.prompt_on_page, inputs=prompt, **quietly)
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
     parts["stop"].click(endpoints.stop_on_page, **quietly)
 
     _add_call("start", endpoints.start, request, outputs, visibility)
     _add_call("resume", endpoints.resume, place, outputs, visibility)
+    _add_call("branch", endpoints.branch, fork, outputs, visibility)
     _add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]], visibility)
     _add_call("stop", endpoints.stop, [], [parts["status"]], visibility)
     _connect_browser(page, parts)

@@ -65,6 +65,7 @@ const open = (message) => {
   find(".figures").hidden = true;
   showReceipt("");
   setState("starting");
+  publish("open", { token: run.token, take: run.take, parent: run.parent });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
@@ -93,6 +94,7 @@ const fetchFiles = (token) => {
   host.dataset.files = "yes";
   trigger("files");
 };
+window.addEventListener("longlive:files", ({ detail }) => fetchFiles(detail.token));
 window.longliveFinished = () => finished.shift() ?? "";
 
 const resume = (playerMode) => trigger(playerMode === "compatible" ? "resume_compatible" : "resume");
@@ -125,7 +127,7 @@ const addSegment = (message, data) => {
   run.segments.push({ frame: message.first_frame, end: message.first_frame + message.num_frames, ...message });
   if (run.segments.length > 200) run.segments.shift();
   run.fps = message.fps;
-  publish("made", { seconds: run.segments.at(-1).end / run.fps });
+  publish("segment", message);
   if (message.figures) showFigures(message.figures);
   if (run.mode !== "live") return;
   run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });
@@ -139,7 +141,6 @@ const rewind = ({ chunk, second }) => {
   run.pending.push({ from: second, at: second });
   host.dataset.dropped = Number(host.dataset.dropped) + 1;
   publish("rewind", { chunk, seconds: second });
-  publish("made", { seconds: second });
   pump();
 };
 
@@ -450,6 +451,15 @@ window.longlivePosition = () => {
   const { token = "", seconds = 0 } = isActive ? { token: run.token, seconds: position() } : readPosition();
   return [token, seconds];
 };
+
+// A new take that goes on after the chunks before one of a run's.
+let fork = ["", 1];
+window.longliveBranch = () => fork;
+window.addEventListener("longlive:branch", ({ detail }) => {
+  fork = [detail.token, detail.chunk];
+  setState("starting");
+  trigger("branch");
+});
 
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");
 window.addEventListener("longlive:start", start);

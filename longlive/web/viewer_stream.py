@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from longlive.chunks import MediaSegment
+from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
 from longlive.serving.runs.run import Run
@@ -138,7 +139,8 @@ class ViewerStream:
         ]
         first = segments[0] if segments else None
         offset = first.first_frame / first.fps if first and self.mode == "compatible" else 0.0
-        return self._header("begin", after) | {"from_s": seconds, "offset_s": offset}
+        parent = self.run.store.facts.get("parent")
+        return self._header("begin", after) | {"from_s": seconds, "offset_s": offset, "parent": parent}
 
     def timeline(self) -> dict[str, Any]:
         """The value of the timeline: what each prompt made, and the prompts to come."""
@@ -179,7 +181,7 @@ class ViewerStream:
             case SegmentEvent(segment, fps, chunk_ms):
                 speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
                 figures = speed if segment.ends_chunk and fps else None
-                return self._header("segment", number) | {"figures": figures} | _segment_fields(segment)
+                return self._header("segment", number) | {"figures": figures} | segment_message(segment)
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):
@@ -195,7 +197,7 @@ class ViewerStream:
 
     def _header(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
-        return {"kind": kind} | place
+        return {"kind": kind, "take": self.run.name} | place
 
 
 class ViewerStreams:
@@ -254,7 +256,8 @@ def with_data(message: Message, segment: MediaSegment | None) -> Message:
     return message | {"data": base64.b64encode(segment.data).decode()}
 
 
-def _segment_fields(segment: MediaSegment) -> Message:
+def segment_message(segment: MediaSegment) -> Message:
+    """What a message says of a segment."""
     return {
         "chunk": segment.index,
         "prompt_index": segment.prompt_index,
@@ -263,4 +266,6 @@ def _segment_fields(segment: MediaSegment) -> Message:
         "num_frames": segment.num_frames,
         "fps": segment.fps,
         "mime": segment.mime,
+        "ends_chunk": segment.ends_chunk,
+        "thumbnail": thumbnail_url(segment.thumbnail),
     }

@@ -1,6 +1,7 @@
 """Runs on the engine: paced, promised, one at a time, and gone without a trace."""
 
 import dataclasses
+import io
 import json
 import resource
 import threading
@@ -8,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from longlive.errors import BusyError, ConfigError, LostError, PromptError
 from longlive.generation.storyboard import Scene
@@ -52,6 +55,16 @@ def make_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine
 
 def models_of(engine: Engine) -> FakeModels:
     return engine.executor.runner.models
+
+
+def test_the_segment_that_ends_a_chunk_has_the_thumbnail_of_its_middle(make_engine) -> None:
+    run = make_engine(max_video_s=3.0, buffer_ahead_s=99).start("ada", MEADOW, seed=7)
+    shots = segments(read(run, is_finished))
+    assert [bool(shot.thumbnail) for shot in shots] == [False, True, True, True, True, True]
+    for shot in shots[1:]:
+        with Image.open(io.BytesIO(shot.thumbnail)) as image:
+            card = read_card(np.asarray(image.convert("RGB")))
+        assert card == (shot.first_frame + shot.num_frames // 2, 0)
 
 
 def test_a_run_makes_its_story_and_leaves_a_take_and_a_session_file(make_engine) -> None:

@@ -117,6 +117,7 @@ class FakeSession:
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
+        self.reseeds = job.resume.record.reseeds if job.resume else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
             self.num_chunks = len(job.resume.latents)
@@ -204,6 +205,7 @@ class FakeSession:
             stream=StreamConfig.of(config),
             prompts=tuple(self.prompts),
             chunks=(),
+            reseeds=self.reseeds,
         )
 
     def close(self) -> None:

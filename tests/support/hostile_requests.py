@@ -283,6 +283,7 @@ GETS = tuple(
     {API}/run-history/records {API}/vibe-code {API}/dev/reload {API}/startup-events
     {API}/profiling/traces {API}/theme.css {API}/token
     /live /live?after=0&player=me /live?after=*&player=me /live?after=0&player=*
+    /segments /segments?chunk=* /segments?chunk=0 /thumbnails /thumbnails?first=* /thumbnails?first=0
     """.split()
 )
 queries = st.one_of(

@@ -117,6 +117,56 @@ def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, c
     other.close()
 
 
+def played(job: Any) -> list[dict[str, Any]]:
+    """The messages of a run up to its chunk 4; it goes on."""
+    got: list[dict[str, Any]] = []
+    for player, *_ in job:
+        got.append(player)
+        if player.get("chunk") == 4:
+            return got
+    raise AssertionError(got)
+
+
+def test_a_branch_goes_on_from_a_chunk_of_a_video(served: Served, client: Client) -> None:
+    got = played(client.submit(MEADOW, 7, [], api_name="/start"))
+    token, made = got[0]["token"], [one for one in got if one["kind"] == "segment"]
+    fork = client.submit(token, 2, "a blue cube", "hard", 11, api_name="/branch")
+    shots = []
+    for output in fork:
+        player, message = output[0], output[2]
+        if player["kind"] == "notice":
+            assert message == "A new take goes on from here, exactly as the other one stood."
+        if player["kind"] == "segment":
+            shots.append(player)
+        if len(shots) == 3:
+            client.predict(api_name="/stop")
+    assert player["token"] != token
+    first = next(one for one in made if one["chunk"] == 2)
+    assert (shots[0]["chunk"], shots[0]["first_frame"]) == (2, first["first_frame"])
+    assert {one["prompt"] for one in shots} == {"a blue cube"}
+    take = output[3]
+    film = cards_of(take["video"] if isinstance(take, dict) else take)
+    assert [frame for frame, _ in film] == list(range(len(film)))
+    assert film[first["first_frame"] - 1][1] == 0 and film[first["first_frame"]][1] == 1
+    assert json.loads(Path(output[4]).read_text())["reseeds"] == [{"chunk": 2, "seed": 11}]
+
+
+def test_a_branch_that_cannot_be_is_refused_in_words(served: Served, client: Client) -> None:
+    token = played(client.submit(MEADOW, 7, [], api_name="/start"))[0]["token"]
+    for how, words in {
+        ("guess", 1, "", "soft", None): "no longer kept",
+        (token, 0, "", "soft", None): "chunk is 0, but that video has",
+        (token, 9999, "", "soft", None): "chunk is 9999, but that video has",
+        (token, 1.5, "", "soft", None): "chunk is 1.5, but it must be a whole number",
+        (token, 1, "x" * 10_000, "soft", None): "characters",
+        (token, 1, "", "sideways", None): "must be one of soft, hard, keep",
+        (token, 1, "", "soft", -1): "seed is -1",
+    }.items():
+        with pytest.raises(AppError, match=words):
+            client.predict(*how, api_name="/branch")
+    assert "is below" in client.predict(api_name="/stop"), "it went on all the while"
+
+
 def test_a_stranger_takes_up_nothing(served: Served, client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     next(iter(job))
@@ -308,7 +358,7 @@ def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
 
 def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(api) == ["/generate", "/prompt", "/resume", "/start", "/stop"]
+    assert sorted(api) == ["/branch", "/generate", "/prompt", "/resume", "/start", "/stop"]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
     assert names["/start"] == ["prompt", "seed", "later"]

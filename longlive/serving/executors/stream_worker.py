@@ -21,6 +21,7 @@ from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
 from longlive.media.segments import Counters, SegmentEncoder
+from longlive.media.thumbnails import encode_thumbnail
 from longlive.prompts import recorded_prompt
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
@@ -142,7 +143,7 @@ class StreamWorker:
         for part in self._overlapped_parts(self._pipeline) if self._pipeline else self._serial_parts():
             render_started = time.monotonic()
             chunk = self._decode(part).until(self._max_frames)
-            segment = self._encode(chunk)
+            segment = _with_thumbnail(self._encode(chunk), chunk)
             render_s += time.monotonic() - render_started
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
@@ -352,6 +353,13 @@ class _Speed:
     def cost_of(self, pictures: float) -> float:
         """Seconds that so many pictures take; 0 before the first."""
         return pictures / self.fps if self._costs else 0.0
+
+
+def _with_thumbnail(segment: MediaSegment, chunk: FrameChunk) -> MediaSegment:
+    """The segment with the picture in the middle of its chunk, if it ends the chunk."""
+    if not segment.ends_chunk:
+        return segment
+    return dataclasses.replace(segment, thumbnail=encode_thumbnail(chunk.frames[len(chunk.frames) // 2]))
 
 
 def _kind_of(error: LongLiveError) -> FailureKind:

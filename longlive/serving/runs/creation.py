@@ -4,17 +4,20 @@ import bisect
 import hashlib
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
-from longlive.errors import MediaError
+from longlive.errors import ConfigError, MediaError, SessionFileError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
+from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_store import RunStore
@@ -47,15 +50,50 @@ def create_run(
         chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
         prompts.add(Prompt(check_prompt(scene.text), scene.switch or model.switch, chunk, scripted=True))
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
-    try:
-        folder.mkdir(mode=0o700)
-        store = RunStore(folder, facts)
-        store.write_prompts(tuple(prompts))
-    except (OSError, MediaError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        why = error.strerror if isinstance(error, OSError) else error
-        raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
+    store = _new_store(folder, facts, lambda store: store.write_prompts(tuple(prompts)))
     return Run(viewer, store, model, limits, observer, token=token)
+
+
+def branch_run(
+    viewer: str,
+    folder: Path,
+    model: ModelConfig,
+    limits: Limits,
+    observer: Observer,
+    *,
+    parent: Run,
+    chunk: int,
+    prompt: str = "",
+    switch: SwitchMode = "soft",
+    seed: int | None = None,
+) -> Run:
+    """A new run that goes on after the first ``chunk`` chunks of another one, on disk from here on.
+
+    Args:
+        viewer, folder, model, limits, observer: as for ``create_run``.
+        parent: stays as it is.
+        chunk: the first that is made anew.
+        prompt, switch: it goes on with; without a prompt, with the one in use there.
+        seed: of the noise from there on; None: the same as before.
+
+    Raises:
+        PromptError: if the prompt cannot be used.
+        ConfigError: if there is no such chunk to begin with.
+        MediaError: if the disk is full.
+    """
+    available = parent.store.num_chunks
+    if not 1 <= chunk <= available:
+        rule = f"that video has {available} chunks, and a branch begins at one from 1 to {available}"
+        raise ConfigError("chunk", chunk, rule, "Choose one of them.")
+    token = secrets.token_urlsafe(16)
+    prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
+    facts = dict(parent.store.facts) | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
+    store = _new_store(folder, facts, lambda store: store.copy(parent.store, chunk, seed))
+    store.write_prompts(prompts)
+    run = Run(viewer, store, model, limits, observer, token=token)
+    run.lifecycle.interruption = BRANCHED
+    _go_on(run)
+    return run
 
 
 def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Observer) -> Run:
@@ -66,10 +104,31 @@ def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Obse
     """
     run = Run("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
     run.lifecycle.interruption = "the app was restarted"
-    run.presence.clock.seek(run.end_s, False)
-    for span in store.chunks.spans():
-        run.prompts.extend_span(*span)
+    _go_on(run)
     return run
+
+
+def _new_store(folder: Path, facts: dict[str, Any], fill: Callable[[RunStore], None]) -> RunStore:
+    """The store of a new run, with what it begins with."""
+    try:
+        folder.mkdir(mode=0o700)
+        store = RunStore(folder, facts)
+        fill(store)
+    except ConfigError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except (OSError, MediaError, SessionFileError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        why = error.strerror if isinstance(error, OSError) else error
+        raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
+    return store
+
+
+def _go_on(run: Run) -> None:
+    """The viewer of a run that has chunks stands where they end."""
+    run.presence.clock.seek(run.end_s, False)
+    for span in run.store.chunks.spans():
+        run.prompts.extend_span(*span)
 
 
 def key_of(token: str) -> str:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from longlive.serving.executors.messages import Stop
 from longlive.serving.scheduler import RunStatus
 
+BRANCHED = "branch of another video"
+"""The interruption of a run that begins with chunks of another one."""
+
 
 @dataclass
 class Lifecycle:

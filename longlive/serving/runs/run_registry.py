@@ -53,6 +53,11 @@ class RunRegistry:
         """The viewer's runs that were not told to stop."""
         return [run for run in self if run.viewer == viewer and not run.is_leaving]
 
+    def takes_of(self, run: Run) -> list[Run]:
+        """The finished runs of the same viewer, which are kept as long as the viewer watches this one."""
+        finished = [other for other in self if other.status is RunStatus.FINISHED and other is not run]
+        return [other for other in finished if other.viewer == run.viewer]
+
     def count(self, status: RunStatus) -> int:
         """How many runs have a status."""
         return sum(run.status is status for run in self)

@@ -9,6 +9,7 @@ versions have written, and appending to them costs one write each.)
 """
 
 import dataclasses
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +24,14 @@ from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
 from longlive.errors import LongLiveError, MediaError, SessionFileError
 from longlive.files import name_of_video
+from longlive.generation.noise import Reseed
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.runs.chunk_index import ChunkIndex, StoredChunk
+from longlive.serving.runs.stored_segments import read_segment, segment_fields
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
 
@@ -127,15 +130,31 @@ class RunStore:
                 return
             latents = checkpoint.latents.contiguous()
             place = (self._ends[LATENTS], latents.nbytes, str(latents.dtype), list(latents.shape))
-            parts = []
-            for segment in segments:
-                fields = {name: value for name, value in vars(segment).items() if name != "data"}
-                parts.append(fields | {"size": len(segment.data)})
+            parts = [segment_fields(segment) for segment in segments]
             offset = self._ends[SEGMENTS]
             self._append(LATENTS, latents.view(torch.uint8).numpy().tobytes())
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
             self.chunks.append(StoredChunk(checkpoint.digest, place, parts, offset))
+
+    def copy(self, other: "RunStore", num_chunks: int, seed: int | None) -> None:
+        """Begin with the first chunks of another run; what follows is made with ``seed``, if there is one.
+
+        Raises:
+            SessionFileError: if these are not all stored.
+            MediaError: as for ``add``.
+        """
+        state, parts = (
+            other.resume_state(exact=True),
+            itertools.groupby(other.segments(), lambda one: one.index),
+        )
+        if state is None or not 0 < num_chunks <= len(state.latents):
+            raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
+        record = state.record.branch(num_chunks, seed)
+        events = {event.chunk: event for event in record.prompts}
+        header = dataclasses.replace(record, prompts=(), chunks=())
+        for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
+            self.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
 
     def rewind(self, num_chunks: int) -> None:
         """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
@@ -183,17 +202,21 @@ class RunStore:
         latents = tuple(_latents(data, chunk) for chunk in self.chunks)
         return ResumeState(record, latents, self.num_frames, exact)
 
-    def segments(self, first: int = 0) -> Iterator[MediaSegment]:
-        """The segments from chunk ``first`` on, in order; they are read as they are asked for."""
-        chunks = self.chunks[first:]
+    def chunk(self, index: int) -> list[MediaSegment]:
+        """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
+        with self._lock:
+            return list(self.segments(index, index + 1))
+
+    def segments(self, first: int = 0, end: int | None = None) -> Iterator[MediaSegment]:
+        """The segments from chunk ``first`` to before ``end``, read as they are asked for."""
+        chunks = self.chunks[first:end]
         if not chunks:
             return
         with (self.folder / SEGMENTS).open("rb") as file:
             for chunk in chunks:
                 file.seek(chunk.offset)
                 for part in chunk.segments:
-                    fields = {name: value for name, value in part.items() if name != "size"}
-                    yield MediaSegment(**fields, data=file.read(part["size"]))
+                    yield read_segment(part, file.read(part["size"]))
 
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""
@@ -294,7 +317,9 @@ class RunStore:
             self._events.append(PromptEvent(**entry["event"]))
         if entry["record"]:
             stream = StreamConfig(**entry["record"]["stream"])
-            record = entry["record"] | {"stream": stream, "prompts": (), "chunks": ()}
+            reseeds = tuple(Reseed(**one) for one in entry["record"].get("reseeds", ()))
+            parts = {"stream": stream, "prompts": (), "chunks": (), "reseeds": reseeds}
+            record = entry["record"] | parts
             self._record = SessionRecord(**record)
         return True
 

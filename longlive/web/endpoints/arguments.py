@@ -44,6 +44,14 @@ def read_seed(seed: float | None) -> int:
     return check_seed(int(seed) if is_whole else seed)  # type: ignore[arg-type]
 
 
+def read_chunk(chunk: Any) -> int:
+    """The number of a chunk; ConfigError for what is no whole number from 0 on."""
+    is_number = isinstance(chunk, int | float) and not isinstance(chunk, bool)
+    if not is_number or chunk != chunk or not 0 <= chunk < 2**31 or chunk != int(chunk):
+        raise ConfigError("chunk", chunk, "it must be a whole number", "Try 1.")
+    return int(chunk)
+
+
 def read_prompts(prompt: str, later: Any) -> list[Scene]:
     """The prompt to begin with and those to come, cleaned: here, and nowhere after."""
     if later is not None and not isinstance(later, list):

@@ -13,13 +13,14 @@ from longlive.media.segments import Container
 from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
-from longlive.web.endpoints.arguments import read_prompts, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.arguments import read_chunk, read_prompts, read_seed, read_switch, shown_errors
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
     NOT_PLAYING,
     NOTHING_TO_STOP,
     STOPPING,
+    clock_text,
     limits_text,
 )
 from longlive.web.middleware.client_address import address_of
@@ -49,6 +50,7 @@ class Endpoints:
 
         Each output is one chunk of about 0.75 s as H.264 (base64 fragmented MP4, playable by itself), with
         the timeline and a status line; the first chunk comes in two, its first picture ahead of the others.
+        The message that ends a chunk has a thumbnail of it: WebP, 96 pixels wide, as a data URL.
         The last output brings the video and the session file. Send prompts with /prompt and end with /stop,
         from the same client. A program that does not play gets at most 2 minutes.
 
@@ -106,6 +108,44 @@ class Endpoints:
         yield gr.skip(), stream.opening(after, seconds)
         async for _, segment in self._follow(stream, after, request):
             yield _chunk(segment), gr.skip()
+
+    async def branch(
+        self,
+        token: str,
+        chunk: float,
+        prompt: str,
+        switch: str,
+        seed: float | None,
+        request: gr.Request,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Start a live video that goes on after the first chunks of another one, which is kept as it is.
+
+        Outputs are those of start; the chunks that both have in common are not sent again, but are in the
+        files. Your video that plays ends, as by /stop.
+
+        Args:
+            token: Of the other video, as in each message to its player.
+            chunk: The first chunk that is made anew, from 1 to the number of chunks that it has.
+            prompt: What it goes on with; empty for the prompt in use there.
+            switch: "soft" turns smoothly, "hard" cuts, "keep" changes the words only and drifts slowly.
+            seed: Of the noise from there on; none for the same.
+        """
+        stream = self._branch(token, chunk, prompt, switch, seed, request)
+        async for message, segment in self._follow(stream, 0, request):
+            yield _outputs(with_data(message, segment), stream)
+
+    def branch_on_page(
+        self, token: str, chunk: float, prompt: str, switch: str, seed: float | None, request: gr.Request
+    ) -> Message:
+        """Like branch, followed by ``/live``; returns what opens the player where the branch begins.
+
+        Without a prompt, and with the seed of the other video, the same would come again: another is drawn.
+        """
+        parent = self.engine.find(str(token))
+        if not prompt.strip() and parent is not None and seed in (None, parent.seed):
+            seed = read_seed(None)
+        stream = self._branch(token, chunk, prompt, switch, seed, request)
+        return stream.opening(0, stream.run.start_of(int(chunk)))
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Switch your running video to another prompt, from its next chunk on.
@@ -238,6 +278,28 @@ class Endpoints:
         advice = self._advice(prompt)
         status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
         return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
+
+    def _branch(
+        self, token: Any, chunk: Any, prompt: str, switch: str, seed: float | None, request: gr.Request
+    ) -> ViewerStream:
+        """The stream of a new run that goes on from another one."""
+        viewer, parent = _viewer(request), self.engine.find(str(token))
+        if parent is None:
+            raise gr.Error(NOT_KEPT, print_exception=False)
+        with shown_errors():
+            run = self.engine.branch(
+                viewer,
+                parent,
+                read_chunk(chunk),
+                prompt=prompt,
+                switch=read_switch(switch),
+                seed=None if seed is None else read_seed(seed),
+                address=address_of(request),
+            )
+        mode = "compatible" if run.container == "ts" else "live"
+        advice = self._advice(prompt)
+        status = f"A new take from {clock_text(run.end_s)} on. {advice}".strip()
+        return self.streams.open(viewer, ViewerStream(run, mode, status, advice))
 
     def _running(self, request: gr.Request) -> ViewerStream | None:
         """The stream of the viewer's run, if it can be stopped."""

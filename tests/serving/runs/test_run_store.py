@@ -1,6 +1,7 @@
 """A run on disk: what is written is found again, up to its last whole chunk, after whatever happened."""
 
 import dataclasses
+import json
 import os
 import resource
 from pathlib import Path
@@ -18,6 +19,7 @@ from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore
 from longlive.serving.runs.store_folder import stored_runs
+from longlive.serving.runs.stored_segments import ChunkSummary, summarize
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}
@@ -35,9 +37,14 @@ def chunk(index: int, dtype: torch.dtype = torch.float32) -> tuple[list[MediaSeg
     segment = SegmentEncoder(scale=1).encode(
         FrameChunk(index, index // 2, f"prompt {index // 2}", 4 * index, frames, 16)
     )
+    segment = dataclasses.replace(segment, thumbnail=f"thumbnail {index}".encode())
     latents = torch.randn(1, 3, 2, 4, 5, generator=torch.Generator().manual_seed(index)).to(dtype)
     event = PromptEvent(index, f"prompt {index // 2}", "soft" if index else None) if index % 2 == 0 else None
     return [segment], ChunkCheckpoint(header(), event, latents_digest(latents), latents)
+
+
+def summaries(store: RunStore) -> list[ChunkSummary]:
+    return [summarize(chunk.segments) for chunk in store.chunks]
 
 
 @pytest.fixture
@@ -71,6 +78,36 @@ def test_a_run_is_read_as_another_process_left_it(store: RunStore) -> None:
     assert list(found.segments(first=2)) == [chunk(n)[0][0] for n in (2, 3)]
     found.add(*chunk(4))
     assert RunStore.read(store.folder).num_chunks == 5
+
+
+def test_a_chunk_can_be_looked_up_and_is_summarized_without_its_pictures(store: RunStore) -> None:
+    for one in (store, RunStore.read(store.folder)):
+        assert one.chunk(2) == chunk(2)[0] and one.chunk(2)[0].thumbnail == b"thumbnail 2"
+        assert one.chunk(4) == []
+        assert [summary.index for summary in summaries(one)[1:3]] == [1, 2]
+        assert summaries(one)[3:] == [ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3")]
+
+
+def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
+    segments, checkpoint = chunk(0)
+    head = dataclasses.replace(segments[0], num_frames=1, ends_chunk=False, thumbnail=b"")
+    rest = dataclasses.replace(segments[0], first_frame=1, num_frames=8, thumbnail=b"small")
+    store = RunStore(tmp_path, FACTS)
+    store.add([head, rest], checkpoint)
+    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small")]
+    assert store.chunk(0) == [head, rest]
+
+
+def test_a_run_that_an_older_version_stored_has_no_thumbnails_and_is_read(store: RunStore) -> None:
+    path = store.folder / STORY
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for line in lines:
+        for segment in line.get("chunk", {}).get("segments", []):
+            del segment["thumbnail"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = RunStore.read(store.folder)
+    assert [summary.thumbnail for summary in summaries(found)] == [b""] * 4
+    assert list(found.segments()) == [dataclasses.replace(chunk(n)[0][0], thumbnail=b"") for n in range(4)]
 
 
 @pytest.mark.parametrize("lost", [1, 30, 200])

@@ -1,0 +1,94 @@
+"""``/segments`` and ``/thumbnails``: what is stored of a video, for a viewer who looks back while it goes on.
+
+Both are read with ``Authorization: Bearer TOKEN``, the run's, and answer errors as ``{"detail": sentence}``:
+422 for a number that is none, 404 for a token or a chunk that does not exist (any more).
+
+GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/live``; of a video for the
+                          compatible player they are MPEG-TS, as ``mime`` says
+GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at
+                          most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
+                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from longlive.media.thumbnails import thumbnail_url
+from longlive.serving.runs.run import Run
+from longlive.serving.runs.stored_segments import ChunkSummary, summarize
+from longlive.web.live import bearer_token, pack_frame
+from longlive.web.viewer_stream import Message, segment_message
+
+SEGMENTS_PATH, THUMBNAILS_PATH = "/segments", "/thumbnails"
+MAX_THUMBNAILS = 40
+_NUMBER = re.compile("[0-9]{1,6}")
+_HEADERS = {"Cache-Control": "no-store"}
+
+Answer = Callable[[Run, int], Response]
+
+
+def review_routes() -> list[Route]:
+    """The routes, for ``page_options``; the page that is served must be one of ``build_page``."""
+    return [
+        Route(SEGMENTS_PATH, _route("chunk", _segments)),
+        Route(THUMBNAILS_PATH, _route("first", _thumbnails)),
+    ]
+
+
+def _route(parameter: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that gives ``answer``, in a thread, the run of the token and the number of a chunk."""
+
+    async def endpoint(request: Request) -> Response:
+        number = request.query_params.get(parameter, "")
+        if not _NUMBER.fullmatch(number):
+            return _error(422, f"{parameter} must be the number of a chunk, from 0 to 999999.")
+        endpoints: Any = getattr(request.app.get_blocks(), "endpoints", None)
+        run = endpoints and endpoints.engine.find(bearer_token(request))
+        if run is None:
+            return _error(404, "There is no video with this token.")
+        return await asyncio.to_thread(answer, run, int(number))
+
+    return endpoint
+
+
+def _segments(run: Run, chunk: int) -> Response:
+    try:
+        segments = run.store.chunk(chunk)
+    except OSError:  # it was forgotten meanwhile
+        return _error(404, "This video is no longer kept.")
+    if not segments:
+        stored = run.store.num_chunks
+        kept = f"chunks 0 to {stored - 1} are stored" if stored else "none is stored yet"
+        return _error(404, f"There is no chunk {chunk}: {kept}.")
+    take = {"kind": "segment", "take": run.name}
+    body = b"".join(pack_frame(take | segment_message(segment), segment.data) for segment in segments)
+    return Response(body, media_type="application/octet-stream", headers=_HEADERS)
+
+
+def _thumbnails(run: Run, first: int) -> Response:
+    stored = run.store.chunks[first : first + MAX_THUMBNAILS]
+    chunks = [_summary_message(summarize(chunk.segments)) for chunk in stored]
+    answer = {"take": run.name, "num_chunks": run.store.num_chunks, "chunks": chunks}
+    return JSONResponse(answer, headers=_HEADERS)
+
+
+def _summary_message(chunk: ChunkSummary) -> Message:
+    return {
+        "chunk": chunk.index,
+        "prompt_index": chunk.prompt_index,
+        "prompt": chunk.prompt,
+        "first_frame": chunk.first_frame,
+        "num_frames": chunk.num_frames,
+        "fps": chunk.fps,
+        "thumbnail": thumbnail_url(chunk.thumbnail),
+    }
+
+
+def _error(status: int, detail: str) -> Response:
+    return JSONResponse({"detail": detail}, status, headers=_HEADERS)
