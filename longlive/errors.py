@@ -6,7 +6,7 @@
   * CheckpointError    a model name, folder, file or key is missing, unexpected or broken
   * SessionFileError   a session file cannot be read, or belongs to another model or version
   * SessionClosedError a session was asked for more after it had been closed
-  * MediaError         pictures could not be encoded or written, for example to a full disk
+  * MediaError         pictures could not be read, encoded or written, for example to a full disk
   * EndpointError      a language model's endpoint cannot be reached, or refuses
   * FitError           a model does not fit into the memory that is free
   * BusyError          too many viewers wait for the model
@@ -50,7 +50,7 @@ class SessionClosedError(LongLiveError):
 
 
 class MediaError(LongLiveError):
-    """Pictures could not be encoded or written."""
+    """Pictures could not be read, encoded or written."""
 
 
 class EndpointError(LongLiveError):

@@ -26,7 +26,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
-from longlive.serving.runs.store_folder import stored_runs
+from longlive.serving.runs.store.store_folder import stored_runs
 from tests.support.paths import ROOT
 from tests.support.run_reader import is_finished, read
 

@@ -14,6 +14,7 @@ from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
     from longlive.chunks import FrameChunk
+    from longlive.config import ModelConfig, StreamConfig
     from longlive.models.bundle import ModelBundle
 
 
@@ -65,8 +66,11 @@ def with_progress(chunks: "Iterable[FrameChunk]", seconds: float) -> "Iterator[F
             bar.update(min(chunk.seconds, bar.total - bar.n))
 
 
-def check_stream(model: str, changes: dict[str, Any]) -> None:
+def check_stream(model: str, changes: dict[str, Any]) -> "tuple[ModelConfig, StreamConfig]":
     """Check the stream options against a model before it is loaded; fetches it if need be.
+
+    Returns:
+        what the model is, and its stream with these options.
 
     Raises:
         ConfigError: if an option is impossible for the model.
@@ -78,7 +82,7 @@ def check_stream(model: str, changes: dict[str, Any]) -> None:
     from longlive.weights.registry import find_model
 
     config = BUILT_IN.get(model) or ModelFolder.read(find_model(model, print_progress)).config
-    StreamConfig.of(config, **changes)
+    return config, StreamConfig.of(config, **changes)
 
 
 def shorten(text: str, most: int = 60) -> str:

@@ -27,7 +27,10 @@ from longlive.files import check_destination, check_distinct, has_suffix, is_spe
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from longlive.chunks import FrameChunk
+    from longlive.config import ModelConfig, StreamConfig
     from longlive.generation.session import Session
     from longlive.generation.session_file import SessionRecord
     from longlive.generation.storyboard import Scene
@@ -43,6 +46,12 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``generate``."""
     parser.add_argument(
         "--prompt", required=True, help="the first prompt, or a storyboard (.json, .jsonl, .txt)"
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="begin with a picture, or with the last seconds of a video (.png, .jpg, .webp, .gif, .mp4 …)",
     )
     parser.add_argument(
         "--at",
@@ -108,12 +117,12 @@ def run_generate(args: argparse.Namespace) -> int:
     scenes, seconds = _read_scenes(args)
     out = _video_path(args.out) or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
-    check_stream(args.model, stream_changes(args))
+    start = _read_start(args, *check_stream(args.model, stream_changes(args)))
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
     models, stream = load_with_options(args.model, vars(args)), stream_changes(args)
     with (
-        Session(models, scenes[0].text, seed=args.seed, switch=args.switch, **stream) as session,
+        Session(models, scenes[0].text, seed=args.seed, switch=args.switch, start=start, **stream) as session,
         interruption() as interrupted,
     ):
         unreached = unreached_scenes(session, scenes[1:], seconds)
@@ -204,6 +213,21 @@ def _read_prompt(args: argparse.Namespace) -> "list[Scene]":
     return scenes
 
 
+def _read_start(
+    args: argparse.Namespace, config: "ModelConfig", stream: "StreamConfig"
+) -> "np.ndarray | None":
+    """The pictures to begin with; says how many of a video's there are."""
+    from longlive.generation.start_clip import fill_chunks, read_start
+
+    if args.start is None:
+        return None
+    pictures = read_start(args.start, config, stream)
+    if len(pictures) > 1:
+        used = min(len(pictures), len(fill_chunks(pictures, config, stream)))
+        print_note(f"the video begins with the last {used / config.fps:.2f} s of {args.start}")
+    return pictures
+
+
 def _as_typed(prompt: str) -> str:
     """A prompt in UTF-8 as its characters, also where Python reads arguments in a narrower encoding."""
     try:
@@ -230,7 +254,8 @@ def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | 
     if args.threads is not None and args.threads < 1:
         raise ConfigError("--threads", args.threads, "it must be at least 1", "Leave it out.")
     destinations = {"--out": out, "--session": getattr(args, "session", None)}
-    check_distinct({"the input": Path(source) if source else None} | destinations)
+    inputs = {"the input": Path(source) if source else None, "--start": getattr(args, "start", None)}
+    check_distinct(inputs | destinations)
     for option, path in destinations.items():
         if path:
             check_destination(option, path)

@@ -20,6 +20,7 @@ from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
 from longlive.generation.rollouts import encode_again
 from longlive.generation.session_file import PromptEvent
+from longlive.generation.start_clip import Start, pack_latents, start_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText
@@ -40,12 +41,23 @@ class ChunkGenerator:
         digests: of each chunk's latents.
         num_frames: pictures that the chunks made so far decode to.
         stopwatch: times the stages of the last chunk.
+        packed_start: what the stream began with, for the session file; None if nothing was given.
     """
 
     def __init__(
-        self, models: ModelBundle, stream: StreamConfig, timeline: PromptTimeline, *, seed: int, take: int
+        self,
+        models: ModelBundle,
+        stream: StreamConfig,
+        timeline: PromptTimeline,
+        *,
+        seed: int,
+        take: int,
+        start: Start | None = None,
     ) -> None:
-        """Reserve the cache; nothing is computed before the first chunk."""
+        """Reserve the cache; nothing is computed before the first chunk, but that ``start`` is encoded.
+
+        ``start`` takes the place of the first chunks, up to a cut.
+        """
         self.models = models
         self.timeline = timeline
         self.truncated_prompt: PromptText | None = None
@@ -54,6 +66,9 @@ class ChunkGenerator:
         self.stopwatch = Stopwatch(models.device)
         shape = (1, stream.chunk, *models.config.latent_shape)
         self.noise = NoiseSource(seed, take, shape, models.device, models.dtype)
+        given = None if start is None else start_latents(models, start, stream)
+        self.packed_start = None if given is None else pack_latents(given)
+        self._start = () if given is None else given.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
         # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
@@ -170,9 +185,8 @@ class ChunkGenerator:
             if self._ends_rollout:
                 self._begin_rollout(on_step)
             lead_in, self._lead_in = self._lead_in, None
-            if self._repeated:
-                clean = self._repeated.popleft()
-            else:
+            clean = self._repeated.popleft() if self._repeated else self._given_latents()
+            if clean is None:
                 clean = self.latents.denoise(self.noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
             before=before,
@@ -228,6 +242,13 @@ class ChunkGenerator:
             self._repeated.popleft()
             self._lead_in = None
         return begins
+
+    def _given_latents(self) -> Tensor | None:
+        """The next chunk, if it is one of those that the video begins with and no cut came before it."""
+        chunk = self._start[self.num_chunks] if self.num_chunks < len(self._start) else None
+        if chunk is None or self.latents.start != self.num_chunks * chunk.shape[1]:
+            return None
+        return chunk.to(self.models.device, self.models.dtype)
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)

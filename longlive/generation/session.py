@@ -26,6 +26,7 @@ from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
+from longlive.generation.start_clip import Start, unpack_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
 from longlive.models.decoder import StreamingDecoder
@@ -68,26 +69,27 @@ class Session:
         seed: int = 0,
         take: int = 0,
         switch: SwitchMode | None = None,
+        start: Start | None = None,
         **stream: Any,
     ) -> None:
-        """Prepare a stream; nothing is computed before the first chunk.
+        """Prepare a stream; nothing but the encoding of ``start`` is computed before the first chunk.
 
         Args:
             models: shared with other sessions.
             prompt: the first one; cleaned here, unless it is a PromptText already.
             seed, take: of the noise; the same seed, take and prompts give the same latents.
             switch: the default of ``set_prompt``; None: the model's own.
-            stream: options of the stream, by the names of StreamConfig, in place of what the model was tuned
-                with.
+            start: a picture or video that this one goes on from; see generation/start_clip.py.
+            stream: options of StreamConfig, by their names, in place of what the model was tuned with.
 
         Raises:
-            PromptError, ConfigError: with a message for viewers.
+            PromptError, ConfigError, MediaError: with a message for viewers.
         """
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
         self.switch = _check_switch(switch or models.config.switch)
         timeline = PromptTimeline([PromptEvent(0, check_prompt(prompt), None)])
-        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take)
+        self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take, start=start)
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
         self._decode_stream, self._decode_stopwatch = SideStream(models.device), Stopwatch(models.device)
         logger.info("session started: seed %d, prompt %r", seed, prompt)
@@ -213,6 +215,7 @@ class Session:
             prompts=self.prompts,
             chunks=self.digests,
             reseeds=self._generator.noise.reseeds,
+            start=self._generator.packed_start,
         )
 
     def save(self, path: str | Path) -> None:
@@ -227,7 +230,7 @@ class Session:
             SessionFileError: if the record belongs to another model, dtype, quantization or cache.
         """
         check_models(models, record)
-        stream = vars(record.stream)
+        stream = vars(record.stream) | {"start": unpack_latents(record.start, models.config, record.stream)}
         session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
         generator = session._generator
         generator.timeline = PromptTimeline(record.prompts)
@@ -247,11 +250,7 @@ class Session:
         for index, digest in enumerate(record.chunks):
             session.next_chunk()
             if session.digests[index] != digest:
-                raise SessionFileError(
-                    f"Chunk {index} of {path} comes out different here (it was written on {record.device} "
-                    f"with {record.threads} threads by version {record.code_version}). "
-                    "It cannot be continued exactly; replay shows it all the same."
-                )
+                raise _differs(index, path, record)
         return session
 
     @classmethod
@@ -304,6 +303,14 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         self.close()
+
+
+def _differs(index: int, path: str | Path, record: SessionRecord) -> SessionFileError:
+    return SessionFileError(
+        f"Chunk {index} of {path} comes out different here (it was written on {record.device} with "
+        f"{record.threads} threads by version {record.code_version}). "
+        "It cannot be continued exactly; replay shows it all the same."
+    )
 
 
 def _check_switch(switch: SwitchMode) -> SwitchMode:

@@ -56,6 +56,8 @@ class SessionRecord:
         chunks: a digest of each chunk's latents.
         num_frames: pictures of the video, if it ends within its last chunk; else None, as in older files.
         reseeds: other seeds from some chunks on, of a video that was branched; older files have none.
+        start: latents of the chunks that it begins with, if they were given, as ``pack_latents`` writes them;
+            else None, as in older files.
     """
 
     model: str
@@ -76,6 +78,7 @@ class SessionRecord:
     cache: str = "full"
     num_frames: int | None = None
     reseeds: tuple[Reseed, ...] = ()
+    start: str | None = None
 
     def branch(self, num_chunks: int, seed: int | None = None) -> "SessionRecord":
         """The record of a session that goes on after the first chunks; ``seed``: of what is made from there.
@@ -97,7 +100,7 @@ class SessionRecord:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
         values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
-        for name in ("num_frames", "reseeds"):  # which the versions before do not know
+        for name in ("num_frames", "reseeds", "start"):  # which the versions before do not know
             if not values[name]:
                 del values[name]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
@@ -146,6 +149,8 @@ class SessionRecord:
         num_frames = values.get("num_frames")
         if num_frames is not None and (type(num_frames) is not int or num_frames < 1):
             raise ValueError("num_frames must be a whole number above 0")
+        if not isinstance(values.get("start", ""), str):
+            raise ValueError("start must be text")
         stream = StreamConfig(**values["stream"])
         parts = {"stream": stream, "prompts": prompts, "chunks": chunks, "reseeds": reseeds}
         return cls(**(values | parts))

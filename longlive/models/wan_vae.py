@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
     AutoencoderKLWan,
     WanCausalConv3d,
     WanRMS_norm,
+    patchify,
     unpatchify,
 )
 from torch import Tensor, nn
@@ -23,16 +24,24 @@ Features = list[Any]
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKLWan, pictures: Tensor) -> Tensor:
-    """The latents of a clip: the posterior's mean, normalised.
+    """The latents of a clip: the posterior's mean, normalised; the same bits as by the VAE's own ``encode``.
+
+    ``encode`` itself keeps its feature cache in the VAE, where two threads would mix up their clips.
 
     Args:
-        vae: its own cache is used and cleared.
+        vae: left as it is.
         pictures: (B, 1 + 4 n, 3, H, W), in [-1, 1].
 
     Returns:
         (B, 1 + n, C, H / 8, W / 8).
     """
-    latents = vae.encode(pictures.transpose(1, 2)).latent_dist.mode().transpose(1, 2)
+    patches, group = pictures.transpose(1, 2), 2 ** sum(vae.config["temperal_downsample"])
+    if vae.config["patch_size"]:
+        patches = patchify(patches, vae.config["patch_size"])
+    features: Features = [None] * vae._cached_conv_counts["encoder"]
+    parts = [patches[:, :, :1], *patches[:, :, 1:].split(group, dim=2)]
+    hidden = [vae.encoder(part, feat_cache=features, feat_idx=[0]) for part in parts if part.shape[2]]
+    latents = vae.quant_conv(torch.cat(hidden, 2)).chunk(2, dim=1)[0].transpose(1, 2)
     mean, std = latent_statistics(vae, latents)
     return (latents - mean) / std
 

@@ -1,4 +1,4 @@
-"""The owner of all runs: it applies what the scheduler says, and loses none.
+"""The owner of all runs: it starts, branches, claims and closes them, and loses none.
 
 engine = Engine(ThreadExecutor(ModelRunner(models)))
 run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
@@ -17,22 +17,24 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from longlive.chunks import SwitchMode
 from longlive.config import ResumeMode
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
+from longlive.serving.dispatcher import Dispatcher
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
-from longlive.serving.observer import Admitted, Ended, Observer, Started, Suspended
+from longlive.serving.observer import Observer, Started
 from longlive.serving.runs.creation import branch_run, create_run
-from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
-from longlive.serving.runs.store_folder import StoreFolder
-from longlive.serving.scheduler import Action, RunStatus
+from longlive.serving.runs.store.store_folder import StoreFolder
+from longlive.serving.scheduler import RunStatus
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
 
@@ -49,7 +51,6 @@ class Engine:
         executor, limits, folder: as they were given.
         runs: all that are kept.
         metrics: what is counted.
-        on_forget: called with each run that is no longer kept; must be quick.
     """
 
     def __init__(
@@ -76,18 +77,26 @@ class Engine:
         self.executor, self.limits = executor, limits or Limits()
         self._store = folder if isinstance(folder, StoreFolder) else StoreFolder(folder)
         self.folder = self._store.path
-        self._max_store_bytes = max_store_bytes
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
-        self._supervisor = RunSupervisor(executor, resume)
-        self.on_forget: Callable[[Run], None] = lambda run: None
-        self._changed = threading.Condition(threading.RLock())
         self.runs = RunRegistry()
         self.runs.load(self.folder, executor.config, self.limits, self._observer)
+        supervisor = RunSupervisor(executor, resume)
+        self._dispatcher = Dispatcher(self.runs, executor, supervisor, max_store_bytes)
+        self._changed = self._dispatcher.changed
         self._is_closed = self._is_warming_up = False
         self._export_gauges()
         self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def on_forget(self) -> Callable[[Run], None]:
+        """Called with each run that is no longer kept; must be quick."""
+        return self._dispatcher.on_forget
+
+    @on_forget.setter
+    def on_forget(self, forget: Callable[[Run], None]) -> None:
+        self._dispatcher.on_forget = forget
 
     def warm_up(self) -> None:
         """Let the executor do one-off work, so that the first viewer does not wait for it."""
@@ -105,6 +114,7 @@ class Engine:
         container: Container = "mp4",
         limits: Limits | None = None,
         address: str = "",
+        start: np.ndarray | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
@@ -113,9 +123,9 @@ class Engine:
             prompt: what the video begins with.
             seed: of the noise.
             script: prompts to come.
-            container: format of the segments.
-            limits: instead of the engine's.
+            container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
+            start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
 
         Raises:
             PromptError: if a prompt cannot be used.
@@ -134,6 +144,7 @@ class Engine:
                 prompt=prompt,
                 script=script,
                 container=container,
+                start=start,
             )
 
         return self._begin(viewer, address, len(prompt), create)
@@ -242,7 +253,7 @@ class Engine:
             self._is_closed = True
             for run in self.runs:
                 if run.status is RunStatus.RUNNING:
-                    self._suspend(run, scheduler.Suspend(run.key, "shutdown"))
+                    self._dispatcher.suspend(run, scheduler.Suspend(run.key, "shutdown"))
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         with self._changed:
             self._changed.notify_all()
@@ -281,72 +292,5 @@ class Engine:
                     logger.exception("scheduler tick failed")
 
     def _tick(self) -> None:
-        """Ask the scheduler what to do, and do it."""
-        if self._is_closed:
-            return
-        views = [run.view() for run in self.runs]
-        capacity, now = self.executor.capacity(), time.monotonic()
-        for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
-            self._apply(self.runs[action.key], action)
-
-    def _apply(self, run: Run, action: Action) -> None:
-        life = run.lifecycle
-        match action:
-            case scheduler.Admit():
-                self._admit(run)
-            case scheduler.Enqueue():
-                self._set_status(run, RunStatus.WAITING)
-            case scheduler.Park():
-                life.has_returned = False
-                run.record(Suspended("viewer_away", run.limits.retention_s))
-                self._set_status(run, RunStatus.SUSPENDED)
-            case scheduler.Suspend():
-                self._suspend(run, action)
-            case scheduler.Stop(reason=reason):
-                run.stop(reason)
-            case scheduler.Warn(code=code, seconds=seconds):
-                life.is_warned = True
-                run.emit(NoticeEvent(code, seconds))
-            case scheduler.UpdatePosition(position=position, wait_s=wait_s):
-                life.queue_position, life.queue_updated = position, time.monotonic()
-                run.emit(QueuePosition(position, wait_s))
-            case scheduler.Evict():
-                self._forget(run)
-
-    def _admit(self, run: Run) -> None:
-        life = run.lifecycle
-        if life.queue_position:
-            run.record(Admitted(time.monotonic() - life.changed))
-            life.queue_position = 0
-        life.is_suspending = life.has_returned = False
-        self._set_status(run, RunStatus.RUNNING)
-        work = run.context.copy().run
-        threading.Thread(target=work, args=(self._make, run), name="longlive-run", daemon=True).start()
-
-    def _suspend(self, run: Run, action: scheduler.Suspend) -> None:
-        if action.reason == "player_silent":
-            run.emit(NoticeEvent("player_silent"))
-        run.lifecycle.interruption = action.reason.replace("_", " ")
-        run.record(Suspended(action.reason, run.limits.retention_s))
-        run.suspend()
-
-    def _set_status(self, run: Run, status: RunStatus) -> None:
-        run.lifecycle.status, run.lifecycle.changed = status, time.monotonic()
-        self._changed.notify_all()
-
-    def _make(self, run: Run) -> None:
-        """Make a run until its next status; runs in a thread of its own."""
-        status = self._supervisor.make(run)
-        with self._changed:
-            run.lifecycle.is_suspending = False
-            self._set_status(run, status)
-
-    def _forget(self, run: Run) -> None:
-        """Drop a run and its files; whoever follows it still gets a last event."""
-        self.runs.remove(run)
-        if run.status is not RunStatus.FINISHED:
-            run.record(Ended("expired", run.end_s))
-            run.emit(RunFinished("expired"))
-            run.lifecycle.status = RunStatus.FINISHED
-        run.delete()
-        self.on_forget(run)
+        if not self._is_closed:
+            self._dispatcher.tick()

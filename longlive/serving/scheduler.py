@@ -2,7 +2,7 @@
 
 actions = schedule(views, capacity, now, max_store_bytes=20e9)
 
-It has no thread and no clock. The engine applies the actions; nothing else changes a run's status.
+It has no thread and no clock. The dispatcher applies the actions; nothing else changes a run's status.
 """
 
 import heapq

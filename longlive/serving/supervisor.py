@@ -13,6 +13,7 @@ from longlive.serving.observer import Ended, Resumed
 from longlive.serving.runs.events import RunFinished
 from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.run import Run
+from longlive.serving.runs.store.video_files import write_files
 from longlive.serving.scheduler import RunStatus, status_after
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class RunSupervisor:
 
 def _finish(run: Run, last: Finished, *, writes_files: bool) -> None:
     """Write the files that the run leaves, and its last event."""
-    files = run.store.write_files() if writes_files else None
+    files = write_files(run.store) if writes_files else None
     run.write(lambda store: store.end())
     not_kept = files.errors if files else ()
     for failure in ([last.failure] if last.failure else []) + [Failure("disk", error) for error in not_kept]:

@@ -81,6 +81,31 @@ class Timeline(gr.HTML):
         return None
 
 
+class StartFrom(gr.HTML):
+    """Chooses the picture or video that the next video begins with; its value is a data URL, or none.
+
+    The browser brings a large picture to at most 3 MB; nothing is sent before Start.
+    """
+
+    def __init__(self, value: Any = None, **kwargs: Any) -> None:
+        """Take gr.HTML's options."""
+        kwargs.setdefault("html_template", _read("start_from.html"))
+        kwargs.setdefault("js_on_load", _read("start_from.js"))
+        super().__init__(value, **kwargs)
+
+    def api_info(self) -> dict[str, Any]:
+        """The schema of the value in the API."""
+        return {"type": "string", "description": "picture or short video as a data URL (data:…;base64,…)"}
+
+    def example_payload(self) -> Any:
+        """No file."""
+        return None
+
+    def example_value(self) -> Any:
+        """No file."""
+        return None
+
+
 class StatusLine(gr.HTML):
     """One line about the server; visible tabs ask for it every few seconds."""
 

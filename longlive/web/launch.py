@@ -16,7 +16,7 @@ from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
-from longlive.serving.runs.store_folder import StoreFolder, remove_stale_folders, store_folder
+from longlive.serving.runs.store.store_folder import StoreFolder, remove_stale_folders, store_folder
 from longlive.web.file_serving import serve_from
 
 EXECUTORS = ("thread", "zerogpu", "ray")

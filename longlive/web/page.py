@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
-from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StatusLine, Timeline
+from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
+from longlive.web.endpoints.branch import BranchEndpoint
 from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
@@ -149,6 +150,7 @@ def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
         info=_SWITCH_HELP,
         elem_id="switch",
     )
+    parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
     parts["later"] = RawJSON([], schema=_LATER, label="later", visible=False)
     parts["examples"] = list(zip(_add_examples(card.stories), card.stories, strict=True))
     if card.about:
@@ -210,7 +212,7 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     """Connect the events of the player and the buttons with the endpoints, and those with their names."""
     player, compatible = parts["player"], parts["compatible"]
     outputs = [player, parts["timeline"], parts["status"], parts["take"], parts["session_file"]]
-    request = [parts["prompt"], parts["seed"], parts["later"]]
+    request = [parts["prompt"], parts["seed"], parts["later"], parts["start_from"]]
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
 
@@ -224,15 +226,16 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     player.resume_compatible(
         endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **quietly
     )
+    branches = BranchEndpoint(endpoints)
     fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
-    player.branch(endpoints.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
+    player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
     player.prompt(endpoints.prompt_on_page, inputs=prompt, **quietly)
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
     parts["stop"].click(endpoints.stop_on_page, **quietly)
 
     _add_call("start", endpoints.start, request, outputs, visibility)
     _add_call("resume", endpoints.resume, place, outputs, visibility)
-    _add_call("branch", endpoints.branch, fork, outputs, visibility)
+    _add_call("branch", branches.branch, fork, outputs, visibility)
     _add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]], visibility)
     _add_call("stop", endpoints.stop, [], [parts["status"]], visibility)
     _connect_browser(page, parts)
@@ -277,11 +280,11 @@ def _add_generate(clips: ClipEndpoint) -> None:
     storyboard = RawJSON(schema=_STORYBOARD, label="storyboard", visible=False)
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
-    message = gr.Textbox(label="message", visible=False)
+    start_from, message = StartFrom(visible=False), gr.Textbox(label="message", visible=False)
     gr.Button(visible=False).click(
         clips.generate,
         **_UNCHECKED,
-        inputs=[storyboard, seconds, seed],
+        inputs=[storyboard, seconds, seed, start_from],
         outputs=[video, session_file, message],
         concurrency_limit=2,
         api_name="generate",

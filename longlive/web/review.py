@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.stored_segments import ChunkSummary, summarize
+from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
 from longlive.web.live import bearer_token, pack_frame
 from longlive.web.viewer_stream import Message, segment_message
 

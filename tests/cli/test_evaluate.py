@@ -77,4 +77,4 @@ def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> 
         main(["evaluate", "--help"])
     told = capsys.readouterr().out
     listed = re.findall(r"^    (\w+)", told, re.MULTILINE)
-    assert listed == ["storybook", "table4", "fig7", "tableA", "tableB", "long", "teacher"]
+    assert listed == ["storybook", "table4", "fig7", "tableA", "tableB", "long", "teacher", "starts"]

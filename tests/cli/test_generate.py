@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 
 from longlive.cli import main
 from longlive.generation.session import Session
@@ -75,6 +76,48 @@ def test_generate_writes_the_video_and_the_session_file(
     ]
     assert pictures_in(tmp_path / "v.mp4") == made["seconds"] * made["fps"] == 3 * 16
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.json", "v.mp4"]
+
+
+def test_generate_begins_with_a_picture_and_replay_makes_it_again(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "photo.png"
+    Image.linear_gradient("L").save(picture)
+    session = generate_and_save(run, tmp_path, "--start", picture)
+    assert "begins with" not in capsys.readouterr().err
+    picture.unlink()
+    assert run("replay", session, "--verify", "--out", tmp_path / "again.mp4") == 0
+    assert "5 chunks, all as recorded" in capsys.readouterr().out
+    assert (tmp_path / "again.mp4").stat().st_size > 1000
+    recorded = json.loads(session.read_text())
+    session.write_text(json.dumps({key: value for key, value in recorded.items() if key != "start"}))
+    assert run("replay", session, "--verify") == 1
+    assert "chunk 0 differs" in capsys.readouterr().out
+
+
+def test_generate_goes_on_from_a_video_and_says_from_how_much_of_it(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = generate_and_save(run, tmp_path).with_name("v.mp4")
+    capsys.readouterr()
+    options = ("--seconds", 4, "--out", tmp_path / "w.mp4", "--session", tmp_path / "t.json")
+    assert run("generate", "--prompt", "a red ball", "--start", first, *options) == 0
+    assert f"begins with the last 2.06 s of {first}" in capsys.readouterr().err
+    assert run("replay", tmp_path / "t.json", "--verify") == 0
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("gone.png", "no file"), ("text.png", "no picture or video"), ("v.mp4", "--start is the same file")],
+)
+def test_what_cannot_be_begun_with_is_refused_before_the_model_is_loaded(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    options = ("--prompt", "a red ball", "--start", tmp_path / name, "--out", tmp_path / "v.mp4")
+    assert run("generate", *options) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_generate_follows_a_storyboard(

@@ -302,14 +302,21 @@ class Served:
 
 @contextmanager
 def serve_page(
-    models: FakeModels | None = None, *, player: str = "live", **limits: float
+    models: FakeModels | None = None,
+    *,
+    player: str = "live",
+    runner: ModelRunner | None = None,
+    **limits: float,
 ) -> Iterator[Served]:
-    """The page over a model of test cards, on a free port."""
+    """The page over a model of test cards, or over the one of ``runner``, on a free port."""
     from longlive.web.health import routes_of
     from longlive.web.page import build_page, page_options
 
     models = models or FakeModels()
-    engine = make_engine(models, **limits)
+    if runner is None:
+        engine = make_engine(models, **limits)
+    else:
+        engine = Engine(ThreadExecutor(runner), limits=Limits(**limits))  # type: ignore[arg-type]
     options = page_options(routes_of(engine.status, engine.metrics))
     page = build_page(engine, player=player)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)

@@ -1,6 +1,7 @@
 """Hostile requests, drawn by hypothesis, and a client that sends them."""
 
 import asyncio
+import base64
 import contextlib
 import json
 from dataclasses import dataclass, field
@@ -99,13 +100,22 @@ scenes = st.fixed_dictionaries(
 )
 prompts = st.one_of(st.just("a red ball on a meadow"), words, words, junk)
 seconds = st.one_of(numbers, st.integers(0, 70), words)
+begun_with = st.one_of(
+    st.none(),
+    junk,
+    words.map(lambda text: f"data:image/png;base64,{text}"),
+    st.binary(max_size=200).map(lambda data: f"data:video/mp4;base64,{base64.b64encode(data).decode()}"),
+    st.sampled_from([b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0\0\0\x18ftypmp42", b"#EXTM3U\n/etc/passwd"]).map(
+        lambda data: f"data:;base64,{base64.b64encode(data + bytes(60)).decode()}"
+    ),
+)
 given = {
-    "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk),
+    "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk, begun_with),
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
     "resume": st.tuples(words | junk, numbers | junk),
     "stop": st.just(()),
     "generate": st.tuples(
-        st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers
+        st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers, begun_with
     ),
 }
 given["start_compatible"], given["resume_compatible"] = given["start"], given["resume"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longlive.errors import ConfigError
-from longlive.serving.runs.store_folder import lock_folder
+from longlive.serving.runs.store.store_folder import lock_folder
 from longlive.web import launch
 
 

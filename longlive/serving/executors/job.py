@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from longlive.generation.session_file import SessionRecord
@@ -48,6 +49,7 @@ class Job:
         resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
         counters: at the end of the last MPEG-TS segment that was made.
+        start: pictures that a new video begins with, uint8 (N, H, W, 3); None for none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Job:
     resume: ResumeState | None = None
     playhead: Playhead | None = None
     counters: Counters = field(default_factory=dict)
+    start: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 def _unpack_state(

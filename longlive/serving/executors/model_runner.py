@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from longlive.config import EncoderName, ModelConfig
@@ -33,7 +33,8 @@ def open_session(models: Any, job: Job, turn: Turn) -> Session:
     state = job.resume
     if state is not None and state.latents:
         return Session.resume(models, state.record, state.latents, exact=state.exact, turn=turn)
-    return Session(models, recorded_prompt(job.prompts[0].text), seed=job.seed)
+    with turn() if job.start is not None else nullcontext():
+        return Session(models, recorded_prompt(job.prompts[0].text), seed=job.seed, start=job.start)
 
 
 class DeadlineLock:

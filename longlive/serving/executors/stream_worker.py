@@ -356,7 +356,7 @@ class _Speed:
 
 
 def _with_thumbnail(segment: MediaSegment, chunk: FrameChunk) -> MediaSegment:
-    """The segment with the picture in the middle of its chunk, if it ends the chunk."""
+    """The segment with a thumbnail of the picture in the middle of ``chunk``, if it ends the chunk."""
     if not segment.ends_chunk:
         return segment
     return dataclasses.replace(segment, thumbnail=encode_thumbnail(chunk.frames[len(chunk.frames) // 2]))

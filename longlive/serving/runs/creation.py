@@ -1,12 +1,16 @@
 """Runs that begin, and runs that another process left on disk."""
 
 import bisect
+import dataclasses
 import hashlib
+import itertools
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
@@ -14,13 +18,16 @@ from longlive.errors import ConfigError, MediaError, SessionFileError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
+from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
+from longlive.serving.runs.store.start_file import FACT as START
+from longlive.serving.runs.store.start_file import write_start
 from longlive.serving.scheduler import RunStatus
 
 _CHUNKS = range(1, 2**20)  # more than any video has
@@ -37,8 +44,9 @@ def create_run(
     prompt: str,
     script: Sequence[Scene] = (),
     container: Container = "mp4",
+    start: np.ndarray | None = None,
 ) -> Run:
-    """A new run, on disk from here on.
+    """A new run, on disk from here on; ``start`` holds the pictures that it begins with.
 
     Raises:
         PromptError: if a prompt cannot be used.
@@ -50,7 +58,12 @@ def create_run(
         chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
         prompts.add(Prompt(check_prompt(scene.text), scene.switch or model.switch, chunk, scripted=True))
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
-    store = _new_store(folder, facts, lambda store: store.write_prompts(tuple(prompts)))
+
+    def fill(store: RunStore) -> None:
+        store.num_bytes += 0 if start is None else start.nbytes
+        store.write_prompts(tuple(prompts))
+
+    store = _new_store(folder, facts, fill, start)
     return Run(viewer, store, model, limits, observer, token=token)
 
 
@@ -87,8 +100,9 @@ def branch_run(
         raise ConfigError("chunk", chunk, rule, "Choose one of them.")
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
-    facts = dict(parent.store.facts) | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
-    store = _new_store(folder, facts, lambda store: store.copy(parent.store, chunk, seed))
+    asked = {name: value for name, value in parent.store.facts.items() if name != START}
+    facts = asked | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
+    store = _new_store(folder, facts, lambda store: _copy_chunks(store, parent.store, chunk, seed))
     store.write_prompts(prompts)
     run = Run(viewer, store, model, limits, observer, token=token)
     run.lifecycle.interruption = BRANCHED
@@ -108,10 +122,16 @@ def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Obse
     return run
 
 
-def _new_store(folder: Path, facts: dict[str, Any], fill: Callable[[RunStore], None]) -> RunStore:
+def _new_store(
+    folder: Path,
+    facts: dict[str, Any],
+    fill: Callable[[RunStore], None],
+    start: np.ndarray | None = None,
+) -> RunStore:
     """The store of a new run, with what it begins with."""
     try:
         folder.mkdir(mode=0o700)
+        facts |= write_start(folder, start)
         store = RunStore(folder, facts)
         fill(store)
     except ConfigError:
@@ -122,6 +142,24 @@ def _new_store(folder: Path, facts: dict[str, Any], fill: Callable[[RunStore], N
         why = error.strerror if isinstance(error, OSError) else error
         raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
     return store
+
+
+def _copy_chunks(store: RunStore, other: RunStore, num_chunks: int, seed: int | None) -> None:
+    """Begin a store with the first chunks of another one; what follows is made with ``seed``, if given.
+
+    Raises:
+        SessionFileError: if these are not all stored.
+        MediaError: as for ``RunStore.add``.
+    """
+    state = other.resume_state(exact=True)
+    parts = itertools.groupby(other.segments(), lambda segment: segment.index)
+    if state is None or not 0 < num_chunks <= len(state.latents):
+        raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
+    record = state.record.branch(num_chunks, seed)
+    events = {event.chunk: event for event in record.prompts}
+    header = dataclasses.replace(record, prompts=(), chunks=())
+    for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
+        store.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
 
 
 def _go_on(run: Run) -> None:

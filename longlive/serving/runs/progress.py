@@ -6,7 +6,7 @@ from longlive.generation.latent_stream import MAX_REWIND_CHUNKS
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.runs.prompt_schedule import PromptSchedule
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
 
 LEAD_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.9, 0.4
 """A chunk counts as seen if it starts within so many seconds, and so many times what making one takes; while

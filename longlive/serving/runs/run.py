@@ -34,7 +34,8 @@ from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
+from longlive.serving.runs.store.start_file import read_start
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -186,6 +187,7 @@ class Run:
                 resume=state,
                 playhead=playhead if state else None,
                 counters=_last_counters(self.store),
+                start=None if state else read_start(self.store.folder, self.store.facts),
             )
 
     def attach(self, handle: StreamHandle) -> None:

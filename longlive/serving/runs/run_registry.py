@@ -11,7 +11,7 @@ from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.creation import key_of, load_run
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.store_folder import stored_runs
+from longlive.serving.runs.store.store_folder import stored_runs
 from longlive.serving.scheduler import RunStatus
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """A whole video of a given length, for programs: ``/generate``."""
 
+import asyncio
 import math
 import secrets
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from longlive.generation.storyboard import read_scenes
 from longlive.serving.engine import Engine
 from longlive.serving.runs.events import RunFinished
 from longlive.web.endpoints.arguments import read_length, read_seed, shown_errors
+from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import unreached_text
 from longlive.web.viewer_stream import ViewerStream
@@ -25,7 +27,11 @@ class ClipEndpoint:
         self.engine = engine
 
     async def generate(
-        self, storyboard: dict[str, Any], seconds: float, seed: float | None
+        self,
+        storyboard: dict[str, Any],
+        seconds: float,
+        seed: float | None,
+        start_from: str | None = None,
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
@@ -36,6 +42,7 @@ class ClipEndpoint:
             storyboard: {"prompts": [{"at": 0, "text": "a red ball"}, {"at": 4, "text": "it jumps"}]}
             seconds: Length of the video, up to 60.
             seed: Of the noise, a whole number; none for a random one.
+            start_from: A picture or short video to begin with, as a data URL; none for none.
 
         Returns:
             the video (MP4), the session file (JSON, which makes the video again) and a status line.
@@ -51,7 +58,10 @@ class ClipEndpoint:
             )
             viewer = f"generate-{secrets.token_hex(8)}"
             number = read_seed(seed)
-            run = self.engine.start(viewer, first.text, seed=number, script=script, limits=limits)
+            start = await asyncio.to_thread(read_start_file, start_from, self.engine.executor.config)
+            run = self.engine.start(
+                viewer, first.text, seed=number, script=script, limits=limits, start=start
+            )
         stream, config = ViewerStream(run, "live", ""), self.engine.executor.config
         unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))
         note = unreached_text([prompt.text for prompt in unreached])

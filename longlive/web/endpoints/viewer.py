@@ -13,14 +13,14 @@ from longlive.media.segments import Container
 from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
-from longlive.web.endpoints.arguments import read_chunk, read_prompts, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.arguments import read_prompts, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
     NOT_KEPT,
     NOT_PLAYING,
     NOTHING_TO_STOP,
     STOPPING,
-    clock_text,
     limits_text,
 )
 from longlive.web.middleware.client_address import address_of
@@ -44,7 +44,12 @@ class Endpoints:
         engine.on_forget = self.streams.forget
 
     async def start(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self,
+        prompt: str,
+        seed: float | None,
+        later: list[Any] | None,
+        request: gr.Request,
+        start_from: str | None = None,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video and stream it; a video that you had before ends.
 
@@ -58,24 +63,25 @@ class Endpoints:
             prompt: What the video begins with.
             seed: Of the noise, a whole number; none for a random one.
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
+            start_from: A picture or short video to begin with, as a data URL of at most 3 MB; none for none.
         """
-        stream = self._begin(prompt, seed, later, "live", request)
-        async for message, segment in self._follow(stream, 0, request):
-            yield _outputs(with_data(message, segment), stream)
+        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "live", request)
+        async for message, segment in self.follow(stream, 0, request):
+            yield outputs_of(with_data(message, segment), stream)
 
     def start_on_page(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
-        return self._begin(prompt, seed, later, "live", request).opening()
+        return self._begin(prompt, seed, later, start_from, "live", request).opening()
 
     async def start_compatible(
-        self, prompt: str, seed: float | None, later: list[Any] | None, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
-        stream = self._begin(prompt, seed, later, "compatible", request)
+        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "compatible", request)
         yield gr.skip(), stream.opening()
-        async for _, segment in self._follow(stream, 0, request):
+        async for _, segment in self.follow(stream, 0, request):
             yield _chunk(segment), gr.skip()
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
@@ -90,9 +96,9 @@ class Endpoints:
         """
         stream, seconds = await self._return(token, seconds, request)
         after = stream.number_before(seconds)
-        yield _outputs(stream.opening(after, seconds), stream)
-        async for message, segment in self._follow(stream, after, request):
-            yield _outputs(with_data(message, segment), stream)
+        yield outputs_of(stream.opening(after, seconds), stream)
+        async for message, segment in self.follow(stream, after, request):
+            yield outputs_of(with_data(message, segment), stream)
 
     async def resume_on_page(self, token: str, seconds: float, request: gr.Request) -> Message:
         """Continue a video, which the page's player follows by ``/live``; returns what opens the player."""
@@ -106,46 +112,8 @@ class Endpoints:
         stream, seconds = await self._return(token, seconds, request)
         after = stream.number_before(seconds)
         yield gr.skip(), stream.opening(after, seconds)
-        async for _, segment in self._follow(stream, after, request):
+        async for _, segment in self.follow(stream, after, request):
             yield _chunk(segment), gr.skip()
-
-    async def branch(
-        self,
-        token: str,
-        chunk: float,
-        prompt: str,
-        switch: str,
-        seed: float | None,
-        request: gr.Request,
-    ) -> AsyncIterator[tuple[Any, ...]]:
-        """Start a live video that goes on after the first chunks of another one, which is kept as it is.
-
-        Outputs are those of start; the chunks that both have in common are not sent again, but are in the
-        files. Your video that plays ends, as by /stop.
-
-        Args:
-            token: Of the other video, as in each message to its player.
-            chunk: The first chunk that is made anew, from 1 to the number of chunks that it has.
-            prompt: What it goes on with; empty for the prompt in use there.
-            switch: "soft" turns smoothly, "hard" cuts, "keep" changes the words only and drifts slowly.
-            seed: Of the noise from there on; none for the same.
-        """
-        stream = self._branch(token, chunk, prompt, switch, seed, request)
-        async for message, segment in self._follow(stream, 0, request):
-            yield _outputs(with_data(message, segment), stream)
-
-    def branch_on_page(
-        self, token: str, chunk: float, prompt: str, switch: str, seed: float | None, request: gr.Request
-    ) -> Message:
-        """Like branch, followed by ``/live``; returns what opens the player where the branch begins.
-
-        Without a prompt, and with the seed of the other video, the same would come again: another is drawn.
-        """
-        parent = self.engine.find(str(token))
-        if not prompt.strip() and parent is not None and seed in (None, parent.seed):
-            seed = read_seed(None)
-        stream = self._branch(token, chunk, prompt, switch, seed, request)
-        return stream.opening(0, stream.run.start_of(int(chunk)))
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Switch your running video to another prompt, from its next chunk on.
@@ -157,12 +125,12 @@ class Endpoints:
         Returns:
             when it will be seen (chunk, at_seconds, in_seconds), a status line, and the timeline.
         """
-        stream = self.streams.of_viewer(_viewer(request))
+        stream = self.streams.of_viewer(viewer_of(request))
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
             scheduled = stream.run.prompt(prompt, read_switch(switch))
-        advice = self._advice(prompt)
+        advice = self.advice(prompt)
         status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
         stream.show_status(status, scheduled.at_seconds, advice)
         answer = {
@@ -257,16 +225,17 @@ class Endpoints:
 
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; the run is suspended soon, and kept for a while."""
-        self.streams.leave(_viewer(request))
+        self.streams.leave(viewer_of(request))
 
     def _begin(
-        self, prompt: str, seed: float | None, later: list[Any] | None, mode: str, request: gr.Request
+        self, prompt: str, seed: float | None, later: Any, start_from: Any, mode: str, request: gr.Request
     ) -> ViewerStream:
-        """The stream of a new run."""
-        viewer = _viewer(request)
+        """The stream of a new run; reads a file, so it runs in a thread."""
+        viewer = viewer_of(request)
         with shown_errors():
             number = read_seed(seed)
             first, *script = read_prompts(prompt, later)
+            start = read_start_file(start_from, self.engine.executor.config)
             run = self.engine.start(
                 viewer,
                 first.text,
@@ -274,36 +243,15 @@ class Endpoints:
                 script=script,
                 container=_CONTAINERS[mode],
                 address=address_of(request),
+                start=start,
             )
-        advice = self._advice(prompt)
+        advice = self.advice(prompt)
         status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
         return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
 
-    def _branch(
-        self, token: Any, chunk: Any, prompt: str, switch: str, seed: float | None, request: gr.Request
-    ) -> ViewerStream:
-        """The stream of a new run that goes on from another one."""
-        viewer, parent = _viewer(request), self.engine.find(str(token))
-        if parent is None:
-            raise gr.Error(NOT_KEPT, print_exception=False)
-        with shown_errors():
-            run = self.engine.branch(
-                viewer,
-                parent,
-                read_chunk(chunk),
-                prompt=prompt,
-                switch=read_switch(switch),
-                seed=None if seed is None else read_seed(seed),
-                address=address_of(request),
-            )
-        mode = "compatible" if run.container == "ts" else "live"
-        advice = self._advice(prompt)
-        status = f"A new take from {clock_text(run.end_s)} on. {advice}".strip()
-        return self.streams.open(viewer, ViewerStream(run, mode, status, advice))
-
     def _running(self, request: gr.Request) -> ViewerStream | None:
         """The stream of the viewer's run, if it can be stopped."""
-        stream = self.streams.of_viewer(_viewer(request))
+        stream = self.streams.of_viewer(viewer_of(request))
         return None if stream is None or stream.run.status is RunStatus.FINISHED else stream
 
     async def _return(self, token: Any, seconds: Any, request: gr.Request) -> tuple[ViewerStream, float]:
@@ -312,14 +260,14 @@ class Endpoints:
         run = self.engine.find(str(token))
         if run is not None and self.streams.of_run(run) is None:
             await asyncio.to_thread(run.replay_stored, seconds)
-        run = self.engine.claim(_viewer(request), str(token))
+        run = self.engine.claim(viewer_of(request), str(token))
         if run is None:
             raise gr.Error(NOT_KEPT, print_exception=False)
         mode = "compatible" if run.container == "ts" else "live"
         stream = self.streams.of_run(run) or ViewerStream(run, mode, "Welcome back.")
-        return self.streams.open(_viewer(request), stream), max(0.0, seconds)
+        return self.streams.open(viewer_of(request), stream), max(0.0, seconds)
 
-    async def _follow(
+    async def follow(
         self, stream: ViewerStream, after: int, request: gr.Request
     ) -> AsyncIterator[tuple[Message, MediaSegment | None]]:
         """The messages after a number, no faster than the viewer fetches them.
@@ -336,16 +284,17 @@ class Endpoints:
         """Wait while the viewer is far behind, as long as the run is kept; then the viewer is back."""
         while is_behind(request) and self.engine.exists(stream.run):
             await asyncio.sleep(BACKPRESSURE_POLL_S)
-        self.engine.claim(_viewer(request), stream.run.token)
+        self.engine.claim(viewer_of(request), stream.run.token)
 
-    def _advice(self, prompt: str) -> str:
+    def advice(self, prompt: str) -> str:
+        """A hint about words of a prompt that the model does not know; empty if it knows all."""
         return vocabulary_hint(prompt, self.engine.executor.config.name, self.engine.executor.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
-def _outputs(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
+def outputs_of(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
     """Player, timeline, status line, video and session file."""
     left = stream.finished if message["kind"] == "end" else None
     status = stream.status
@@ -362,5 +311,6 @@ def _chunk(segment: MediaSegment | None) -> Any:
     return (segment.data, segment.seconds) if segment else gr.skip()
 
 
-def _viewer(request: gr.Request) -> str:
+def viewer_of(request: gr.Request) -> str:
+    """The caller's session, by the name that Gradio gives it."""
     return request.session_hash or "nobody"

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qsl
 
+from gradio.utils import get_function_params
 from starlette.exceptions import HTTPException
 
 from longlive.web.middleware.json_body import (
@@ -189,13 +190,22 @@ _READERS: dict[str, Callable[[Body, GradioApp], Body]] = {
 
 
 def _with_data(model: type[JoinBody] | type[CallBody] | type[RunBody], body: Body, function: Any) -> Body:
-    """A call's body with as many values as its function takes."""
+    """A call's body with as many values as its function takes; those that have defaults may be left out."""
     checked = check_body(model, body)
-    counts = sorted({len(function.inputs), sum(not one.skip_api for one in function.inputs)})
+    most = len(function.inputs)
+    counts = sorted({most - _num_optional(function), most, sum(not one.skip_api for one in function.inputs)})
+    if len(checked.data) == counts[0] < most:
+        checked.data.extend([None] * (most - counts[0]))
     if len(checked.data) not in counts:
         detail = f"data must be a list of {' or '.join(map(str, counts))} values, not {len(checked.data)}."
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     return checked.model_dump(exclude_unset=True)
+
+
+def _num_optional(function: Any) -> int:
+    """How many of a function's last inputs have None as their default."""
+    parameters = get_function_params(function.fn)[: len(function.inputs)]
+    return sum(has_default and default is None for _, has_default, default, _ in parameters)
 
 
 def _query(scope: Scope) -> dict[str, str]:

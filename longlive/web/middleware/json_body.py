@@ -5,6 +5,7 @@ names a file, is refused.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
@@ -13,7 +14,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from starlette.exceptions import HTTPException
 
 MAX_DEPTH = 24
+MAX_FILE_BYTES = 3_000_000
+"""Of the file that a video begins with."""
+MAX_DATA_URL_BYTES = 4 * (MAX_FILE_BYTES // 3 + 1) + 100
 MAX_INTEGER = 2**63 - 1
+
+_DATA_URL = re.compile(rb'"data:[^"\\]*"')
 
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
@@ -91,6 +97,11 @@ def parse_json(content: bytes) -> Any:
         reason = error.errors(include_url=False, include_input=False)[0].get("ctx", {}).get("error", "")
         raise _bad_request(f"This is not valid JSON: {reason}.") from None
     return _plain(value, 0)
+
+
+def file_bytes(content: bytes | bytearray) -> int:
+    """Length of the longest data URL in a JSON text, which is not parsed for it; 0 if there is none."""
+    return max((len(found[0]) for found in _DATA_URL.finditer(content)), default=0)
 
 
 def write_json(value: Any) -> bytes:

@@ -28,7 +28,13 @@ from longlive.web.middleware.allowed_routes import (
     path_of,
     stream_of,
 )
-from longlive.web.middleware.json_body import parse_json, write_json
+from longlive.web.middleware.json_body import (
+    MAX_DATA_URL_BYTES,
+    MAX_FILE_BYTES,
+    file_bytes,
+    parse_json,
+    write_json,
+)
 from longlive.web.middleware.security_headers import headers_of
 
 logger = logging.getLogger(__name__)
@@ -38,6 +44,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 250_000  # cleaning that much text blocks the event loop for 0.2 s
+"""Without the file that a video begins with."""
+MAX_LARGE_BODIES = 4
+"""Received at once; each takes some 20 MB until it has been handed on."""
 BODY_TIMEOUT_S = 30
 
 _SESSION = "longlive.session"
@@ -50,6 +59,7 @@ class RequestFilterMiddleware:
         """Filter the requests to ``app``."""
         self._app = app
         self._abandoned = AbandonedCalls()
+        self._bodies = _BodyReader()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with an error."""
@@ -59,7 +69,7 @@ class RequestFilterMiddleware:
         gradio = GradioApp(scope["app"])
         response = _Response(send, headers_of(gradio.blocks))
         try:
-            receive = await _check_request(scope, receive, gradio)
+            receive = await self._check_request(scope, receive, gradio)
             with self._observe(scope, gradio):
                 await self._app(scope, receive, response)
         except HTTPException as error:
@@ -78,6 +88,41 @@ class RequestFilterMiddleware:
             self._abandoned.on_call(gradio.blocks._queue, scope[_SESSION])
         stream = stream_of(scope)
         return nullcontext() if stream is None else self._abandoned.reading(stream)
+
+    async def _check_request(self, scope: Message, receive: Receive, gradio: GradioApp) -> Receive:
+        """Check a request, and return a ``receive`` that gives its checked body.
+
+        Raises:
+            HTTPException: if the request is refused.
+        """
+        method, path = scope["method"], path_of(scope)
+        if is_mcp(path, gradio):
+            return receive if method != "POST" else await self._check_mcp_message(receive)
+        if method in ("GET", "HEAD"):
+            check_read(scope, gradio)
+            return receive
+        if method != "POST":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+        read = body_reader(path, gradio)
+        kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+        if kind != b"application/json":
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, as application/json.")
+        body = parse_json(await self._bodies.read(receive, may_have_file=is_call(scope)))
+        if not isinstance(body, dict):
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a JSON object.")
+        checked = read(body)
+        session = checked.get("session_hash")
+        scope[_SESSION] = session if isinstance(session, str) else ""
+        content = write_json(checked)
+        scope["headers"] = [
+            (name, str(len(content)).encode() if name == b"content-length" else value)
+            for name, value in scope["headers"]
+        ]
+        return _replay(content, receive)
+
+    async def _check_mcp_message(self, receive: Receive) -> Receive:
+        """Check a message of the Model Context Protocol; its own server reads it."""
+        return _replay(write_json(parse_json(await self._bodies.read(receive))), receive)
 
 
 class _Response:
@@ -123,57 +168,48 @@ def _log_failure(scope: Message, error: Exception, has_begun: bool) -> None:
     logger.error("%s failed: %s in %s", request, type(error).__name__, module)
 
 
-async def _check_request(scope: Message, receive: Receive, gradio: GradioApp) -> Receive:
-    """Check a request, and return a ``receive`` that gives its checked body.
+class _BodyReader:
+    """Receives bodies of bounded size; only a few at a time that are large, because of a file."""
 
-    Raises:
-        HTTPException: if the request is refused.
-    """
-    method, path = scope["method"], path_of(scope)
-    if is_mcp(path, gradio):
-        return receive if method != "POST" else await _check_mcp_message(receive)
-    if method in ("GET", "HEAD"):
-        check_read(scope, gradio)
-        return receive
-    if method != "POST":
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
-    read = body_reader(path, gradio)
-    kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
-    if kind != b"application/json":
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, as application/json.")
-    body = parse_json(await _receive_body(receive))
-    if not isinstance(body, dict):
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a JSON object.")
-    checked = read(body)
-    session = checked.get("session_hash")
-    scope[_SESSION] = session if isinstance(session, str) else ""
-    content = write_json(checked)
-    scope["headers"] = [
-        (name, str(len(content)).encode() if name == b"content-length" else value)
-        for name, value in scope["headers"]
-    ]
-    return _replay(content, receive)
+    def __init__(self) -> None:
+        self._num_large = 0
+
+    async def read(self, receive: Receive, *, may_have_file: bool = False) -> bytes:
+        """The whole body; HTTPException if it is too large, or does not arrive in time."""
+        content, is_large = bytearray(), False
+        most = MAX_BODY_BYTES + (MAX_DATA_URL_BYTES if may_have_file else 0)
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while True:
+                    message = await receive()
+                    content += message.get("body", b"")
+                    if len(content) > most:
+                        raise _too_large()
+                    if len(content) > MAX_BODY_BYTES and not is_large:
+                        self._begin_large()
+                        is_large = True
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
+        finally:
+            self._num_large -= is_large
+        if len(content) - (file_bytes(content) if is_large else 0) > MAX_BODY_BYTES:
+            raise _too_large()
+        return bytes(content)
+
+    def _begin_large(self) -> None:
+        if self._num_large >= MAX_LARGE_BODIES:
+            detail = "Too many files are being received. Please try again in a minute."
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+        self._num_large += 1
 
 
-async def _check_mcp_message(receive: Receive) -> Receive:
-    """Check a message of the Model Context Protocol; its own server reads it."""
-    return _replay(write_json(parse_json(await _receive_body(receive))), receive)
-
-
-async def _receive_body(receive: Receive) -> bytes:
-    content = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await receive()
-                content += message.get("body", b"")
-                if len(content) > MAX_BODY_BYTES:
-                    detail = f"A body may have at most {MAX_BODY_BYTES:,} bytes."
-                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-                if not message.get("more_body", False):
-                    return bytes(content)
-    except TimeoutError:
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
+def _too_large() -> HTTPException:
+    detail = (
+        f"A body may have at most {MAX_BODY_BYTES:,} bytes, and a file to begin with {MAX_FILE_BYTES:,} more."
+    )
+    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 def _replay(content: bytes, receive: Receive) -> Receive:

@@ -7,7 +7,7 @@ from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Observer
 from longlive.serving.runs.creation import create_run, load_run
-from longlive.serving.runs.run_store import RunStore
+from longlive.serving.runs.store.run_store import RunStore
 from tests.support.fakes import tiny_config
 
 ENLARGED = replace(tiny_config(), display_scale=3)

@@ -9,11 +9,9 @@ versions have written, and appending to them costs one write each.)
 """
 
 import dataclasses
-import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,14 @@ from torch import Tensor
 
 from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
-from longlive.errors import LongLiveError, MediaError, SessionFileError
-from longlive.files import name_of_video
+from longlive.errors import MediaError, SessionFileError
 from longlive.generation.noise import Reseed
 from longlive.generation.session_file import PromptEvent, SessionRecord
-from longlive.media.mp4 import Mp4Writer
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.chunk_index import ChunkIndex, StoredChunk
-from longlive.serving.runs.stored_segments import read_segment, segment_fields
+from longlive.serving.runs.store.chunk_index import ChunkIndex, StoredChunk
+from longlive.serving.runs.store.stored_segments import read_segment, segment_fields
 
 STORY, LATENTS, SEGMENTS = "story.jsonl", "latents.bin", "segments.bin"
 
@@ -137,25 +133,6 @@ class RunStore:
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
             self.chunks.append(StoredChunk(checkpoint.digest, place, parts, offset))
 
-    def copy(self, other: "RunStore", num_chunks: int, seed: int | None) -> None:
-        """Begin with the first chunks of another run; what follows is made with ``seed``, if there is one.
-
-        Raises:
-            SessionFileError: if these are not all stored.
-            MediaError: as for ``add``.
-        """
-        state, parts = (
-            other.resume_state(exact=True),
-            itertools.groupby(other.segments(), lambda one: one.index),
-        )
-        if state is None or not 0 < num_chunks <= len(state.latents):
-            raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
-        record = state.record.branch(num_chunks, seed)
-        events = {event.chunk: event for event in record.prompts}
-        header = dataclasses.replace(record, prompts=(), chunks=())
-        for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
-            self.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
-
     def rewind(self, num_chunks: int) -> None:
         """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
         with self._lock:
@@ -221,41 +198,6 @@ class RunStore:
     def segments_after(self, seconds: float, *, at_most: int) -> list[MediaSegment]:
         """The segments that end after a second of the video, of these the last ``at_most``."""
         return list(self.segments(self.chunks.first_after(seconds, at_most=at_most)))[-at_most:]
-
-    def write_files(self) -> "StoredFiles | None":
-        """Write the video and the session file, as far as possible; None if nothing was made."""
-        record = self.record()
-        if record is None:
-            return None
-        errors: list[str] = []
-        name = name_of_video(record.prompts[0].text, record.seed)
-        session_file = _attempt(self.write_session, self.folder / f"{name}.json", errors)
-        video = _attempt(self.write_video, self.folder / f"{name}.mp4", errors) if self.is_intact else None
-        return StoredFiles(video, session_file, tuple(errors))
-
-    def write_video(self, path: Path) -> Path:
-        """Join the segments to an MP4.
-
-        Raises:
-            MediaError: if there are none, or the file cannot be written.
-        """
-        video = Mp4Writer(path)
-        try:
-            for segment in self.segments():
-                video.append(segment)
-            return video.close()
-        except OSError as error:
-            raise MediaError(f"the video {path.name} cannot be written: {error}") from error
-        finally:
-            video.discard()
-
-    def write_session(self, path: Path) -> Path:
-        """Write the session file; SessionFileError when it cannot be written, or nothing was made."""
-        record = self.record()
-        if record is None:
-            raise SessionFileError("Nothing was made yet, so there is no session file.")
-        record.write(path)
-        return path
 
     def _append(self, name: str, data: bytes) -> None:
         try:
@@ -324,27 +266,10 @@ class RunStore:
         return True
 
 
-@dataclass(frozen=True)
-class StoredFiles:
-    """What a run leaves; None for what could not be written, and why, one message each."""
-
-    video: Path | None
-    session_file: Path | None
-    errors: tuple[str, ...]
-
-
 def _latents(data: bytes, chunk: StoredChunk) -> Tensor:
     offset, size, dtype, shape = chunk.latents
     flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
-
-
-def _attempt(write: Callable[[Path], Path], path: Path, errors: list[str]) -> Path | None:
-    try:
-        return write(path)
-    except (LongLiveError, OSError) as error:
-        errors.append(str(error))
-        return None
 
 
 def _size(path: Path) -> int:

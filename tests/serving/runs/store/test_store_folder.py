@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from longlive.errors import ConfigError
-from longlive.serving.runs.store_folder import (
+from longlive.serving.runs.store.store_folder import (
     STALE_S,
     StoreFolder,
     lock_folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from longlive.errors import ConfigError, LongLiveError
-from longlive.serving.runs.run_store import STORY, RunStore
+from longlive.serving.runs.store.run_store import STORY, RunStore
 
 STALE_S = 86_400
 """A temporary folder that nothing has changed for so long, and that no app holds, is removed."""

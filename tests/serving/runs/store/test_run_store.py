@@ -17,9 +17,10 @@ from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.run_store import LATENTS, SEGMENTS, STORY, RunStore
-from longlive.serving.runs.store_folder import stored_runs
-from longlive.serving.runs.stored_segments import ChunkSummary, summarize
+from longlive.serving.runs.store.run_store import LATENTS, SEGMENTS, STORY, RunStore
+from longlive.serving.runs.store.store_folder import stored_runs
+from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
+from longlive.serving.runs.store.video_files import write_session, write_video
 from tests.support.fakes import FakeModels, FakeSession
 
 FACTS = {"key": "k", "seed": 7, "container": "mp4"}
@@ -169,15 +170,15 @@ def test_a_full_disk_is_told_once_and_what_was_kept_before_stays(store: RunStore
 def test_a_take_is_all_its_segments_and_none_is_an_error_in_words(store: RunStore, tmp_path: Path) -> None:
     import av
 
-    with av.open(str(store.write_video(tmp_path / "take.mp4"))) as video:
+    with av.open(str(write_video(store, tmp_path / "take.mp4"))) as video:
         assert sum(1 for _ in video.decode(video=0)) == 16
     (tmp_path / "new").mkdir()
     empty = RunStore(tmp_path / "new", FACTS)
     assert empty.resume_state(exact=True) is None
     with pytest.raises(MediaError):
-        empty.write_video(tmp_path / "none.mp4")
+        write_video(empty, tmp_path / "none.mp4")
     with pytest.raises(SessionFileError, match="Nothing was made"):
-        empty.write_session(tmp_path / "none.json")
+        write_session(empty, tmp_path / "none.json")
 
 
 def test_dropped_chunks_are_gone_and_others_take_their_place(store: RunStore) -> None:

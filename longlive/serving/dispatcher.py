@@ -1,0 +1,103 @@
+"""Does what the scheduler decides: admits, suspends, stops and forgets runs, and keeps their status."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from longlive.serving import scheduler
+from longlive.serving.executors.events import NoticeEvent
+from longlive.serving.executors.executor import Executor
+from longlive.serving.observer import Admitted, Ended, Suspended
+from longlive.serving.runs.events import QueuePosition, RunFinished
+from longlive.serving.runs.run import Run
+from longlive.serving.runs.run_registry import RunRegistry
+from longlive.serving.scheduler import Action, RunStatus
+from longlive.serving.supervisor import RunSupervisor
+
+
+class Dispatcher:
+    """The only one that changes the status of a run.
+
+    Attributes:
+        changed: held while runs or their status change; notified when they have.
+        on_forget: called with each run that is no longer kept; must be quick.
+    """
+
+    def __init__(
+        self, runs: RunRegistry, executor: Executor, supervisor: RunSupervisor, max_store_bytes: float
+    ) -> None:
+        """Dispatch ``runs`` to ``executor``; see Engine for ``max_store_bytes``."""
+        self.changed = threading.Condition(threading.RLock())
+        self.on_forget: Callable[[Run], None] = lambda run: None
+        self._runs, self._executor, self._supervisor = runs, executor, supervisor
+        self._max_store_bytes = max_store_bytes
+
+    def tick(self) -> None:
+        """Ask the scheduler what to do, and do it."""
+        views = [run.view() for run in self._runs]
+        capacity, now = self._executor.capacity(), time.monotonic()
+        for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
+            self._apply(self._runs[action.key], action)
+
+    def _apply(self, run: Run, action: Action) -> None:
+        life = run.lifecycle
+        match action:
+            case scheduler.Admit():
+                self._admit(run)
+            case scheduler.Enqueue():
+                self._set_status(run, RunStatus.WAITING)
+            case scheduler.Park():
+                life.has_returned = False
+                run.record(Suspended("viewer_away", run.limits.retention_s))
+                self._set_status(run, RunStatus.SUSPENDED)
+            case scheduler.Suspend():
+                self.suspend(run, action)
+            case scheduler.Stop(reason=reason):
+                run.stop(reason)
+            case scheduler.Warn(code=code, seconds=seconds):
+                life.is_warned = True
+                run.emit(NoticeEvent(code, seconds))
+            case scheduler.UpdatePosition(position=position, wait_s=wait_s):
+                life.queue_position, life.queue_updated = position, time.monotonic()
+                run.emit(QueuePosition(position, wait_s))
+            case scheduler.Evict():
+                self._forget(run)
+
+    def _admit(self, run: Run) -> None:
+        life = run.lifecycle
+        if life.queue_position:
+            run.record(Admitted(time.monotonic() - life.changed))
+            life.queue_position = 0
+        life.is_suspending = life.has_returned = False
+        self._set_status(run, RunStatus.RUNNING)
+        work = run.context.copy().run
+        threading.Thread(target=work, args=(self._make, run), name="longlive-run", daemon=True).start()
+
+    def suspend(self, run: Run, action: scheduler.Suspend) -> None:
+        """Have a run let go of the model."""
+        if action.reason == "player_silent":
+            run.emit(NoticeEvent("player_silent"))
+        run.lifecycle.interruption = action.reason.replace("_", " ")
+        run.record(Suspended(action.reason, run.limits.retention_s))
+        run.suspend()
+
+    def _set_status(self, run: Run, status: RunStatus) -> None:
+        run.lifecycle.status, run.lifecycle.changed = status, time.monotonic()
+        self.changed.notify_all()
+
+    def _make(self, run: Run) -> None:
+        """Make a run until its next status; runs in a thread of its own."""
+        status = self._supervisor.make(run)
+        with self.changed:
+            run.lifecycle.is_suspending = False
+            self._set_status(run, status)
+
+    def _forget(self, run: Run) -> None:
+        """Drop a run and its files; whoever follows it still gets a last event."""
+        self._runs.remove(run)
+        if run.status is not RunStatus.FINISHED:
+            run.record(Ended("expired", run.end_s))
+            run.emit(RunFinished("expired"))
+            run.lifecycle.status = RunStatus.FINISHED
+        run.delete()
+        self.on_forget(run)

@@ -1,0 +1,80 @@
+"""What the page and programs call to go on from a chunk of another video."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from longlive.web.endpoints.arguments import read_chunk, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.viewer import Endpoints, outputs_of, viewer_of
+from longlive.web.messages import NOT_KEPT, clock_text
+from longlive.web.middleware.client_address import address_of
+from longlive.web.viewer_stream import Message, ViewerStream, with_data
+
+
+class BranchEndpoint:
+    """Starts runs that begin with chunks of another one."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        """Serve from the engine of ``endpoints``, which follow the new runs."""
+        self._endpoints, self._engine = endpoints, endpoints.engine
+
+    async def branch(
+        self,
+        token: str,
+        chunk: float,
+        prompt: str,
+        switch: str,
+        seed: float | None,
+        request: gr.Request,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Start a live video that goes on after the first chunks of another one, which is kept as it is.
+
+        Outputs are those of start; the chunks that both have in common are not sent again, but are in the
+        files. Your video that plays ends, as by /stop.
+
+        Args:
+            token: Of the other video, as in each message to its player.
+            chunk: The first chunk that is made anew, from 1 to the number of chunks that it has.
+            prompt: What it goes on with; empty for the prompt in use there.
+            switch: "soft" turns smoothly, "hard" cuts, "keep" changes the words only and drifts slowly.
+            seed: Of the noise from there on; none for the same.
+        """
+        stream = self._branch(token, chunk, prompt, switch, seed, request)
+        async for message, segment in self._endpoints.follow(stream, 0, request):
+            yield outputs_of(with_data(message, segment), stream)
+
+    def branch_on_page(
+        self, token: str, chunk: float, prompt: str, switch: str, seed: float | None, request: gr.Request
+    ) -> Message:
+        """Like branch, followed by ``/live``; returns what opens the player where the branch begins.
+
+        Without a prompt, and with the seed of the other video, the same would come again: another is drawn.
+        """
+        parent = self._engine.find(str(token))
+        if not prompt.strip() and parent is not None and seed in (None, parent.seed):
+            seed = read_seed(None)
+        stream = self._branch(token, chunk, prompt, switch, seed, request)
+        return stream.opening(0, stream.run.start_of(int(chunk)))
+
+    def _branch(
+        self, token: Any, chunk: Any, prompt: str, switch: str, seed: float | None, request: gr.Request
+    ) -> ViewerStream:
+        """The stream of a new run that goes on from another one."""
+        viewer, parent = viewer_of(request), self._engine.find(str(token))
+        if parent is None:
+            raise gr.Error(NOT_KEPT, print_exception=False)
+        with shown_errors():
+            run = self._engine.branch(
+                viewer,
+                parent,
+                read_chunk(chunk),
+                prompt=prompt,
+                switch=read_switch(switch),
+                seed=None if seed is None else read_seed(seed),
+                address=address_of(request),
+            )
+        mode = "compatible" if run.container == "ts" else "live"
+        advice = self._endpoints.advice(prompt)
+        status = f"A new take from {clock_text(run.end_s)} on. {advice}".strip()
+        return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, advice))

@@ -1,0 +1,186 @@
+"""Share links: they hold all that makes a video, and nothing hostile or broken gets through."""
+
+import base64
+import json
+import random
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from longlive import ModelBundle, Session
+from longlive.errors import SessionFileError
+from longlive.generation.session_file import SessionRecord
+from longlive.web.endpoints.share_link import (
+    MAX_LINK_CHARACTERS,
+    SharedVideo,
+    read_share_link,
+    write_share_link,
+)
+from tests.support.fakes import make_engine
+from tests.support.run_reader import is_finished, read
+
+PROMPTS = (
+    ("a blue cube <script>alert(1)</script>", "hard"),
+    ("der Würfel springt 😀", "soft"),
+    ("a star", "keep"),
+)
+
+
+@pytest.fixture(scope="module")
+def record(tiny_models: ModelBundle) -> SessionRecord:
+    session = Session(tiny_models, "a red ball", seed=2**60 + 7)
+    for text, switch in PROMPTS:
+        session.next_latents()
+        session.next_latents()
+        session.set_prompt(text, switch)  # type: ignore[arg-type]
+    session.next_latents()
+    return session.record()
+
+
+@pytest.fixture(scope="module")
+def link(record: SessionRecord) -> str:
+    return write_share_link(SharedVideo.of(record))
+
+
+def packed(values: Any) -> str:
+    text = values if isinstance(values, bytes) else json.dumps(values).encode()
+    return "video=1." + base64.urlsafe_b64encode(zlib.compress(text)).decode().rstrip("=")
+
+
+def unpacked(link: str) -> dict[str, Any]:
+    data = link.removeprefix("video=1.")
+    return json.loads(zlib.decompress(base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))))
+
+
+def test_a_link_holds_what_makes_the_video(record: SessionRecord, link: str) -> None:
+    video = read_share_link(link)
+    assert video == SharedVideo.of(record) == read_share_link(f"#{link}")
+    assert (video.seed, video.chunks, video.stream) == (2**60 + 7, 7, record.stream)
+    assert [event.chunk for event in video.prompts] == [0, 2, 4, 6]
+    assert len(link) < 450
+    assert all(char.isalnum() or char in "-_.=" for char in link), "nothing in it needs to be escaped"
+
+
+def test_the_same_chunks_come_out_of_it(tiny_models: ModelBundle, record: SessionRecord, link: str) -> None:
+    video = read_share_link(link)
+    again = replace(record, prompts=video.prompts, seed=video.seed, take=video.take, stream=video.stream)
+    session = Session.of_record(tiny_models, again)
+    for _ in range(video.chunks):
+        session.next_latents()
+    assert session.digests == record.chunks
+
+
+def test_an_engine_gives_each_prompt_its_chunk(record: SessionRecord, link: str) -> None:
+    engine = make_engine(buffer_ahead_s=99, max_video_s=6)
+    first, *script = read_share_link(link).scenes(engine.executor.config)
+    run = engine.start("viewer", first.text, seed=7, script=script)
+    read(run, is_finished)
+    made = run.store.record()
+    assert made is not None
+    assert [(event.chunk, event.text, event.switch) for event in made.prompts] == [
+        (event.chunk, event.text, event.switch) for event in record.prompts
+    ]
+    engine.close()
+
+
+def test_another_model_is_told(record: SessionRecord, link: str) -> None:
+    read_share_link(link).check_model(record.model_digest)
+    with pytest.raises(SessionFileError, match=r"another one .* runs here"):
+        read_share_link(link).check_model("ab" * 32)
+
+
+def test_what_no_link_can_hold_is_told(record: SessionRecord) -> None:
+    with pytest.raises(SessionFileError, match=r"begins with a picture.*session file"):
+        SharedVideo.of(replace(record, start="some latents"))
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz ", k=900)) for _ in range(60)]
+    prompts = tuple(replace(record.prompts[min(at, 1)], chunk=at, text=text) for at, text in enumerate(texts))
+    with pytest.raises(SessionFileError, match=r"60 prompts.*session file"):
+        write_share_link(SharedVideo.of(replace(record, prompts=prompts)))
+
+
+def test_a_link_cut_anywhere_is_told_in_words(link: str) -> None:
+    for end in range(len(link)):
+        with pytest.raises(SessionFileError, match=r"cannot be opened.*whole link"):
+            read_share_link(link[:end])
+
+
+def test_a_changed_link_is_refused_or_still_a_video(link: str) -> None:
+    """The compressed text has a checksum, so a slip of the hand is noticed."""
+    rng = random.Random(1)
+    for _ in range(300):
+        place = rng.randrange(8, len(link))
+        other = link[:place] + rng.choice("abcXYZ019-_") + link[place + 1 :]
+        try:
+            assert read_share_link(other) == read_share_link(link)
+        except SessionFileError as error:
+            assert "cannot be opened" in str(error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": -1},
+        {"seed": "7"},
+        {"seed": 2**63},
+        {"take": None},
+        {"chunks": 10**9},
+        {"chunks": True},
+        {"frames": -1},
+        {"model": 7},
+        {"model": "x" * 300},
+        {"digest": "ab" * 40},
+        {"stream": {"window": 10**30}, "seed": None},
+        {"stream": {"sink": 99}},
+        {"stream": {"colour": 1}},
+        {"stream": []},
+        {"prompts": []},
+        {"prompts": "a red ball"},
+        {"prompts": [[0, "a", "soft"]]},
+        {"prompts": [[1, "a", "soft"]]},
+        {"prompts": [[0, "a", None], [0, "b", "soft"]]},
+        {"prompts": [[0, "a", None], [2, "b", "fade"]]},
+        {"prompts": [[0, "a", None], [2, "b", None]]},
+        {"prompts": [[0, "a", None], [2.5, "b", "soft"]]},
+        {"prompts": [[0, "a\0b", None]]},
+        {"prompts": [[0, "", None]]},
+        {"prompts": [[0, "x" * 2001, None]]},
+        {"prompts": [[0, "a", None, "more"]]},
+        {"prompts": [7]},
+        {"prompts": [[0, "a", None], *([at, "b", "soft"] for at in range(1, 3000))]},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_a_hostile_link_is_refused_in_words(link: str, change: dict[str, Any]) -> None:
+    with pytest.raises(SessionFileError, match="cannot be opened"):
+        read_share_link(packed(unpacked(link) | change))
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "",
+        "#",
+        "#top",
+        "video=",
+        "video=1.",
+        "video=2.abcd",
+        "video=1.äöü",
+        "video=1.<script>",
+        None,
+        7,
+        [],
+        "x" * (MAX_LINK_CHARACTERS + 1),
+        packed(b"[" * 100_000),
+        packed(b"no JSON"),
+        packed([]),
+        packed(None),
+        packed(bytes(9_000_000)),
+    ],
+    ids=lambda fragment: str(fragment)[:12],
+)
+def test_what_is_no_link_is_refused_in_words(fragment: Any) -> None:
+    with pytest.raises(SessionFileError, match="cannot be opened"):
+        read_share_link(fragment)
