@@ -18,11 +18,11 @@ from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
-from longlive.generation.rollouts import encode_again
 from longlive.generation.session_file import PromptEvent
 from longlive.generation.start_clip import Start, pack_latents, start_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
+from longlive.models.rollouts import encode_again
 from longlive.prompts import PromptText
 
 logger = logging.getLogger(__name__)
