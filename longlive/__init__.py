@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from longlive.models.bundle import ModelBundle
     from longlive.models.model_card import ModelCard, Story
     from longlive.weights.loading import load_models
+    from longlive.weights.pipeline import LongLivePipeline
     from longlive.weights.saving import save_models
 
 # The modules that the public names come from; the quick ones first.
@@ -49,6 +50,7 @@ _MODULES = (
     "weights.loading",
     "weights.saving",
     "generation.session",
+    "weights.pipeline",
 )
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "FrameChunk",
     "LatentChunk",
     "LongLiveError",
+    "LongLivePipeline",
     "LostError",
     "MailboxError",
     "MediaError",

@@ -76,11 +76,13 @@ class LatentChunk:
         index: number of the chunk, from 0.
         prompt_index: number of the prompt that made it, from 0 in order of use.
         prompt: that prompt's text.
-        first_latent: number of its first latent frame since the start of the video or the last hard cut;
-            at 0 the decoder starts afresh.
+        first_latent: number of its first latent frame since the start of the video, the last hard cut or the
+            start of the rollout; at 0 the decoder starts afresh.
         latents: (1, F, C, H, W), normalised as the transformer sees them.
         ready: CUDA event after which the latents are computed; None where no wait is needed.
         ends_chunk: whether this is the last part of the chunk.
+        lead_in: (1, 1, C, H, W), a latent that follows those of the chunk before: all its pictures but the
+            last are shown before this chunk's own. Only where a rollout repeats the end of the one before.
         before: where the chunk begins, if it does not follow the chunk that was made last (after a rewind).
         chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
@@ -92,6 +94,7 @@ class LatentChunk:
     latents: Tensor
     ready: Any = None
     ends_chunk: bool = True
+    lead_in: Tensor | None = None
     before: StreamPlace | None = field(default=None, repr=False, compare=False)
     chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
@@ -116,7 +119,10 @@ class LatentChunk:
             return [self]
         head = replace(self, latents=self.latents[:, :1], ends_chunk=False)
         rest = self.latents[:, 1:]
-        return [head, replace(self, latents=rest, first_latent=self.first_latent + 1, before=None)]
+        return [
+            head,
+            replace(self, latents=rest, first_latent=self.first_latent + 1, before=None, lead_in=None),
+        ]
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,17 @@ class ModelConfig:
         height, width: size of a picture in pixels.
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
+        first_steps: those of the first chunk, if it has others; empty if not.
+        warp_steps: whether the shift moves the timesteps; if not, the network is told them as they are.
         shift: of the flow-matching schedule.
         chunk, window, sink: latent frames that are generated together; attended to, sink included;
             always kept.
+        overlap: latent frames that the next rollout repeats, for models that play rollouts of ``window``; 0
+            for models whose window slides.
         positions: how latent frames were counted in training.
+        switch: how a stream changes to a new prompt unless it is told how: ``soft`` for models that were
+            tuned with recaching, ``keep`` for others.
+        context_transformer: whether a second set of weights writes what is remembered (SGF+).
         text_len: tokens of a prompt, padding included.
         context_noise: timestep label of the clean pass.
         display_scale: whole number by which pictures are enlarged in files that are written.
@@ -125,6 +132,11 @@ class ModelConfig:
     spatial_scale: int = 8
     temporal_scale: int = 4
     display_scale: int = 1
+    first_steps: tuple[int, ...] = ()
+    warp_steps: bool = True
+    overlap: int = 0
+    switch: SwitchMode = "soft"
+    context_transformer: bool = False
 
     def __post_init__(self) -> None:
         """Check each field; raise ConfigError naming field, value, rule and cure."""
@@ -135,20 +147,22 @@ class ModelConfig:
             if size % divisor:
                 nearest = max(divisor, round(size / divisor) * divisor)
                 raise ConfigError(axis, size, f"it must be a multiple of {divisor} pixels", f"Try {nearest}.")
-        if (
-            not self.steps
-            or list(self.steps) != sorted(set(self.steps), reverse=True)
-            or self.steps[0] > 1000
-        ):
-            raise ConfigError(
-                "steps", self.steps, "timesteps must fall from at most 1000", "Try (1000, 750, 500, 250)."
-            )
-        if self.steps[-1] <= 0:
-            raise ConfigError(
-                "steps", self.steps, "every timestep must be above 0", "Try (1000, 750, 500, 250)."
-            )
+        _check_steps("steps", self.steps)
+        if self.first_steps:
+            _check_steps("first_steps", self.first_steps)
+        if self.switch not in get_args(SwitchMode):
+            rule = f"it must be one of {get_args(SwitchMode)}"
+            raise ConfigError("switch", self.switch, rule, "Use 'soft' or 'keep'.")
         if self.shift <= 0:
             raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
+
+    @property
+    def later_facts(self) -> dict[str, Any]:
+        """The fields that earlier versions do not know, where they differ from what these versions do.
+
+        Files and digests hold these alone, so that those of older models stay as they are.
+        """
+        return {name: getattr(self, name) for name in LATER_FACTS if getattr(self, name) != _default(name)}
 
     @property
     def live_scale(self) -> int:
@@ -197,6 +211,10 @@ class ModelConfig:
         return self.num_frames(chunk * self.chunk) / self.fps
 
 
+LATER_FACTS = ("first_steps", "warp_steps", "overlap", "switch", "context_transformer")
+"""Fields of a ModelConfig that came after the first models were written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """Options of a stream. ``StreamConfig.of(model)`` gives what the checkpoint was tuned with.
@@ -206,6 +224,8 @@ class StreamConfig:
         positions: ``absolute`` (up to the transformer's table) or ``relative`` (to the window; any length).
         global_sink: at a soft switch, keep the sink of the first chunk once the window has rolled past it.
         context_noise: timestep label of the clean pass and of the recache.
+        overlap: 0 for a window that slides. Otherwise the video is made of rollouts of ``window`` latents
+            (CausVid): each begins with the last ``overlap`` latents of the one before, and counts from 0.
     """
 
     chunk: int = 3
@@ -214,17 +234,13 @@ class StreamConfig:
     positions: Positions = "absolute"
     global_sink: bool = True
     context_noise: float = 0.0
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         """Check each field; raise ConfigError naming field, value, rule and cure."""
         _check_positive("chunk", self.chunk)
         if self.sink < 0:
             raise ConfigError("sink", self.sink, "it cannot be negative", "Use 0 for no sink.")
-        if self.sink > self.chunk:
-            rule = (
-                f"a sink larger than a chunk ({self.chunk}) would always keep the noise of its later frames"
-            )
-            raise ConfigError("sink", self.sink, rule, f"Use at most {self.chunk}.")
         if self.window != -1 and self.window < self.sink + self.chunk:
             rule = f"the window must hold the sink ({self.sink}) and the chunk ({self.chunk})"
             raise ConfigError(
@@ -238,11 +254,31 @@ class StreamConfig:
             raise ConfigError(
                 "context_noise", self.context_noise, "it is a timestep in [0, 1000]", "Wan's tuning used 0."
             )
+        self._check_overlap()
+
+    def _check_overlap(self) -> None:
+        chunk, overlap = self.chunk, self.overlap
+        if overlap == 0:
+            return
+        if overlap < 0 or overlap % chunk:
+            rule = f"it must be a multiple of the chunk ({chunk})"
+            raise ConfigError("overlap", overlap, rule, f"Use {chunk}, or 0 for a window that slides.")
+        if self.window == -1 or self.window % chunk or self.window < overlap + chunk:
+            rule = f"rollouts that overlap by {overlap} need a multiple of the chunk ({chunk}) above that"
+            raise ConfigError("window", self.window, rule, f"Try {7 * chunk}.")
 
     @property
     def chunks_in_window(self) -> int | None:
         """How many chunks hold the latents of a full window; None for an endless one."""
         return None if self.window == -1 else -(-self.window // self.chunk)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by their names, as session files hold them; without ``overlap`` where it is 0."""
+        values = dict(vars(self))
+        if not self.overlap:  # which earlier versions do not know
+            del values["overlap"]
+        return values
 
     @classmethod
     def of(cls, model: ModelConfig, **changes: Any) -> "StreamConfig":
@@ -253,10 +289,21 @@ class StreamConfig:
                 raise ConfigError(
                     name, changes[name], f"the options of a stream are {sorted(known)}", "Correct the name."
                 )
-        facts = {
-            name: getattr(model, name) for name in ("chunk", "window", "sink", "positions", "context_noise")
-        }
+        own = ("chunk", "window", "sink", "positions", "context_noise", "overlap")
+        facts = {name: getattr(model, name) for name in own}
         return cls(**(facts | changes))
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in fields(ModelConfig) if field.name == name)
+
+
+def _check_steps(name: str, steps: tuple[int, ...]) -> None:
+    cure = "Try (1000, 750, 500, 250)."
+    if not steps or list(steps) != sorted(set(steps), reverse=True) or steps[0] > 1000:
+        raise ConfigError(name, steps, "timesteps must fall from at most 1000", cure)
+    if steps[-1] <= 0:
+        raise ConfigError(name, steps, "every timestep must be above 0", cure)
 
 
 def _check_positive(name: str, value: int) -> None:

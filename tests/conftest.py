@@ -70,6 +70,24 @@ def tiny_models(tiny_folder: Path) -> "ModelBundle":
 
 
 @pytest.fixture(scope="session")
+def two_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a second set of weights for the clean pass, and ``keep`` as its switch, as SGF+ has."""
+    from tests.support.tiny_model import write_tiny_model
+
+    folder = tmp_path_factory.mktemp("models") / "two-sets"
+    write_tiny_model(folder, name="two-sets", context_transformer=True, switch="keep")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_set_models(two_set_folder: Path) -> "ModelBundle":
+    """That model, loaded."""
+    from longlive import load_models
+
+    return load_models(two_set_folder)
+
+
+@pytest.fixture(scope="session")
 def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of the picture size of the storybook, with pictures of noise; tests may not change it."""
     from longlive.storybook.world.drawing import HEIGHT, WIDTH

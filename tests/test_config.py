@@ -58,7 +58,11 @@ def test_an_impossible_fact_names_field_value_rule_and_cure(field: str, value: o
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sink": 4}, "larger than a chunk.*Use at most 3"),
+        ({"overlap": 4}, r"a multiple of the chunk \(3\).*Use 3, or 0"),
+        ({"overlap": -3}, "a multiple of the chunk"),
+        ({"window": 20, "overlap": 3}, r"a multiple of the chunk \(3\) above that.*Try 21"),
+        ({"window": 12, "overlap": 12}, "rollouts that overlap by 12"),
+        ({"window": -1, "overlap": 3}, "rollouts that overlap by 3"),
         ({"sink": -1}, "negative"),
         ({"window": 5}, r"must hold the sink \(3\) and the chunk \(3\).*at least 6"),
         ({"window": 0}, "at least 6"),
@@ -87,3 +91,24 @@ def test_a_stream_is_what_the_model_was_tuned_with_unless_it_is_told_otherwise()
     model = ModelConfig(**(MODEL | {"window": 9, "positions": "relative"}))
     assert StreamConfig.of(model) == StreamConfig(window=9, positions="relative")
     assert StreamConfig.of(model, window=-1, sink=0) == StreamConfig(window=-1, sink=0, positions="relative")
+
+
+def test_the_facts_that_came_later_are_named_where_they_differ() -> None:
+    assert ModelConfig(**MODEL).later_facts == {}
+    changed = ModelConfig(**MODEL, switch="keep", overlap=3, first_steps=(1000, 500))
+    assert changed.later_facts == {"first_steps": (1000, 500), "overlap": 3, "switch": "keep"}
+    assert "overlap" not in StreamConfig().options
+    assert StreamConfig(window=21, overlap=3).options["overlap"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"first_steps": (500, 1000)}, "timesteps must fall"),
+        ({"first_steps": (1000, 0)}, "every timestep must be above 0"),
+        ({"switch": "fade"}, "it must be one of"),
+    ],
+)
+def test_an_impossible_later_fact_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig(**MODEL, **changes)

@@ -19,6 +19,7 @@ from longlive.models.list_cache import ListCache
 from longlive.training.objectives.flow import timestep_weights
 from longlive.weights.formats import key_mapping as names
 from tests.support.golden_dmd import run_dmd
+from tests.support.golden_family import run_family
 from tests.support.golden_files import (
     Case,
     Data,
@@ -31,7 +32,7 @@ from tests.support.golden_files import (
 from tests.support.golden_streaming import run_streaming_grad, run_streaming_rollout
 
 VAE_TOLERANCE = 5e-5
-GOLDENS = Goldens.here()
+FOLDERS = Goldens.all_here()
 CacheType = type[KVCache | ListCache]
 
 
@@ -196,32 +197,39 @@ RUNNERS: dict[str, Runner] = {
     "streaming_grad": lambda goldens, case, data, _: run_streaming_grad(goldens, case, data),
     "vae": run_vae,
     "text_encoder": run_text_encoder,
+    "member": run_family,
 }
 CACHED = ("causal", "lora_forward", "rollout", "interactive", "infinity")
 
 
-def family_of(name: str) -> str:
+def family_of(name: str, case: Case) -> str:
+    if "member" in case:
+        return "member"
     known = [family for family in RUNNERS if name == family or name.startswith(f"{family}_")]
     return known[0] if known else name.split("_")[0]
 
 
 CASES = [
-    pytest.param(name, cache, id=f"{name}-{cache.__name__}" if family_of(name) in CACHED else name)
-    for name in sorted(GOLDENS.index)
-    if not GOLDENS.is_material(name)
-    for cache in ((KVCache, ListCache) if family_of(name) in CACHED else (KVCache,))
+    pytest.param(goldens, name, cache, id=f"{name}-{cache.__name__}" if family in CACHED else name)
+    for goldens in FOLDERS
+    for name in sorted(goldens.index)
+    if not goldens.is_material(name)
+    for family in (family_of(name, goldens.index[name]),)
+    for cache in ((KVCache, ListCache) if family in CACHED else (KVCache,))
 ]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "cache"), CASES)
-def test_golden_case(name: str, cache: CacheType) -> None:
-    family = family_of(name)
+@pytest.mark.parametrize(("goldens", "name", "cache"), CASES)
+def test_golden_case(goldens: Goldens, name: str, cache: CacheType) -> None:
+    case = goldens.index[name]
+    family = family_of(name, case)
     if family not in RUNNERS:  # only in a folder newer than this code; none of today's is left out
         pytest.skip(f"the goldens' README: an unsupported family is a visible skip; no runner for {family!r}")
-    RUNNERS[family](GOLDENS, GOLDENS.index[name], GOLDENS.tensors(name), cache)
+    RUNNERS[family](goldens, case, goldens.tensors(name), cache)
 
 
 def test_the_folder_holds_cases_to_run() -> None:
     """An empty or wrong folder must not look like success."""
-    assert any(family_of(param.values[0]) in RUNNERS for param in CASES), f"no cases in {GOLDENS.folder}"
+    found = [family_of(name, goldens.index[name]) for goldens, name, _ in (param.values for param in CASES)]
+    assert set(found) & set(RUNNERS), f"no cases in {FOLDERS[0].folder}"

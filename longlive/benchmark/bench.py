@@ -62,7 +62,7 @@ class Bench:
         overlap: bool = False,
         **stream: Any,
     ) -> None:
-        """Prepare a run with soft prompt switches every so many seconds.
+        """Prepare a run with a prompt switch, of the model's own kind, every so many seconds.
 
         Args:
             models: what to measure, optimized already.
@@ -147,7 +147,7 @@ class Bench:
             "decoder": self.models.decoder_name,
             "quantization": self.models.runtime.quantization,
             "cache": self.models.runtime.cache,
-            "weight_bytes": weight_bytes(self.models.transformer),
+            "weight_bytes": sum(map(weight_bytes, self.models.transformers)),
             "attention": self.models.transformer.backend.name,
             "compile": self._compile_mode,
             "overlap": self._overlap,
@@ -185,7 +185,7 @@ class Bench:
         switched = None
         if session.num_chunks >= self._num_warm_up and prompt != session.prompts[-1].text:
             switched = time.perf_counter()
-            session.set_prompt(prompt, "soft")
+            session.set_prompt(prompt)
         made = session.next_latents(on_latents)
         self._made[made.index] = switched, session.latents_stopwatch
 

@@ -20,15 +20,15 @@ def count_costs(name: str, *, dtype: torch.dtype = torch.float32, **stream: Any)
     """The costs of a model by its name; nothing is computed and no weights are read.
 
     Args:
-        name: as for ``load_models``; ``longlive-1.3b`` and ``mid-size`` need no files.
+        name: as for ``load_models``; published models and ``mid-size`` need no files.
         dtype: of the memory.
         stream: options of the stream, by the names of StreamConfig.
 
     Returns:
-        ``parameters`` of the transformer; ``flops_prompt`` to read a prompt; ``flops_pass`` for one denoising
-        pass over a chunk with a full window, ``flops_remember`` for its clean pass, ``flops_chunk`` for all
-        passes of a chunk, ``flops_recache`` for a soft switch; ``kv_bytes`` for self-attention and
-        ``prompt_bytes`` for cross-attention; and the sizes that they follow from.
+        ``parameters`` of the transformer, or of both; ``flops_prompt`` to read a prompt; ``flops_pass`` for
+        one denoising pass over a chunk with a full window, ``flops_remember`` for its clean pass,
+        ``flops_chunk`` for all passes of a chunk, ``flops_recache`` for a soft switch; ``kv_bytes`` for
+        self-attention and ``prompt_bytes`` for cross-attention; and the sizes that they follow from.
     """
     return costs_of(config_of(name), dtype=dtype, **stream)
 
@@ -42,7 +42,10 @@ def costs_of(config: ModelConfig, *, dtype: torch.dtype = torch.float32, **strea
     with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
         transformer = CausalWanTransformer(config.transformer)
         cache = KVCache(config.transformer, options, config.tokens_per_latent)
-        return _sizes(config, options) | _count(transformer, cache, config, dtype)
+        costs = _count(transformer, cache, config, dtype)
+        for name in ("parameters", "flops_prompt", "prompt_bytes"):
+            costs[name] *= 1 + config.context_transformer
+        return _sizes(config, options) | costs
 
 
 def _sizes(config: ModelConfig, stream: StreamConfig) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-weights",
         action="store_true",
-        help="random weights of the model's shape; longlive-1.3b and mid-size then need no files",
+        help="random weights of the model's shape; published models and mid-size then need no files",
     )
     parser.add_argument(
         "--overlap", action="store_true", help="decode and encode one chunk while the next is generated"

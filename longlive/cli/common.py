@@ -77,9 +77,9 @@ def check_stream(model: str, changes: dict[str, Any]) -> "tuple[ModelConfig, Str
         CheckpointError: if there is no such model.
     """
     from longlive.config import StreamConfig
+    from longlive.weights.family import BUILT_IN
     from longlive.weights.layout import ModelFolder
     from longlive.weights.registry import find_model
-    from longlive.weights.released import BUILT_IN
 
     config = BUILT_IN.get(model) or ModelFolder.read(find_model(model, print_progress)).config
     return config, StreamConfig.of(config, **changes)

@@ -13,10 +13,12 @@ from longlive.runtime.options import print_progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fetch``."""
     parser.add_argument(
-        "model", help="a known name, or a Hub id such as owner/name; with --checkpoint, a name of your choice"
+        "model",
+        help="a known name, or a Hub id such as owner/name; with --checkpoint, a name of your choice, or a "
+        "known name for its settings",
     )
     group = parser.add_argument_group(
-        "another checkpoint of the family (Self-Forcing, CausVid, Wan 2.1 1.3B)"
+        "another checkpoint of the family, such as a fine-tune; or a change to a known model"
     )
     group.add_argument(
         "--checkpoint",
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which transformer to take if the file holds several, such as generator or generator_ema "
         "(default: the one that its authors run)",
     )
-    group.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA to merge into the checkpoint")
+    group.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA to merge into the model")
     group.add_argument(
         "--lora-scale",
         type=float,
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FACT=VALUE",
-        help="what differs from LongLive, such as --set window=21 --set sink=0; may be repeated",
+        help="what differs from LongLive or that model, as in --set window=21 --set sink=0; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print sizes and free space")
     parser.add_argument(
@@ -53,15 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch the model and print its folder."""
     from longlive.weights.assembly import assemble, print_download_plan
+    from longlive.weights.family import RELEASED
     from longlive.weights.layout import verify_digests
     from longlive.weights.registry import find_model
-    from longlive.weights.released import RELEASED, sources_for_checkpoint
+    from longlive.weights.released import LONGLIVE_SOURCES, change_sources, sources_for_checkpoint
 
     facts = _facts(args.set)
     own = {"lora": args.lora, "lora_scale": args.lora_scale, "weights_key": args.weights_key}
     sources = RELEASED.get(args.model)
     if args.checkpoint:
-        sources = sources_for_checkpoint(args.checkpoint, name=args.model, **own, **facts)
+        base = sources or LONGLIVE_SOURCES
+        sources = sources_for_checkpoint(args.checkpoint, name=args.model, base=base, **own, **facts)
+    elif facts:
+        raise ConfigError("--set", args.set[0], "it needs --checkpoint", "Give the checkpoint, too.")
+    elif any(value is not None for value in own.values()):
+        sources = change_sources(args.model, sources, **own)
     if sources and args.dry_run:
         print_download_plan(sources, print_progress)
         return 0

@@ -70,8 +70,7 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--switch",
         choices=get_args(SwitchMode),
-        default="soft",
-        help="how prompts switch (default: soft)",
+        help="how prompts switch (default: as the model was made for)",
     )
     parser.add_argument(
         "--switch-every",

@@ -11,8 +11,7 @@ from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptKV
-from longlive.models.bundle import ModelBundle
+from longlive.models.bundle import ModelBundle, PromptKVs
 from longlive.models.decoder import StreamingDecoder
 from longlive.models.kv_cache import KVCache
 
@@ -32,7 +31,6 @@ class BatchStream:
         config = models.config
         self.models, self.seeds = models, seeds
         self.stream = StreamConfig.of(config, **stream)
-        self.schedule = FlowSchedule.of(config)
         self.cache = KVCache(config.transformer, self.stream, config.tokens_per_latent, batch=len(prompts))
         self.decoder = StreamingDecoder(models.vae, config.fps)
         self.prompt = self._read(prompts)
@@ -53,7 +51,8 @@ class BatchStream:
         """Continue with other prompts; ``mode`` is one of ``SWITCH_MODES``."""
         self.prompt = self._read(prompts)
         if mode == "soft":
-            recache(self.models.transformer, self.window, self.prompt, self.cache, start=self.start)
+            writer, prompt = self.models.context_writer, self.prompt.context
+            recache(writer, self.window, prompt, self.cache, start=self.start)
         elif mode == "hard":
             self.cache.reset()
             self.decoder.reset()
@@ -61,10 +60,12 @@ class BatchStream:
 
     def _next_chunk(self) -> Tensor:
         size = self.stream.chunk
+        transformer, prompt = self.models.transformer, self.prompt
+        schedule = FlowSchedule.of(self.models.config, first=self.start == 0)
         latents = denoise_chunk(
-            self.models.transformer, self._noise, self.prompt, self.cache, self.schedule, start=self.start
+            transformer, self._noise, prompt.denoising, self.cache, schedule, start=self.start
         )
-        remember_chunk(self.models.transformer, latents, self.prompt, self.cache, start=self.start)
+        remember_chunk(self.models.context_writer, latents, prompt.context, self.cache, start=self.start)
         self.window = torch.cat([self.window, latents], 1)[:, -self.stream.window :]
         self.start, self.chunk = self.start + size, self.chunk + 1
         pictures = self.decoder.decode_latents(latents)
@@ -76,6 +77,6 @@ class BatchStream:
             [draw_noise(shape, seed=s, take=0, chunk=self.chunk, step=step) for s in self.seeds]
         )
 
-    def _read(self, prompts: Sequence[str]) -> PromptKV:
+    def _read(self, prompts: Sequence[str]) -> PromptKVs:
         tokens = torch.cat([self.models.text_encoder.encode(prompt).tokens for prompt in prompts])
-        return self.models.transformer.read_prompt(tokens)
+        return self.models.read_prompt(tokens)

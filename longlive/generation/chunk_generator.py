@@ -1,6 +1,7 @@
 """Prompts in, clean latents out: makes one stream's chunks in order, or goes on from kept ones."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,13 +14,15 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionClosedError
 from longlive.generation.cuda_streams import SideStream, mark
 from longlive.generation.latent_stream import LatentStream
-from longlive.generation.lookahead import OnLatents, OnStep
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import NoiseSource
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import ResumePlan
+from longlive.generation.session_file import PromptEvent
 from longlive.generation.start_clip import Start, pack_latents, start_latents
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import ModelBundle
+from longlive.models.rollouts import encode_again
 from longlive.prompts import PromptText
 
 logger = logging.getLogger(__name__)
@@ -68,6 +71,10 @@ class ChunkGenerator:
         self._start = () if given is None else given.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unremembered: LatentChunk | None = None
+        # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
+        self._repeated: deque[Tensor] = deque()
+        self._lead_in: Tensor | None = None
+        self._is_prompt_read = False
         self._is_rewound = False
         self._digest_stream = SideStream(models.device)
 
@@ -86,7 +93,8 @@ class ChunkGenerator:
     @property
     def place(self) -> StreamPlace:
         """Where the next chunk begins, for a decoder that is elsewhere."""
-        return StreamPlace(self.num_frames, tuple(self.latents.recent))
+        recent = tuple(self.latents.recent)
+        return StreamPlace(self.num_frames, recent[: len(recent) - self._num_unseen])
 
     def close(self) -> None:
         """Free the cache and the latents."""
@@ -116,7 +124,7 @@ class ChunkGenerator:
         # Beside the clean pass: the next chunk can be asked for before that pass has ended.
         with self._digest_stream.after(chunk.ready, chunk.latents):
             digest = chunk.digest
-        self._append(chunk.latents, digest)
+        self._append(chunk.latents, digest, has_lead_in=chunk.lead_in is not None)
         self._unremembered = None
         return chunk
 
@@ -124,7 +132,8 @@ class ChunkGenerator:
     def earliest_rewind(self) -> int:
         """The lowest number of chunks that ``rewind`` can go back to: prompts in use stay in use."""
         first = self.timeline.current.chunk + 1 if self.digests else 0
-        return min(self.num_chunks, max(first, self.num_chunks - self.latents.num_rewindable))
+        num_rewindable = self.latents.num_rewindable - self._num_unseen
+        return min(self.num_chunks, max(first, self.num_chunks - num_rewindable))
 
     def rewind(self, num_chunks: int) -> None:
         """Drop the chunks from number ``num_chunks`` on; see ``Session.rewind``."""
@@ -133,6 +142,10 @@ class ChunkGenerator:
                 f"cannot go back to {num_chunks} chunks: there are {self.num_chunks}, and it must be "
                 f"at least {self.earliest_rewind}"
             )
+        self.latents.rewind(self._num_unseen)
+        if self._unremembered is not None and self._unremembered.lead_in is not None:
+            self._repeated.appendleft(self._unremembered.latents)
+            self._lead_in = self._unremembered.lead_in
         config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
         self._unremembered = None
         self.timeline.drop_pending()
@@ -154,31 +167,81 @@ class ChunkGenerator:
         self.timeline = PromptTimeline(plan.prompts)
         for clean, digest in zip(chunks, digests, strict=True):
             on_device = clean.to(self.models.device)
+            begins_rollout = self._begin_known_rollout(len(chunks), turn)
             if self.num_chunks in plan.passes:
                 with turn():
                     self._use_due_prompt()
                     self.latents.remember(on_device)
             else:
                 self._skip()
-            self._append(on_device, digest)
+            self._append(on_device, digest, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
     def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
         self._use_due_prompt()
         with self.stopwatch.stage("denoise"):
-            clean = self._given_latents()
+            before = self.place if self._is_rewound else None
+            if self._ends_rollout:
+                self._begin_rollout(on_step)
+            lead_in, self._lead_in = self._lead_in, None
+            clean = self._repeated.popleft() if self._repeated else self._given_latents()
             if clean is None:
                 clean = self.latents.denoise(self.noise.of_chunk(self.num_chunks), on_step)
         return LatentChunk(
-            before=self.place if self._is_rewound else None,
+            before=before,
             index=self.num_chunks,
             prompt_index=self.timeline.index,
             prompt=self.timeline.current.text,
             first_latent=self.latents.start,
             latents=clean,
             ready=mark(self.models.device),
+            lead_in=lead_in,
         )
+
+    @property
+    def _ends_rollout(self) -> bool:
+        """Whether a rollout has come to the latents that the next one repeats."""
+        left = self.latents.num_until_overlap
+        return left is not None and left <= 0
+
+    @property
+    def _num_unseen(self) -> int:
+        """Chunks of these that have been made."""
+        return max(0, -(self.latents.num_until_overlap or 0)) // self.latents.stream.chunk
+
+    def _begin_rollout(self, on_step: OnStep = ignore_step) -> None:
+        """Make the last latents of a rollout, which the next one repeats, and begin that."""
+        latents, stream = self.latents, self.latents.stream
+        first = self.num_chunks - (stream.window - stream.overlap) // stream.chunk
+        while latents.start < stream.window:
+            clean = latents.denoise(self.noise.of_chunk(first + latents.start // stream.chunk), on_step)
+            if latents.start + stream.chunk < stream.window:
+                latents.remember(clean)
+            latents.append(clean)
+        rollout = torch.cat(tuple(latents.recent), 1)
+        repeated = encode_again(self.models, rollout, stream.overlap)
+        self._lead_in = rollout[:, -stream.overlap :][:, :1]
+        latents.begin_rollout()
+        self._repeated = deque(repeated.split(stream.chunk, 1))
+
+    def _begin_known_rollout(self, num_chunks: int, turn: Turn) -> bool:
+        """Begin a rollout if one begins with the next of ``num_chunks`` kept chunks; return whether one does.
+
+        What it repeats was kept, too, unless the kept chunks end within that.
+        """
+        event, stream = self.timeline.due(self.num_chunks), self.latents.stream
+        begins = self._ends_rollout and (event is None or event.switch != "hard")
+        if begins and num_chunks - self.num_chunks >= stream.overlap // stream.chunk:
+            self.latents.begin_rollout()
+        elif begins:
+            with turn():
+                self._use_due_prompt()
+                self._begin_rollout()
+        if self._repeated:
+            self._repeated.popleft()
+            self._lead_in = None
+        return begins
 
     def _given_latents(self) -> Tensor | None:
         """The next chunk, if it is one of those that the video begins with and no cut came before it."""
@@ -189,29 +252,40 @@ class ChunkGenerator:
 
     def _use_due_prompt(self) -> None:
         event = self.timeline.due(self.num_chunks)
-        if event is None:
-            return
+        if event is not None:
+            self._use(event, event.switch)
+            self.timeline.advance()
+        elif not self._is_prompt_read and self.timeline.index >= 0:
+            self._use(self.timeline.current, None)
+
+    def _use(self, event: PromptEvent, switch: SwitchMode | None) -> None:
+        """Go on under the prompt of an event, changing to it by ``switch``; None changes the prompt alone."""
         with self.stopwatch.stage("text"), torch.no_grad():
             embedding = self.models.text_encoder.encode(event.text)
             tokens = embedding.tokens.to(self.models.device, self.models.dtype)
-            prompt = self.models.transformer.read_prompt(tokens)
+            prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
-            self.latents.switch(prompt, event.switch)
-        self.timeline.advance()
+            self.latents.switch(prompt, switch)
+        if switch == "hard":
+            self._repeated.clear()
+            self._lead_in = None
+        self._is_prompt_read = True
         self.truncated_prompt = embedding.text if embedding.is_truncated else None
-        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, event.switch or "first")
+        logger.info("chunk %d: prompt %r (%s)", event.chunk, event.text, switch or "first")
 
     def _skip(self) -> None:
         """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
         if event := self.timeline.due(self.num_chunks):
             self.timeline.advance()
+            self._is_prompt_read = False
             if event.switch == "hard":
                 self.latents.cut()
         self.latents.skip()
 
-    def _append(self, clean: Tensor, digest: str) -> None:
+    def _append(self, clean: Tensor, digest: str, *, has_lead_in: bool = False) -> None:
         config, start = self.models.config, self.latents.start
         self.latents.append(clean)
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
+        self.num_frames += (config.temporal_scale - 1) if has_lead_in else 0
         self.digests.append(digest)
         self._is_rewound = False

@@ -21,15 +21,18 @@ class FlowSchedule:
     Attributes:
         shift: larger values spend more steps at high noise.
         steps: timesteps before warping, noisiest first.
+        warp: whether the shift moves the steps, too.
     """
 
     shift: float
     steps: tuple[int, ...]
+    warp: bool = True
 
     @classmethod
-    def of(cls, model: ModelConfig) -> "FlowSchedule":
-        """The schedule that a checkpoint was trained with."""
-        return cls(model.shift, tuple(model.steps))
+    def of(cls, model: ModelConfig, *, first: bool = False) -> "FlowSchedule":
+        """The schedule that a checkpoint was trained with; if ``first``, that of a video's first chunk."""
+        steps = (model.first_steps if first else ()) or model.steps
+        return cls(model.shift, tuple(steps), model.warp_steps)
 
     @property
     def sigmas(self) -> Tensor:
@@ -40,6 +43,8 @@ class FlowSchedule:
     @property
     def warped_steps(self) -> tuple[float, ...]:
         """The timesteps at which the sampler runs: ``steps`` moved to where the shift puts them."""
+        if not self.warp:
+            return tuple(float(step) for step in self.steps)
         padded = [*(self.sigmas * NUM_TIMESTEPS).tolist(), 0.0]
         return tuple(padded[NUM_TIMESTEPS - step] for step in self.steps)
 

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
+from longlive.generation.lookahead import OnStep, ignore_step
 from longlive.generation.sampling import denoise_chunk, recache, remember_chunk
-from longlive.models.attention import PromptKV
-from longlive.models.bundle import ModelBundle
+from longlive.models.bundle import ModelBundle, PromptKVs
 from longlive.models.kv_cache import KVCache
-from longlive.models.transformer import CausalWanTransformer
 
 MAX_REWIND_CHUNKS = 12
 """So many chunks can be dropped again, at most."""
@@ -24,21 +23,23 @@ class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
     For each chunk: ``switch`` if a new prompt takes effect; then ``denoise`` and ``remember``, or ``skip``;
-    then ``append``. A call that fails may be made again.
+    then ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them, and
+    the latents that are repeated are remembered and appended first.
 
     Attributes:
+        stream: its options.
         cache: keys and values of what was remembered.
         prompt: keys and values of the prompt in use; None before the first ``switch``.
         recent: latents of the last chunks since the last cut, (1, F, C, H, W) each: enough for a window and
             for a decoder, also after ``rewind``.
-        start: latent frames since the start of the video or the last hard cut.
+        start: latent frames since the start of the video, the last hard cut or the start of the rollout.
     """
 
     def __init__(self, models: ModelBundle, stream: StreamConfig) -> None:
         """Reserve the cache; nothing is computed."""
         config = models.config
         self.start = 0
-        self.prompt: PromptKV | None = None
+        self.prompt: PromptKVs | None = None
         window = stream.chunks_in_window
         kept = None if window is None else max(window, -(-DECODER_REACH // stream.chunk)) + MAX_REWIND_CHUNKS
         self.recent: deque[Tensor] = deque(maxlen=kept)
@@ -51,60 +52,83 @@ class LatentStream:
             dtype=models.dtype,
             storage=models.runtime.cache_dtype,
         )
-        self._stream, self._config = stream, config
-        self._transformer: CausalWanTransformer = models.transformer
-        self._schedule = FlowSchedule.of(config)
+        self.stream, self._config = stream, config
+        self._transformer, self._writer = models.transformer, models.context_writer
+        self._schedule, self._first_schedule = FlowSchedule.of(config), FlowSchedule.of(config, first=True)
+
+    @property
+    def num_until_overlap(self) -> int | None:
+        """Latents of this rollout before those that the next one repeats; None if the window slides.
+
+        Below 0 where some of these have been made.
+        """
+        overlap = self.stream.overlap
+        return self.stream.window - overlap - self.start if overlap else None
 
     @torch.no_grad()
-    def switch(self, prompt: PromptKV, switch: str | None) -> None:
+    def switch(self, prompt: PromptKVs, switch: str | None) -> None:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
-        if switch == "soft":
+        if switch == "soft" and self.recent:
             self.cache.rewind(self.start)  # a chunk that was begun and interrupted
-            window, context_noise = torch.cat(tuple(self.recent), dim=1), self._stream.context_noise
+            window, context_noise = torch.cat(tuple(self.recent), dim=1), self.stream.context_noise
             recache(
-                self._transformer, window, prompt, self.cache, start=self.start, context_noise=context_noise
+                self._writer,
+                window,
+                prompt.context,
+                self.cache,
+                start=self.start,
+                context_noise=context_noise,
             )
         elif switch == "hard":
             self.cut()
         self.prompt = prompt
 
     def cut(self) -> None:
-        """Forget all latents: the next chunk is the first of a new scene."""
+        """Forget all latents: the next chunk is the first of a new scene or rollout."""
         self.cache.cut()
         self.recent.clear()
         self.start = self._first_rewind = 0
 
-    @torch.no_grad()
-    def denoise(self, noise: Callable[[int], Tensor], on_step: Callable[[], None] = lambda: None) -> Tensor:
-        """The clean latents (1, F, C, H, W) of the next chunk.
+    def begin_rollout(self) -> None:
+        """Forget all latents; those that come next are what the rollout repeats, and cannot be dropped."""
+        self.cut()
+        self._first_rewind = self.stream.overlap
 
-        ``noise`` is as for ``denoise_chunk``; ``on_step`` is called after each step.
-        """
+    @torch.no_grad()
+    def denoise(self, noise: Callable[[int], Tensor], on_step: OnStep = ignore_step) -> Tensor:
+        """The clean latents (1, F, C, H, W) of the next chunk; ``noise`` is as for ``denoise_chunk``."""
+        schedule = self._schedule if self.start else self._first_schedule
+        timesteps = schedule.warped_steps
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
         return denoise_chunk(
             self._transformer,
             noise,
-            self.prompt,
+            self.prompt.denoising,
             self.cache,
-            self._schedule,
+            schedule,
             start=self.start,
-            on_step=lambda step, clean: on_step(),
+            on_step=lambda step, clean: on_step(timesteps[step], clean),
         )
 
     def remember(self, clean: Tensor) -> None:
         """Leave the next chunk's clean latents (1, F, C, H, W) in the cache."""
         assert self.prompt is not None, "a prompt must come first"
         self._make_positions_last()
-        context_noise = self._stream.context_noise
+        context_noise = self.stream.context_noise
         remember_chunk(
-            self._transformer, clean, self.prompt, self.cache, start=self.start, context_noise=context_noise
+            self._writer,
+            clean,
+            self.prompt.context,
+            self.cache,
+            start=self.start,
+            context_noise=context_noise,
         )
 
     def skip(self) -> None:
         """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
         self._make_positions_last()
-        self.cache.skip(self.start, self._stream.chunk)
+        self.cache.skip(self.start, self.stream.chunk)
 
     def append(self, clean: Tensor) -> None:
         """Go on behind these latents (1, F, C, H, W), the next chunk's."""
@@ -114,15 +138,15 @@ class LatentStream:
     @property
     def num_rewindable(self) -> int:
         """How many of the last chunks ``rewind`` can drop."""
-        since = (self.start - self._first_rewind) // self._stream.chunk
-        return min(since, MAX_REWIND_CHUNKS, len(self.recent))
+        since = (self.start - self._first_rewind) // self.stream.chunk
+        return max(0, min(since, MAX_REWIND_CHUNKS, len(self.recent)))
 
     def rewind(self, num_chunks: int) -> None:
         """Drop the last chunks, at most ``num_rewindable``; no prompt may have taken effect in them.
 
         Unless ``cache.has_gaps`` is False, a soft or hard switch must follow.
         """
-        self.start -= num_chunks * self._stream.chunk
+        self.start -= num_chunks * self.stream.chunk
         for _ in range(num_chunks):
             self.recent.pop()
         self.cache.rewind(self.start)
@@ -130,7 +154,7 @@ class LatentStream:
     def _make_positions_last(self) -> None:
         """Change to relative positions just before the transformer's table of positions ends."""
         shape = self._config.transformer
-        if not self.cache.is_relative and self.start + self._stream.chunk > shape.rope_max_seq_len:
+        if not self.cache.is_relative and self.start + self.stream.chunk > shape.rope_max_seq_len:
             _, rows, columns = shape.patch_size
             grid = self._config.latent_height // rows, self._config.latent_width // columns
             self.cache.make_relative(self._transformer.rope, *grid)

@@ -11,13 +11,20 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from torch import Tensor
+
 from longlive.chunks import LatentChunk
 
 OnLatents = Callable[[LatentChunk], None]
 """Called with a chunk as soon as its latents are clean, before its clean pass."""
 
-OnStep = Callable[[], None]
-"""Called after each denoising step."""
+OnStep = Callable[[float, Tensor], None]
+"""Called after each denoising step with its timestep in [0, 1000] and the chunk's clean latents so far."""
+
+
+def ignore_step(timestep: float, clean: Tensor) -> None:
+    """Do nothing after a step."""
+
 
 Result = TypeVar("Result")
 

@@ -116,7 +116,8 @@ def _one_per_chunk(prompts: Sequence[PromptEvent]) -> Iterator[PromptEvent]:
 
 def _passes(events: Sequence[PromptEvent], num_chunks: int, stream: StreamConfig) -> frozenset[int]:
     """The chunks to remember again when ``events`` are in use and ``num_chunks`` chunks have been made."""
-    cut = max((event.chunk for event in events if event.switch == "hard"), default=0)
+    hard = max((event.chunk for event in events if event.switch == "hard"), default=0)
+    cut = _rollout_start(hard, num_chunks, stream)
     softs = [event.chunk for event in events if event.switch == "soft" and event.chunk > cut]
     if not softs:
         return frozenset(range(cut, num_chunks))
@@ -124,8 +125,20 @@ def _passes(events: Sequence[PromptEvent], num_chunks: int, stream: StreamConfig
     sinks = {last}
     if stream.global_sink and stream.sink and _has_rolled(last - cut, stream):
         # No later recache reached the sink: it is as the last one that did, or the cut, left it.
-        sinks = {max((chunk for chunk in softs if not _has_rolled(chunk - cut, stream)), default=cut)}
+        first = max((chunk for chunk in softs if not _has_rolled(chunk - cut, stream)), default=cut)
+        sinks = {first, *range(first, cut - (-stream.sink // stream.chunk))}
     return frozenset(range(last, num_chunks)) | (sinks - {num_chunks})
+
+
+def _rollout_start(cut: int, num_chunks: int, stream: StreamConfig) -> int:
+    """The chunk that the rollout of the last chunk began with; the cut itself if the window slides.
+
+    A rollout counts once all that it repeats was made: from then on nothing before it is needed.
+    """
+    if not stream.overlap:
+        return cut
+    length, repeated = (stream.window - stream.overlap) // stream.chunk, stream.overlap // stream.chunk
+    return cut + max(0, num_chunks - cut - repeated) // length * length
 
 
 def _has_rolled(num_chunks: int, stream: StreamConfig) -> bool:

@@ -21,7 +21,7 @@ from longlive.config import StreamConfig
 from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.chunk_generator import ChunkGenerator, Turn
 from longlive.generation.cuda_streams import SideStream
-from longlive.generation.lookahead import OnLatents, OnStep
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
 from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
@@ -33,6 +33,10 @@ from longlive.models.decoder import StreamingDecoder
 from longlive.prompts import PromptText, check_prompt
 
 logger = logging.getLogger(__name__)
+
+
+def _ignore(chunk: LatentChunk) -> None:
+    """Do nothing with a chunk."""
 
 
 class Session:
@@ -64,7 +68,7 @@ class Session:
         *,
         seed: int = 0,
         take: int = 0,
-        switch: SwitchMode = "soft",
+        switch: SwitchMode | None = None,
         start: Start | None = None,
         **stream: Any,
     ) -> None:
@@ -74,7 +78,7 @@ class Session:
             models: shared with other sessions.
             prompt: the first one; cleaned here, unless it is a PromptText already.
             seed, take: of the noise; the same seed, take and prompts give the same latents.
-            switch: the default of ``set_prompt``.
+            switch: the default of ``set_prompt``; None: the model's own.
             start: a picture or video that this one goes on from; see generation/start_clip.py.
             stream: options of StreamConfig, by their names, in place of what the model was tuned with.
 
@@ -83,7 +87,7 @@ class Session:
         """
         self.stream = StreamConfig.of(models.config, **stream)
         self.seed, self.take = check_seed(seed), check_seed(take, "take")
-        self.switch = _check_switch(switch)
+        self.switch = _check_switch(switch or models.config.switch)
         timeline = PromptTimeline([PromptEvent(0, check_prompt(prompt), None)])
         self._generator = ChunkGenerator(models, self.stream, timeline, seed=seed, take=take, start=start)
         self._decoder = StreamingDecoder(models.decoder, models.config.fps)
@@ -179,9 +183,7 @@ class Session:
         """The next pictures: ``next_latents``, decoded."""
         return self.decode(self.next_latents())
 
-    def next_latents(
-        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = lambda: None
-    ) -> LatentChunk:
+    def next_latents(self, on_latents: OnLatents = _ignore, on_step: OnStep = ignore_step) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
         If it fails (out of memory, say), it may be called again: it goes on where it stopped, with the same
@@ -189,7 +191,7 @@ class Session:
 
         Args:
             on_latents: is given the chunk before its clean pass; another thread may decode it from then on.
-            on_step: called after each denoising step; what it raises interrupts the chunk.
+            on_step: is given each step's timestep and clean latents; what it raises interrupts the chunk.
 
         Raises:
             SessionClosedError: after ``close``.

@@ -99,7 +99,7 @@ class SessionRecord:
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        values = {"version": VERSION} | dataclasses.asdict(self)
+        values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
         for name in ("num_frames", "reseeds", "start"):  # which the versions before do not know
             if not values[name]:
                 del values[name]

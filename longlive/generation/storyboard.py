@@ -94,10 +94,15 @@ def play(session: Session, scenes: Iterable[Scene], seconds: float) -> Iterator[
     config = session.models.config
     end_frame = config.frames_until(seconds)
     while session.seconds < end_frame / config.fps:
-        while pending and pending[0].at <= session.seconds:
-            scene = pending.pop(0)
-            session.set_prompt(scene.text, scene.switch, queue=True)
+        set_due_prompts(session, pending)
         yield session.next_chunk().until(end_frame)
+
+
+def set_due_prompts(session: Session, pending: list[Scene]) -> None:
+    """Give a session the scenes whose time has come, and take them out of ``pending``, which is in order."""
+    while pending and pending[0].at <= session.seconds:
+        scene = pending.pop(0)
+        session.set_prompt(scene.text, scene.switch, queue=True)
 
 
 def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int = 0) -> list[Scene]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from torch import Tensor
 
 from longlive.config import CacheName, EncoderName, ModelConfig, Quantization
+from longlive.models.attention import PromptKV
 from longlive.models.decoder import Vae
 from longlive.models.model_card import ModelCard
 from longlive.models.text_encoder import TextEncoder
@@ -39,6 +41,18 @@ class RuntimeProfile:
 
 
 @dataclass(frozen=True)
+class PromptKVs:
+    """A prompt as both of a model's transformers read it; the same twice where there is one.
+
+    Attributes:
+        denoising, context: of the transformer that denoises, and of the one that runs clean passes.
+    """
+
+    denoising: PromptKV
+    context: PromptKV
+
+
+@dataclass(frozen=True)
 class ModelBundle:
     """A loaded model: shared by all sessions, and never changed.
 
@@ -46,6 +60,8 @@ class ModelBundle:
         source: the name that it was loaded by.
         config: its facts.
         transformer, text_encoder, vae: its weights, in ``eval`` mode, without gradients.
+        context_transformer: a second set of weights, which runs the clean passes; None: the first does (see
+            ``context_writer``).
         decoder, decoder_name: what decodes the latents of sessions: ``vae``, or another that fits them.
         card: what to tell people about it.
         digest: SHA-256 of its weights, tokenizer and facts, in hex.
@@ -64,6 +80,23 @@ class ModelBundle:
     digest: str
     folder: Path
     runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
+    context_transformer: CausalWanTransformer | None = None
+
+    @property
+    def context_writer(self) -> CausalWanTransformer:
+        """What leaves finished latents in the cache: clean passes and recaches run through it."""
+        return self.context_transformer or self.transformer
+
+    @property
+    def transformers(self) -> tuple[CausalWanTransformer, ...]:
+        """Each set of weights, once."""
+        second = self.context_transformer
+        return (self.transformer,) if second is None else (self.transformer, second)
+
+    def read_prompt(self, tokens: Tensor) -> PromptKVs:
+        """Keys and values of a prompt's tokens, by each set of weights; as for the transformer's own."""
+        prompts = [transformer.read_prompt(tokens) for transformer in self.transformers]
+        return PromptKVs(prompts[0], prompts[-1])
 
     @property
     def device(self) -> torch.device:

@@ -115,14 +115,19 @@ class StreamingDecoder:
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """The pictures of the next chunk or part: 1 for a video's (or cut's) first latent, 4 for each other.
 
+        Those of a chunk's ``lead_in``, but the last, come before its own.
+
         If it fails, nothing has changed: the same chunk or part may be decoded again.
         """
         if chunk.before is not None:
             self._go_back(chunk.before)
         ahead = self.branch()
+        lead = None if chunk.lead_in is None else to_uint8(ahead.decode_latents(chunk.lead_in)[0, :-1])
         if chunk.first_latent == 0:
             ahead._features = None
         frames = to_uint8(ahead.decode_latents(chunk.latents)[0])
+        if lead is not None:
+            frames = np.concatenate([lead, frames])
         first_frame = self._next_frame
         self._keep_state()
         self._features, self._next_frame = ahead._features, first_frame + len(frames)

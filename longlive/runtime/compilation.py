@@ -61,43 +61,56 @@ def optimize_for_inference(
 
 
 @torch.no_grad()
-def warm_up(transformer: CausalWanTransformer, config: ModelConfig, stream: StreamConfig) -> Iterator[str]:
+def warm_up(
+    transformer: CausalWanTransformer,
+    config: ModelConfig,
+    stream: StreamConfig,
+    *,
+    writer: CausalWanTransformer | None = None,
+) -> Iterator[str]:
     """Run a pass of each shape that a stream can have, so that no viewer waits for the compiler.
 
     Yields a progress line before each of the window's lengths, prompt switch included.
+
+    Args:
+        transformer, config, stream: what is run.
+        writer: runs the clean passes, if it is another set of weights.
     """
+    both = transformer, writer or transformer
     weight = transformer.proj_out.weight
     place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
     cache = KVCache(config.transformer, stream, config.tokens_per_latent, **place)
-    prompt = transformer.read_prompt(torch.zeros(1, config.text_len, config.transformer.text_dim, **place))
+    tokens = torch.zeros(1, config.text_len, config.transformer.text_dim, **place)
+    prompts = both[0].read_prompt(tokens), both[1].read_prompt(tokens)
     length = config.window if stream.window == -1 else stream.window
     lengths = range(0, length + stream.chunk, stream.chunk)
     for number, start in enumerate(lengths, start=1):
         yield f"warming up: pass {number} of {len(lengths)}"
-        passes = partial(_warm_up_length, transformer, config, stream, prompt, cache, start)
+        passes = partial(_warm_up_length, both, config, stream, prompts, cache, start)
         # On a GPU by the thread that the first stream will take: libraries cache their plans per thread.
         run_in_pipeline_thread(passes) if weight.is_cuda else passes()
 
 
 @torch.no_grad()
 def _warm_up_length(
-    transformer: CausalWanTransformer,
+    transformers: tuple[CausalWanTransformer, CausalWanTransformer],
     config: ModelConfig,
     stream: StreamConfig,
-    prompt: PromptKV,
+    prompts: tuple[PromptKV, PromptKV],
     cache: KVCache,
     start: int,
 ) -> None:
     """Run the passes of a chunk at ``start``, and of the recache behind it."""
+    (transformer, writer), (prompt, context_prompt) = transformers, prompts
     place: dict[str, Any] = {
         "device": transformer.proj_out.weight.device,
         "dtype": transformer.proj_out.weight.dtype,
     }
     latents = torch.zeros(1, stream.chunk, *config.latent_shape, **place)
     transformer(latents, 1000.0, prompt, cache, start=start)
-    transformer.remember(latents, stream.context_noise, prompt, cache, start=start)
+    writer.remember(latents, stream.context_noise, context_prompt, cache, start=start)
     window = torch.zeros(1, cache.num_remembered, *config.latent_shape, **place)
-    recache(transformer, window, prompt, cache, start=start + stream.chunk)
+    recache(writer, window, context_prompt, cache, start=start + stream.chunk)
 
 
 def _fuse_blocks(transformer: CausalWanTransformer, compiler: str | Callable[..., Any]) -> bool:

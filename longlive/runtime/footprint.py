@@ -11,7 +11,7 @@ from longlive.config import ModelConfig
 from longlive.models.decoder import StreamingDecoder, Vae
 from longlive.models.tiny_vae import TinyVae
 from longlive.weights.formats.weight_files import open_safetensors
-from longlive.weights.layout import DECODERS, TEXT_WEIGHTS, WEIGHTS
+from longlive.weights.layout import CONTEXT_TRANSFORMER, DECODERS, TEXT_WEIGHTS, WEIGHTS
 from longlive.weights.loading import describe_decoder
 
 _TEXT_BLOCK = re.compile(r"encoder\.block\.0\.")
@@ -24,7 +24,8 @@ class ModelFootprint:
     """Bytes of a model's parts on a device.
 
     Attributes:
-        blocks, rest: weights of the transformer that can be quantized, and the others.
+        blocks, rest: weights of the transformer (of both, if it has a second) that can be quantized, and the
+            others; ``rest`` includes the VAE if it encodes again where rollouts overlap.
         text, text_block: weights of the text encoder, and of one of its blocks.
         decoders: weights of each decoder that the model has, by its name.
         decoder_work, decoder_state: feature maps of each while it decodes, and what it keeps of a stream.
@@ -51,14 +52,17 @@ def footprint_of(folder: Path, config: ModelConfig, dtype: torch.dtype) -> Model
     Raises:
         CheckpointError: names the file that is missing or broken.
     """
-    transformer = open_safetensors(folder / "transformer" / WEIGHTS)
-    blocks = sum(weight.numel() for name, weight in transformer.items() if _is_product(name, weight))
-    rest = sum(weight.numel() for weight in transformer.values()) - blocks
+    blocks, rest = _transformer_parameters(folder, "transformer")
+    if config.context_transformer:
+        more_blocks, more_rest = _transformer_parameters(folder, CONTEXT_TRANSFORMER)
+        blocks, rest = blocks + more_blocks, rest + more_rest
     text = open_safetensors(folder / "text_encoder" / TEXT_WEIGHTS)
     in_block = sum(weight.numel() for name, weight in text.items() if _TEXT_BLOCK.match(name))
     text_size = min(next(iter(text.values())).itemsize, dtype.itemsize)
     decoders = {name: part for name, part in DECODERS.items() if (folder / part).is_dir()}
     vaes = {name: describe_decoder(folder / part, is_tiny=name == "tiny") for name, part in decoders.items()}
+    if config.overlap:
+        rest += _num_parameters(vaes["wan"])
     return ModelFootprint(
         blocks=blocks * dtype.itemsize,
         rest=rest * dtype.itemsize,
@@ -73,10 +77,17 @@ def footprint_of(folder: Path, config: ModelConfig, dtype: torch.dtype) -> Model
     )
 
 
+def _transformer_parameters(folder: Path, part: str) -> tuple[int, int]:
+    """How many numbers of a transformer can be quantized, and the others."""
+    weights = open_safetensors(folder / part / WEIGHTS)
+    blocks = sum(weight.numel() for name, weight in weights.items() if _is_product(name, weight))
+    return blocks, sum(weight.numel() for weight in weights.values()) - blocks
+
+
 def cache_bytes(config: ModelConfig, itemsize: int) -> int:
-    """Keys and values of one stream: of its window, and of a prompt."""
+    """Keys and values of one stream: of its window, and of a prompt, by each set of weights."""
     shape = config.transformer
-    rows = config.window * config.tokens_per_latent + config.text_len
+    rows = config.window * config.tokens_per_latent + (1 + config.context_transformer) * config.text_len
     return 2 * shape.num_layers * rows * shape.dim * itemsize
 
 

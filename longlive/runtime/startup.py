@@ -200,13 +200,14 @@ def first_that_fits(
 
 def accelerate(models: ModelBundle, options: RuntimeOptions, preset: Preset) -> ModelBundle:
     """The bundle, quantized, optimized and described by its runtime profile; weights change in place."""
-    quantize(models.transformer, preset.quantize)
-    optimize_for_inference(
-        models.transformer,
-        compile_mode=options.compile,
-        attention=options.attention,
-        fuse=preset.quantize == "off",
-    )
+    for transformer in models.transformers:
+        quantize(transformer, preset.quantize)
+        optimize_for_inference(
+            transformer,
+            compile_mode=options.compile,
+            attention=options.attention,
+            fuse=preset.quantize == "off",
+        )
     config = models.config
     size = config.live_scale * config.width, config.live_scale * config.height
     profile = dataclasses.replace(
@@ -251,7 +252,8 @@ def downgrade_path(preset: Preset, smaller: Sequence[Preset]) -> Callable[[Model
 def warm(models: ModelBundle, options: RuntimeOptions, stream: StreamConfig | None = None) -> Iterator[str]:
     """Compile and capture what a stream will run, so that no viewer waits for it; yields progress lines."""
     if options.compile != "off":
-        yield from warm_up(models.transformer, models.config, stream or StreamConfig.of(models.config))
+        stream = stream or StreamConfig.of(models.config)
+        yield from warm_up(models.transformer, models.config, stream, writer=models.context_writer)
 
 
 def _load(

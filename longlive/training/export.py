@@ -50,4 +50,5 @@ def write_model(models: ModelBundle, state: dict[str, Tensor], folder: Path) -> 
         text_encoder=models.text_encoder.model,  # type: ignore[arg-type]
         tokenizer=models.text_encoder.tokenizer,
         card=models.card,
+        context_transformer=models.context_transformer,
     )

@@ -144,7 +144,11 @@ def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
     card = engine.executor.card
     parts = _add_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
     parts["switch"] = gr.Radio(
-        _SWITCHES, value="soft", label="Transition to a new prompt", info=_SWITCH_HELP, elem_id="switch"
+        _SWITCHES,
+        value=engine.executor.config.switch,
+        label="Transition to a new prompt",
+        info=_SWITCH_HELP,
+        elem_id="switch",
     )
     parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
     parts["later"] = RawJSON([], schema=_LATER, label="later", visible=False)
@@ -253,7 +257,7 @@ def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
     prompt.submit(None, js=_DISPATCH.format("send"))
     prompt.input(None, outputs=parts["later"], js="() => []")
     for button, story in parts["examples"]:
-        fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story))
+        fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story, parts["switch"].value))
         fill.then(None, js=_DISPATCH.format("start"))
     parts["mode"].change(None, inputs=parts["mode"], js=_MODE_CHANGED)
     page.load(None, inputs=parts["mode"], outputs=parts["mode"], js=_MODE_OF_BROWSER)
@@ -265,9 +269,9 @@ def _or_example(example: str) -> str:
     return f"(text) => text.trim() ? text : {json.dumps(example)}"
 
 
-def _fill(story: Story) -> str:
-    """JavaScript that returns an example's first prompt and its later ones."""
-    later = [{"at": at, "text": text, "switch": "soft"} for at, text in story.prompts[1:]]
+def _fill(story: Story, switch: str) -> str:
+    """JavaScript that returns an example's first prompt and its later ones, which change by ``switch``."""
+    later = [{"at": at, "text": text, "switch": switch} for at, text in story.prompts[1:]]
     return f"() => {json.dumps([story.prompts[0][1], later])}"
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from longlive.config import LATER_FACTS, ModelConfig
 from longlive.errors import CheckpointError
 from longlive.files import atomic_write
 from longlive.weights.downloads import (
@@ -34,6 +35,7 @@ from longlive.weights.formats.lora_reading import lora_files
 from longlive.weights.formats.weight_files import sha256_of
 from longlive.weights.formats.weight_parts import parts_of
 from longlive.weights.layout import (
+    CONTEXT_TRANSFORMER,
     DECODERS,
     SOURCES,
     TEXT_WEIGHTS,
@@ -113,6 +115,8 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
     """
     from huggingface_hub import constants
 
+    for line in sources.lines():
+        progress(line)
     _check_own_files(sources)
     missing = tuple(missing_files(sources.needed))
     sizes = {(file.source, file.name): file.size for file in missing}
@@ -132,7 +136,8 @@ def _check_own_files(sources: ModelSources) -> None:
     lora = sources.lora if isinstance(sources.lora, Path) else None
     if isinstance(sources.weights, Path):
         shape = sources.config.transformer
-        check_transformer(shape, sources.weights, lora, weights_key=sources.weights_key)
+        has_context, key = sources.config.context_transformer, sources.weights_key
+        check_transformer(shape, sources.weights, lora, has_context=has_context, weights_key=key)
     elif lora:
         read_lora(lora)
 
@@ -152,15 +157,22 @@ def _request(sources: ModelSources) -> dict[str, Any]:
         "text": sources.text_encoder,
         "parts": sources.parts,
     }
+    has_key = isinstance(sources.weights, Path) or sources.weights_key is not None
     facts = {
         "edition": CONVERTER_VERSION,
         "dtype": str(sources.dtype),
         "lora_scale": sources.lora_scale,
-        **({"weights_key": sources.weights_key} if isinstance(sources.weights, Path) else {}),
-        "config": dataclasses.asdict(sources.config),
+        **({"weights_key": sources.weights_key} if has_key else {}),
+        "config": _facts(sources.config),
         "origins": {name: _identity(origin) for name, origin in origins.items()},
     }
     return json.loads(json.dumps(facts))
+
+
+def _facts(config: ModelConfig) -> dict[str, Any]:
+    """The config as earlier versions wrote it, and what they do not know only where it matters."""
+    facts = dataclasses.asdict(config)
+    return {name: facts[name] for name in facts if name not in LATER_FACTS} | config.later_facts
 
 
 def _find_assembled(sources: ModelSources, request: Mapping[str, Any]) -> Path | None:
@@ -191,19 +203,27 @@ def _assemble(sources: ModelSources, request: Mapping[str, Any], progress: Progr
 
 def _convert(sources: ModelSources, files: Files, folder: Path, progress: ProgressCallback) -> dict[str, str]:
     """Write all weights that an earlier try has not written; returns their SHA-256 by name."""
-    from longlive.weights.conversion import write_text_encoder, write_transformer
+    from longlive.weights.conversion import (
+        write_context_transformer,
+        write_text_encoder,
+        write_transformer,
+    )
 
     for name, source in files[sources.parts].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source, folder / name)
+    what: dict[str, Any] = {
+        "config": sources.config.transformer,
+        "weights": _file(sources.weights, files),
+        "weights_key": sources.weights_key,
+        "dtype": sources.dtype,
+    }
     transformer = partial(
         write_transformer,
-        config=sources.config.transformer,
-        weights=_file(sources.weights, files),
+        **what,
+        has_context=sources.config.context_transformer,
         lora=None if sources.lora is None else _file(sources.lora, files),
-        weights_key=sources.weights_key,
         lora_scale=sources.lora_scale,
-        dtype=sources.dtype,
         progress=progress,
     )
     text_encoder = partial(
@@ -211,7 +231,12 @@ def _convert(sources: ModelSources, files: Files, folder: Path, progress: Progre
         config=read_json(folder / "text_encoder/config.json"),
         weights=_file(sources.text_encoder, files),
     )
-    writers = {f"transformer/{WEIGHTS}": transformer, f"text_encoder/{TEXT_WEIGHTS}": text_encoder}
+    writers: dict[str, Callable[[Path], str]] = {
+        f"transformer/{WEIGHTS}": transformer,
+        f"text_encoder/{TEXT_WEIGHTS}": text_encoder,
+    }
+    if sources.config.context_transformer:
+        writers[f"{CONTEXT_TRANSFORMER}/{WEIGHTS}"] = partial(write_context_transformer, **what)
     written = {f"vae/{WEIGHTS}": sha256_of(folder / "vae" / WEIGHTS)}
     for name, write in writers.items():
         path = folder / name

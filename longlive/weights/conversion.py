@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # The dicts that may hold the weights of a text encoder or a VAE; the first that is there, at each level.
 WEIGHT_KEYS = ("model", "state_dict", "module")
+_DIM_14B = 5120
 TIED = "encoder.embed_tokens.weight"
 
 
@@ -37,6 +38,7 @@ def write_transformer(
     weights: Path,
     lora: Path | None = None,
     *,
+    has_context: bool = False,
     weights_key: str | None = None,
     lora_scale: float | None = None,
     dtype: torch.dtype = torch.bfloat16,
@@ -49,6 +51,7 @@ def write_transformer(
         config: its shape.
         weights: of LongLive, Self-Forcing, CausVid or Wan 2.1, nested and prefixed as they are.
         lora: as ``read_lora`` reads.
+        has_context: whether the model has a second set of parameters (see ``write_context_transformer``).
         weights_key: which of several transformers in ``weights``; None as for ``read_transformer``.
         lora_scale: of all pairs; None: what the LoRA's own file states.
         dtype: of what is written; LongLive itself runs in bfloat16.
@@ -60,7 +63,8 @@ def write_transformer(
     Raises:
         CheckpointError: names the keys or shapes that do not fit.
     """
-    checkpoint, expected, pairs = _open_transformer(config, weights, lora, weights_key)
+    checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=has_context)
+    pairs = _open_lora(lora, checkpoint)
     state = checkpoint.state
     if checkpoint.about:
         progress(checkpoint.about)
@@ -73,26 +77,79 @@ def write_transformer(
     return write_weights(path, expected, dtype, make)
 
 
+def write_context_transformer(
+    path: Path,
+    config: TransformerConfig,
+    weights: Path,
+    *,
+    weights_key: str | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> str:
+    """Write the second set of parameters, which SGF+ has for its clean pass, as a transformer of its own.
+
+    Arguments, result and errors as for ``write_transformer``; a LoRA changes the first set alone.
+    """
+    checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=True)
+    return write_weights(path, expected, dtype, checkpoint.context.__getitem__)
+
+
 def check_transformer(
-    config: TransformerConfig, weights: Path, lora: Path | None = None, *, weights_key: str | None = None
+    config: TransformerConfig,
+    weights: Path,
+    lora: Path | None = None,
+    *,
+    has_context: bool = False,
+    weights_key: str | None = None,
 ) -> None:
     """Check what ``write_transformer`` would read, names and shapes included; arguments and errors as there.
 
     No weights are read, so that it takes a moment even for a large file.
     """
-    _open_transformer(config, weights, lora, weights_key)
+    checkpoint, _ = _open_transformer(config, weights, weights_key, has_context=has_context)
+    _open_lora(lora, checkpoint)
 
 
 def _open_transformer(
-    config: TransformerConfig, weights: Path, lora: Path | None, weights_key: str | None
-) -> tuple[TransformerCheckpoint, dict[str, Tensor], Lora]:
-    """A checkpoint that fits ``config``, the tensors to be written, without data, and a LoRA's pairs."""
+    config: TransformerConfig, weights: Path, weights_key: str | None, *, has_context: bool
+) -> tuple[TransformerCheckpoint, dict[str, Tensor]]:
+    """A checkpoint that fits ``config``, and the tensors to be written, without data."""
     checkpoint = read_transformer(weights, weights_key)
+    _check_size(checkpoint.state, config, weights)
     with torch.device("meta"):
         expected = _check_fit(checkpoint.state, CausalWanTransformer(config), weights)
+    if has_context and not checkpoint.context:
+        raise CheckpointError(
+            f"{weights} holds one set of parameters, but this model has a second one for its clean pass "
+            "(memory_… in SGF+'s files). Give an SGF+ checkpoint, or leave context_transformer false."
+        )
+    if checkpoint.context and not has_context:
+        raise CheckpointError(
+            f"{weights} holds a second set of parameters for the clean pass (memory_…, as in SGF+): "
+            "say so by --set context_transformer=true."
+        )
+    if has_context:
+        check_names(checkpoint.context, expected, f"the second set of parameters in {weights}")
+        check_shapes(checkpoint.context, expected, f"the second set of parameters in {weights}")
+    return checkpoint, expected
+
+
+def _open_lora(lora: Path | None, checkpoint: TransformerCheckpoint) -> Lora:
     pairs = read_lora(lora) if lora else {}
     check_lora(pairs, checkpoint.state)
-    return checkpoint, expected, pairs
+    return pairs
+
+
+def _check_size(state: Mapping[str, Tensor], config: TransformerConfig, file: Path) -> None:
+    """Refuse a transformer of another size by its size, rather than by the first tensor that does not fit."""
+    patch = state.get("patch_embedding.weight")
+    dim = config.dim if patch is None else patch.shape[0]
+    blocks = 1 + max((int(name.split(".")[1]) for name in state if name.startswith("blocks.")), default=-1)
+    if dim != config.dim or blocks > config.num_layers:
+        size = " (the 14B model)" if dim == _DIM_14B else ""
+        raise CheckpointError(
+            f"{file} holds {blocks} blocks of width {dim}{size}, but this model has {config.num_layers} of "
+            f"width {config.dim}. Give a checkpoint of the same size."
+        )
 
 
 def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> str:

@@ -1,7 +1,8 @@
 """The layout of a model's folder: diffusers', with ``longlive.json`` for what diffusers has no field for.
 
-``transformer/``, ``vae/``, ``text_encoder/``, ``tokenizer/`` and ``scheduler/`` hold a config and safetensors
-each; ``tiny_vae/`` and ``light_vae/`` are optional decoders. This module reads and writes the config files;
+``transformer/``, ``vae/``, ``text_encoder/``, ``tokenizer/`` and ``scheduler/`` hold a config and
+safetensors each, and so does ``context_transformer/`` where a model has one; ``tiny_vae/`` and
+``light_vae/`` are optional decoders. This module reads and writes the config files;
 ``loading.py`` and ``saving.py`` handle the weights.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-from longlive.config import ModelConfig, TransformerConfig
+from longlive.config import LATER_FACTS, ModelConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.files import atomic_write, read_text
 from longlive.models.model_card import ModelCard
@@ -31,6 +32,8 @@ PARTS = {
     "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
     "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
 }
+# A second set of the transformer's parameters, for models that have one.
+CONTEXT_TRANSFORMER = "context_transformer"
 # The folder of each decoder that ``load_models(decoder=...)`` accepts.
 DECODERS = {"wan": "vae", "tiny": "tiny_vae", "light": "light_vae"}
 # Fields of a ModelConfig that come from the other config files, and of longlive.json that are not its own.
@@ -84,7 +87,7 @@ def model_digest(folder: ModelFolder) -> str:
     known = read_json(path / SOURCES).get("written", {}) if (path / SOURCES).is_file() else {}
     digest = hashlib.sha256()
     digest.update(json.dumps({key: facts[key] for key in sorted(facts) if key != "card"}).encode())
-    weights = [file for part in PARTS for file in path.glob(f"{part}/*.safetensors")]
+    weights = [file for part in (*PARTS, CONTEXT_TRANSFORMER) for file in path.glob(f"{part}/*.safetensors")]
     for file in [*sorted(weights), path / "tokenizer/tokenizer.json"]:
         name = file.relative_to(path).as_posix()
         digest.update(bytes.fromhex(known.get(name) or sha256_of(file)))
@@ -109,15 +112,19 @@ def verify_digests(folder: Path) -> None:
 def write_facts(folder: Path, config: ModelConfig, card: ModelCard) -> None:
     """Write the config files that follow from a ModelConfig: not those of VAE, text encoder, tokenizer."""
     facts = {"format": FORMAT, "prediction": config.transformer.prediction}
-    facts |= {name: getattr(config, name) for name in _field_names(ModelConfig, but=_ELSEWHERE)}
+    own = _field_names(ModelConfig, but=(*_ELSEWHERE, *LATER_FACTS))
+    facts |= {name: getattr(config, name) for name in own} | config.later_facts
     shape = {
         name: getattr(config.transformer, name)
         for name in _field_names(TransformerConfig, but=("prediction",))
     }
     scheduler = {"num_train_timesteps": 1000, "shift": config.shift}
     write_json(folder / FACTS, facts | {"card": dataclasses.asdict(card)})
-    write_json(folder / "model_index.json", {"_class_name": "LongLive"} | PARTS)
-    write_json(folder / "transformer/config.json", {"_class_name": PARTS["transformer"][1]} | shape)
+    transformers = ["transformer", CONTEXT_TRANSFORMER][: 1 + config.context_transformer]
+    index = {"_class_name": "LongLive"} | PARTS | {part: PARTS["transformer"] for part in transformers}
+    write_json(folder / "model_index.json", index)
+    for part in transformers:
+        write_json(folder / part / "config.json", {"_class_name": PARTS["transformer"][1]} | shape)
     write_json(folder / "scheduler/scheduler_config.json", {"_class_name": PARTS["scheduler"][1]} | scheduler)
 
 

@@ -18,6 +18,7 @@ from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.key_mapping import check_names, check_shapes
 from longlive.weights.formats.weight_files import open_safetensors
 from longlive.weights.layout import (
+    CONTEXT_TRANSFORMER,
     DECODERS,
     TEXT_WEIGHTS,
     WEIGHTS,
@@ -63,10 +64,12 @@ def load(
 ) -> ModelBundle:
     """Load the weights of a resolved model; arguments and errors as for ``load_models``."""
     path = folder.path
-    transformer, vae = load_transformer(folder), _load_vae(path / "vae")
-    nn.Module.to(vae, device="cpu", dtype=dtype)
+    transformers, vae = load_transformers(folder), _load_vae(path / "vae")
+    # Rollouts that overlap are encoded again as the video goes on.
+    nn.Module.to(vae, device=device if folder.config.overlap else "cpu", dtype=dtype)
     chosen = _placed(vae, device, dtype) if decoder == "wan" else load_decoder(path, decoder, device, dtype)
-    nn.Module.to(transformer, device=device, dtype=dtype)
+    for transformer in transformers:
+        nn.Module.to(transformer, device=device, dtype=dtype)
     text_encoder = _load_text_encoder(folder)
     # Published umT5 weights are bfloat16: more would double 5.7 billion of them and gain nothing.
     stored = next(text_encoder.model.parameters()).dtype
@@ -75,7 +78,8 @@ def load(
     return ModelBundle(
         source=folder.name,
         config=folder.config,
-        transformer=transformer,
+        transformer=transformers[0],
+        context_transformer=transformers[1] if folder.config.context_transformer else None,
         text_encoder=text_encoder,
         vae=vae,
         decoder=chosen,
@@ -86,11 +90,17 @@ def load(
     )
 
 
-def load_transformer(folder: ModelFolder) -> CausalWanTransformer:
-    """The transformer alone, on the CPU, in the dtype of its file; errors as for ``load_models``."""
+def load_transformer(folder: ModelFolder, part: str = "transformer") -> CausalWanTransformer:
+    """The transformer in ``part``, on the CPU, in the dtype of its file; errors as for ``load_models``."""
     with torch.device("meta"):
         transformer = CausalWanTransformer(folder.config.transformer)
-    return _fill(transformer, folder.path / "transformer" / WEIGHTS)
+    return _fill(transformer, folder.path / part / WEIGHTS)
+
+
+def load_transformers(folder: ModelFolder) -> list[CausalWanTransformer]:
+    """The transformer, and the one that runs the clean passes if the model has a second; as above."""
+    second = [CONTEXT_TRANSFORMER] * folder.config.context_transformer
+    return [load_transformer(folder, part) for part in ("transformer", *second)]
 
 
 def describe_decoder(folder: Path, *, is_tiny: bool = False) -> Vae:

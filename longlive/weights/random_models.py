@@ -13,9 +13,9 @@ from longlive.models.model_card import ModelCard
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.prompts import check_prompt
+from longlive.weights.family import BUILT_IN
 from longlive.weights.layout import DECODERS, ModelFolder, read_json
 from longlive.weights.registry import resolve
-from longlive.weights.released import BUILT_IN
 
 # Channels of Wan 2.1's VAE, and of LightVAE.
 _WIDTHS = {"wan": 96, "light": 24}
@@ -55,13 +55,15 @@ def random_models(
         torch.manual_seed(0)
         transformer = CausalWanTransformer(config.transformer)
         vae = _vae(config, folder, decoder)
-    for module in (transformer, vae):
+        context = CausalWanTransformer(config.transformer) if config.context_transformer else None
+    for module in (transformer, vae, *([] if context is None else [context])):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
     optimize_decoder(vae)
     return ModelBundle(
         source=name,
         config=config,
         transformer=transformer,
+        context_transformer=context,
         text_encoder=RandomText(config, device, dtype),  # type: ignore[arg-type]
         vae=vae,  # type: ignore[arg-type]
         decoder=vae,

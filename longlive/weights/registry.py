@@ -9,8 +9,8 @@ from longlive.config import ModelConfig
 from longlive.errors import CheckpointError
 from longlive.weights.assembly import ProgressCallback, assemble
 from longlive.weights.downloads import hub_errors
+from longlive.weights.family import BUILT_IN, RELEASED
 from longlive.weights.layout import ModelFolder
-from longlive.weights.released import BUILT_IN, RELEASED
 
 logger = logging.getLogger(__name__)
 

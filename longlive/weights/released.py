@@ -1,10 +1,10 @@
-"""Published models: their shapes, and where their weights lie.
+"""LongLive's published model: its shape, and where its weights lie; and models around other checkpoints.
 
-Revisions are pinned, so that the same weights come on every machine and day. ``BUILT_IN`` holds the shapes
-that need no files at all, for counting and for models with random weights.
+Revisions are pinned, so that the same weights come on every machine and day.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class ModelSources:
         parts: config of the text encoder, tokenizer and VAE, in diffusers' layout.
         tiny_vae, light_vae: optional decoders; a model is complete without them.
         dtype: what the transformer is rounded to after merging.
+        licence: of the transformer's weights; empty if it is not known.
     """
 
     config: ModelConfig
@@ -46,12 +47,40 @@ class ModelSources:
     tiny_vae: Origin | None = None
     light_vae: Origin | None = None
     dtype: torch.dtype = torch.bfloat16
+    licence: str = ""
 
     @property
     def needed(self) -> list[HubFiles]:
         """The repositories' files that the model cannot do without."""
         origins = (self.weights, self.lora, self.text_encoder, self.parts)
         return [origin for origin in origins if isinstance(origin, HubFiles)]
+
+    def lines(self) -> Iterator[str]:
+        """The recipe for people: what it is, where its transformer comes from, and how it is played."""
+        if self.card.about:
+            yield f"{self.config.name}: {self.card.about}"
+        for origin in (self.weights, self.lora):
+            if isinstance(origin, HubFiles):
+                key = f" ({self.weights_key})" if self.weights_key and origin is self.weights else ""
+                yield f"from {origin.repository}@{origin.revision[:12]}: {', '.join(origin.files)}{key}"
+        if self.licence:
+            yield f"licence of the transformer: {self.licence}"
+        yield f"settings: {_settings(self.config)}"
+
+
+def _settings(config: ModelConfig) -> str:
+    """How a model is played, on one line."""
+    steps = f"steps {' '.join(map(str, config.steps))}"
+    parts = [
+        f"chunks of {config.chunk}, window {config.window}, sink {config.sink}, {config.positions} positions",
+        steps if config.warp_steps else f"{steps} as they are",
+        *([f"first chunk {' '.join(map(str, config.first_steps))}"] if config.first_steps else []),
+        f"shift {config.shift:g}",
+        *([f"rollouts that overlap by {config.overlap}"] if config.overlap else []),
+        *(["a second set of weights for the clean pass"] if config.context_transformer else []),
+        f"prompts change by {config.switch}",
+    ]
+    return "; ".join(parts)
 
 
 # Source: Wan 2.1 T2V 1.3B, and LongLive's inference config.
@@ -86,7 +115,6 @@ MID_SIZE = ModelConfig(
     height=240,
     width=416,
 )
-BUILT_IN = {config.name: config for config in (LONGLIVE_1_3B, MID_SIZE)}
 
 LONGLIVE = ("Efficient-Large-Model/LongLive-1.3B", "cda9138d93872ef109d9a74c270184eb3a5acc6e")
 WAN = ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "0fad780a534b6463e45facd96134c9f345acfa5b")
@@ -115,6 +143,7 @@ LONGLIVE_SOURCES = ModelSources(
     weights=HubFiles(*LONGLIVE, files=("models/longlive_base.pt",)),
     lora=HubFiles(*LONGLIVE, files=("models/lora.pt",)),
     lora_scale=1.0,  # its config has alpha = rank; the file states neither
+    licence="CC-BY-NC-SA-4.0 by its card, Apache-2.0 by the code's repository",
     text_encoder=HubFiles(*WAN_ORIGINAL, files=("models_t5_umt5-xxl-enc-bf16.pth",)),
     parts=HubFiles(
         *WAN,
@@ -130,7 +159,6 @@ LONGLIVE_SOURCES = ModelSources(
     tiny_vae=HubFiles(*AUTOENCODERS, files=("taew2_1.pth",)),
     light_vae=HubFiles(*AUTOENCODERS, files=("lightvaew2_1.pth",)),
 )
-RELEASED = {LONGLIVE_1_3B.name: LONGLIVE_SOURCES}
 
 
 def sources_for_checkpoint(
@@ -138,6 +166,7 @@ def sources_for_checkpoint(
     lora: Path | None = None,
     *,
     name: str = "",
+    base: ModelSources = LONGLIVE_SOURCES,
     weights_key: str | None = None,
     lora_scale: float | None = None,
     **facts: Any,
@@ -148,9 +177,10 @@ def sources_for_checkpoint(
         checkpoint: its transformer, as ``read_transformer`` reads.
         lora: merged into it, as ``read_lora`` reads.
         name: of the new model; the file's own name if it is empty.
+        base: the model whose facts and other parts it has.
         weights_key: which of several transformers in the file; None: the one that its authors run.
         lora_scale: what the LoRA is multiplied by; None: what its own file states.
-        facts: fields of ModelConfig that differ from LongLive's, such as ``window=21, sink=0``.
+        facts: fields of ModelConfig that differ from those of ``base``, such as ``window=21, sink=0``.
 
     Raises:
         CheckpointError: when a file does not exist.
@@ -160,16 +190,47 @@ def sources_for_checkpoint(
         if path is not None and not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
     facts = {key: _check_fact(key, value) for key, value in facts.items()}
-    config = dataclasses.replace(LONGLIVE_1_3B, **(facts | {"name": name or checkpoint.stem}))
+    config = dataclasses.replace(base.config, **(facts | {"name": name or checkpoint.stem}))
     StreamConfig.of(config)  # a model that no stream can be made with is of no use
     return dataclasses.replace(
-        LONGLIVE_SOURCES,
+        base,
         config=config,
         card=ModelCard(f"Made from {checkpoint.name}."),
         weights=checkpoint,
         lora=lora,
         weights_key=weights_key,
         lora_scale=lora_scale,
+        licence="",
+    )
+
+
+def change_sources(
+    name: str,
+    sources: ModelSources | None,
+    *,
+    lora: Path | None = None,
+    lora_scale: float | None = None,
+    weights_key: str | None = None,
+) -> ModelSources:
+    """A known model's sources with a LoRA, or with another of its transformers; arguments as above.
+
+    Raises:
+        ConfigError: if the model is not made from a checkpoint, or has a LoRA already.
+        CheckpointError: when the LoRA does not exist.
+    """
+    if sources is None:
+        rule = "--lora, --lora-scale and --weights-key change published models and checkpoints alone"
+        raise ConfigError("model", name, rule, "Give the checkpoint with --checkpoint.")
+    if lora is not None and sources.lora is not None:
+        rule = f"{name} has a LoRA of its own"
+        raise ConfigError("--lora", str(lora), rule, "Merge them first, or give --checkpoint.")
+    if lora is not None and not lora.exists():
+        raise CheckpointError(f"There is no file {lora}. Correct the path.")
+    return dataclasses.replace(
+        sources,
+        lora=lora or sources.lora,
+        lora_scale=sources.lora_scale if lora_scale is None else lora_scale,
+        weights_key=weights_key or sources.weights_key,
     )
 
 
@@ -187,6 +248,6 @@ def _check_fact(name: str, value: Any) -> Any:
         raise ConfigError(name, value, "it must be a list of whole numbers", f"Try {list(example)}.")
     kinds: tuple[type, ...] = (int, float) if isinstance(example, float) else (type(example),)
     if type(value) not in kinds or value != value:
-        kind = {int: "a whole number", float: "a number", str: "a text"}[type(example)]
+        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[type(example)]
         raise ConfigError(name, value, f"it must be {kind}", f"Try {example}.")
     return value

@@ -9,9 +9,18 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from longlive.config import ModelConfig
+from longlive.errors import ConfigError
 from longlive.files import atomic_write
 from longlive.models.model_card import ModelCard
-from longlive.weights.layout import PARTS, TEXT_WEIGHTS, WEIGHTS, public_fields, write_facts, write_json
+from longlive.weights.layout import (
+    CONTEXT_TRANSFORMER,
+    PARTS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    public_fields,
+    write_facts,
+    write_json,
+)
 
 
 def save_models(
@@ -23,6 +32,7 @@ def save_models(
     text_encoder: UMT5EncoderModel,
     tokenizer: PreTrainedTokenizerFast,
     card: ModelCard | None = None,
+    context_transformer: nn.Module | None = None,
 ) -> None:
     """Write a model's folder, so that ``load_models(folder)`` gives the same model again.
 
@@ -32,12 +42,21 @@ def save_models(
         transformer: a module with the parameter names of CausalWanTransformer.
         vae, text_encoder, tokenizer: as their libraries make them; the encoder is a ``UMT5EncoderModel``.
         card: what to tell people about it.
+        context_transformer: the second set of weights, if ``config`` says that the model has one.
+
+    Raises:
+        ConfigError: if ``config`` says otherwise.
     """
+    if config.context_transformer != (context_transformer is not None):
+        rule = "it says whether a second transformer is given"
+        raise ConfigError("context_transformer", config.context_transformer, rule, "Give it, or correct it.")
     folder = Path(folder)
     write_facts(folder, config, card or ModelCard())
     write_json(folder / "vae/config.json", public_fields(vae.config) | {"_class_name": PARTS["vae"][1]})
     write_json(folder / "text_encoder/config.json", text_encoder.config.to_dict())
     _save_weights(transformer, folder / "transformer" / WEIGHTS)
+    if context_transformer is not None:
+        _save_weights(context_transformer, folder / CONTEXT_TRANSFORMER / WEIGHTS)
     _save_weights(vae, folder / "vae" / WEIGHTS)
     _save_weights(text_encoder, folder / "text_encoder" / TEXT_WEIGHTS)
     _without_call_state(tokenizer).save_pretrained(folder / "tokenizer")

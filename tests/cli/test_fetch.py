@@ -58,7 +58,7 @@ def test_a_folder_of_parts_a_key_and_a_scale_reach_the_conversion(
         (("--checkpoint", __file__, "--set", "colour=1"), "the facts of a model are"),
         (("--checkpoint", __file__, "--set", "window=0"), "window is 0"),
         (("--checkpoint", __file__, "--set", "window=2"), "window is 2"),
-        (("--checkpoint", __file__, "--set", "sink=21"), "sink is 21"),
+        (("--checkpoint", __file__, "--set", "sink=21"), "the window must hold the sink (21)"),
         (("--checkpoint", __file__, "--set", "sink=true"), "sink is True, but it must be a whole number"),
         (("--checkpoint", __file__, "--set", "positions=rope"), "positions is 'rope'"),
         (

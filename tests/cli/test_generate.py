@@ -181,7 +181,7 @@ def test_a_recording_with_another_prompt_does_not_verify(run: Command, tmp_path:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--sink", 4), "sink is 4"),
+        (("--sink", -4), "sink is -4"),
         (("--window", 2), "window is 2"),
         (("--seed", -1), "seed is -1"),
         (("--seconds", 0), "seconds is 0"),

@@ -10,6 +10,7 @@ from longlive.generation.flow_matching import (
     prediction_to_clean,
     velocity_to_clean,
 )
+from longlive.weights.family import BUILT_IN
 
 RELEASED = FlowSchedule(5.0, (1000, 750, 500, 250))
 
@@ -67,3 +68,13 @@ def test_low_precision_keeps_its_dtype_and_is_computed_above_it() -> None:
     assert clean.dtype == torch.bfloat16
     assert torch.equal(clean, (noisy.double() - 0.9375 * velocity.double()).bfloat16())
     assert add_noise(noisy, velocity, torch.tensor(0.5)).dtype == torch.bfloat16
+
+
+def test_steps_can_be_as_they_are_and_others_for_the_first_chunk() -> None:
+    causvid, causal_forcing = BUILT_IN["causvid"], BUILT_IN["causal-forcing-2step"]
+    assert FlowSchedule.of(causvid).warped_steps == (1000.0, 757.0, 522.0)
+    assert FlowSchedule.of(causvid).sigma_of(757.0) == pytest.approx(0.756757, abs=1e-6)
+    assert FlowSchedule.of(causvid, first=True) == FlowSchedule.of(causvid)
+    assert FlowSchedule.of(causal_forcing).warped_steps == pytest.approx((1000.0, 833.3333))
+    first = FlowSchedule.of(causal_forcing, first=True)
+    assert first.warped_steps == pytest.approx((1000.0, 937.5, 833.3333, 625.0))

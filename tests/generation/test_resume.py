@@ -72,7 +72,8 @@ def assert_same(session: Session, expected: Session) -> None:
         for latent, pair in mine.items():
             assert all(map(torch.equal, pair, theirs[latent])), f"layer {layer}, latent {latent}"
     assert stream.prompt is not None and expected_stream.prompt is not None
-    assert all(map(torch.equal, stream.prompt.keys, expected_stream.prompt.keys))
+    for mine, theirs in zip(vars(stream.prompt).values(), vars(expected_stream.prompt).values(), strict=True):
+        assert all(map(torch.equal, mine.keys, theirs.keys))
     assert all(map(torch.equal, stream.recent, expected_stream.recent))
     assert (len(stream.recent), stream.start) == (len(expected_stream.recent), expected_stream.start)
     assert session._generator.timeline.index == expected._generator.timeline.index
@@ -95,6 +96,9 @@ def check_breaks(models: ModelBundle, breaks: Iterable[int], switches: Switches,
         assert torch.equal(following.latents, whole.chunks[at].latents), f"after {at} chunks"
         for name in ("index", "prompt_index", "prompt", "first_latent"):
             assert getattr(following, name) == getattr(whole.chunks[at], name)
+        lead_in, expected = following.lead_in, whole.chunks[at].lead_in
+        assert (lead_in is None) == (expected is None)
+        assert lead_in is None or torch.equal(lead_in, expected)
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +142,38 @@ def test_random_sessions_go_on_where_they_were_broken_off(tiny_models: ModelBund
         {"window": 6, "sink": 0},
         {"window": 6},
         {"chunk": 1, "window": 4, "sink": 1},
+        {"chunk": 1, "window": 7, "sink": 4},
+        {"chunk": 2, "window": 8, "sink": 5},
+        {"window": 12, "overlap": 3},
+        {"window": 12, "overlap": 6},
         {"window": -1},
     ]
     switches = {at: rng.choice(SWITCH_MODES) for at in sorted(rng.sample(range(1, 16), rng.randint(2, 9)))}
     breaks = sorted(rng.sample(range(1, 16), 5))
     check_breaks(tiny_models, breaks, switches, **rng.choice(streams))
+
+
+@pytest.mark.parametrize("global_sink", [True, False])
+@pytest.mark.parametrize("name", ["none", "soft in both", "keep among others", "soft after rolling"])
+def test_a_sink_of_several_chunks_is_made_again_whole(
+    small_decoder: ModelBundle, name: str, global_sink: bool
+) -> None:
+    stream = {"chunk": 1, "window": 7, "sink": 4, "global_sink": global_sink}
+    check_breaks(small_decoder, (2, 4, 6, 9, 11, 13), SWITCHES[name], **stream)
+
+
+@pytest.mark.parametrize(
+    ("name", "overlap"), [("none", 3), ("soft in both", 3), ("keep among others", 6), ("hard", 6)]
+)
+def test_rollouts_that_overlap_go_on_where_they_were_broken_off(
+    small_decoder: ModelBundle, name: str, overlap: int
+) -> None:
+    check_breaks(small_decoder, (3, 4, 5, 9), SWITCHES[name], window=12, overlap=overlap)
+
+
+def test_a_second_set_of_weights_writes_the_same_again(two_set_models: ModelBundle) -> None:
+    switches = {2: "soft", 5: "keep", 7: "soft", 9: "hard", 11: "keep"}
+    check_breaks(two_set_models, (3, 6, 8, 12), switches)
 
 
 def test_an_endless_window_is_made_again_whole(tiny_models: ModelBundle) -> None:

@@ -54,6 +54,46 @@ def test_what_follows_is_the_same_as_if_the_dropped_chunks_had_not_been_made(
     assert session.seconds == chunks[-1].start_seconds + chunks[-1].seconds
 
 
+def test_a_rollout_goes_back_to_what_it_repeats_and_not_beyond(tiny_models: ModelBundle) -> None:
+    """Rollouts of 12 latents that overlap by 3 begin with chunks 3, 6 and so on."""
+    stream: dict[str, Any] = {"window": 12, "overlap": 3}
+    session, chunks = rewound(tiny_models, 7, "soft", 2, **stream)
+    assert_same(chunks, straight(tiny_models, 7, "soft", **stream))
+    assert session.seconds == chunks[-1].start_seconds + chunks[-1].seconds
+    session = Session(tiny_models, RED, seed=7, **stream)
+    for _ in range(9):
+        session.next_latents()
+    assert session._generator.earliest_rewind == 7
+
+
+@pytest.mark.parametrize("switch", ["soft", "hard"])
+def test_an_interrupted_start_of_a_rollout_is_made_again(
+    tiny_models: ModelBundle, switch: SwitchMode
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    for overlap in (3, 6):
+        stream: dict[str, Any] = {"window": 12, "overlap": overlap}
+        at = 4 - overlap // 3
+        session, expected = (
+            Session(tiny_models, RED, seed=7, **stream),
+            straight(tiny_models, at, switch, **stream),
+        )
+        chunks = [session.next_chunk() for _ in range(at)]
+        with pytest.raises(InterruptedError):
+            session.next_latents(on_step=interrupt)
+        session.rewind(at)
+        session.set_prompt(BLUE, switch)
+        assert_same([*chunks, session.next_chunk(), session.next_chunk()], expected)
+
+
+def test_a_second_set_of_weights_and_a_sink_of_several_chunks(two_set_models: ModelBundle) -> None:
+    stream: dict[str, Any] = {"chunk": 1, "window": 7, "sink": 4}
+    _, chunks = rewound(two_set_models, 9, "soft", **stream)
+    assert_same(chunks, straight(two_set_models, 9, "soft", **stream))
+
+
 @pytest.mark.parametrize("stream", [{"window": -1}, {"positions": "relative"}, {"global_sink": False}])
 def test_it_holds_for_other_windows_too(tiny_models: ModelBundle, stream: dict[str, Any]) -> None:
     _, chunks = rewound(tiny_models, 6, "soft", **stream)
@@ -162,7 +202,7 @@ def test_a_chunk_that_was_interrupted_is_made_again_with_the_same_result(tiny_mo
     class Interrupted(Exception):
         pass
 
-    def interrupt() -> None:
+    def interrupt(*_: object) -> None:
         raise Interrupted
 
     session, expected = Session(tiny_models, RED, seed=7), straight(tiny_models, 3, "soft")

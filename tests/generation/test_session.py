@@ -191,7 +191,7 @@ def test_impossible_choices_are_refused_by_name(tiny_models: ModelBundle) -> Non
         "switch": {"switch": "fade"},
         "seed": {"seed": -1},
         "take": {"take": 1.5},
-        "sink": {"sink": 4},
+        "sink": {"sink": -4},
         "wndow": {"wndow": 9},
     }.items():
         with pytest.raises(ConfigError, match=rf"^{name} is"):

@@ -87,7 +87,7 @@ def spoiled(tmp_path: Path, **changes: Any) -> Path:
         ({"prompts": [{"chunk": 2, "text": "a", "switch": None}]}, "first prompt"),
         ({"prompts": [{"chunk": 0, "text": "a", "switch": "fade"}]}, "switch is 'fade'"),
         ({"prompts": 3}, "does not make sense"),
-        ({"stream": {"sink": 5}}, "sink is 5"),
+        ({"stream": {"sink": -5}}, "sink is -5"),
     ],
 )
 def test_a_file_that_does_not_make_sense_is_refused_with_the_reason(

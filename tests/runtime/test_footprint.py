@@ -38,7 +38,7 @@ def test_what_a_stream_remembers_is_counted(tiny_folder: Path, tiny_models: Mode
         remembered = sum(part.nbytes for part in session._decoder.features)
         prompt = session._generator.latents.prompt
         assert prompt is not None
-        held = sum(part.nbytes for part in (*prompt.keys, *prompt.values))
+        held = sum(part.nbytes for part in (*prompt.context.keys, *prompt.context.values))
         assert sizes.cache == session._generator.latents.cache.num_bytes + held
     assert sizes.decoder_state == {"wan": remembered}
 

@@ -14,7 +14,7 @@ import torch
 from longlive.chunks import FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
-from longlive.generation.lookahead import OnLatents, OnStep
+from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
@@ -141,7 +141,7 @@ class FakeSession:
         return self.decode(self.next_latents())
 
     def next_latents(
-        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = lambda: None
+        self, on_latents: OnLatents = lambda _: None, on_step: OnStep = ignore_step
     ) -> LatentChunk:
         """Empty latents; as a model does, it goes on for a while after handing them over."""
         if self.unremembered is None:
@@ -160,7 +160,7 @@ class FakeSession:
         try:
             for _ in range(4):
                 time.sleep(models.chunk_s / 4)
-                on_step()
+                on_step(0.0, torch.empty(0))
             models.finished += 1
         finally:
             models.busy_now -= 1

@@ -29,7 +29,7 @@ Data = dict[str, Tensor]
 
 
 class Goldens:
-    """The cases of a folder, by name."""
+    """The cases of a folder, by name; those of a ``family`` folder in it are a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,6 +42,13 @@ class Goldens:
             return cls(Path(os.environ["LONGLIVE_GOLDENS"]))
         copy = ROOT / "tests" / "goldens"
         return cls(copy if copy.is_dir() else ROOT.parent / "shared" / "goldens")
+
+    @classmethod
+    def all_here(cls) -> "list[Goldens]":
+        """The cases of ``here``, and those of the folder ``family`` in it if there is one."""
+        main = cls.here()
+        family = main.folder / "family"
+        return [main, cls(family)] if (family / "index.json").is_file() else [main]
 
     def tensors(self, name: str) -> Data:
         return load_file(self.folder / f"{name}.safetensors")
@@ -151,15 +158,7 @@ def stream_config(case: Case) -> StreamConfig:
         pytest.skip(f"refused by StreamConfig: {error}")
 
 
-class UnwarpedTimetable(FlowSchedule):
-    """For cases recorded with ``warp_denoising_step`` false."""
-
-    @property
-    def warped_steps(self) -> tuple[float, ...]:
-        return tuple(float(step) for step in self.steps)
-
-
 def timetable_of(case: Case) -> FlowSchedule:
     """The timetable at whose steps a case was sampled."""
-    kind = FlowSchedule if case.get("warp_denoising_step", True) else UnwarpedTimetable
-    return kind(case["timestep_shift"], tuple(case["denoising_step_list"]))
+    steps = tuple(case["denoising_step_list"])
+    return FlowSchedule(case["timestep_shift"], steps, case.get("warp_denoising_step", True))

@@ -46,10 +46,12 @@ def write_tiny_model(folder: Path, **facts: object) -> None:
         defaults = dict(
             name="tiny", transformer=shape, height=32, width=48, text_len=12, positions="relative"
         )
+        config = ModelConfig(**(defaults | facts))
         save_models(
             folder,
-            config=ModelConfig(**(defaults | facts)),
+            config=config,
             transformer=CausalWanTransformer(shape),
+            context_transformer=CausalWanTransformer(shape) if config.context_transformer else None,
             vae=tiny_vae(),
             text_encoder=UMT5EncoderModel(tiny_encoder_config()),
             tokenizer=tiny_tokenizer(),

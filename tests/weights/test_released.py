@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from longlive.errors import CheckpointError, ConfigError
+from longlive.weights.family import BUILT_IN, RELEASED
 from longlive.weights.registry import KNOWN_MODELS, config_of
-from longlive.weights.released import BUILT_IN, LONGLIVE_SOURCES, MID_SIZE, RELEASED, sources_for_checkpoint
+from longlive.weights.released import LONGLIVE_SOURCES, MID_SIZE, sources_for_checkpoint
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ class StreamWorker:
                 self._with_retry(lambda: session.next_latents(on_latents, self._check_step))
                 return
 
-    def _check_step(self) -> None:
+    def _check_step(self, *_: object) -> None:
         """Interrupt the chunk that is being denoised if a prompt has come that drops it."""
         self._receive(self._mailbox.poll())
         chunk = self._prompts.rewind_chunk

@@ -56,7 +56,7 @@ def create_run(
     prompts = PromptSchedule([Prompt(check_prompt(prompt))])
     for scene in script:
         chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
-        prompts.add(Prompt(check_prompt(scene.text), scene.switch or "soft", chunk, scripted=True))
+        prompts.add(Prompt(check_prompt(scene.text), scene.switch or model.switch, chunk, scripted=True))
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
 
     def fill(store: RunStore) -> None:

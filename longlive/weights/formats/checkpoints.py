@@ -8,7 +8,7 @@ taken by the rules of ``_default`` and named in ``TransformerCheckpoint.about``.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from longlive.weights.formats.key_mapping import (
     check_known,
     first_few,
     locate,
+    locate_in_second_set,
     strip_wrappers,
     unread_format,
 )
@@ -33,14 +34,17 @@ _EMA = re.compile(r"(^|[._])(ema|averaged|shadow)(_\d+)?([._]|$)")
 # All other members run the average where there is one: Self-Forcing, SGF, SGF+, Causal-Forcing frame-wise and
 # longvideo, Rolling Forcing, Reward Forcing, Infinity-RoPE.
 _WITHOUT_AVERAGE = re.compile(r"(longlive[^/]*|chunkwise/causal_forcing[^/]*)$", re.IGNORECASE)
+# Folders of published checkpoints that no stream can be made with, although their tensors are the same.
+_WHOLE_CLIPS = re.compile(r"(^|/)bidirectional_checkpoint\d*(/|$)")
 
 
 @dataclass
 class _Candidate:
     """A transformer in a checkpoint, and the keys beside it, under the same prefix, that are not its own."""
 
-    state: State
-    unknown: list[str]
+    state: State = field(default_factory=dict)
+    context: State = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
 
 Candidates = Mapping[str, _Candidate]
@@ -53,10 +57,12 @@ class TransformerCheckpoint:
 
     Attributes:
         state: its tensors in our names, memory-mapped.
+        context: those of its second set, which writes what is remembered; empty if it has none.
         about: which part of the file it is, and what else is there, for people; empty if it is all there is.
     """
 
     state: State
+    context: State
     about: str
 
 
@@ -71,13 +77,20 @@ def read_transformer(path: Path, key: str | None = None) -> TransformerCheckpoin
         CheckpointError: when it cannot be read, holds no transformer of this family, or has keys that are
             not of one; when ``key`` is not there; when several are there and nothing decides.
     """
+    if _WHOLE_CLIPS.search("/".join(path.absolute().parts[-2:])):
+        raise CheckpointError(
+            f"{path} is CausVid's bidirectional checkpoint, which makes a whole clip at once. Give "
+            " the model.pt of autoregressive_checkpoint or autoregressive_checkpoint_warp_4step_cfg2."
+        )
     stored = open_weights(path)
     candidates = _candidates(stored)
     if not candidates:
         raise _nothing_found(path, stored)
     chosen = _choose(candidates, key, path)
     check_known(candidates[chosen].unknown)
-    return TransformerCheckpoint(candidates[chosen].state, _about(chosen, candidates, path))
+    return TransformerCheckpoint(
+        candidates[chosen].state, candidates[chosen].context, _about(chosen, candidates, path)
+    )
 
 
 def _candidates(stored: Mapping[str, Any]) -> dict[str, _Candidate]:
@@ -85,10 +98,10 @@ def _candidates(stored: Mapping[str, Any]) -> dict[str, _Candidate]:
     for path, tensors in dicts_of_tensors(stored):
         unknown = []
         for name, tensor in tensors.items():
-            located = locate(name)
-            if located is not None:
-                candidate = found.setdefault(path + located.prefix, _Candidate({}, []))
-                candidate.state[located.name] = tensor
+            if located := locate(name):
+                found.setdefault(path + located.prefix, _Candidate()).state[located.name] = tensor
+            elif located := locate_in_second_set(name):
+                found.setdefault(path + located.prefix, _Candidate()).context[located.name] = tensor
             elif not _is_counter(name, tensor) and not _is_table_of_positions(name, tensor):
                 unknown.append(strip_wrappers(path + name))
         for prefix, candidate in found.items():

@@ -39,6 +39,8 @@ _BLOCK = {
 }
 _FLAT_WHOLE = {name.replace(".", "_"): name for name in (*_WHOLE, *_WHOLE.values())}
 _FLAT_BLOCK = {name.replace(".", "_"): name for name in (*_BLOCK, *_BLOCK.values())}
+# What SGF+ puts before the last part of a name, or before the first, in its second set of parameters.
+_SECOND_SET = re.compile(r"(^|\.)memory_")
 # Formats that are not read, by what their keys have in them, and what to do.
 _UNREAD = {
     r"scaled_fp8|scale_weight|weight_scale|scale_input": (
@@ -49,7 +51,6 @@ _UNREAD = {
     r"\.lora_|\.lora\.": "a LoRA. Give the base model as the checkpoint and this file with --lora",
     r"img_emb|k_img|image_embedder|add_k_proj": "an image-to-video model. Give a text-to-video checkpoint",
     r"vace_": "VACE, which takes control videos. Give a plain text-to-video checkpoint",
-    r"memory_": "a second parameter set for the clean pass (SGF+). Give a checkpoint with one set",
     r"^(model\.)?(layers|transformer_blocks|double_blocks|down_blocks)\.": (
         "another architecture. Give a checkpoint of the Wan 2.1 1.3B family"
     ),
@@ -95,6 +96,12 @@ def locate(name: str) -> Located | None:
         start = name.find(".", start) + 1
         if not start:
             return None
+
+
+def locate_in_second_set(name: str) -> Located | None:
+    """``locate`` for SGF+'s second set of parameters, such as ``self_attn.q.memory_weight``."""
+    plain = _SECOND_SET.sub(r"\1", name, count=1)
+    return None if plain == name else locate(plain)
 
 
 def strip_wrappers(name: str) -> str:
