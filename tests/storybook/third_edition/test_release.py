@@ -67,6 +67,7 @@ def test_the_papers_stages_train_it(release: Path, tmp_path: Path, name: str) ->
         "data": {"prompts": "storybook-third", "clips": str(release / "clips")},
         "run": {"steps": 2, "global_batch": 1, "generator_every": 1, "save_every": 0, "log_every": 1},
         "sequences": {"clip": 6, "new_latents": 3, "max_latents": 9},
+        "teaching": {"drop": 0.0},
     }
     processes, recipe = Processes(), Recipe.of(tables)
     stage = new_stage(name, recipe, processes, folder=tmp_path, sources=SOURCES)
