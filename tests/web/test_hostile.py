@@ -69,6 +69,8 @@ class Watcher:
                 self.cards += [read_card(picture) for picture in pictures]
                 begun = begun or time.monotonic()
                 self.late.append(time.monotonic() - begun - message["first_frame"] / message["fps"])
+            elif message["kind"] == "rewind":
+                del self.cards[round(16 * message["second"]) :]
         self._ended.set()
 
     def _report(self) -> None:
