@@ -22,7 +22,7 @@ from longlive.models.wan_vae import (
 
 Vae = AutoencoderKLWan | TinyVae
 
-MAX_KEPT_STATES = 12
+MAX_KEPT_STATES = 4
 MAX_KEPT_BYTES = 256e6
 """So many states before earlier chunks are kept, in so much memory, to go back to one without decoding."""
 
