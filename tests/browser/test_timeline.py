@@ -72,8 +72,9 @@ def test_the_prompts_stand_above_their_chunks_and_those_to_come_after_them(watch
     bands = watching.page.locator("#timeline .band")
     expect(bands).to_have_count(2)
     assert [one.inner_text() for one in bands.all()] == [MEADOW, JUMP]
-    places = """(all) => all.map((one) => [one.offsetLeft, one.offsetLeft + one.offsetWidth])"""
-    (first, end), (next_first, _) = bands.evaluate_all(places)
+    places = """() => [...document.querySelectorAll('#timeline .band')].map(
+      (one) => [one.offsetLeft, one.offsetLeft + one.offsetWidth])"""
+    (first, end), (next_first, _) = watching.page.evaluate(places)  # in one step: they are drawn anew often
     switch = float(watching.page.locator("#timeline .prompt >> nth=1").get_attribute("data-start")) * 16
     chunk = next(one for one in range(99) if first_frame(one) == switch)
     cell = watching.page.locator(f"#timeline [data-chunk='{chunk}']").evaluate("(one) => one.offsetLeft")

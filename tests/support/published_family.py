@@ -14,6 +14,7 @@ from longlive.weights.family import RELEASED
 from longlive.weights.formats.key_mapping import transformer_to_released
 from longlive.weights.released import LONGLIVE_SOURCES, ModelSources
 from tests.support.published_weights import SHAPE, write_wan
+from tests.support.tiny_model import tiny_encoder_config
 
 State = dict[str, Tensor]
 
@@ -81,7 +82,7 @@ def contents() -> dict[str, Any]:
 def publish_family(root: Path) -> None:
     """Write the repositories below ``root``, and Wan's parts with a VAE that is quick."""
     parts = root / LONGLIVE_SOURCES.parts.repository
-    write_wan(parts)
+    write_wan(parts, 8, tiny_encoder_config())
     with torch.random.fork_rng():
         torch.manual_seed(3)
         vae = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
