@@ -151,14 +151,14 @@ def _copy_chunks(store: RunStore, other: RunStore, num_chunks: int, seed: int | 
         SessionFileError: if these are not all stored.
         MediaError: as for ``RunStore.add``.
     """
-    state = other.resume_state(exact=True)
+    whole = other.record()
     parts = itertools.groupby(other.segments(), lambda segment: segment.index)
-    if state is None or not 0 < num_chunks <= len(state.latents):
+    if whole is None or not other.is_intact or not 0 < num_chunks <= len(whole.chunks):
         raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
-    record = state.record.branch(num_chunks, seed)
+    record, kept = whole.branch(num_chunks, seed), other.latents(num_chunks)
     events = {event.chunk: event for event in record.prompts}
     header = dataclasses.replace(record, prompts=(), chunks=())
-    for digest, latents, (index, segments) in zip(record.chunks, state.latents, parts, strict=False):
+    for digest, latents, (index, segments) in zip(record.chunks, kept, parts, strict=False):
         store.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
 
 

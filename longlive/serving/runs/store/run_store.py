@@ -172,12 +172,18 @@ class RunStore:
             raise SessionFileError("The disk was full: the last chunks are missing, so the run cannot go on.")
         if record is None:
             return None
+        return ResumeState(record, self.latents(self.num_chunks), self.num_frames, exact)
+
+    def latents(self, num_chunks: int) -> tuple[Tensor, ...]:
+        """The latents of the first chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
+        chunks = self.chunks[:num_chunks]
+        end = max((offset + size for offset, size, *_ in (chunk.latents for chunk in chunks)), default=0)
         try:
-            data = (self.folder / LATENTS).read_bytes()
+            with (self.folder / LATENTS).open("rb") as file:
+                data = file.read(end)
         except OSError as error:
             raise SessionFileError(f"The stored latents cannot be read: {error}.") from error
-        latents = tuple(_latents(data, chunk) for chunk in self.chunks)
-        return ResumeState(record, latents, self.num_frames, exact)
+        return tuple(_latents(data, chunk) for chunk in chunks)
 
     def chunk(self, index: int) -> list[MediaSegment]:
         """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
