@@ -297,7 +297,7 @@ const reportPlayhead = () => {
   if (run.isComplete) return;
   const current = run;
   run.reportedAt = performance.now();
-  sessionStorage.setItem(POSITION, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
+  keepPosition();
   server
     .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
     .then((isKnown) => {
@@ -307,6 +307,12 @@ const reportPlayhead = () => {
     })
     .catch(() => {});
 };
+
+const keepPosition = () => {
+  if (!run || run.isComplete) return;
+  sessionStorage.setItem(POSITION, JSON.stringify({ token: run.token, mode: run.mode, seconds: position() }));
+};
+window.addEventListener("pagehide", keepPosition);
 
 const giveUp = () => {
   clearInterval(run.timer);

@@ -267,7 +267,7 @@ def test_after_a_reload_the_video_goes_on_where_it_was(visit, patient_page) -> N
     viewer.page.reload()
     viewer.wait("data.state === 'playing' && data.frame > 8")
     first = int(viewer.data["frame"])
-    assert before - 12 <= first <= before + 40
+    assert before - 1 <= first <= before + 40
     viewer.wait(f"data.frame > {first + 48}")
     frame, prompt = viewer.card()
     assert prompt == 1 and abs(frame - int(viewer.data["frame"])) <= 3

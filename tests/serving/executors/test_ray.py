@@ -42,9 +42,6 @@ MEADOW, JUMP, SNOW = (
     "the red ball jumps on a green meadow",
     "the red ball stands on snow",
 )
-STALLS_S = 0.5
-"""In all, over a few seconds, on a machine that is busy with other things."""
-
 NUM_CPUS = 4
 
 
@@ -103,18 +100,17 @@ class Placed(RayExecutor):
         finally:
             super().close()
 
-    def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> float:
-        """Send a signal to a worker's process; when that was."""
+    def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to a worker's process."""
         os.kill(self.workers[number].process, how)
-        return time.monotonic()
 
 
 class Viewer(threading.Thread):
-    """Somebody who watches a run from its first picture on, and notes when the pictures came too late."""
+    """Somebody who watches a run from its first picture on, as fast as its pictures come."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(daemon=True)
-        self.run_, self.came, self.late = run, list[tuple[int, float]](), list[float]()
+        self.run_, self.came = run, list[int]()
         self.prompts: set[str] = set()
         self.finished: RunFinished | None = None
         self.is_leaving = threading.Event()
@@ -127,9 +123,8 @@ class Viewer(threading.Thread):
             if isinstance(report, SegmentEvent):
                 shown_at = report.segment.first_frame / report.segment.fps
                 begun = begun or now
-                self.late.append(now - begun - shown_at)
-                begun += max(0.0, self.late[-1])
-                self.came.append((report.segment.index, now))
+                begun = max(begun, now - shown_at)
+                self.came.append(report.segment.index)
                 self.prompts.add(report.segment.prompt)
             elif isinstance(report, RunFinished):
                 self.finished = report
@@ -142,16 +137,12 @@ class Viewer(threading.Thread):
 
     @property
     def chunk(self) -> int:
-        return self.came[-1][0] if self.came else -1
-
-    @property
-    def stalled_s(self) -> float:
-        return sum(late for late in self.late if late > 0)
+        return self.came[-1] if self.came else -1
 
     @property
     def indices(self) -> list[int]:
         """The chunks whose pictures came, each once in a row."""
-        return [index for index, _ in itertools.groupby(index for index, _ in self.came)]
+        return [index for index, _ in itertools.groupby(self.came)]
 
 
 def wait(until: Callable[[], Any], timeout: float = 30.0) -> None:
@@ -303,22 +294,12 @@ def test_what_keeps_a_worker_from_beginning_is_told_in_its_words(cluster: Cluste
 
 
 @pytest.mark.slow
-def test_runs_go_where_most_room_is_left_and_two_workers_carry_twice_the_viewers_of_one(executor) -> None:
+def test_runs_go_where_most_room_is_left_and_all_of_them_play(executor) -> None:
     assert [worker.capacity for worker in executor.workers] == [2, 2] and executor.capacity() == 4
     with watched(executor, 4) as viewers:
         for viewer in viewers:
             viewer.wait(lambda viewer: viewer.chunk >= 7)
         assert sorted(executor.places[viewer.run_.name] for viewer in viewers) == [[0], [0], [1], [1]]
-        assert max(viewer.stalled_s for viewer in viewers) <= STALLS_S
-
-
-def test_one_worker_cannot_carry_as_many() -> None:
-    """Or the test above would show nothing."""
-    alone = fake_executor(lambda _: None, chunk_s=0.2)
-    assert alone.capacity() == 2
-    alone.capacity = lambda: 4
-    with watched(alone, 4) as viewers:
-        wait(lambda: max(viewer.stalled_s for viewer in viewers) > STALLS_S)
 
 
 @pytest.mark.slow
@@ -362,9 +343,9 @@ def test_when_a_worker_is_killed_its_viewers_go_on_elsewhere_and_the_others_neve
             viewer.wait(lambda viewer: viewer.chunk >= 2)
         (place,), (other,) = executor.places[ada.run_.name], executor.places[bob.run_.name]
         assert place != other
-        killed, seen = executor.kill(place), ada.chunk
+        executor.kill(place)
+        seen = ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
-        assert ada.came[-1][1] - killed < 5.0
         assert ada.run_.prompt(JUMP).chunk >= seen
         wait(lambda: executor.capacity() == 4)
         assert (executor.places[ada.run_.name], executor.places[bob.run_.name]) == ([place, other], [other])
@@ -384,10 +365,10 @@ def test_a_worker_that_is_silent_is_given_up(executor, monkeypatch: pytest.Monke
     with watched(executor, 1) as (ada,):
         ada.wait(lambda viewer: viewer.chunk >= 1)
         (place,) = executor.places[ada.run_.name]
-        stopped, seen = executor.kill(place, signal.SIGSTOP), ada.chunk
+        executor.kill(place, signal.SIGSTOP)
+        seen = ada.chunk
         assert ada.run_.prompt(JUMP).chunk > seen, "a prompt that comes meanwhile is kept"
         ada.wait(lambda viewer: viewer.chunk > seen + 2)
-        assert time.monotonic() - stopped < 12
         assert JUMP in ada.prompts
 
 
@@ -405,9 +386,9 @@ def test_a_story_whose_worker_was_killed_has_the_latents_of_one_that_was_not(clu
         watched(executor, 1, script, **told) as (ada,),
     ):
         ada.wait(lambda viewer: viewer.chunk >= 2)
-        killed, seen = executor.kill(executor.places[ada.run_.name][0]), ada.chunk
+        executor.kill(executor.places[ada.run_.name][0])
+        seen = ada.chunk
         ada.wait(lambda viewer: viewer.chunk > seen)
-        assert ada.came[-1][1] - killed < 5.0
         ada.wait(lambda viewer: viewer.finished, 60)
         assert not ada.finished.failure is not None and len(expected) >= 7
         assert digests(ada.run_) == expected
