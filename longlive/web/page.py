@@ -18,6 +18,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.panels.panel import PageContext, Panel
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
 
@@ -40,6 +41,8 @@ _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode
 _POSITION = "() => window.longlivePosition()"
 _FINISHED = "() => window.longliveFinished()"
 _BRANCH = "(token, chunk, ...how) => [...window.longliveBranch(), ...how]"
+_PANELS: tuple[Panel, ...] = ()
+_HERE = Path(__file__).parent
 _STATUS = """
 element.setAttribute('role', 'status');
 element.setAttribute('aria-live', 'polite');
@@ -82,11 +85,15 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
         with gr.Row(elem_id="workspace", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="viewing"):
                 parts = _add_player(endpoints)
+                panels = gr.Tabs(elem_id="panels", visible=bool(_PANELS))
             with gr.Column(scale=5, min_width=300, elem_id="controls"):
                 parts |= _add_controls(engine, player)
         with gr.Row(elem_id="downloads", equal_height=False):
             parts |= _add_downloads()
-        _connect(page, parts, endpoints, "undocumented" if with_mcp else "public")
+        context = _context(endpoints, parts, "undocumented" if with_mcp else "public")
+        _connect(page, context)
+        with panels:
+            _add_panels(context)
         _add_generate(ClipEndpoint(engine))
         page.unload(endpoints.leave)
     page.queue(default_concurrency_limit=None)
@@ -109,7 +116,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
         },
         "ssr_mode": False,
         "theme": make_theme(),
-        "css_paths": [Path(__file__).parent / "style.css"],
+        "css_paths": [_HERE / "style.css", *sorted(_HERE.glob("panels/*.css"))],
         "run_history": False,
         "show_error": True,
         "footer_links": ["api", "gradio", "settings"],
@@ -208,10 +215,22 @@ def _add_downloads() -> dict[str, Any]:
     return {"take": take, "session_file": session_file}
 
 
-def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visibility: Any) -> None:
+def _context(endpoints: Endpoints, parts: dict[str, Any], visibility: Any) -> PageContext:
+    outputs = [parts[name] for name in ("player", "timeline", "status", "take", "session_file")]
+    return PageContext(endpoints, parts, outputs, visibility)
+
+
+def _add_panels(context: PageContext) -> None:
+    """Add each panel in a tab; those that are not in sight are drawn all the same."""
+    for panel in _PANELS:
+        with gr.Tab(panel.title, id=panel.elem_id, render_children=True):
+            panel.add(context)
+
+
+def _connect(page: gr.Blocks, context: PageContext) -> None:
     """Connect the events of the player and the buttons with the endpoints, and those with their names."""
+    endpoints, parts, outputs = context.endpoints, context.parts, context.outputs
     player, compatible = parts["player"], parts["compatible"]
-    outputs = [player, parts["timeline"], parts["status"], parts["take"], parts["session_file"]]
     request = [parts["prompt"], parts["seed"], parts["later"], parts["start_from"]]
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
@@ -233,19 +252,12 @@ def _connect(page: gr.Blocks, parts: dict[str, Any], endpoints: Endpoints, visib
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
     parts["stop"].click(endpoints.stop_on_page, **quietly)
 
-    _add_call("start", endpoints.start, request, outputs, visibility)
-    _add_call("resume", endpoints.resume, place, outputs, visibility)
-    _add_call("branch", branches.branch, fork, outputs, visibility)
-    _add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]], visibility)
-    _add_call("stop", endpoints.stop, [], [parts["status"]], visibility)
+    context.add_call("start", endpoints.start, request, outputs)
+    context.add_call("resume", endpoints.resume, place, outputs)
+    context.add_call("branch", branches.branch, fork, outputs)
+    context.add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]])
+    context.add_call("stop", endpoints.stop, [], [parts["status"]])
     _connect_browser(page, parts)
-
-
-def _add_call(name: str, function: Any, inputs: list[Any], outputs: list[Any], visibility: Any) -> None:
-    """Add a function for programs, which nothing on the page calls."""
-    gr.Button(visible=False).click(
-        function, **_UNCHECKED, inputs=inputs, outputs=outputs, api_name=name, api_visibility=visibility
-    )
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
