@@ -1,6 +1,6 @@
 """Where runs are made; the implementations are threads of this process, ZeroGPU, and Ray.
 
-executor.start(job) -> StreamHandle: messages in (prompt, playhead, stop, suspend), events out.
+executor.start(job) -> StreamHandle: messages in (prompt, reschedule, playhead, stop, suspend), events out.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class StreamHandle(Protocol):
         """The chunk that was started last; -1 before the first."""
 
     def post(self, message: Message) -> Message:
-        """Send a message; returns it, a prompt moved to the first chunk that has not started."""
+        """Send a message; returns it as ``Mailbox.post`` does."""
 
     def events(self) -> Iterator[ExecutorEvent]:
         """What is made, as it is made, for one reader; the last event is Finished or Preempted.

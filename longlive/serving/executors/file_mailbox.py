@@ -13,14 +13,31 @@ from typing import Any
 
 from longlive.errors import MailboxError
 from longlive.files import atomic_write
-from longlive.serving.executors.mailbox import deferred
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend, supersedes
+from longlive.serving.executors.mailbox import deferred, is_refused
+from longlive.serving.executors.messages import (
+    Message,
+    Playhead,
+    Prompt,
+    Reschedule,
+    Stop,
+    Suspend,
+    supersedes,
+)
 
 POLL_INTERVAL_S = 0.015
 
+
+def _reschedule(
+    removed: list[int], added: list[dict[str, Any]], occupied: list[int], **fields: Any
+) -> Message:
+    """A Reschedule from its JSON."""
+    prompts = tuple(Prompt(**prompt) for prompt in added)
+    return Reschedule(tuple(removed), prompts, tuple(occupied), **fields)
+
+
 _KINDS: dict[str, Callable[..., Message]] = {
     kind.__name__: kind for kind in (Prompt, Playhead, Stop, Suspend)
-}
+} | {Reschedule.__name__: _reschedule}
 _STATE = struct.Struct("<qq")
 
 
@@ -59,10 +76,12 @@ class FileMailbox:
             return _read_state(state)[0]
 
     def post(self, message: Message) -> Message:
-        """Leave a message; returns it, a prompt moved to the first chunk that has not started."""
+        """Leave a message unless it is late; returns it, prompts moved to the first chunk not started."""
         with self._mailbox_errors(), self._locked() as state:
             started_chunk, last_read = _read_state(state)
             message = deferred(message, started_chunk)
+            if is_refused(message):
+                return message
             entries = self._entries()
             number = entries[-1].number + 1 if entries else 0
             unread = [

@@ -3,8 +3,8 @@
 import threading
 from typing import Protocol
 
-from longlive.serving.executors.messages import Message, Prompt, supersedes
-from longlive.serving.runs.prompt_schedule import defer
+from longlive.serving.executors.messages import Message, Prompt, Reschedule, supersedes
+from longlive.serving.runs.prompt_schedule import defer, defer_all
 
 
 class Mailbox(Protocol):
@@ -14,7 +14,10 @@ class Mailbox(Protocol):
     """
 
     def post(self, message: Message) -> Message:
-        """Leave a message; returns it, a prompt moved to the first chunk that has not started."""
+        """Leave a message; returns it, prompts moved to the first chunk that has not started.
+
+        A Reschedule that is late is returned, but not left.
+        """
 
     def poll(self, timeout: float = 0.0) -> list[Message]:
         """All messages since the last poll, in order; waits up to ``timeout`` seconds for one."""
@@ -42,9 +45,11 @@ class MemoryMailbox:
         return self._started_chunk
 
     def post(self, message: Message) -> Message:
-        """Leave a message; returns it, a prompt moved to the first chunk that has not started."""
+        """Leave a message unless it is late; returns it, prompts moved to the first chunk not started."""
         with self._changed:
             message = deferred(message, self._started_chunk)
+            if is_refused(message):
+                return message
             self._messages = [old for old in self._messages if not supersedes(message, old)] + [message]
             self._changed.notify_all()
             return message
@@ -64,5 +69,12 @@ class MemoryMailbox:
 
 
 def deferred(message: Message, started_chunk: int) -> Message:
-    """``message``; a prompt is moved to the first chunk that has not started."""
+    """``message``; its prompts are moved to the first chunks that have not started."""
+    if isinstance(message, Reschedule):
+        return defer_all(message, started_chunk)
     return defer(message, started_chunk) if isinstance(message, Prompt) else message
+
+
+def is_refused(message: Message) -> bool:
+    """Whether a message that was deferred came too late to be left."""
+    return isinstance(message, Reschedule) and message.is_late

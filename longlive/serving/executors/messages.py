@@ -22,6 +22,33 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Reschedule:
+    """Change the prompts to come: those of some chunks go, others are added.
+
+    A prompt is named by its chunk, as no two to come have the same. Each that is added is moved to the first
+    free chunk that has not started.
+
+    Attributes:
+        removed: chunks of the prompts that go; one that has started keeps its prompt.
+        added: prompts to come, in order.
+        occupied: chunks of the other prompts to come.
+        is_strict: change nothing if a chunk of ``removed`` has started.
+        started_chunk: the chunk that was started last when this was posted; set by ``post``.
+    """
+
+    removed: tuple[int, ...] = ()
+    added: tuple[Prompt, ...] = ()
+    occupied: tuple[int, ...] = ()
+    is_strict: bool = False
+    started_chunk: int = -1
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it was posted too late to change anything; a mailbox does not take it then."""
+        return self.is_strict and min(self.removed, default=self.started_chunk + 1) <= self.started_chunk
+
+
+@dataclass(frozen=True)
 class Playhead:
     """The viewer sees this second of the video, and it plays or stands still."""
 
@@ -46,7 +73,7 @@ class Suspend:
     """Let go of the model at the next chunk boundary; the run can go on later."""
 
 
-Message = Prompt | Playhead | Stop | Suspend
+Message = Prompt | Reschedule | Playhead | Stop | Suspend
 
 
 def supersedes(new: Message, old: Message) -> bool:

@@ -24,7 +24,8 @@ from longlive.runtime.startup import ProgressCallback, RuntimeOptions, start
 from longlive.serving.executors.events import ExecutorEvent
 from longlive.serving.executors.executor import Executor, StreamHandle
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.messages import Message, Prompt, Stop
+from longlive.serving.executors.mailbox import deferred
+from longlive.serving.executors.messages import Message, Prompt, Reschedule, Stop
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.packed import Packed
 from longlive.serving.executors.ray_cluster import CHECK_INTERVAL_S, MAX_RUNS, Actor, ActorState, Cluster
@@ -181,17 +182,19 @@ class RayHandle:
         return self._started_chunk
 
     def post(self, message: Message) -> Message:
-        """Send a message; returns it, a prompt moved to the first chunk that has not started.
+        """Send a message; returns it as ``Mailbox.post`` does.
 
         What a lost worker does not take is for the worker that goes on with the run.
         """
         try:
-            if isinstance(message, Prompt):
+            if isinstance(message, Prompt | Reschedule):
                 return self._actor.ask("post", self._run, message, timeout=POST_TIMEOUT_S)
             self._actor.send("post", self._run, message)
         except LostError:
             if isinstance(message, Prompt):
                 return dataclasses.replace(message, chunk=max(message.chunk, self._started_chunk + 1))
+            if isinstance(message, Reschedule):
+                return deferred(message, self._started_chunk)
         return message
 
     def events(self) -> Iterator[ExecutorEvent]:

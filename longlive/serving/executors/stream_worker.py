@@ -36,7 +36,7 @@ from longlive.serving.executors.events import (
 )
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.mailbox import Mailbox
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop, Suspend
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.playback_clock import PlaybackClock
 from longlive.serving.runs.prompt_schedule import PromptSchedule
@@ -106,7 +106,7 @@ class StreamWorker:
         return round(self._end_s * self._config.fps) >= self._max_frames
 
     def post(self, message: Message) -> Message:
-        """Send a message; returns it, a prompt moved to the first chunk that has not started."""
+        """Send a message; returns it as ``Mailbox.post`` does."""
         return self._mailbox.post(message)
 
     def events(self) -> Iterator[ExecutorEvent]:
@@ -309,6 +309,8 @@ class StreamWorker:
             match message:
                 case Prompt():
                     self._prompts.add(message)
+                case Reschedule():
+                    self._prompts.reschedule(message)
                 case Playhead():
                     self._clock.report(message)
                 case Stop():

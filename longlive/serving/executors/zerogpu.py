@@ -33,7 +33,7 @@ from longlive.runtime.startup import ProgressCallback, RuntimeOptions, ready_mod
 from longlive.serving.executors.events import ExecutorEvent, Failure, Finished, Preempted, SegmentEvent
 from longlive.serving.executors.file_mailbox import FileMailbox
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop, Suspend
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.stream_worker import StreamWorker
 
@@ -203,7 +203,7 @@ class ZeroGpuHandle:
         return self._mailbox.started_chunk
 
     def post(self, message: Message) -> Message:
-        """Send a message; returns it, a prompt moved to the first chunk that has not started.
+        """Send a message; returns it as ``Mailbox.post`` does.
 
         A viewer who pauses for long returns the GPU, and with it what is left of the lease.
 
@@ -257,7 +257,7 @@ class ZeroGpuHandle:
         try:
             return self._mailbox.post(message)
         except MailboxError as error:
-            if isinstance(message, Prompt):
+            if isinstance(message, Prompt | Reschedule):
                 raise
             logger.warning("run %s: %s", self._job.name, error)
             self._was_unheard = self._was_unheard or isinstance(message, Stop | Suspend)

@@ -1,6 +1,5 @@
 """Runs that begin, and runs that another process left on disk."""
 
-import bisect
 import dataclasses
 import hashlib
 import itertools
@@ -23,14 +22,12 @@ from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.lifecycle import BRANCHED
-from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.runs.prompt_schedule import place_scenes
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import FACT as START
 from longlive.serving.runs.store.start_file import write_start
 from longlive.serving.scheduler import RunStatus
-
-_CHUNKS = range(1, 2**20)  # more than any video has
 
 
 def create_run(
@@ -53,15 +50,12 @@ def create_run(
         MediaError: if the disk is full.
     """
     token = secrets.token_urlsafe(16)
-    prompts = PromptSchedule([Prompt(check_prompt(prompt))])
-    for scene in script:
-        chunk = bisect.bisect_left(_CHUNKS, scene.at, key=model.chunk_start_s) + 1
-        prompts.add(Prompt(check_prompt(scene.text), scene.switch or model.switch, chunk, scripted=True))
+    prompts = [Prompt(check_prompt(prompt)), *place_scenes(script, model)]
     facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
 
     def fill(store: RunStore) -> None:
         store.num_bytes += 0 if start is None else start.nbytes
-        store.write_prompts(tuple(prompts))
+        store.write_prompts(prompts)
 
     store = _new_store(folder, facts, fill, start)
     return Run(viewer, store, model, limits, observer, token=token)

@@ -1,11 +1,15 @@
 """How far a run's video has come, and where another prompt can take effect."""
 
+from collections.abc import Collection, Sequence
+
 from longlive.chunks import MediaSegment, SwitchMode
 from longlive.config import ModelConfig
+from longlive.errors import PromptError
 from longlive.generation.latent_stream import MAX_REWIND_CHUNKS
+from longlive.generation.storyboard import MAX_SCENES, Scene
 from longlive.serving.executors.events import SegmentEvent
-from longlive.serving.executors.messages import Prompt
-from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.executors.messages import Prompt, Reschedule
+from longlive.serving.runs.prompt_schedule import TOO_LATE, PromptSchedule, cut_seconds, place_scenes
 from longlive.serving.runs.store.run_store import RunStore
 
 LEAD_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.9, 0.4
@@ -37,9 +41,26 @@ class Progress:
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
+        cuts = sum(self._shortens(prompt) and prompt.chunk < chunk for prompt in self._prompts)
+        return self._uncut_start_of(chunk) - cuts * cut_seconds(self._model)
+
+    def scheduled(self) -> list[tuple[float, Prompt]]:
+        """The prompts to come, in order, with the seconds at which they begin."""
+        scheduled, cuts = [], 0
+        for prompt in sorted(self._prompts.upcoming, key=lambda prompt: prompt.chunk):
+            start = self._uncut_start_of(prompt.chunk) - cuts * cut_seconds(self._model)
+            scheduled.append((start, prompt))
+            cuts += self._shortens(prompt)
+        return scheduled
+
+    def _uncut_start_of(self, chunk: int) -> float:
         if not self.num_chunks:
             return self._model.chunk_start_s(chunk)
         return self.end_s + (chunk - self.num_chunks) * self._model.chunk_seconds()
+
+    def _shortens(self, prompt: Prompt) -> bool:
+        """Whether a prompt shortens a chunk that is still to be made."""
+        return prompt.switch == "hard" and prompt.chunk >= max(1, self.num_chunks)
 
     def begin_job(self) -> None:
         """Another worker goes on where the store ends."""
@@ -101,9 +122,47 @@ class Progress:
         unseen = self._first_unseen(position, started_chunk)
         return Prompt(text, switch, max(earliest, unseen), rewinds=True)
 
+    def rescheduled(
+        self, removed: Collection[int] | None, scenes: Sequence[Scene], position: float
+    ) -> Reschedule:
+        """The message that changes the prompts to come.
+
+        Args:
+            removed: chunks of those that go, each of which must be still to come; None for all.
+            scenes: those that are added.
+            position: the second on the viewer's screen.
+
+        Raises:
+            PromptError: if one is not to come any more, or one that is added would be too late, or too many.
+        """
+        coming = [prompt.chunk for prompt in self._prompts.upcoming if not prompt.rewinds]
+        if not set(removed or ()) <= set(coming):
+            raise PromptError(TOO_LATE)
+        going = set(coming if removed is None else removed)
+        kept = [prompt for prompt in self._prompts.upcoming if prompt.chunk not in going]
+        _check_scenes(scenes, len(kept), position)
+        cuts = {prompt.chunk for prompt in kept if prompt.switch == "hard"}
+        added = place_scenes(scenes, self._model, chunk=self.num_chunks, second=self.end_s, cuts=cuts)
+        occupied = tuple(prompt.chunk for prompt in kept)
+        return Reschedule(tuple(going), tuple(added), occupied, is_strict=removed is not None)
+
     def _first_unseen(self, position: float, started_chunk: int) -> int:
         """The first chunk that can be made again before the viewer sees it."""
         is_busy = started_chunk >= self.num_chunks
         second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy * BUSY_CHUNKS)
         unseen = self._store.chunks.first_from(second)
         return unseen + 1 if is_busy and self.end_s < second else unseen
+
+
+def _check_scenes(scenes: Sequence[Scene], num_kept: int, position: float) -> None:
+    """PromptError if some cannot come, or are too many beside those that are kept."""
+    if num_kept + len(scenes) > MAX_SCENES:
+        count = num_kept + len(scenes)
+        raise PromptError(
+            f"{count:,} prompts would be to come; at most {MAX_SCENES:,} can be. Leave some out."
+        )
+    if early := [scene.at for scene in scenes if scene.at < position]:
+        raise PromptError(
+            f"A prompt is to begin at {early[0]:.1f} s, but the video is at {position:.1f} s. "
+            "Choose a later second."
+        )

@@ -3,11 +3,17 @@
 Engine and worker hold one each, of the same type, and exchange single prompts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from longlive.config import ModelConfig
-from longlive.serving.executors.messages import Prompt
+from longlive.errors import PromptError
+from longlive.generation.storyboard import Scene
+from longlive.prompts import check_prompt
+from longlive.serving.executors.messages import Prompt, Reschedule
+
+TOO_LATE = "That prompt is being shown already, so it cannot be changed any more."
+_ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,23 @@ class PromptSchedule:
             self._prompts = [other for other in self._prompts if not other.scripted]
         self._prompts.append(prompt)
 
+    def reschedule(self, change: Reschedule) -> None:
+        """Change the prompts to come as ``change`` says; PromptError if it was posted too late."""
+        if change.is_late:
+            raise PromptError(TOO_LATE)
+        removed = {chunk for chunk in change.removed if chunk > change.started_chunk}
+        kept = [prompt for prompt in self._prompts if prompt.chunk not in removed or prompt.rewinds]
+        self._prompts = [*kept, *change.added]
+
+    def change_since(self, prompts: Sequence[Prompt]) -> Reschedule | None:
+        """What a worker that was given ``prompts`` has to change; None for nothing."""
+        if tuple(self._prompts) == tuple(prompts):
+            return None
+        now, before = set(self._prompts), set(prompts)
+        removed = tuple(prompt.chunk for prompt in prompts if prompt not in now)
+        kept = tuple(prompt.chunk for prompt in self._prompts if prompt in before)
+        return Reschedule(removed, tuple(one for one in self._prompts if one not in before), kept)
+
     def take_due(self, chunk: int) -> Prompt | None:
         """Remove and return the prompt for the chunk that begins now; of several, the first in order."""
         due = next((prompt for prompt in self._prompts if prompt.chunk <= chunk), None)
@@ -119,3 +142,52 @@ def defer(prompt: Prompt, started_chunk: int) -> Prompt:
     """``prompt``, moved to the first chunk that has not started, unless it rewinds."""
     is_late = prompt.chunk <= started_chunk and not prompt.rewinds
     return replace(prompt, chunk=started_chunk + 1) if is_late else prompt
+
+
+def defer_all(change: Reschedule, started_chunk: int) -> Reschedule:
+    """``change``, each prompt that it adds at the first free chunk that has not started."""
+    occupied, added = set(change.occupied), []
+    for prompt in change.added:
+        chunk = max(prompt.chunk, started_chunk + 1, 1)
+        while chunk in occupied:
+            chunk += 1
+        occupied.add(chunk)
+        added.append(replace(prompt, chunk=chunk))
+    return replace(change, added=tuple(added), started_chunk=started_chunk)
+
+
+def place_scenes(
+    scenes: Sequence[Scene],
+    model: ModelConfig,
+    *,
+    chunk: int = 0,
+    second: float = 0.0,
+    cuts: Collection[int] = (),
+) -> list[Prompt]:
+    """Scenes as scripted prompts, in order, each at a chunk of its own that begins at its time or later.
+
+    Args:
+        scenes: in any order; without a switch, they change as the model does.
+        model: whose chunks these are.
+        chunk, second: a chunk that is still to be made, and when it begins; the first belongs to no scene.
+        cuts: chunks that other prompts begin with a cut, which makes them shorter.
+    """
+    placed: list[Prompt] = []
+    for scene in sorted(scenes, key=lambda scene: scene.at):
+        while chunk == 0 or second < scene.at - _ROUNDING_S:
+            second += _seconds_of(chunk, cuts, model)
+            chunk += 1
+        switch = scene.switch or model.switch
+        placed.append(Prompt(check_prompt(scene.text), switch, chunk, scripted=True))
+        second += _seconds_of(chunk, (chunk,) if switch == "hard" else cuts, model)
+        chunk += 1
+    return placed
+
+
+def cut_seconds(model: ModelConfig) -> float:
+    """By how many seconds a cut shortens the chunk that it begins."""
+    return model.chunk_seconds() - model.num_frames(model.chunk) / model.fps
+
+
+def _seconds_of(chunk: int, cuts: Collection[int], model: ModelConfig) -> float:
+    return model.chunk_seconds() - (cut_seconds(model) if chunk == 0 or chunk in cuts else 0.0)

@@ -1,23 +1,24 @@
 """One viewer's video: who watches it, its prompts, its events, its files; one executor at a time makes it."""
 
 import contextvars
-import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import MediaError, PromptError
+from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container, Counters, last_counters
 from longlive.prompts import check_prompt
 from longlive.serving.codes import StopReason
 from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
+from longlive.serving.executors.mailbox import deferred
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop, Suspend
 from longlive.serving.limits import Limits
 from longlive.serving.observer import (
     ChunkMade,
@@ -36,6 +37,7 @@ from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import read_start
+from longlive.serving.runs.storyboard import Storyboard
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -92,6 +94,7 @@ class Run:
         self._progress = Progress(model, store, self.prompts)
         self._observer = observer
         self._handle: StreamHandle | None = None
+        self._prompts_handed: tuple[Prompt, ...] = ()  # to the worker with its job
         self._lock = threading.RLock()
         self.events.append(RunStarted())
 
@@ -120,10 +123,6 @@ class Run:
         """Whether it was told to stop, or is over."""
         return self.lifecycle.stop is not None or self.status is RunStatus.FINISHED
 
-    def has_key(self, key: str) -> bool:
-        """Whether this is the digest of the run's token."""
-        return secrets.compare_digest(self.key, key)
-
     def view(self) -> RunView:
         """What the scheduler knows of it."""
         return _view_of(self)
@@ -151,6 +150,14 @@ class Run:
         self.record(PromptAccepted(switch, scheduled.chunk, len(text)))
         return scheduled
 
+    def reschedule(self, removed: Collection[int] | None, scenes: Sequence[Scene]) -> None:
+        """Change the prompts to come; arguments and errors as for ``Progress.rescheduled``."""
+        with self._lock:
+            self.presence.rate.check()
+            position = self.presence.clock.position(self.end_s)
+            self._change_prompts(self._post(self._progress.rescheduled(removed, scenes, position)))
+            self.presence.rate.count()
+
     def playhead(self, seconds: float, playing: bool, *, stalls: int = 0) -> None:
         """Take in the player's report: the second on the screen, and how often it has stalled so far."""
         playhead = Playhead(seconds, playing)
@@ -175,12 +182,13 @@ class Run:
         with self._lock:
             state = self.store.resume_state(exact=exact)
             self._progress.begin_job()
+            self._prompts_handed = tuple(self.prompts)
             clock = self.presence.clock
             playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
                 name=self.name,
                 seed=self.seed,
-                prompts=tuple(self.prompts),
+                prompts=self._prompts_handed,
                 limits=self.limits,
                 container=self.container,
                 scale=self.scale,
@@ -198,6 +206,8 @@ class Run:
                 handle.post(self.lifecycle.stop)
             if self.lifecycle.is_suspending:
                 handle.post(Suspend())
+            if change := self.prompts.change_since(self._prompts_handed):
+                self._change_prompts(handle.post(change))
 
     def detach(self) -> None:
         """Nothing makes it any more."""
@@ -221,13 +231,6 @@ class Run:
                 self.write(lambda store: store.add(chunk, checkpoint))
         if is_new:
             self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
-
-    def replay_stored(self, seconds: float) -> None:
-        """Emit the stored segments after a second of the video, for a follower of a loaded run."""
-        with self._lock:
-            if self.events.last == 1:
-                for segment in self.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
-                    self.emit(SegmentEvent(segment, 0.0, 0.0))
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
@@ -291,7 +294,12 @@ class Run:
             self.emit(Rewound(chunk, self.end_s))
 
     def _post(self, message: Message) -> Message:
-        return message if self._handle is None else self._handle.post(message)
+        return deferred(message, self.num_chunks - 1) if self._handle is None else self._handle.post(message)
+
+    def _change_prompts(self, posted: Message) -> None:
+        assert isinstance(posted, Reschedule), posted
+        self.prompts.reschedule(posted)
+        self.write(lambda store: store.write_prompts(tuple(self.prompts)))
 
     def write(self, write: Callable[[RunStore], None]) -> None:
         """Write to the store; a full disk is reported to the viewer, and the run goes on."""
@@ -301,6 +309,20 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def replay_stored(run: Run, seconds: float) -> None:
+    """Emit the stored segments after a second of the video, for a follower of a run found on disk."""
+    with run._lock:
+        if run.events.last == 1:
+            for segment in run.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
+                run.emit(SegmentEvent(segment, 0.0, 0.0))
+
+
+def storyboard_of(run: Run) -> Storyboard:
+    """The prompts that were shown, and those to come."""
+    with run._lock:
+        return Storyboard.of(run.store, run.prompts, run._progress)
 
 
 def _view_of(run: Run) -> RunView:

@@ -1,6 +1,7 @@
 """The runs that an engine keeps, by key, viewer and token."""
 
 import logging
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ class RunRegistry:
     def find(self, token: str) -> Run | None:
         """The run with this token."""
         key = key_of(token)
-        return next((run for run in self if run.has_key(key)), None)
+        return next((run for run in self if secrets.compare_digest(run.key, key)), None)
 
     def of_viewer(self, viewer: str) -> list[Run]:
         """The viewer's runs that were not told to stop."""
