@@ -6,10 +6,11 @@
 A line of JSONL may also be ``{"prompt": …, "next": …}``, as ``prompts switch`` writes it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from longlive.chunks import SWITCH_MODES, FrameChunk, SwitchMode
 from longlive.errors import ConfigError, PromptError, reason_of
@@ -155,19 +156,54 @@ def read_scenes(prompts: Any, *, switch_every: float = 10.0) -> list[Scene]:
         ConfigError: naming the entry that cannot be read.
         PromptError: if a prompt is empty, too long, or holds control characters.
     """
-    if not isinstance(prompts, list) or not 0 < len(prompts) <= MAX_SCENES:
-        rule = f"it must be a list of 1 to {MAX_SCENES} prompts"
-        raise ConfigError("prompts", prompts, rule, 'Try [{"at": 0, "text": "a red ball"}].')
-    scenes = [_scene(number, prompt, number * switch_every) for number, prompt in enumerate(prompts)]
-    scenes.sort(key=lambda scene: scene.at)
+    if prompts == []:
+        _refuse_list(prompts)
+    scenes = _read_scenes(prompts, lambda number: number * switch_every)
     if scenes[0].at != 0:
         raise ConfigError("at", scenes[0].at, "the first prompt must be at 0 seconds", "Begin at 0.")
     return scenes
 
 
-def _scene(number: int, prompt: Any, default_at: float) -> Scene:
+def read_later_scenes(prompts: Any) -> list[Scene]:
+    """The scenes of a storyboard that has begun, in order: each has a time, and none has that of another.
+
+    Args:
+        prompts: as for ``read_scenes``, but each holds ``at``; may be empty.
+
+    Raises:
+        ConfigError, PromptError: as ``read_scenes``, or for two prompts of one second.
+    """
+    scenes = _read_scenes(prompts, lambda number: None)
+    check_distinct(scenes)
+    return scenes
+
+
+def check_distinct(scenes: Sequence[Scene]) -> None:
+    """ConfigError if two scenes, of a list in order, begin at the same second."""
+    for before, scene in itertools.pairwise(scenes):
+        if before.at == scene.at:
+            raise ConfigError("at", scene.at, "two prompts begin then", "Give each a second of its own.")
+
+
+def _read_scenes(prompts: Any, default_at: Callable[[int], float | None]) -> list[Scene]:
+    if not isinstance(prompts, list):
+        _refuse_list(prompts)
+    if len(prompts) > MAX_SCENES:
+        raise ConfigError(
+            "number of prompts", len(prompts), f"at most {MAX_SCENES} are read", "Leave some out."
+        )
+    scenes = [_scene(number, prompt, default_at(number)) for number, prompt in enumerate(prompts)]
+    return sorted(scenes, key=lambda scene: scene.at)
+
+
+def _refuse_list(prompts: Any) -> NoReturn:
+    rule = f"it must be a list of 1 to {MAX_SCENES} prompts"
+    raise ConfigError("prompts", prompts, rule, 'Try [{"at": 0, "text": "a red ball"}].')
+
+
+def _scene(number: int, prompt: Any, default_at: float | None) -> Scene:
     if isinstance(prompt, str):
-        return Scene(default_at, prompt)
+        prompt = {"text": prompt}
     if not isinstance(prompt, dict) or not isinstance(prompt.get("text"), str):
         rule = 'it must hold a text and may hold "at" and "switch"'
         raise ConfigError(f"prompts[{number}]", prompt, rule, 'Try {"at": 0, "text": "a red ball"}.')
@@ -177,4 +213,7 @@ def _scene(number: int, prompt: Any, default_at: float) -> Scene:
         raise ConfigError(
             f"prompts[{number}].switch", switch, f"it must be one of {SWITCH_MODES}", "Correct it."
         )
-    return Scene(at, prompt["text"], switch)
+    try:
+        return Scene(at, prompt["text"], switch)
+    except PromptError as error:
+        raise PromptError(f"prompts[{number}]: {error}") from error

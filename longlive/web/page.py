@@ -18,6 +18,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.panels import storyboard
 from longlive.web.panels.panel import PageContext, Panel
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -30,9 +31,7 @@ _SWITCH_HELP = (
 )
 _SEED_HELP = "The same seed gives the same video. Leave empty for a random one."
 _WELCOME = "Type a prompt and press Start, or choose an example."
-_SCENE = {"type": "object", "description": 'such as {"at": 4, "text": "the ball jumps", "switch": "soft"}'}
-_LATER = {"type": "array", "items": _SCENE}
-_STORYBOARD = {"type": "object", "properties": {"prompts": _LATER}, "required": ["prompts"]}
+_STORYBOARD = {"type": "object", "properties": {"prompts": storyboard.ROWS}, "required": ["prompts"]}
 _UNCHECKED: dict[str, Any] = {
     "preprocess": False
 }  # our own checks explain an error; Gradio's send a traceback
@@ -41,7 +40,7 @@ _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode
 _POSITION = "() => window.longlivePosition()"
 _FINISHED = "() => window.longliveFinished()"
 _BRANCH = "(token, chunk, ...how) => [...window.longliveBranch(), ...how]"
-_PANELS: tuple[Panel, ...] = ()
+_PANELS: tuple[Panel, ...] = (Panel("Storyboard", "storyboard", storyboard.add),)
 _HERE = Path(__file__).parent
 _STATUS = """
 element.setAttribute('role', 'status');
@@ -91,9 +90,9 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
         with gr.Row(elem_id="downloads", equal_height=False):
             parts |= _add_downloads()
         context = _context(endpoints, parts, "undocumented" if with_mcp else "public")
-        _connect(page, context)
         with panels:
             _add_panels(context)
+        _connect(page, context)
         _add_generate(ClipEndpoint(engine))
         page.unload(endpoints.leave)
     page.queue(default_concurrency_limit=None)
@@ -158,7 +157,6 @@ def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
         elem_id="switch",
     )
     parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
-    parts["later"] = RawJSON([], schema=_LATER, label="later", visible=False)
     parts["examples"] = list(zip(_add_examples(card.stories), card.stories, strict=True))
     if card.about:
         gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
@@ -267,7 +265,6 @@ def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
     begin.then(None, js=_DISPATCH.format("start"))
     parts["send"].click(None, js=_DISPATCH.format("send"))
     prompt.submit(None, js=_DISPATCH.format("send"))
-    prompt.input(None, outputs=parts["later"], js="() => []")
     for button, story in parts["examples"]:
         fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story, parts["switch"].value))
         fill.then(None, js=_DISPATCH.format("start"))

@@ -21,11 +21,16 @@ let playhead = 0;
 let seen = null; // second of the video that the viewer sees again, if so
 let made = 0; // second where the video made so far ends
 let value = { spans: [], waiting: [] };
+let drawn = "";
 
 const draw = () => {
   const { spans, waiting } = value;
   if (spans.length) spans.at(-1).end = made;
-  list.replaceChildren(...spans.slice(-MAX_PROMPTS).map(played), ...waiting.map(scheduled));
+  const items = [...spans.slice(-MAX_PROMPTS), ...waiting];
+  const key = JSON.stringify(items, (name, one) => (name === "end" ? undefined : one));
+  if (key !== drawn) list.replaceChildren(...spans.slice(-MAX_PROMPTS).map(played), ...waiting.map(scheduled));
+  else if (spans.length) list.children[Math.min(spans.length, MAX_PROMPTS) - 1].dataset.end = made;
+  drawn = key; // a button that is being pressed stays
   move();
 };
 
@@ -46,13 +51,18 @@ const scheduled = (one) => {
   item.append(make("span", "text", one.text), make("em", "due"));
   item.children[2].dir = "auto";
   item.title = TRANSITIONS[one.switch] ?? "";
+  const remove = item.appendChild(make("button", "remove", "×"));
+  remove.type = "button";
+  remove.title = "Remove this prompt before its turn";
+  remove.setAttribute("aria-label", `Remove the prompt at ${clock(one.at)}: ${one.text.slice(0, MAX_SAID)}`);
+  remove.addEventListener("click", () => publish("unschedule", { chunk: one.chunk }));
   return item;
 };
 
 const move = () => {
   for (const item of list.children) {
     const { start: from, end, at } = item.dataset;
-    if (at) item.lastChild.textContent = `in ${Math.max(0, at - playhead).toFixed(1)} s`;
+    if (at) item.querySelector(".due").textContent = `in ${Math.max(0, at - playhead).toFixed(1)} s`;
     else item.toggleAttribute("aria-current", (seen ?? playhead) >= from && (seen ?? playhead) < end);
   }
 };

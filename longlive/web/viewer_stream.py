@@ -13,7 +13,7 @@ from longlive.chunks import MediaSegment
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
-from longlive.serving.runs.run import Run
+from longlive.serving.runs.run import Run, storyboard_of
 from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
 
 MAX_SPANS = 20
@@ -152,11 +152,12 @@ class ViewerStream:
         ]
         waiting = [
             {
-                "text": prompt.text[:MAX_CHARACTERS],
-                "switch": prompt.switch,
-                "at": self.run.start_of(prompt.chunk),
+                "text": row.text[:MAX_CHARACTERS],
+                "switch": row.switch,
+                "at": row.at_seconds,
+                "chunk": row.chunk,
             }
-            for prompt in prompts.upcoming
+            for row in storyboard_of(self.run).scheduled[:MAX_SPANS]
         ]
         return {"spans": spans, "waiting": waiting}
 

@@ -20,10 +20,10 @@ def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
         return [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
 
 
-def call_component(served: Served, client: Client, name: str, value: Any) -> Any:
-    """What the player in the browser gets from its function on the server."""
+def call_component(served: Served, client: Client, name: str, value: Any, elem_id: str = "player") -> Any:
+    """What a component in the browser, the player or another, gets from its function on the server."""
     parts = client.config["components"]
-    number = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
+    number = next(one["id"] for one in parts if one["props"].get("elem_id") == elem_id)
     asked = {"data": value, "component_id": number, "fn_name": name, "session_hash": client.session_hash}
     answer = httpx.post(
         f"{served.url}gradio_api/component_server/", content=json.dumps(asked), headers=AS_JSON

@@ -159,7 +159,7 @@ def _check_scenes(scenes: Sequence[Scene], num_kept: int, position: float) -> No
     if num_kept + len(scenes) > MAX_SCENES:
         count = num_kept + len(scenes)
         raise PromptError(
-            f"{count:,} prompts would be to come; at most {MAX_SCENES:,} can be. Leave some out."
+            f"There would be {count:,} prompts to come; at most {MAX_SCENES:,} can wait. Leave some out."
         )
     if early := [scene.at for scene in scenes if scene.at < position]:
         raise PromptError(

@@ -3,6 +3,7 @@
 Engine and worker hold one each, of the same type, and exchange single prompts.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -173,10 +174,13 @@ def place_scenes(
         cuts: chunks that other prompts begin with a cut, which makes them shorter.
     """
     placed: list[Prompt] = []
+    last_cut = max(cuts, default=0)
     for scene in sorted(scenes, key=lambda scene: scene.at):
         while chunk == 0 or second < scene.at - _ROUNDING_S:
-            second += _seconds_of(chunk, cuts, model)
-            chunk += 1
+            missing_s = scene.at - _ROUNDING_S - second
+            count = 1 if chunk <= last_cut else math.ceil(missing_s / model.chunk_seconds())
+            second += count * _seconds_of(chunk, cuts, model)
+            chunk += count
         switch = scene.switch or model.switch
         placed.append(Prompt(check_prompt(scene.text), switch, chunk, scripted=True))
         second += _seconds_of(chunk, (chunk,) if switch == "hard" else cuts, model)

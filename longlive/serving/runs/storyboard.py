@@ -31,29 +31,29 @@ class Storyboard:
 
     Attributes:
         begun: those that chunks were made with, or the one that the video begins with.
-        coming: those to come.
+        scheduled: those to come.
     """
 
     begun: tuple[StoryboardRow, ...]
-    coming: tuple[StoryboardRow, ...]
+    scheduled: tuple[StoryboardRow, ...]
 
     @classmethod
     def of(cls, store: RunStore, prompts: PromptSchedule, progress: Progress) -> "Storyboard":
         """The prompts of a run; nothing may change it meanwhile."""
         record = store.record()
-        starts = [chunk.start_s for chunk in store.chunks]
+        chunks = store.chunks
         events = record.prompts if record else [one for one in prompts if one.chunk == 0]
         begun = tuple(
             StoryboardRow(
                 event.chunk,
-                starts[event.chunk] if event.chunk < len(starts) else progress.start_of(event.chunk),
+                chunks[event.chunk].start_s if event.chunk < len(chunks) else progress.start_of(event.chunk),
                 event.text,
                 event.switch if event.chunk else None,
             )
             for event in events
         )
-        coming = (
+        scheduled = (
             StoryboardRow(prompt.chunk, start, prompt.text, prompt.switch)
             for start, prompt in progress.scheduled()
         )
-        return cls(begun, tuple(coming))
+        return cls(begun, tuple(scheduled))

@@ -10,7 +10,7 @@ import gradio as gr
 from longlive.chunks import SWITCH_MODES, SwitchMode
 from longlive.errors import ConfigError, LongLiveError
 from longlive.generation.noise import MAX_SEED, check_seed
-from longlive.generation.storyboard import Scene, read_scenes
+from longlive.generation.storyboard import Scene, check_distinct, read_scenes
 from longlive.prompts import check_prompt
 
 MAX_CLIP_S = 60
@@ -23,9 +23,13 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        text = str(error)
-        text = text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
-        raise gr.Error(text, print_exception=False) from error
+        raise gr.Error(error_text(error), print_exception=False) from error
+
+
+def error_text(error: LongLiveError) -> str:
+    """An error as the page shows it."""
+    text = str(error)
+    return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
 
 
 def read_length(seconds: Any) -> float:
@@ -56,7 +60,9 @@ def read_prompts(prompt: str, later: Any) -> list[Scene]:
     """The prompt to begin with and those to come, cleaned: here, and nowhere after."""
     if later is not None and not isinstance(later, list):
         raise ConfigError("later", later, "it must be a list of prompts to come", "Leave it out, or try [].")
-    return read_scenes([{"at": 0, "text": check_prompt(prompt)}, *(later or [])])
+    scenes = read_scenes([{"at": 0, "text": check_prompt(prompt)}, *(later or [])])
+    check_distinct(scenes)
+    return scenes
 
 
 def read_switch(switch: str) -> SwitchMode:

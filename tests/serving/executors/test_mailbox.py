@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from longlive.errors import MailboxError
 from longlive.serving.executors.file_mailbox import FileMailbox
 from longlive.serving.executors.mailbox import Mailbox, MemoryMailbox
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop
 
 MAILBOXES: dict[str, Callable[[Path], Mailbox]] = {"memory": lambda _: MemoryMailbox(), "file": FileMailbox}
 
@@ -81,6 +82,20 @@ def test_it_puts_a_prompt_off_to_the_first_chunk_that_has_not_begun(mailbox: Mai
     ]
     assert mailbox.started_chunk == 4
     assert mailbox.poll(0.01) == []
+
+
+def test_prompts_are_rescheduled_unless_the_chunk_of_one_has_started(mailbox: Mailbox) -> None:
+    mailbox.start_chunk(4)
+    change = Reschedule(removed=(5, 9), added=(Prompt("a", chunk=3), Prompt("b", chunk=6)), occupied=(6,))
+    posted = replace(change, added=(Prompt("a", chunk=5), Prompt("b", chunk=7)), started_chunk=4)
+    assert mailbox.post(change) == posted
+    strict = replace(change, is_strict=True)
+    assert mailbox.start_chunk(5) == [posted]
+    refused = mailbox.post(strict)
+    assert isinstance(refused, Reschedule) and refused.is_late
+    assert mailbox.poll() == [], "it is not left"
+    mailbox.post(replace(strict, removed=(6,)))
+    assert [message.removed for message in mailbox.poll() if isinstance(message, Reschedule)] == [(6,)]
 
 
 def test_it_can_begin_in_the_middle_of_a_story(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs in Ray actors: placed by load, played in time, and moved when their worker is lost."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -25,7 +26,7 @@ from longlive.serving.executors import ray as ray_executor
 from longlive.serving.executors import ray_cluster
 from longlive.serving.executors.events import Finished, SegmentEvent
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.messages import Playhead, Prompt, Stop
+from longlive.serving.executors.messages import Playhead, Prompt, Reschedule, Stop
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.packed import Packed
 from longlive.serving.executors.ray import RayExecutor, RayHandle, Worker, warm_thread_executor
@@ -223,8 +224,34 @@ def test_a_worker_carries_runs_by_number_until_they_are_over() -> None:
         reports[-1], Finished
     )
     assert worker.post(first, Prompt(SNOW)) == Prompt(SNOW), "nobody reads it any more"
+    change = worker.post(second, Reschedule(added=(Prompt(SNOW, chunk=0),)))
+    assert change == Reschedule(added=(Prompt(SNOW, chunk=1),)), "the first chunk is the first prompt's"
     worker.post(second, Stop("user"))
     assert list(worker.events(second))[-1] == Finished("user")
+
+
+class LostActor:
+    """An actor that answers nothing any more."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        self.handles: set[RayHandle] = set()
+
+    def ask(self, *_: Any, **__: Any) -> Any:
+        raise LostError("gone")
+
+    send = ask
+
+
+def test_what_a_lost_worker_is_told_of_prompts_is_for_the_next_one() -> None:
+    handle = RayHandle(LostActor())  # type: ignore[arg-type]
+    handle._started_chunk = 4
+    change = Reschedule(removed=(9,), added=(Prompt(SNOW, chunk=3), Prompt(JUMP, chunk=12)), is_strict=True)
+    posted = handle.post(change)
+    assert isinstance(posted, Reschedule) and [one.chunk for one in posted.added] == [5, 12]
+    late = handle.post(dataclasses.replace(change, removed=(4,)))
+    assert isinstance(late, Reschedule) and late.is_late
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,5 +1,6 @@
 """Leases, refusals and pauses, with ``spaces`` as it is off ZeroGPU: what it decorates stays as it is."""
 
+import dataclasses
 import errno
 import gc
 import math
@@ -22,7 +23,7 @@ from longlive.serving.executors.events import ExecutorEvent, Failure, Finished, 
 from longlive.serving.executors.file_mailbox import FileMailbox
 from longlive.serving.executors.job import Job, ResumeState
 from longlive.serving.executors.mailbox import MemoryMailbox
-from longlive.serving.executors.messages import Playhead, Prompt, Stop
+from longlive.serving.executors.messages import Playhead, Prompt, Reschedule, Stop
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.stream_worker import StreamWorker
 from longlive.serving.executors.zerogpu import (
@@ -92,6 +93,23 @@ def test_a_run_is_made_and_takes_messages(executor: ZeroGpuExecutor) -> None:
     ]
     assert handle.started_chunk == len(shots(reports)) - 1
     assert handle.post(Prompt("late")).chunk == len(shots(reports)), "nobody reads it, and nothing breaks"
+
+
+def test_prompts_to_come_are_changed_through_the_mailbox(executor: ZeroGpuExecutor) -> None:
+    script = (
+        Prompt("a ball"),
+        Prompt("a cube", chunk=2, scripted=True),
+        Prompt("snow", chunk=3, scripted=True),
+    )
+    handle = executor.start(dataclasses.replace(NEW, prompts=script))
+    moved = Reschedule(removed=(2,), added=(Prompt("a cube", chunk=1),), occupied=(3,), is_strict=True)
+    assert handle.post(moved) == moved
+    handle.post(Reschedule(removed=(3,)))
+    reports = list(handle.events())
+    events = [shot.checkpoint.event for shot in shots(reports) if shot.checkpoint.event]
+    assert [(event.chunk, event.text) for event in events] == [(0, "a ball"), (1, "a cube")]
+    late = handle.post(dataclasses.replace(moved, removed=(1,)))
+    assert isinstance(late, Reschedule) and late.is_late
 
 
 def test_a_lease_runs_from_when_it_is_sent_to_the_worker() -> None:
@@ -282,6 +300,8 @@ def test_on_a_full_disk_a_prompt_is_refused_in_words_and_a_stop_is_obeyed(
     monkeypatch.setattr(Path, "write_text", write)
     with pytest.raises(MailboxError, match="No space left on device"):
         handle.post(Prompt("a cube"))
+    with pytest.raises(MailboxError, match="No space left on device"):
+        handle.post(Reschedule(removed=(99,)))
     assert handle.post(Playhead(0.5)) == Playhead(0.5)
     handle.post(Stop("closed"))
     thread.join(10)
