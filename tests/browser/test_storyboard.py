@@ -1,4 +1,4 @@
-"""The storyboard in a real browser: its table fills, and prompts to come are changed in it and on the timeline."""
+"""The storyboard in a real browser: a table that fills, in which prompts to come are changed."""
 
 import json
 from collections.abc import Callable

@@ -158,7 +158,7 @@ def test_a_video_of_no_length_is_refused(tiny_models: ModelBundle, seconds: floa
     [
         ("a red ball", "^prompts is 'a red ball', but it must be a list"),
         ([], "1 to 1000 prompts"),
-        ([{"at": 0, "text": "a"}] * 1001, "1 to 1000 prompts"),
+        ([{"at": 0, "text": "a"}] * 1001, "is 1001, but at most 1000 are read"),
         ([RED, {"at": -1, "text": "a"}], r"^prompts\[1\].at is -1"),
         ([{"at": float("nan"), "text": "a"}], "at is nan"),
         ([{"at": True, "text": "a"}], "at is True"),

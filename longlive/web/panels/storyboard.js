@@ -302,15 +302,19 @@ for (const button of element.querySelectorAll(".save")) {
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
 for (const name of ["start", "send"]) on(name, () => (isStarting = true));
-on("open", ({ token, parent }) => {
+on("open", async ({ token, parent }) => {
   if (live?.token !== token) {
     live = { token, begun: [], scheduled: [], is_open: true };
     playhead = 0;
     note("");
   }
+  const isNew = isStarting;
   if (isStarting && !parent) setDraft([]);
   isStarting = false;
-  refresh();
+  await refresh();
+  if (isNew || isOpen() || !draft.length) return;
+  live = null; // after a reload: the video is over, and another one was being written
+  draw();
 });
 let known = "";
 on("timeline", ({ spans, waiting }) => {
@@ -350,4 +354,8 @@ const stored = () => {
   }
 };
 setDraft(stored());
-setTimeout(draw, 0);
+const drawFirst = () => {
+  draw();
+  if (!promptBox()) setTimeout(drawFirst, 200); // it may be drawn after this
+};
+setTimeout(drawFirst, 0);
