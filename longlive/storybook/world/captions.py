@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from longlive.models.model_card import PromptPart
 from longlive.storybook.world.drawing import Scene
 
 COLOUR_WORDS = {
@@ -212,6 +213,26 @@ _SYLLABLES = (
 def known_words() -> tuple[str, ...]:
     """Every word that captions are made of, sorted; what people use beyond them, the model has not learnt."""
     return tuple(sorted({word.strip(",.") for phrase in _all_phrases() for word in phrase.split()}))
+
+
+def prompt_parts() -> tuple[PromptPart, ...]:
+    """The parts of a whole caption in order, with all that people may write for each."""
+    subjects = {word: word for words in SHAPE_WORDS.values() for word in words}
+    colours = {word: word for words in COLOUR_WORDS.values() for word in words}
+    actions, places = _written(ACTION_WORDS, ACTION_PARTICIPLES), _written(PLACE_WORDS, PLACE_NOUNS)
+    return (
+        PromptPart("colour", colours),
+        PromptPart("subject", subjects),
+        PromptPart("action", actions | {phrase: phrase for phrase in VAGUE_WALK}),
+        PromptPart("place", places),
+        PromptPart("weather", _written(WEATHER_WORDS, WEATHER_NOUNS), optional=True),
+    )
+
+
+def _written(whole: dict[str, tuple[str, ...]], short: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Phrases that stand in a sentence as they are; for each short one, the plainest of these instead."""
+    phrases = {phrase: whole[name][0] for name, words in short.items() for phrase in words}
+    return phrases | {phrase: phrase for words in whole.values() for phrase in words}
 
 
 def _all_phrases() -> Iterator[str]:
