@@ -9,10 +9,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from longlive.config import ModelConfig
 from longlive.errors import CheckpointError
 from longlive.models.bundle import ModelBundle
-from longlive.models.model_card import ModelCard, Story
+from longlive.models.model_card import ModelCard, PromptPart, Story
 from longlive.storybook.generator import StorybookModel, generator_trainer, storybook_config
 from longlive.storybook.vocabulary import tokenizer_of
-from longlive.storybook.world.captions import known_words, prompt_parts
+from longlive.storybook.world.captions import known_words, prompt_phrases
 from longlive.training.checkpoint import Checkpoints, read_averages
 from longlive.training.processes import Processes
 from longlive.weights.loading import load_models
@@ -96,7 +96,9 @@ def rewrite_model(models: ModelBundle, target: Path) -> None:
 
 def storybook_card() -> ModelCard:
     """What people are told about the model."""
-    return ModelCard(about=ABOUT, words=known_words(), stories=STORIES, parts=prompt_parts())
+    phrases = prompt_phrases()
+    parts = tuple(PromptPart(name, phrases[name], optional=name == "weather") for name in phrases)
+    return ModelCard(about=ABOUT, words=known_words(), stories=STORIES, parts=parts)
 
 
 def _save(target: Path, config: ModelConfig, parts: tuple[Any, Any, Any], tokenizer: Any) -> None:

@@ -57,7 +57,7 @@ def test_the_video_so_far_is_saved_while_it_goes_on(visit, served) -> None:
     viewer.wait("data.frame > 30")
     with viewer.page.expect_download() as download:
         viewer.page.click("#player .save")
-    assert download.value.suggested_filename.startswith("a-red-ball-stands")
+    assert download.value.suggested_filename.startswith("longlive-a-red-ball-stands")
     cards = [frame for frame, _ in cards_of(download.value.path().read_bytes())]
     assert cards == list(range(len(cards))) and len(cards) >= 21
     frame = int(viewer.data["frame"])

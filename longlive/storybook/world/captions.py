@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from longlive.models.model_card import PromptPart
 from longlive.storybook.world.drawing import Scene
 
 COLOUR_WORDS = {
@@ -215,18 +214,15 @@ def known_words() -> tuple[str, ...]:
     return tuple(sorted({word.strip(",.") for phrase in _all_phrases() for word in phrase.split()}))
 
 
-def prompt_parts() -> tuple[PromptPart, ...]:
-    """The parts of a whole caption in order, with all that people may write for each."""
-    subjects = {word: word for words in SHAPE_WORDS.values() for word in words}
-    colours = {word: word for words in COLOUR_WORDS.values() for word in words}
-    actions, places = _written(ACTION_WORDS, ACTION_PARTICIPLES), _written(PLACE_WORDS, PLACE_NOUNS)
-    return (
-        PromptPart("colour", colours),
-        PromptPart("subject", subjects),
-        PromptPart("action", actions | {phrase: phrase for phrase in VAGUE_WALK}),
-        PromptPart("place", places),
-        PromptPart("weather", _written(WEATHER_WORDS, WEATHER_NOUNS), optional=True),
-    )
+def prompt_phrases() -> dict[str, dict[str, str]]:
+    """The parts of a whole caption in order: what people may write for each, and how a sentence has it."""
+    return {
+        "colour": {word: word for words in COLOUR_WORDS.values() for word in words},
+        "subject": {word: word for words in SHAPE_WORDS.values() for word in words},
+        "action": _written(ACTION_WORDS, ACTION_PARTICIPLES) | {phrase: phrase for phrase in VAGUE_WALK},
+        "place": _written(PLACE_WORDS, PLACE_NOUNS),
+        "weather": _written(WEATHER_WORDS, WEATHER_NOUNS),
+    }
 
 
 def _written(whole: dict[str, tuple[str, ...]], short: dict[str, tuple[str, ...]]) -> dict[str, str]:
