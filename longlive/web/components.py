@@ -55,9 +55,9 @@ class Timeline(gr.HTML):
     """Shows each chunk by a thumbnail, which prompt made which seconds, and which prompts are still to come.
 
     The value is a dict: ``spans`` (``prompt_index``, ``text``, ``start``, ``end`` in seconds) and ``waiting``
-    (the next ones: ``text``, ``switch``, ``at``, ``chunk``); programs get it as an output. In the browser it
-    comes from the player, as the chunks and the playhead do; chunks of before a reload are fetched from
-    ``/thumbnails``.
+    (the next ones: ``text``, ``switch``, ``at``, ``chunk``, ``is_fixed``); programs get it as an output. In
+    the browser it comes from the player, as the chunks and the playhead do; chunks of before a reload are
+    fetched from ``/thumbnails``.
     """
 
     def __init__(self, value: Any = None, **kwargs: Any) -> None:

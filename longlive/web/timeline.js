@@ -51,6 +51,7 @@ const scheduled = (one) => {
   item.append(make("span", "text", one.text), make("em", "due"));
   item.children[2].dir = "auto";
   item.title = TRANSITIONS[one.switch] ?? "";
+  if (one.is_fixed) return item;
   const remove = item.appendChild(make("button", "remove", "×"));
   remove.type = "button";
   remove.title = "Remove this prompt before its turn";

@@ -156,6 +156,7 @@ class ViewerStream:
                 "switch": row.switch,
                 "at": row.at_seconds,
                 "chunk": row.chunk,
+                "is_fixed": row.is_fixed,
             }
             for row in storyboard_of(self.run).scheduled[:MAX_SPANS]
         ]

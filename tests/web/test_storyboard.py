@@ -76,8 +76,8 @@ def test_a_program_reads_replaces_and_removes_the_prompts_to_come(client: Client
     board = client.predict(None, api_name="/storyboard")
     assert board["is_open"] and texts(board["begun"]) == [(0, MEADOW)]
     assert board["scheduled"] == [
-        {"chunk": 5, "at_seconds": 3.562, "text": JUMP, "switch": "soft"},
-        {"chunk": 81, "at_seconds": 60.562, "text": CUBE, "switch": "hard"},
+        {"chunk": 5, "at_seconds": 3.562, "text": JUMP, "switch": "soft", "is_fixed": False},
+        {"chunk": 81, "at_seconds": 60.562, "text": CUBE, "switch": "hard", "is_fixed": False},
     ]
     wanted = [{"at": 4.8, "text": CUBE}, {"at": 4.3, "text": JUMP, "switch": "hard"}]
     board = client.predict(wanted, api_name="/storyboard")

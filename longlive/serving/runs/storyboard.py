@@ -17,12 +17,14 @@ class StoryboardRow:
         at_seconds: the second of the video at which that chunk begins.
         text: of the prompt.
         switch: how the video changes to it; None for the first prompt.
+        is_fixed: whether it can be changed no more.
     """
 
     chunk: int
     at_seconds: float
     text: str
     switch: SwitchMode | None
+    is_fixed: bool
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Storyboard:
                 chunks[event.chunk].start_s if event.chunk < len(chunks) else progress.start_of(event.chunk),
                 event.text,
                 event.switch if event.chunk else None,
+                is_fixed=True,
             )
             for event in events
         )
         scheduled = (
-            StoryboardRow(prompt.chunk, start, prompt.text, prompt.switch)
+            StoryboardRow(prompt.chunk, start, prompt.text, prompt.switch, is_fixed=prompt.rewinds)
             for start, prompt in progress.scheduled()
         )
         return cls(begun, tuple(scheduled))

@@ -37,8 +37,8 @@ class StoryboardEndpoint:
                 with a second of its own that is not past; [] removes all, none changes nothing.
 
         Returns:
-            begun (the prompts so far) and scheduled (those to come), as lists of chunk, at_seconds, text and
-            switch; and whether the video goes on (is_open).
+            begun (the prompts so far) and scheduled (those to come), as lists of chunk, at_seconds, text,
+            switch and is_fixed (it is being shown); and whether the video goes on (is_open).
         """
         stream = self._endpoints.streams.of_viewer(viewer_of(request))
         if stream is None or (stream.run.is_leaving and prompts is not None):

@@ -26,7 +26,7 @@ let lines = []; // of a file with several storyboards
 let numbers = 0;
 
 const isOpen = () => Boolean(live?.is_open);
-const toCome = () => (live ? live.scheduled : draft);
+const toCome = () => (live ? live.scheduled.filter((row) => !row.is_fixed) : draft);
 
 // What is shown
 
@@ -37,8 +37,11 @@ const rows = () => {
     return [first, ...draft.map((row) => ({ ...row, state: "draft" }))];
   }
   const begun = live.begun.map((row) => ({ ...row, key: `begun ${row.chunk}`, state: "begun" }));
-  const state = isOpen() ? "scheduled" : "begun";
-  return [...begun, ...live.scheduled.map((row) => ({ ...row, key: `${state} ${row.chunk} to come`, state }))];
+  const toShow = live.scheduled.map((row) => {
+    const state = isOpen() && !row.is_fixed ? "scheduled" : "begun";
+    return { ...row, key: `${state} ${row.chunk} to come`, state };
+  });
+  return [...begun, ...toShow];
 };
 
 const draw = () => {
@@ -109,7 +112,7 @@ const ask = async (question) => {
 // Prompts to come that a prompt of the viewer's has replaced.
 const noteCancelled = (before, now) => {
   const isKept = ({ chunk, text }) => now.some((row) => row.chunk === chunk && row.text === text);
-  const gone = before.filter((row) => !isKept(row));
+  const gone = before.filter((row) => !row.is_fixed && !isKept(row));
   if (gone.length) note(`Your prompt replaced ${count(gone.length, "prompt")} to come.`, gone);
 };
 const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
