@@ -35,7 +35,7 @@ def texts(viewer: Viewer, state: str) -> list[str]:
 
 
 def note(viewer: Viewer) -> Locator:
-    return viewer.page.locator("#storyboard .note")
+    return viewer.page.locator("#storyboard .note span")
 
 
 def add(viewer: Viewer, time: str, text: str, kind: str = "Smooth") -> None:
@@ -127,6 +127,8 @@ def test_an_example_fills_the_table_and_a_prompt_of_ones_own_replaces_it_till_it
     assert [text for _, text, _ in rows(viewer)] == [MEADOW, JUMP, "snow", CUBE]
     viewer.page.reload()
     wait_for_rows(viewer, "draft", [JUMP, "snow", CUBE])
+    viewer.start(MEADOW)
+    wait_for_rows(viewer, "scheduled", [JUMP, "snow", CUBE])
 
 
 def test_files_are_saved_and_opened_again_and_what_is_none_is_said(
@@ -234,5 +236,5 @@ def test_by_keyboard_on_a_phone_with_words_for_every_mistake(visit: Callable[...
     expect(page.get_by_label("Remove prompt 2")).to_be_focused()
     page.keyboard.press("Space")
     wait_for_rows(viewer, "draft", [])
-    expect(page.get_by_label("Another prompt")).to_be_focused()
+    expect(page.get_by_label("Another prompt", exact=True)).to_be_focused()
     assert viewer.overflow() <= 0 and viewer.errors == []

@@ -339,6 +339,7 @@ on("unschedule", ({ chunk }) => {
 watch("value", () => {
   const value = Array.isArray(props.value) ? props.value : [];
   if (JSON.stringify(value) === sessionStorage.getItem(DRAFT)) return;
+  if (!value.length) return setDraft(draft, isExample); // the page has been loaded
   if (!isOpen()) live = null;
   setDraft(value, true);
   draw();
