@@ -92,8 +92,10 @@ junk = st.recursive(
 )
 hashes = st.one_of(st.sampled_from(STRANGERS), st.sampled_from(STRANGERS), words, junk)
 names = st.sampled_from(
-    ["start", "start_compatible", "prompt", "stop", "generate", "resume", "leave", "lambda", "", "__init__"]
+    ["start", "start_compatible", "prompt", "stop", "generate", "resume", "storyboard"]
+    + ["leave", "lambda", "", "__init__"]
 )
+STORYBOARD = ["storyboard", "read_storyboard"]
 scenes = st.fixed_dictionaries(
     {"text": st.one_of(words, junk)},
     optional={"at": st.one_of(numbers, junk), "switch": st.one_of(words, junk)},
@@ -114,6 +116,7 @@ given = {
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
     "resume": st.tuples(words | junk, numbers | junk),
     "stop": st.just(()),
+    "storyboard": st.tuples(st.lists(scenes, max_size=3) | junk),
     "generate": st.tuples(
         st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers, begun_with
     ),
@@ -192,7 +195,7 @@ raw = st.one_of(
 )
 
 
-def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
+def posts(functions: dict[str, int], components: list[int]) -> st.SearchStrategy[Request]:
     """Calls with something wrong in them, or only hostile text."""
     numbers_of_functions = st.integers(-2, max(functions.values()) + 2)
     body = st.fixed_dictionaries
@@ -221,13 +224,18 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
             "playing": junk,
             "after": numbers | junk,
             "before": numbers | junk,
+            "removed": st.just("all") | st.lists(numbers, max_size=3) | junk,
+            "prompts": st.lists(scenes, max_size=3) | junk,
+            "text": words
+            | st.builds(json.dumps, st.fixed_dictionaries({"prompts": st.lists(scenes)}))
+            | junk,
         },
     )
     component = body(
         {
-            "component_id": st.just(player) | numbers | junk,
+            "component_id": st.sampled_from(components) | numbers | junk,
             "fn_name": st.sampled_from(
-                ["playhead", "replay_since", "exists", "status", "__init__", "preprocess"]
+                ["playhead", "replay_since", "exists", "status", *STORYBOARD, "__init__", "preprocess"]
             )
             | words,
             "data": word | junk,
@@ -382,14 +390,14 @@ lines = st.builds(
 )
 
 
-def requests(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
+def requests(functions: dict[str, int], components: list[int]) -> st.SearchStrategy[Request]:
     """Any request that an attacker may send.
 
     Args:
         functions: their numbers by their names.
-        player: number of the component with functions for the browser.
+        components: numbers of the components with functions for the browser.
     """
-    return st.one_of(*[posts(functions, player)] * 5, *[gets] * 4, lines)
+    return st.one_of(*[posts(functions, components)] * 5, *[gets] * 4, lines)
 
 
 class Sender:

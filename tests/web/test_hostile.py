@@ -50,7 +50,10 @@ class Watcher:
         self.token, self.outputs = "", []
         self._served = served
         parts = self.client.config["components"]
-        self.player = next(one["id"] for one in parts if one["props"].get("elem_id") == "player")
+        self.player, self.storyboard = (
+            next(one["id"] for one in parts if one["props"].get("elem_id") == name)
+            for name in ("player", "storyboard")
+        )
         self._job = self.client.submit(MEADOW, 7, [], api_name="/start")
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._report)]
@@ -222,7 +225,7 @@ def test_hostile_requests_break_nothing_and_reveal_nothing(
         secrets = [watcher.token, watcher.client.session_hash]
         hidden = [*secrets, *canaries, "Traceback", sys.prefix, served.folder]
         functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
-        strategy = requests(functions, watcher.player)
+        strategy = requests(functions, [watcher.player, watcher.storyboard])
         begun = time.monotonic()
         seen = call_in_thread(attack, served.url, strategy | with_canaries(tmp_path), number, hidden)
         took = time.monotonic() - begun
