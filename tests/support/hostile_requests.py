@@ -91,10 +91,8 @@ junk = st.recursive(
     max_leaves=6,
 )
 hashes = st.one_of(st.sampled_from(STRANGERS), st.sampled_from(STRANGERS), words, junk)
-names = st.sampled_from(
-    ["start", "start_compatible", "prompt", "stop", "generate", "resume", "storyboard"]
-    + ["leave", "lambda", "", "__init__"]
-)
+FUNCTIONS = ["start", "start_compatible", "prompt", "stop", "generate", "resume", "storyboard"]
+names = st.sampled_from([*FUNCTIONS, "leave", "lambda", "", "__init__"])
 STORYBOARD = ["storyboard", "read_storyboard"]
 scenes = st.fixed_dictionaries(
     {"text": st.one_of(words, junk)},
