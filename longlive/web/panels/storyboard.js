@@ -12,6 +12,7 @@ const ABOUT = {
   draft: "The video begins with the prompt in the box; these come after it.",
   live: "Prompts to come can be changed until their turn. One that you send replaces them.",
   over: "These prompts made the video.",
+  cut: "These prompts made the video; those in grey were not reached.",
 };
 
 const find = (selector) => element.querySelector(selector);
@@ -38,7 +39,7 @@ const rows = () => {
   }
   const begun = live.begun.map((row) => ({ ...row, key: `begun ${row.chunk}`, state: "begun" }));
   const toShow = live.scheduled.map((row) => {
-    const state = isOpen() && !row.is_fixed ? "scheduled" : "begun";
+    const state = row.is_fixed ? "begun" : isOpen() ? "scheduled" : "unreached";
     return { ...row, key: `${state} ${row.chunk} to come`, state };
   });
   return [...begun, ...toShow];
@@ -48,7 +49,7 @@ const draw = () => {
   const gone = table.draw(rows());
   const state = live ? (isOpen() ? "live" : "over") : "draft";
   element.dataset.state = state;
-  find(".about").textContent = ABOUT[state];
+  find(".about").textContent = ABOUT[state === "over" && toCome().length ? "cut" : state];
   find("tfoot").hidden = find(".tools label").hidden = state === "over";
   find(".over").hidden = state !== "over";
   find(".clear").hidden = state === "over" || !toCome().length;
@@ -179,7 +180,8 @@ const add = async () => {
   const at = adding.input.value.trim() ? secondsOf(adding.input.value) : Math.ceil(last + STEP_S);
   const row = { at, text: adding.textarea.value.trim(), switch: adding.select.value };
   const problem = problemOf(row, toCome()) || (await addRows([row]));
-  adding.input.toggleAttribute("aria-invalid", Boolean(problem) && !(at > 0));
+  if (problem && !(at > 0)) adding.input.setAttribute("aria-invalid", "true");
+  else adding.input.removeAttribute("aria-invalid");
   note(problem);
   if (problem) return;
   adding.input.value = adding.textarea.value = "";

@@ -26,6 +26,9 @@ const secondsOf = (text) => {
 const kindOptions = () =>
   Object.entries(KINDS).map(([value, name]) => Object.assign(make("option", "", name), { value }));
 
+// Whether a row can only be read: the first of a draft, those that were begun, those that a video did not reach.
+const isFixed = ({ state }) => !["draft", "scheduled"].includes(state);
+
 class Rows {
   // `onChange(row, changes)` is called when a viewer has changed `at`, `text` or `switch` of a row, given as typed;
   // it returns an error in words, or "". `onRemove(row)` is called for its button.
@@ -33,7 +36,7 @@ class Rows {
     Object.assign(this, { body, onChange, onRemove, drawn: new Map() });
   }
 
-  // Rows have a `key`, `at`, `text`, `switch`, `state` (first, begun, scheduled or draft) and perhaps a `chunk`. A row
+  // Rows have a `key`, `at`, `text`, `switch`, `state` (see isFixed) and perhaps a `chunk`. A row
   // that stays keeps its elements, and with them the focus. Returns the rows that are gone and were being edited.
   draw(rows) {
     const keys = new Set(rows.map(({ key }) => key));
@@ -58,12 +61,11 @@ class Rows {
     const node = make("tr", "");
     node.setAttribute("role", "row");
     const item = { node, row, cells: {} };
-    const isFixed = row.state === "first" || row.state === "begun";
     for (const name of ["time", "text", "kind", "act"]) {
       const cell = node.appendChild(make("td", name));
       cell.setAttribute("role", "cell");
-      const part = isFixed ? make("span", "") : this.field(name, item);
-      if (!isFixed || name !== "act") item.cells[name] = cell.appendChild(part);
+      const part = isFixed(row) ? make("span", "") : this.field(name, item);
+      if (!isFixed(row) || name !== "act") item.cells[name] = cell.appendChild(part);
     }
     item.cells.text.dir = "auto";
     this.drawn.set(row.key, item);
@@ -128,14 +130,13 @@ class Rows {
     item.row = row;
     Object.assign(item.node.dataset, { row: number, at: row.at, state: row.state });
     if (row.chunk !== undefined) item.node.dataset.chunk = row.chunk;
-    const isFixed = row.state === "first" || row.state === "begun";
-    const shown = { time: clock(row.at), text: row.text, kind: isFixed ? (KINDS[row.switch] ?? "") : row.switch };
+    const shown = { time: clock(row.at), text: row.text, kind: isFixed(row) ? (KINDS[row.switch] ?? "") : row.switch };
     for (const [name, value] of Object.entries(shown)) {
       const part = item.cells[name];
-      const property = isFixed ? "textContent" : "value";
+      const property = isFixed(row) ? "textContent" : "value";
       if (!part.hasAttribute("data-typed") && part[property] !== value) part[property] = value;
     }
-    if (!isFixed) this.nameFields(item, number + 1);
+    if (!isFixed(row)) this.nameFields(item, number + 1);
   }
 
   nameFields({ cells }, number) {
