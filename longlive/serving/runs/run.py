@@ -37,7 +37,7 @@ from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import read_start
-from longlive.serving.runs.storyboard import Storyboard
+from longlive.serving.runs.storyboard import Storyboard, StoryboardRow, scheduled_rows
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -323,6 +323,11 @@ def storyboard_of(run: Run) -> Storyboard:
     """The prompts that were shown, and those to come."""
     with run._lock:
         return Storyboard.of(run.store, run.prompts, run._progress)
+
+
+def scheduled_of(run: Run) -> tuple[StoryboardRow, ...]:
+    """The prompts to come; waits for nothing, so that an event loop may ask."""
+    return scheduled_rows(run._progress)
 
 
 def _view_of(run: Run) -> RunView:

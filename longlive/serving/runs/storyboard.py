@@ -55,8 +55,12 @@ class Storyboard:
             )
             for event in events
         )
-        scheduled = (
-            StoryboardRow(prompt.chunk, start, prompt.text, prompt.switch, is_fixed=prompt.rewinds)
-            for start, prompt in progress.scheduled()
-        )
-        return cls(begun, tuple(scheduled))
+        return cls(begun, scheduled_rows(progress))
+
+
+def scheduled_rows(progress: Progress) -> tuple[StoryboardRow, ...]:
+    """The prompts to come, in order."""
+    return tuple(
+        StoryboardRow(prompt.chunk, start, prompt.text, prompt.switch, is_fixed=prompt.rewinds)
+        for start, prompt in progress.scheduled()
+    )
