@@ -15,7 +15,7 @@ from longlive.generation.storyboard import Scene
 from longlive.serving.engine import Engine
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
-from longlive.serving.executors.model_runner import ModelRunner
+from longlive.serving.executors.model_runner import ModelRunner, open_session
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.runs.run import Run, storyboard_of
@@ -231,4 +231,18 @@ def test_a_lost_worker_s_prompts_to_come_are_those_that_were_changed() -> None:
     run.reschedule([5], [Scene(4.3, JUMP)])
     assert made(run, 8) == [(0, MEADOW), (6, JUMP), (7, CUBE)]
     assert executor.losses == []
+    engine.close()
+
+
+def test_scenes_of_the_real_session_begin_at_their_seconds_also_after_cuts(tiny_models) -> None:
+    engine = fakes.make_engine(tiny_models, opener=open_session, buffer_ahead_s=99, max_video_s=6)
+    script = [Scene(1.0, CUBE, "hard"), Scene(2.0, SNOW, "hard"), Scene(3.0, MEADOW, "hard"), Scene(5, JUMP)]
+    run = engine.start("ada", "a red ball", seed=7, script=script)
+    promised = [(row.at_seconds, row.text) for row in storyboard_of(run).scheduled]
+    read(run, is_finished, timeout=60)
+    begun = storyboard_of(run).begun[1:]
+    assert [(row.at_seconds, row.text) for row in begun] == promised
+    starts = [chunk.start_s for chunk in run.store.chunks]
+    for scene, row in zip(script, begun, strict=True):
+        assert starts[row.chunk - 1] < scene.at <= row.at_seconds == starts[row.chunk]
     engine.close()
