@@ -64,6 +64,7 @@ def field(viewer: Viewer, text: str, name: str) -> Locator:
     return viewer.page.locator(f"#storyboard [data-row='{number}'] .{name} > *")
 
 
+@pytest.mark.slow
 def test_rows_that_were_written_before_are_shown_at_their_seconds_and_can_be_changed_till_then(
     visit: Callable[..., Viewer],
 ) -> None:
@@ -105,6 +106,7 @@ def test_rows_that_were_written_before_are_shown_at_their_seconds_and_can_be_cha
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_an_example_fills_the_table_and_a_prompt_of_ones_own_replaces_it_till_it_is_put_back(
     visit: Callable[..., Viewer],
 ) -> None:
@@ -177,6 +179,7 @@ def test_files_are_saved_and_opened_again_and_what_is_none_is_said(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_text_of_others_is_only_text_and_an_import_while_it_plays_takes_what_is_to_come(
     visit: Callable[..., Viewer],
 ) -> None:

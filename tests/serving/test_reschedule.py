@@ -141,6 +141,7 @@ def test_a_prompt_of_the_viewer_s_replaces_those_to_come_and_can_itself_be_remov
     assert made(run, 10) == [(0, MEADOW), (9, CUBE)]
 
 
+@pytest.mark.slow
 def test_a_change_at_the_moment_when_a_chunk_begins_is_made_or_refused_and_never_half(make_engine) -> None:
     chunks = list(range(4, 20, 2))
     script = [Scene((12 * chunk - 3) / 16, f"prompt {chunk}") for chunk in chunks]
