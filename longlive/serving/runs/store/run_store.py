@@ -20,7 +20,7 @@ from torch import Tensor
 
 from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
-from longlive.errors import MediaError, SessionFileError
+from longlive.errors import MediaError, SessionFileError, reason_of
 from longlive.generation.noise import Reseed
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.serving.executors.events import ChunkCheckpoint
@@ -174,6 +174,38 @@ class RunStore:
             return None
         return ResumeState(record, self.latents(self.num_chunks), self.num_frames, exact)
 
+    def checkpoints(self, num_chunks: int) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
+        """The first chunks as they were added, of the moment of the call, each read when it is asked for.
+
+        Raises:
+            SessionFileError: if so many are not stored, or they cannot be read.
+        """
+        with self._lock:
+            header, chunks = self._record, self.chunks[:num_chunks]
+            events = {event.chunk: event for event in self._events}
+        if header is None or not self.is_intact or not 0 < num_chunks <= len(chunks):
+            raise SessionFileError(
+                f"That video is not stored up to chunk {num_chunks}. Choose an earlier one."
+            )
+        return self._read_checkpoints(header, chunks, events)
+
+    def _read_checkpoints(
+        self, header: SessionRecord, chunks: Sequence[StoredChunk], events: dict[int, PromptEvent]
+    ) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
+        try:
+            with (
+                (self.folder / LATENTS).open("rb") as latents,
+                (self.folder / SEGMENTS).open("rb") as segments,
+            ):
+                for index, chunk in enumerate(chunks):
+                    latents.seek(chunk.latents[0])
+                    tensor = _as_tensor(latents.read(chunk.latents[1]), chunk)
+                    segments.seek(chunk.offset)
+                    parts = [read_segment(part, segments.read(part["size"])) for part in chunk.segments]
+                    yield parts, ChunkCheckpoint(header, events.get(index), chunk.digest, tensor)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SessionFileError(f"That video is no longer kept: {reason_of(error)}.") from error
+
     def latents(self, num_chunks: int) -> tuple[Tensor, ...]:
         """The latents of the first chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
         chunks = self.chunks[:num_chunks]
@@ -273,8 +305,13 @@ class RunStore:
 
 
 def _latents(data: bytes, chunk: StoredChunk) -> Tensor:
-    offset, size, dtype, shape = chunk.latents
-    flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
+    offset, size, *_ = chunk.latents
+    return _as_tensor(data[offset : offset + size], chunk)
+
+
+def _as_tensor(data: bytes, chunk: StoredChunk) -> Tensor:
+    *_, dtype, shape = chunk.latents
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
 
 
