@@ -87,7 +87,8 @@ def branch_run(
         chunk: the first that is made anew.
         prompt, switch: it goes on with; without a prompt, with the one in use there.
         seed: of the noise from there on; None: the same as before.
-        length: chunks from there on, made as fast as they can be; None: until it is stopped, as it is watched.
+        length: chunks from there on, made as fast as they can be; None: until it is stopped, paced by its
+            player.
 
     Raises:
         PromptError: if the prompt cannot be used.

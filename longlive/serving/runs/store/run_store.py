@@ -13,7 +13,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -172,7 +172,7 @@ class RunStore:
             raise SessionFileError("The disk was full: the last chunks are missing, so the run cannot go on.")
         if record is None:
             return None
-        return ResumeState(record, self.latents(self.num_chunks), self.num_frames, exact)
+        return ResumeState(record, self.latents(), self.num_frames, exact)
 
     def checkpoints(self, num_chunks: int) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
         """The first chunks as they were added, of the moment of the call, each read when it is asked for.
@@ -198,24 +198,22 @@ class RunStore:
                 (self.folder / SEGMENTS).open("rb") as segments,
             ):
                 for index, chunk in enumerate(chunks):
-                    latents.seek(chunk.latents[0])
-                    tensor = _as_tensor(latents.read(chunk.latents[1]), chunk)
+                    tensor = _read_latents(latents, chunk)
                     segments.seek(chunk.offset)
                     parts = [read_segment(part, segments.read(part["size"])) for part in chunk.segments]
                     yield parts, ChunkCheckpoint(header, events.get(index), chunk.digest, tensor)
         except (OSError, RuntimeError, ValueError) as error:
             raise SessionFileError(f"That video is no longer kept: {reason_of(error)}.") from error
 
-    def latents(self, num_chunks: int) -> tuple[Tensor, ...]:
-        """The latents of the first chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
-        chunks = self.chunks[:num_chunks]
-        end = max((offset + size for offset, size, *_ in (chunk.latents for chunk in chunks)), default=0)
+    def latents(self) -> tuple[Tensor, ...]:
+        """The latents of all chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
+        if not self.chunks:
+            return ()
         try:
             with (self.folder / LATENTS).open("rb") as file:
-                data = file.read(end)
+                return tuple(_read_latents(file, chunk) for chunk in self.chunks)
         except OSError as error:
             raise SessionFileError(f"The stored latents cannot be read: {error}.") from error
-        return tuple(_latents(data, chunk) for chunk in chunks)
 
     def chunk(self, index: int) -> list[MediaSegment]:
         """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
@@ -288,7 +286,7 @@ class RunStore:
         ends = {LATENTS: offset + size, SEGMENTS: self._ends[SEGMENTS]}
         ends[SEGMENTS] += sum(part["size"] for part in chunk.segments)
         is_there = all(ends[name] <= sizes[name] for name in ends)
-        if not is_there or latents_digest(_latents(data, chunk)) != chunk.digest:
+        if not is_there or latents_digest(_latents(data[offset : offset + size], chunk)) != chunk.digest:
             return False
         self._ends = ends
         self.chunks.append(chunk)
@@ -305,14 +303,16 @@ class RunStore:
 
 
 def _latents(data: bytes, chunk: StoredChunk) -> Tensor:
-    offset, size, *_ = chunk.latents
-    return _as_tensor(data[offset : offset + size], chunk)
-
-
-def _as_tensor(data: bytes, chunk: StoredChunk) -> Tensor:
+    """The latents of a chunk from their bytes."""
     *_, dtype, shape = chunk.latents
     flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
+
+
+def _read_latents(file: BinaryIO, chunk: StoredChunk) -> Tensor:
+    """The latents of a chunk from the file of all."""
+    file.seek(chunk.latents[0])
+    return _latents(file.read(chunk.latents[1]), chunk)
 
 
 def _size(path: Path) -> int:
