@@ -358,12 +358,22 @@ def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
 
 def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(api) == ["/branch", "/generate", "/prompt", "/resume", "/start", "/stop"]
+    assert sorted(api) == [
+        "/branch",
+        "/compare",
+        "/forget",
+        "/generate",
+        "/prompt",
+        "/resume",
+        "/start",
+        "/stop",
+    ]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
     assert names["/start"] == ["prompt", "seed", "later", "start_from"]
     assert names["/prompt"] == ["prompt", "switch"]
     assert names["/generate"] == ["storyboard", "seconds", "seed", "start_from"]
+    assert names["/compare"] == ["token", "chunk", "prompt"] and names["/forget"] == ["token"]
     assert names["/branch"] == ["token", "chunk", "prompt", "switch", "seed"]
     assert [one["label"] for one in api["/start"]["returns"]][:3] == ["player", "timeline", "message"]
     assert all(entry["description"] for entry in api.values())

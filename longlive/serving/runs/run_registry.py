@@ -66,7 +66,7 @@ class RunRegistry:
             lineage.add(parent["run"])
             one = by_name.get(parent["run"])
         takes = sorted(self.takes_of(run), key=lambda take: take.lifecycle.arrived)
-        return [take for take in takes[: max(0, len(takes) - most)] if take.name not in lineage]
+        return [take for take in takes if take.name not in lineage][: max(0, len(takes) - most)]
 
     def count(self, status: RunStatus) -> int:
         """How many runs have a status."""
