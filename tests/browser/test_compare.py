@@ -57,7 +57,7 @@ def compared(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     return viewer
 
 
-def test_three_takes_play_in_step_and_each_can_be_gone_on_with(
+def test_three_takes_play_in_step_and_a_video_goes_on_from_one(
     compared: Viewer, patient_page: Served
 ) -> None:
     page = compared.page
@@ -69,9 +69,8 @@ def test_three_takes_play_in_step_and_each_can_be_gone_on_with(
     stopped = cards(compared)
     assert len(set(stopped)) == 1 and stopped[0][1] == 1, "all stand at the same picture, of the new prompt"
     page.click("#compare .restart")
-    page.wait_for_function(
-        f"[...document.querySelectorAll('#compare .take-player')].every((one) => one.dataset.frame < {first_frame(5)})"
-    )
+    frames = "[...document.querySelectorAll('#compare .take-player')].map((one) => one.dataset.frame)"
+    page.wait_for_function(f"{frames}.every((frame) => frame < {first_frame(5)})")
     page.wait_for_function("document.querySelector('#compare .play').textContent === 'Play'", timeout=60_000)
     ends = [frame for frame, _ in cards(compared)]
     assert ends == [first_frame(11) - 1] * 3, "each stands at its last picture"
@@ -122,7 +121,7 @@ def test_takes_have_names_files_and_can_be_deleted(compared: Viewer, patient_pag
     assert compared.errors == []
 
 
-def test_the_take_that_plays_beside_another_and_its_lane(
+def test_the_take_that_plays_can_be_seen_beside_the_one_that_it_left(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:
     viewer = visit(served=patient_page)
@@ -146,7 +145,9 @@ def test_the_take_that_plays_beside_another_and_its_lane(
     assert viewer.errors == []
 
 
-def test_what_cannot_be_tried_is_said_in_the_panel(visit: Callable[..., Viewer]) -> None:
+def test_what_cannot_be_tried_is_said_in_the_panel_and_a_comparison_can_be_cancelled(
+    visit: Callable[..., Viewer], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     viewer = visit()
     viewer.page.get_by_role("tab", name="Compare").click()
     viewer.page.click("#compare .try-all")
@@ -158,6 +159,7 @@ def test_what_cannot_be_tried_is_said_in_the_panel(visit: Callable[..., Viewer])
     viewer.page.click("#compare .try-all")
     expect(message).to_contain_text("Type a prompt first")
     viewer.write(CUBE)
+    monkeypatch.setattr(served.models, "chunk_s", 2.0)
     viewer.page.click("#compare .try-all")
     viewer.page.click("#compare .cancel")
     expect(message).to_contain_text("Cancelled")
