@@ -173,7 +173,11 @@ class Engine:
         run = create(viewer, folder, model, limits or self.limits, self._observer)
         with self._changed:
             previous = self.runs.of_viewer(viewer)
-            self._check_again(run, address, previous)
+            try:
+                self.runs.check_busy(address, previous, self.limits)
+            except BusyError:
+                run.delete()
+                raise
             run.address = address
             for old in previous:
                 old.stop("replaced")
@@ -183,13 +187,6 @@ class Engine:
             run.record(Started(run.seed, length, self.executor.name))
             self._tick()
         return run
-
-    def _check_again(self, run: Run, address: str, previous: Sequence[Run]) -> None:
-        try:
-            self.runs.check_busy(address, previous, self.limits)
-        except BusyError:
-            run.delete()
-            raise
 
     def forget(self, token: str) -> bool:
         """Remove the run with this token, and its files; False if there is none.
@@ -253,10 +250,15 @@ class Engine:
             if run is None or run.status is RunStatus.FINISHED:
                 return False
             self._mark_returned(run)
-            for take in self.runs.takes_of(run):
-                take.lifecycle.changed = time.monotonic()
+            self.keep_takes(run)
         run.playhead(seconds, playing, stalls=stalls)
         return True
+
+    def keep_takes(self, run: Run) -> None:
+        """Keep the takes of a run for as long as if they had ended now."""
+        with self._changed:
+            for take in self.runs.takes_of(run):
+                take.lifecycle.changed = time.monotonic()
 
     def close(self) -> bool:
         """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go.

@@ -201,6 +201,7 @@ class CompareEndpoint:
                 comparison.end("ended", COMPARISON_ENDED["closed"])
                 return
             stream.run.presence.follow()
+            self._engine.keep_takes(stream.run)
             now = (stream.run.num_chunks, stream.status)
             if now != told or time.monotonic() - told_at > HEARTBEAT_S:
                 told, told_at = now, time.monotonic()

@@ -51,7 +51,8 @@ watch("value", () => {
   say(progress.message);
   publish("status", progress.message);
   setMaking(progress.state === "making");
-  part("progress").value = progress.takes.reduce((sum, one) => sum + one.made, 0);
+  const total = (name) => progress.takes.reduce((sum, one) => sum + one[name], 0);
+  Object.assign(part("progress"), { max: total("of"), value: total("made") });
   const ready = progress.takes.filter((one) => one.is_ready);
   ready.filter(({ take }) => !made.has(take)).forEach(addTake);
   if (progress.state !== "making" && ready.length > 1) choose(ready.map(({ take }) => take));
