@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from longlive.errors import BusyError
 from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.endpoints.compare import NUM_CHUNKS, CompareEndpoint
@@ -28,7 +30,7 @@ LAST = (3 + NUM_CHUNKS) * 12 - 3
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serve_page(FakeModels(chunk_s=0.02), disconnect_timeout_s=0.5, retention_s=2) as page:
+    with serve_page(FakeModels(chunk_s=0.02), disconnect_timeout_s=0.5) as page:
         yield page
 
 
@@ -37,7 +39,16 @@ def client(served: Served) -> Iterator[Client]:
     client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
     yield client
     client.close()
+    wait_for(lambda: forget_all(served.engine), timeout=60)
     served.wait_until_empty()
+
+
+def forget_all(engine: Engine) -> bool:
+    """Forget what is not being made any more; whether nothing is left."""
+    for run in engine.runs:
+        with suppress(BusyError):
+            engine.forget(run.token)
+    return not list(engine.runs)
 
 
 @pytest.fixture
@@ -115,8 +126,8 @@ def test_a_caller_who_goes_away_leaves_nothing(served: Served, token: str, clien
     job = other.submit(token, 1, CUBE, api_name="/compare")
     next(iter(job))
     job.cancel()
+    wait_for(lambda: [run.token for run in served.engine.runs] == [token], timeout=60)
     client.predict(api_name="/stop")
-    served.wait_until_empty()
     other.close()
 
 
