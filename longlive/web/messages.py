@@ -14,7 +14,10 @@ NOTHING_TO_STOP = "No video is playing."
 STOPPING = "Stopping after this chunk…"
 NO_PROMPT = "Type a prompt first: it is tried in all three ways."
 ALREADY_COMPARING = "Three takes are being made already. Please wait for them, or cancel them."
-COMPARED = "Three takes are ready. Watch them side by side, and go on with the one that you like."
+COMPARED = {
+    True: "Three takes are ready. Each goes on exactly as the video stood there.",
+    False: "Three takes are ready, restored from the last few seconds; small details may differ.",
+}
 COMPARISON_ENDED: dict[str, str] = {
     "cancelled": "Cancelled. The takes that were ready are kept.",
     "closed": "Nobody read the answers, so no more takes are made.",

@@ -149,7 +149,7 @@ class Takes {
     const length = Math.max(...this.list.map(({ end }) => end), 0.1);
     lane.style.setProperty("--depth", depth);
     lane.style.setProperty("--from", `${((one.start ?? 0) / length) * 100}%`);
-    lane.style.setProperty("--to", `${(one.end / length) * 100}%`);
+    lane.style.setProperty("--length", `${(Math.max(0, one.end - (one.start ?? 0)) / length) * 100}%`);
     lane.toggleAttribute("data-live", isGoingOn);
     lane.querySelector(".show").setAttribute("aria-current", one === this.shown);
     setText(".name", one.name);

@@ -98,7 +98,9 @@ def test_takes_have_names_files_and_can_be_deleted(compared: Viewer, patient_pag
     page.keyboard.press("Enter")
     assert names(compared) == ["Take 1", "<b>best</b> & most", "Cut", "Drift"]
     expect(page.locator("#compare figcaption b").first).to_have_text("<b>best</b> & most")
+    offered = page.wait_for_selector("#take video").get_attribute("src")  # of the one that had played
     lanes(compared).nth(2).get_by_role("button", name="Download Cut").click()
+    page.wait_for_function("(src) => document.querySelector('#take video').src !== src", arg=offered)
     film = compared.downloaded_cards()
     assert film[first_frame(3) - 1 : first_frame(3) + 1] == [(first_frame(3) - 1, 0), (first_frame(3), 1)]
     delete = lanes(compared).nth(2).locator(".delete")

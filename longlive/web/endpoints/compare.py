@@ -172,7 +172,8 @@ class CompareEndpoint:
             if comparison.state != "making":
                 yield
                 return
-        comparison.end("done", COMPARED)
+        is_exact = all(take.stream and _restored(take.stream.run) == "exact" for take in comparison.takes)
+        comparison.end("done", COMPARED[is_exact])
         yield
 
     async def _begin(

@@ -3,6 +3,7 @@
 
 const MOST = 3; // players at once
 const ONLY_LIVE = "Comparing works with the Live player only.";
+const ENDS = "The video that plays ends, and is kept as a take.";
 const NOTHING = "Start a video first: the prompt is tried from the moment that you see.";
 
 const part = (selector) => element.querySelector(selector);
@@ -22,9 +23,17 @@ window.longliveCompare = () => place;
 // Where the takes would begin: at the chunk that is looked back at, else after the newest that was seen.
 const whereNow = () => seen ?? (live?.chunk >= 0 ? { token: live.token, chunk: live.chunk + 1 } : null);
 
+// Here, and in the status line, which screen readers say.
 const say = (text) => {
   part(".message").textContent = text;
   part(".message").hidden = !text;
+  publish("status", text);
+};
+
+const drawWhere = () => {
+  const from = seen?.seconds ?? live?.seconds;
+  const text = `Three short takes with the prompt in the box: Smooth, Cut and Drift${from === undefined ? "" : `, from ${clock(from)} on`}. ${ENDS}`;
+  if (part(".what").textContent !== text) part(".what").textContent = text;
 };
 
 const setMaking = (isMaking) => {
@@ -48,8 +57,7 @@ const tryAll = () => {
 watch("value", () => {
   const progress = props.value;
   if (!progress?.takes) return;
-  say(progress.message);
-  publish("status", progress.message);
+  if (part(".message").textContent !== progress.message) say(progress.message);
   setMaking(progress.state === "making");
   const total = (name) => progress.takes.reduce((sum, one) => sum + one[name], 0);
   Object.assign(part("progress"), { max: total("of"), value: total("made") });
@@ -114,7 +122,7 @@ const openPlayers = () => {
   if (shown.length < 2) return;
   const first = parting(chosen);
   const all = shown.map((one) => new TakePlayer(one.isLive ? { ...one, count: live.chunk + 1 } : one, first, goOn));
-  part(".players").dataset.count = all.length;
+  part(".players").style.setProperty("--count", all.length);
   part(".players").replaceChildren(...all.map(({ figure }) => figure));
   part(".restart").textContent = first ? "From the branch" : "From the start";
   players = new InStep(all, drawTransport);
@@ -144,10 +152,16 @@ on("open", ({ token, mode }) => (live = { token, mode, chunk: -1, segments: [] }
 on("segment", ({ chunk, first_frame: frame, fps }) => live?.segments.push({ chunk, start: frame / fps }));
 on("rewind", ({ chunk }) => live && (live.segments = live.segments.filter((one) => one.chunk < chunk)));
 on("playhead", ({ seconds }) => {
-  while (live?.segments.length && live.segments[0].start <= seconds) live.chunk = live.segments.shift().chunk;
+  if (!live) return;
+  live.seconds = seconds;
+  while (live.segments.length && live.segments[0].start <= seconds) live.chunk = live.segments.shift().chunk;
+  drawWhere();
 });
 on("look", ({ token, chunk }) => (seen = chunk === null ? null : { token, chunk }));
-on("review", (review) => (seen = review && seen ? { ...seen, chunk: review.chunk } : null));
+on("review", (review) => {
+  seen = review && seen ? { ...seen, ...review } : null;
+  drawWhere();
+});
 on("takes", (list) => {
   const known = JSON.stringify(takes.map(({ take, name, isLive }) => [take, name, isLive]));
   takes = list;
@@ -157,3 +171,4 @@ on("takes", (list) => {
   drawChoice();
   players?.players.forEach((one) => one.describe(takes.find(({ take }) => take === one.take.take) ?? one.take));
 });
+drawWhere();

@@ -62,6 +62,11 @@ class TakePlayer extends StoredVideo {
     return this.segments[0]?.fps ?? 16;
   }
 
+  // Where it ends; of a take that goes on, as far as it was seen.
+  get lastSecond() {
+    return this.take.isLive ? this.video.currentTime + this.ahead : this.take.end;
+  }
+
   get isAtEnd() {
     return this.isOver && this.ahead < 0.6 / this.fps;
   }
@@ -106,7 +111,7 @@ class InStep {
   }
 
   get end() {
-    return Math.max(...this.players.map(({ video }) => (video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0)));
+    return Math.max(...this.players.map((one) => one.lastSecond));
   }
 
   get isOver() {
