@@ -72,6 +72,7 @@ class Takes {
     if (this.live === one) this.live = null;
     if (this.shown === one && this.list.length) this.show(this.live ?? this.list[0]);
     this.draw();
+    this.lanes.querySelector(".show[aria-current=true]")?.focus();
   }
 
   rename(one, name) {
@@ -136,6 +137,7 @@ class Takes {
 
   // Whether the next click on "Delete" deletes.
   ask(lane, asks) {
+    if (!this.list.some(({ take }) => take === lane.dataset.take)) return; // it was deleted
     lane.toggleAttribute("data-asks", asks);
     this.draw();
   }

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.conftest import READ_CARD, Viewer
-from tests.browser.test_takes import CUBE, LIVE, MEADOW, branch_at, first_frame
+from tests.browser.conftest import READ_CARD, Viewer, first_frame
 from tests.support.fakes import Served
 
 pytestmark = pytest.mark.browser
+
+MEADOW, CUBE = "a red ball stands on a green meadow", "a blue cube"
 
 IN_STEP = f"""() => {{
   const card = {READ_CARD};
@@ -49,8 +50,7 @@ def compared(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     viewer.start(MEADOW)
     viewer.wait(f"data.frame > {first_frame(6)}")
     viewer.page.get_by_role("tab", name="Compare").click()
-    viewer.page.click("#timeline [data-chunk='3']")
-    viewer.page.wait_for_function(f"document.querySelector('#player').dataset.review >= {first_frame(3)}")
+    viewer.look_at(3)
     viewer.write(CUBE)
     viewer.page.click("#compare .try-all")
     expect(players(viewer)).to_have_count(3, timeout=60_000)
@@ -82,7 +82,7 @@ def test_three_takes_play_in_step_and_a_video_goes_on_from_one(
     )
     players(compared).nth(2).get_by_role("button", name="Go on with this one").click()
     compared.wait(f"data.state === 'playing' && data.frame > {first_frame(12)}")
-    frame, prompt = compared.card(LIVE)
+    frame, prompt = compared.card("#player .frame > video")
     assert prompt == 1 and frame > first_frame(11)
     assert "A new take goes on from here, exactly as the other one stood." in page.evaluate("said")
     record = next(run for run in patient_page.engine.runs if not run.is_leaving).store.record()
@@ -117,8 +117,8 @@ def test_takes_have_names_files_and_can_be_deleted(compared: Viewer, patient_pag
     expect(lanes(compared)).to_have_count(3)
     assert names(compared) == ["Take 1", "<b>best</b> & most", "Drift"]
     page.get_by_role("tab", name="Compare").click()
-    page.get_by_label("<b>best</b> & most", exact=True).check()
-    page.get_by_label("Drift", exact=True).check()
+    for name in ("<b>best</b> & most", "Drift"):
+        page.locator("#compare .chosen").get_by_label(name, exact=True).check()
     expect(players(compared)).to_have_count(2)
     page.wait_for_function(IN_STEP, timeout=60_000, polling="raf")
     assert compared.errors == []
@@ -130,7 +130,7 @@ def test_the_take_that_plays_can_be_seen_beside_the_one_that_it_left(
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
     viewer.wait(f"data.frame > {first_frame(6)}")
-    branch_at(viewer, 3, CUBE)
+    viewer.branch_at(3, CUBE)
     viewer.wait(f"data.prompt === '1' && data.frame > {first_frame(6)}")
     expect(lanes(viewer)).to_have_count(2)
     assert lanes(viewer).nth(1).locator(".from").inner_text() == "from 0:02"

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from longlive.serving.scheduler import RunStatus
-from tests.browser.conftest import READ_CARD, Viewer
+from tests.browser.conftest import READ_CARD, Viewer, first_frame
 from tests.support.fakes import Served
 
 pytestmark = pytest.mark.browser
@@ -19,25 +19,13 @@ def lanes(viewer: Viewer) -> Locator:
     return viewer.page.locator("#timeline .take")
 
 
-def branch_at(viewer: Viewer, chunk: int, prompt: str) -> None:
-    """Look back at a chunk, and go on from there with another prompt."""
-    viewer.write(prompt)
-    viewer.page.click(f"#timeline [data-chunk='{chunk}']")
-    viewer.page.wait_for_function(f"document.querySelector('#player').dataset.review >= {first_frame(chunk)}")
-    viewer.page.click("#branch")
-
-
-def first_frame(chunk: int) -> int:
-    return 9 + 12 * (chunk - 1) if chunk else 0
-
-
 @pytest.fixture
 def branched(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     """A viewer who has seen six chunks, and gone on from the third with another prompt."""
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
     viewer.wait(f"data.frame > {first_frame(6)}")
-    branch_at(viewer, 3, CUBE)
+    viewer.branch_at(3, CUBE)
     viewer.wait(f"data.prompt === '1' && data.frame > {first_frame(4)}")
     return viewer
 
@@ -82,7 +70,7 @@ def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Vi
 def test_a_branch_of_the_older_take_is_a_third_one(branched: Viewer) -> None:
     lanes(branched).first.locator(".show").click()
     branched.page.wait_for_selector("#timeline [data-chunk='2'] img", state="attached")
-    branch_at(branched, 2, "a third prompt")
+    branched.branch_at(2, "a third prompt")
     branched.wait(f"data.prompt === '1' && data.frame < {first_frame(6)}")
     expect(branched.page.locator("#player .caption")).to_have_text("a third prompt")
     expect(lanes(branched)).to_have_count(3)

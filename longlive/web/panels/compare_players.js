@@ -106,8 +106,9 @@ class InStep {
     return Math[this.going.length ? "min" : "max"](...going.map(({ video }) => video.currentTime));
   }
 
+  // A little after the beginning of the first picture, so that it is that which is shown.
   get start() {
-    return Math.max(...this.players.map((one) => one.start));
+    return Math.max(...this.players.map((one) => one.start)) + 0.001;
   }
 
   get end() {
@@ -133,6 +134,7 @@ class InStep {
   play() {
     if (this.isOver) this.seek(this.start);
     this.isPlaying = true;
+    this.onChange();
   }
 
   // All stand still at the same picture.
@@ -140,6 +142,7 @@ class InStep {
     this.isPlaying = false;
     this.players.forEach(({ video }) => video.pause());
     if (!this.isOver) this.seek(this.second, this.going);
+    this.onChange();
   }
 
   seek(second, players = this.players) {
@@ -153,8 +156,8 @@ class InStep {
   }
 
   restart() {
-    this.seek(this.start + 0.001);
-    this.isPlaying = true;
+    this.seek(this.start);
+    this.play();
   }
 }
 

@@ -187,23 +187,7 @@ class RunStore:
             raise SessionFileError(
                 f"That video is not stored up to chunk {num_chunks}. Choose an earlier one."
             )
-        return self._read_checkpoints(header, chunks, events)
-
-    def _read_checkpoints(
-        self, header: SessionRecord, chunks: Sequence[StoredChunk], events: dict[int, PromptEvent]
-    ) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
-        try:
-            with (
-                (self.folder / LATENTS).open("rb") as latents,
-                (self.folder / SEGMENTS).open("rb") as segments,
-            ):
-                for index, chunk in enumerate(chunks):
-                    tensor = _read_latents(latents, chunk)
-                    segments.seek(chunk.offset)
-                    parts = [read_segment(part, segments.read(part["size"])) for part in chunk.segments]
-                    yield parts, ChunkCheckpoint(header, events.get(index), chunk.digest, tensor)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SessionFileError(f"That video is no longer kept: {reason_of(error)}.") from error
+        return _read_checkpoints(self.folder, header, chunks, events)
 
     def latents(self) -> tuple[Tensor, ...]:
         """The latents of all chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
@@ -313,6 +297,21 @@ def _read_latents(file: BinaryIO, chunk: StoredChunk) -> Tensor:
     """The latents of a chunk from the file of all."""
     file.seek(chunk.latents[0])
     return _latents(file.read(chunk.latents[1]), chunk)
+
+
+def _read_checkpoints(
+    folder: Path, header: SessionRecord, chunks: Sequence[StoredChunk], events: dict[int, PromptEvent]
+) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
+    """What ``RunStore.add`` was given of each chunk."""
+    try:
+        with (folder / LATENTS).open("rb") as latents, (folder / SEGMENTS).open("rb") as segments:
+            for index, chunk in enumerate(chunks):
+                segments.seek(chunk.offset)
+                parts = [read_segment(part, segments.read(part["size"])) for part in chunk.segments]
+                tensor = _read_latents(latents, chunk)
+                yield parts, ChunkCheckpoint(header, events.get(index), chunk.digest, tensor)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SessionFileError(f"That video is no longer kept: {reason_of(error)}.") from error
 
 
 def _size(path: Path) -> int:
