@@ -91,6 +91,7 @@ def test_three_takes_play_in_step_and_a_video_goes_on_from_one(
     assert compared.errors == []
 
 
+@pytest.mark.slow
 def test_takes_have_names_files_and_can_be_deleted(compared: Viewer, patient_page: Served) -> None:
     page = compared.page
     lanes(compared).nth(1).get_by_role("button", name="Rename Smooth").click()
@@ -124,6 +125,7 @@ def test_takes_have_names_files_and_can_be_deleted(compared: Viewer, patient_pag
     assert compared.errors == []
 
 
+@pytest.mark.slow
 def test_the_take_that_plays_can_be_seen_beside_the_one_that_it_left(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:

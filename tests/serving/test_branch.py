@@ -171,6 +171,7 @@ def test_takes_are_kept_as_long_as_their_viewer_watches_one_of_them() -> None:
     engine.close()
 
 
+@pytest.mark.slow
 def test_ten_branches_of_one_video_take_bounded_memory_and_each_leaves_what_replays(
     tiny_folder: Path, tiny_models: ModelBundle
 ) -> None:
