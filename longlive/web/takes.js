@@ -9,6 +9,7 @@ class Takes {
   // `onShow` is called with a take when another one is to be in the strip; `forget` deletes one on the server.
   constructor(lanes, onShow, forget) {
     Object.assign(this, { lanes, onShow, forget, list: readTakes(), live: null, shown: null });
+    this.list.forEach((one) => (one.name ??= `Take ${one.number}`)); // kept by an earlier version
     this.blankLane = lanes.querySelector(".lane");
     this.blankLane.remove();
     lanes.addEventListener("keydown", (event) => this.onKey(event));

@@ -169,3 +169,18 @@ def test_what_cannot_be_tried_is_said_in_the_panel_and_a_comparison_can_be_cance
     viewer.page.click("#compare .cancel")
     expect(message).to_contain_text("Cancelled")
     expect(viewer.page.locator("#compare .try-all")).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_a_tab_that_is_closed_meanwhile_leaves_nothing(
+    visit: Callable[..., Viewer], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = visit()
+    viewer.page.get_by_role("tab", name="Compare").click()
+    viewer.start(MEADOW)
+    viewer.wait(f"data.frame > {first_frame(2)}")
+    monkeypatch.setattr(served.models, "chunk_s", 5.0)  # all three would take longer than the wait below
+    viewer.page.click("#compare .try-all")
+    viewer.page.wait_for_function("document.querySelector('#compare progress').value >= 1")
+    viewer.page.close()
+    served.wait_until_empty()

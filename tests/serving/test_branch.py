@@ -203,6 +203,16 @@ def test_ten_branches_of_one_video_take_bounded_memory_and_each_leaves_what_repl
     engine.close()
 
 
+def test_takes_are_kept_anew_while_another_one_is_made(engine: Engine) -> None:
+    first = engine.start("ada", MEADOW, seed=7)
+    film(first)
+    wait_for(lambda: first.status is RunStatus.FINISHED)
+    branch = engine.branch("ada", first, 2, prompt=JUMP)
+    ended = first.lifecycle.changed
+    engine.keep_takes(branch)
+    assert first.lifecycle.changed > ended
+
+
 def num_tensors_like(latents: torch.Tensor) -> int:
     return sum(type(one) is torch.Tensor and one.shape == latents.shape for one in gc.get_objects())
 
