@@ -61,7 +61,7 @@ class Dispatcher:
                 life.queue_position, life.queue_updated = position, time.monotonic()
                 run.emit(QueuePosition(position, wait_s))
             case scheduler.Evict():
-                self._forget(run)
+                self.forget(run)
 
     def _admit(self, run: Run) -> None:
         life = run.lifecycle
@@ -92,7 +92,7 @@ class Dispatcher:
             run.lifecycle.is_suspending = False
             self._set_status(run, status)
 
-    def _forget(self, run: Run) -> None:
+    def forget(self, run: Run) -> None:
         """Drop a run and its files; whoever follows it still gets a last event."""
         self._runs.remove(run)
         if run.status is not RunStatus.FINISHED:

@@ -15,12 +15,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from longlive.chunks import SwitchMode
-from longlive.config import ResumeMode
+from longlive.config import ModelConfig, ResumeMode
+from longlive.errors import BusyError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 10.0
+
+_Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
 
 
 class Engine:
@@ -132,22 +136,10 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-
-        def create(folder: Path) -> Run:
-            return create_run(
-                viewer,
-                folder,
-                self.executor.config,
-                limits or self.limits,
-                self._observer,
-                seed=seed,
-                prompt=prompt,
-                script=script,
-                container=container,
-                start=start,
-            )
-
-        return self._begin(viewer, address, len(prompt), create)
+        create = partial(
+            create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
+        )
+        return self._begin(viewer, address, len(prompt), create, limits)
 
     def branch(
         self,
@@ -158,42 +150,58 @@ class Engine:
         prompt: str = "",
         switch: SwitchMode = "soft",
         seed: int | None = None,
+        length: int | None = None,
         address: str = "",
     ) -> Run:
         """Start a viewer's run that goes on after the first ``chunk`` chunks of another one, which stays.
 
         Arguments and errors as for ``start`` and ``branch_run``; the viewer's run before ends as at a start.
         """
-
-        def create(folder: Path) -> Run:
-            return branch_run(
-                viewer,
-                folder,
-                self.executor.config,
-                self.limits,
-                self._observer,
-                parent=parent,
-                chunk=chunk,
-                prompt=prompt,
-                switch=switch,
-                seed=seed,
-            )
-
+        create = partial(
+            branch_run, parent=parent, chunk=chunk, prompt=prompt, switch=switch, seed=seed, length=length
+        )
         return self._begin(viewer, address, len(prompt), create)
 
-    def _begin(self, viewer: str, address: str, length: int, create: Callable[[Path], Run]) -> Run:
+    def _begin(
+        self, viewer: str, address: str, length: int, create: _Create, limits: Limits | None = None
+    ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
+            self.runs.check_busy(address, self.runs.of_viewer(viewer), self.limits)
+        folder, model = self.folder / secrets.token_hex(16), self.executor.config
+        # Without the lock, as it may copy for a while.
+        run = create(viewer, folder, model, limits or self.limits, self._observer)
+        with self._changed:
             previous = self.runs.of_viewer(viewer)
-            self.runs.check_busy(address, previous, self.limits)
-            run = create(self.folder / secrets.token_hex(16))
+            try:
+                self.runs.check_busy(address, previous, self.limits)
+            except BusyError:
+                run.delete()
+                raise
             run.address = address
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)
+            for take in self.runs.surplus_takes(run, self.limits.max_takes):
+                self._dispatcher.forget(take)
             run.record(Started(run.seed, length, self.executor.name))
             self._tick()
         return run
+
+    def forget(self, token: str) -> bool:
+        """Remove the run with this token, and its files; False if there is none.
+
+        Raises:
+            BusyError: if it is being made, or waits for that.
+        """
+        with self._changed:
+            run = self.find(token)
+            if run is None:
+                return False
+            if run.status in (RunStatus.RUNNING, RunStatus.WAITING):
+                raise BusyError("This video is still being made. Please stop it first.")
+            self._dispatcher.forget(run)
+            return True
 
     def claim(self, viewer: str, token: str) -> Run | None:
         """The run with this token, which is the viewer's from now on; None if there is none."""
@@ -242,10 +250,15 @@ class Engine:
             if run is None or run.status is RunStatus.FINISHED:
                 return False
             self._mark_returned(run)
-            for take in self.runs.takes_of(run):
-                take.lifecycle.changed = time.monotonic()
+            self.keep_takes(run)
         run.playhead(seconds, playing, stalls=stalls)
         return True
+
+    def keep_takes(self, run: Run) -> None:
+        """Keep the takes of a run for as long as if they had ended now."""
+        with self._changed:
+            for take in self.runs.takes_of(run):
+                take.lifecycle.changed = time.monotonic()
 
     def close(self) -> bool:
         """Suspend every run. They stay for the next engine in a folder that is kept; finished ones go.

@@ -28,6 +28,7 @@ class Limits:
         prompts_per_minute: prompts that a viewer may send.
         max_queue_size: runs that may wait for a slot.
         max_runs_per_address: runs of one address that may run or wait at once.
+        max_takes: finished runs that are kept of one viewer who watches another one.
     """
 
     buffer_ahead_s: float = 1.5
@@ -43,6 +44,13 @@ class Limits:
     prompts_per_minute: int = 30
     max_queue_size: int = 16
     max_runs_per_address: int = 8
+    max_takes: int = 24
+
+    def for_clip(self, seconds: float) -> "Limits":
+        """The same for a video of so many seconds that no player paces: it is made as fast as can be."""
+        return dataclasses.replace(
+            self, buffer_ahead_s=math.inf, no_player_timeout_s=math.inf, max_video_s=seconds
+        )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Limits":

@@ -12,6 +12,19 @@ NOT_PLAYING = "No video is playing. Press Start first."
 NOT_KEPT = "This video is no longer kept. Press Start for a new one."
 NOTHING_TO_STOP = "No video is playing."
 STOPPING = "Stopping after this chunk…"
+NO_PROMPT = "Type a prompt first: it is tried in all three ways."
+ALREADY_COMPARING = "Three takes are being made already. Please wait for them, or cancel them."
+COMPARED = {
+    True: "Three takes are ready. Each goes on exactly as the video stood there.",
+    False: "Three takes are ready, restored from the last few seconds; small details may differ.",
+}
+COMPARISON_ENDED: dict[str, str] = {
+    "cancelled": "Cancelled. The takes that were ready are kept.",
+    "closed": "Nobody read the answers, so no more takes are made.",
+    "replaced": "Another video was started, so no more takes are made.",
+    "user": "Stopped. The takes that were ready are kept.",
+}
+DELETED = "The take was deleted."
 
 _FINISHED: dict[FinishReason, str] = {
     "complete": "The video is complete.",

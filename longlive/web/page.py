@@ -20,7 +20,7 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import storyboard
+from longlive.web.panels import compare, storyboard
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -46,8 +46,11 @@ _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _POSITION = "() => window.longlivePosition()"
 _FINISHED = "() => window.longliveFinished()"
-_BRANCH = "(token, chunk, ...how) => [...window.longliveBranch(), ...how]"
-_PANELS: tuple[Panel, ...] = (Panel("Storyboard", "storyboard", storyboard.add),)
+_BRANCH = "(token, chunk, ...how) => window.longliveBranch(how)"
+_PANELS: tuple[Panel, ...] = (
+    Panel("Storyboard", "storyboard", storyboard.add),
+    Panel("Compare", "compare", compare.add),
+)
 _HERE = Path(__file__).parent
 _STATUS = """
 element.setAttribute('role', 'status');
@@ -152,13 +155,18 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
     def exists(request: dict[str, Any]) -> bool:
         return endpoints.exists(request)
 
+    branches = BranchEndpoint(endpoints)
+
+    def forget_take(question: dict[str, Any]) -> dict[str, Any]:
+        return branches.forget_on_page(question)
+
     player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, replay_since, exists])
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {
         "player": player,
         "compatible": compatible,
-        "timeline": Timeline(label="timeline", elem_id="timeline"),
+        "timeline": Timeline(label="timeline", elem_id="timeline", server_functions=[forget_take]),
     }
 
 
@@ -268,6 +276,7 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     context.add_call("start", endpoints.start, request, outputs)
     context.add_call("resume", endpoints.resume, place, outputs)
     context.add_call("branch", branches.branch, fork, outputs)
+    context.add_call("forget", branches.forget, place[:1], [parts["status"]])
     context.add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]])
     context.add_call("stop", endpoints.stop, [], [parts["status"]])
     _connect_browser(page, parts)

@@ -65,7 +65,8 @@ const open = (message) => {
   find(".figures").hidden = true;
   showReceipt("");
   setState("starting");
-  publish("open", { token: run.token, take: run.take, parent: run.parent });
+  const { token, take, parent, mode: playerMode, from_s: fromS } = run;
+  publish("open", { token, take, parent, mode: playerMode, start: fromS });
   if (run.mode === "live") openSource();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
@@ -136,10 +137,11 @@ const addSegment = (message, data) => {
 
 // What was not seen from this second on is dropped: a new prompt takes effect there.
 const rewind = ({ chunk, second }) => {
+  const dropped = new Set(run.segments.map((segment) => segment.chunk).filter((number) => number >= chunk));
   run.segments = run.segments.filter((segment) => segment.chunk < chunk);
   run.pending = run.pending.filter((item) => item.at < second);
   run.pending.push({ from: second, at: second });
-  host.dataset.dropped = Number(host.dataset.dropped) + 1;
+  host.dataset.dropped = Number(host.dataset.dropped) + dropped.size;
   publish("rewind", { chunk, seconds: second });
   pump();
 };
@@ -373,6 +375,7 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seco
 const finish = (message) => {
   run.isComplete = true;
   if (message.has_take) host.dataset.take = "yes";
+  publish("end", { token: run.token, take: run.take });
   if (!run.segments.length) setState(message.failed ? "failed" : "idle");
   if (run.mode === "live") pump();
 };
@@ -458,11 +461,11 @@ window.longlivePosition = () => {
   return [token, seconds];
 };
 
-// A new take that goes on after the chunks before one of a run's.
-let fork = ["", 1];
-window.longliveBranch = () => fork;
+// A new take that goes on after the chunks before one of a run's: by prompt, kind and seed on the page, or as it was.
+let fork = { token: "", chunk: 1 };
+window.longliveBranch = (how) => [fork.token, fork.chunk, ...(fork.isAsItWas ? ["", "soft", null] : how)];
 window.addEventListener("longlive:branch", ({ detail }) => {
-  fork = [detail.token, detail.chunk];
+  fork = detail;
   setState("starting");
   trigger("branch");
 });

@@ -7,16 +7,16 @@ const TRANSITIONS = { soft: "smooth transition", hard: "cut", keep: "drift" };
 const list = element.querySelector(".prompts");
 const publish = (name, detail) => window.dispatchEvent(new CustomEvent(`longlive:${name}`, { detail }));
 const strip = new ChunkStrip(element.querySelector(".strip"), (chunk, poster) => {
-  const { token, number } = takes.shown;
-  publish("look", { chunk, poster, token, name: takes.isLiveShown ? "" : `Take ${number}` });
+  const { token, name } = takes.shown;
+  publish("look", { chunk, poster, token, name: takes.isLiveShown ? "" : name });
 });
-const takes = new Takes(element.querySelector(".takes"), ({ token, take, count, end }, isLive) => {
+const showTake = ({ token, take, count, end }, isLive) => {
   strip.open(token, take);
   strip.count = Math.max(strip.count, count);
   strip.setWaiting(isLive ? value.waiting : []);
   strip.setPlayhead(isLive ? playhead : end);
-  if (!isLive) publish("files", { token });
-});
+};
+const takes = new Takes(element.querySelector(".takes"), showTake, server.forget_take);
 let playhead = 0;
 let seen = null; // second of the video that the viewer sees again, if so
 let made = 0; // second where the video made so far ends
@@ -69,10 +69,12 @@ const move = () => {
 };
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
-on("open", ({ token, take, parent }) => {
+on("open", ({ token, take, parent, start }) => {
   if (takes.live?.take !== take) playhead = made = 0;
-  takes.open(token, take, parent);
+  takes.open(token, take, parent, start);
 });
+on("end", ({ take }) => takes.end(take));
+on("take", (take) => takes.add(take));
 on("timeline", (timeline) => {
   value = timeline;
   if (takes.isLiveShown) strip.setWaiting(value.waiting);

@@ -36,6 +36,11 @@ RECORD_CARDS = f"""(video) => {{
 }}"""
 
 
+def first_frame(chunk: int) -> int:
+    """Number of the first picture of a chunk of test cards."""
+    return 9 + 12 * (chunk - 1) if chunk else 0
+
+
 class Viewer:
     """A tab with the page, and what a person would see in it."""
 
@@ -57,6 +62,18 @@ class Viewer:
         for part in ("#start", "#stop", "#prompt textarea", "#examples .example"):
             self.page.wait_for_selector(part)
         self.page.wait_for_timeout(300)
+
+    def branch_at(self, chunk: int, prompt: str) -> None:
+        """Look back at a chunk, and go on from there with another prompt."""
+        self.write(prompt)
+        self.look_at(chunk)
+        self.page.click("#branch")
+
+    def look_at(self, chunk: int) -> None:
+        """Look back at a chunk of test cards."""
+        self.page.click(f"#timeline [data-chunk='{chunk}']")
+        first = first_frame(chunk)
+        self.page.wait_for_function(f"document.querySelector('#player').dataset.review >= {first}")
 
     def duplicate(self) -> "Viewer":
         """A copy of the tab, as browsers make it: with its session storage."""

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from longlive.serving.scheduler import RunStatus
-from tests.browser.conftest import READ_CARD, Viewer
+from tests.browser.conftest import READ_CARD, Viewer, first_frame
 from tests.support.fakes import Served
 
 pytestmark = pytest.mark.browser
@@ -15,20 +15,8 @@ MEADOW, CUBE = "a red ball stands on a green meadow", "a blue cube"
 LIVE, AGAIN = "#player .frame > video", "#player .review video"
 
 
-def tabs(viewer: Viewer) -> Locator:
+def lanes(viewer: Viewer) -> Locator:
     return viewer.page.locator("#timeline .take")
-
-
-def branch_at(viewer: Viewer, chunk: int, prompt: str) -> None:
-    """Look back at a chunk, and go on from there with another prompt."""
-    viewer.write(prompt)
-    viewer.page.click(f"#timeline [data-chunk='{chunk}']")
-    viewer.page.wait_for_function(f"document.querySelector('#player').dataset.review >= {first_frame(chunk)}")
-    viewer.page.click("#branch")
-
-
-def first_frame(chunk: int) -> int:
-    return 9 + 12 * (chunk - 1) if chunk else 0
 
 
 @pytest.fixture
@@ -37,7 +25,7 @@ def branched(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
     viewer.wait(f"data.frame > {first_frame(6)}")
-    branch_at(viewer, 3, CUBE)
+    viewer.branch_at(3, CUBE)
     viewer.wait(f"data.prompt === '1' && data.frame > {first_frame(4)}")
     return viewer
 
@@ -47,8 +35,9 @@ def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
 ) -> None:
     frame, prompt = branched.card(LIVE)
     assert prompt == 1 and frame >= first_frame(3)
-    expect(tabs(branched)).to_have_count(2)
-    assert [tab.get_attribute("aria-selected") for tab in tabs(branched).all()] == ["false", "true"]
+    expect(lanes(branched)).to_have_count(2)
+    shown = branched.page.locator("#timeline .take .show")
+    assert [one.get_attribute("aria-current") for one in shown.all()] == ["false", "true"]
     assert branched.text("#player .caption") == CUBE
     strip = branched.page.locator("#timeline .chunk img")
     branched.page.wait_for_function("document.querySelectorAll('#timeline .chunk img').length >= 5")
@@ -61,8 +50,9 @@ def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
 
 @pytest.mark.slow
 def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Viewer) -> None:
-    tabs(branched).first.click()
+    lanes(branched).first.locator(".show").click()
     branched.page.wait_for_selector("#timeline [data-chunk='5'] img", state="attached")
+    lanes(branched).first.locator(".files").click()
     cards = branched.downloaded_cards()
     assert len(cards) > first_frame(6) and {prompt for _, prompt in cards} == {0}, "its file is offered"
     branched.page.click("#timeline [data-chunk='5']")
@@ -74,25 +64,25 @@ def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Vi
     branched.wait(f"data.frame > {live + 12}")
     branched.page.click("#player .to-live")
     assert branched.card(LIVE)[1] == 1
-    tabs(branched).last.click()
+    lanes(branched).last.locator(".show").click()
     branched.page.wait_for_function("document.querySelectorAll('#timeline .chunk img').length >= 5")
 
 
 @pytest.mark.slow
 def test_a_branch_of_the_older_take_is_a_third_one(branched: Viewer) -> None:
-    tabs(branched).first.click()
+    lanes(branched).first.locator(".show").click()
     branched.page.wait_for_selector("#timeline [data-chunk='2'] img", state="attached")
-    branch_at(branched, 2, "a third prompt")
+    branched.branch_at(2, "a third prompt")
     branched.wait(f"data.prompt === '1' && data.frame < {first_frame(6)}")
     expect(branched.page.locator("#player .caption")).to_have_text("a third prompt")
-    expect(tabs(branched)).to_have_count(3)
+    expect(lanes(branched)).to_have_count(3)
 
 
 @pytest.mark.slow
 def test_takes_are_still_there_after_a_reload_and_a_new_video_begins_a_new_list(branched: Viewer) -> None:
     branched.page.reload()
     branched.wait("data.state === 'playing'")
-    expect(tabs(branched)).to_have_count(2)
+    expect(lanes(branched)).to_have_count(2)
     branched.write("something else")
     branched.page.click("#start")
     expect(branched.page.locator("#player .caption")).to_have_text("something else")

@@ -113,6 +113,9 @@ given = {
     "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk, begun_with),
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
     "resume": st.tuples(words | junk, numbers | junk),
+    "branch": st.tuples(words | junk, numbers | junk, prompts, words | junk, numbers | junk),
+    "compare": st.tuples(words | junk, numbers | junk, prompts),
+    "forget": st.tuples(words | junk),
     "stop": st.just(()),
     "storyboard": st.tuples(st.lists(scenes, max_size=3) | junk),
     "generate": st.tuples(

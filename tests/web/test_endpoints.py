@@ -362,7 +362,9 @@ def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
     assert sorted(api) == [
         "/branch",
+        "/compare",
         "/complete",
+        "/forget",
         "/generate",
         "/prompt",
         "/resume",
@@ -375,6 +377,7 @@ def test_the_endpoints_read_well(client: Client) -> None:
     assert names["/start"] == ["prompt", "seed", "later", "start_from"]
     assert names["/prompt"] == ["prompt", "switch"]
     assert names["/generate"] == ["storyboard", "seconds", "seed", "start_from"]
+    assert names["/compare"] == ["token", "chunk", "prompt"] and names["/forget"] == ["token"]
     assert names["/branch"] == ["token", "chunk", "prompt", "switch", "seed"]
     assert names["/storyboard"] == ["prompts"]
     assert [one["label"] for one in api["/start"]["returns"]][:3] == ["player", "timeline", "message"]

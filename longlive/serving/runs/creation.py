@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ from longlive.errors import ConfigError, MediaError, SessionFileError
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
-from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
@@ -73,6 +71,7 @@ def branch_run(
     prompt: str = "",
     switch: SwitchMode = "soft",
     seed: int | None = None,
+    length: int | None = None,
 ) -> Run:
     """A new run that goes on after the first ``chunk`` chunks of another one, on disk from here on.
 
@@ -82,10 +81,13 @@ def branch_run(
         chunk: the first that is made anew.
         prompt, switch: it goes on with; without a prompt, with the one in use there.
         seed: of the noise from there on; None: the same as before.
+        length: chunks from there on, made as fast as they can be; None: until it is stopped, paced by its
+            player.
 
     Raises:
         PromptError: if the prompt cannot be used.
         ConfigError: if there is no such chunk to begin with.
+        SessionFileError: if the chunks before it cannot be read (any more).
         MediaError: if the disk is full.
     """
     available = parent.store.num_chunks
@@ -98,6 +100,9 @@ def branch_run(
     facts = asked | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
     store = _new_store(folder, facts, lambda store: _copy_chunks(store, parent.store, chunk, seed))
     store.write_prompts(prompts)
+    if length is not None:
+        cut = bool(prompts) and switch == "hard"
+        limits = limits.for_clip((store.num_frames + _num_frames(model, length, cut=cut)) / model.fps)
     run = Run(viewer, store, model, limits, observer, token=token)
     run.lifecycle.interruption = BRANCHED
     _go_on(run)
@@ -116,6 +121,12 @@ def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Obse
     return run
 
 
+def _num_frames(model: ModelConfig, num_chunks: int, *, cut: bool) -> int:
+    """Pictures of chunks in mid-video; a cut at the first one shortens it."""
+    first = model.num_frames(model.chunk) if cut else model.chunk * model.temporal_scale
+    return first + (num_chunks - 1) * model.chunk * model.temporal_scale
+
+
 def _new_store(
     folder: Path,
     facts: dict[str, Any],
@@ -128,10 +139,10 @@ def _new_store(
         facts |= write_start(folder, start)
         store = RunStore(folder, facts)
         fill(store)
-    except ConfigError:
+    except (ConfigError, SessionFileError):
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    except (OSError, MediaError, SessionFileError) as error:
+    except (OSError, MediaError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         why = error.strerror if isinstance(error, OSError) else error
         raise MediaError(f"No video can be stored here now ({why}). Please try again later.") from error
@@ -143,17 +154,13 @@ def _copy_chunks(store: RunStore, other: RunStore, num_chunks: int, seed: int | 
 
     Raises:
         SessionFileError: if these are not all stored.
+        ConfigError: for a seed that is none.
         MediaError: as for ``RunStore.add``.
     """
-    whole = other.record()
-    parts = itertools.groupby(other.segments(), lambda segment: segment.index)
-    if whole is None or not other.is_intact or not 0 < num_chunks <= len(whole.chunks):
-        raise SessionFileError(f"Chunk {num_chunks} of run {other.folder.name} is not stored.")
-    record, kept = whole.branch(num_chunks, seed), other.latents(num_chunks)
-    events = {event.chunk: event for event in record.prompts}
-    header = dataclasses.replace(record, prompts=(), chunks=())
-    for digest, latents, (index, segments) in zip(record.chunks, kept, parts, strict=False):
-        store.add(list(segments), ChunkCheckpoint(header, events.get(index), digest, latents))
+    for segments, checkpoint in other.checkpoints(num_chunks):
+        store.add(
+            segments, dataclasses.replace(checkpoint, record=checkpoint.record.branch(num_chunks, seed))
+        )
 
 
 def _go_on(run: Run) -> None:

@@ -59,6 +59,16 @@ class RunRegistry:
         finished = [other for other in self if other.status is RunStatus.FINISHED and other is not run]
         return [other for other in finished if other.viewer == run.viewer]
 
+    def surplus_takes(self, run: Run, most: int) -> list[Run]:
+        """The oldest takes of a run beyond so many; those from which it descends stay."""
+        lineage, by_name = {run.name}, {one.name: one for one in self}
+        one: Run | None = run
+        while one is not None and (parent := one.store.facts.get("parent")):
+            lineage.add(parent["run"])
+            one = by_name.get(parent["run"])
+        takes = sorted(self.takes_of(run), key=lambda take: take.lifecycle.arrived)
+        return [take for take in takes if take.name not in lineage][: max(0, len(takes) - most)]
+
     def count(self, status: RunStatus) -> int:
         """How many runs have a status."""
         return sum(run.status is status for run in self)

@@ -8,7 +8,7 @@ import gradio as gr
 from longlive.prompts import check_prompt
 from longlive.web.endpoints.arguments import read_chunk, read_seed, read_switch, shown_errors
 from longlive.web.endpoints.viewer import Endpoints, outputs_of, viewer_of
-from longlive.web.messages import NOT_KEPT, clock_text
+from longlive.web.messages import DELETED, NOT_KEPT, clock_text
 from longlive.web.middleware.client_address import address_of
 from longlive.web.viewer_stream import Message, ViewerStream, with_data
 
@@ -50,13 +50,36 @@ class BranchEndpoint:
     ) -> Message:
         """Like branch, followed by ``/live``; returns what opens the player where the branch begins.
 
-        Without a prompt, and with the seed of the other video, the same would come again: another is drawn.
+        Without a prompt, and with the seed of the other video, what it has would come again: another seed is
+        drawn, unless the branch begins where that video ends.
         """
         parent = self._engine.find(str(token))
-        if not prompt.strip() and parent is not None and seed in (None, parent.seed):
+        is_again = parent is not None and seed in (None, parent.seed) and chunk != parent.num_chunks
+        if is_again and not prompt.strip():
             seed = read_seed(None)
         stream = self._branch(token, chunk, prompt, switch, seed, request)
         return stream.opening(0, stream.run.start_of(int(chunk)))
+
+    def forget(self, token: str) -> str:
+        """Delete a video that has ended, with its files; there is no way back.
+
+        Args:
+            token: Of the video, as in each message to its player.
+
+        Returns:
+            a sentence.
+        """
+        with shown_errors():
+            is_gone = self._engine.forget(str(token))
+        return DELETED if is_gone else NOT_KEPT
+
+    def forget_on_page(self, question: Any) -> dict[str, Any]:
+        """Like forget, for ``{"token": …}``: whether the video is gone now, and a sentence."""
+        token = question.get("token") if isinstance(question, dict) else None
+        try:
+            return {"is_gone": True, "message": self.forget(token if isinstance(token, str) else "")}
+        except gr.Error as error:
+            return {"is_gone": False, "message": error.message}
 
     def _branch(
         self, token: Any, chunk: Any, prompt: str, switch: str, seed: float | None, request: gr.Request

@@ -1,10 +1,8 @@
 """A whole video of a given length, for programs: ``/generate``."""
 
 import asyncio
-import math
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -50,12 +48,7 @@ class ClipEndpoint:
         with shown_errors():
             prompts = storyboard.get("prompts") if isinstance(storyboard, dict) else storyboard
             first, *script = read_scenes(prompts)
-            limits = replace(
-                self.engine.limits,
-                buffer_ahead_s=math.inf,
-                no_player_timeout_s=math.inf,
-                max_video_s=read_length(seconds),
-            )
+            limits = self.engine.limits.for_clip(read_length(seconds))
             viewer = f"generate-{secrets.token_hex(8)}"
             number = read_seed(seed)
             start = await asyncio.to_thread(read_start_file, start_from, self.engine.executor.config)

@@ -13,14 +13,14 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from longlive.chunks import MediaSegment, latents_digest
 from longlive.config import StreamConfig
-from longlive.errors import MediaError, SessionFileError
+from longlive.errors import MediaError, SessionFileError, reason_of
 from longlive.generation.noise import Reseed
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.serving.executors.events import ChunkCheckpoint
@@ -172,18 +172,32 @@ class RunStore:
             raise SessionFileError("The disk was full: the last chunks are missing, so the run cannot go on.")
         if record is None:
             return None
-        return ResumeState(record, self.latents(self.num_chunks), self.num_frames, exact)
+        return ResumeState(record, self.latents(), self.num_frames, exact)
 
-    def latents(self, num_chunks: int) -> tuple[Tensor, ...]:
-        """The latents of the first chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
-        chunks = self.chunks[:num_chunks]
-        end = max((offset + size for offset, size, *_ in (chunk.latents for chunk in chunks)), default=0)
+    def checkpoints(self, num_chunks: int) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
+        """The first chunks as they were added, of the moment of the call, each read when it is asked for.
+
+        Raises:
+            SessionFileError: if so many are not stored, or they cannot be read.
+        """
+        with self._lock:
+            header, chunks = self._record, self.chunks[:num_chunks]
+            events = {event.chunk: event for event in self._events}
+        if header is None or not self.is_intact or not 0 < num_chunks <= len(chunks):
+            raise SessionFileError(
+                f"That video is not stored up to chunk {num_chunks}. Choose an earlier one."
+            )
+        return _read_checkpoints(self.folder, header, chunks, events)
+
+    def latents(self) -> tuple[Tensor, ...]:
+        """The latents of all chunks, (1, F, C, H, W) each; SessionFileError if they cannot be read."""
+        if not self.chunks:
+            return ()
         try:
             with (self.folder / LATENTS).open("rb") as file:
-                data = file.read(end)
+                return tuple(_read_latents(file, chunk) for chunk in self.chunks)
         except OSError as error:
             raise SessionFileError(f"The stored latents cannot be read: {error}.") from error
-        return tuple(_latents(data, chunk) for chunk in chunks)
 
     def chunk(self, index: int) -> list[MediaSegment]:
         """The segments of one chunk, none where it is not stored; OSError if they cannot be read."""
@@ -256,7 +270,7 @@ class RunStore:
         ends = {LATENTS: offset + size, SEGMENTS: self._ends[SEGMENTS]}
         ends[SEGMENTS] += sum(part["size"] for part in chunk.segments)
         is_there = all(ends[name] <= sizes[name] for name in ends)
-        if not is_there or latents_digest(_latents(data, chunk)) != chunk.digest:
+        if not is_there or latents_digest(_latents(data[offset : offset + size], chunk)) != chunk.digest:
             return False
         self._ends = ends
         self.chunks.append(chunk)
@@ -273,9 +287,31 @@ class RunStore:
 
 
 def _latents(data: bytes, chunk: StoredChunk) -> Tensor:
-    offset, size, dtype, shape = chunk.latents
-    flat = torch.frombuffer(bytearray(data[offset : offset + size]), dtype=torch.uint8)
+    """The latents of a chunk from their bytes."""
+    *_, dtype, shape = chunk.latents
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return flat.view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
+
+
+def _read_latents(file: BinaryIO, chunk: StoredChunk) -> Tensor:
+    """The latents of a chunk from the file of all."""
+    file.seek(chunk.latents[0])
+    return _latents(file.read(chunk.latents[1]), chunk)
+
+
+def _read_checkpoints(
+    folder: Path, header: SessionRecord, chunks: Sequence[StoredChunk], events: dict[int, PromptEvent]
+) -> Iterator[tuple[list[MediaSegment], ChunkCheckpoint]]:
+    """What ``RunStore.add`` was given of each chunk."""
+    try:
+        with (folder / LATENTS).open("rb") as latents, (folder / SEGMENTS).open("rb") as segments:
+            for index, chunk in enumerate(chunks):
+                segments.seek(chunk.offset)
+                parts = [read_segment(part, segments.read(part["size"])) for part in chunk.segments]
+                tensor = _read_latents(latents, chunk)
+                yield parts, ChunkCheckpoint(header, events.get(index), chunk.digest, tensor)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SessionFileError(f"That video is no longer kept: {reason_of(error)}.") from error
 
 
 def _size(path: Path) -> int:
