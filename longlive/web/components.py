@@ -13,6 +13,7 @@ from longlive.serving.status import EngineStatus
 from longlive.web.prompt_advice import status_line
 
 _HERE = Path(__file__).parent
+_PLAYER_SCRIPTS = ("routes.js", "connection.js", "stage_meter.js", "player.js", "review.js")
 
 
 class LivePlayer(gr.HTML):
@@ -31,7 +32,7 @@ class LivePlayer(gr.HTML):
     def __init__(self, value: Any = None, **kwargs: Any) -> None:
         """Take gr.HTML's options; the events have the names of the endpoints that they call."""
         kwargs.setdefault("html_template", _read("player.html"))
-        kwargs.setdefault("js_on_load", _read("routes.js", "connection.js", "player.js", "review.js"))
+        kwargs.setdefault("js_on_load", _read(*_PLAYER_SCRIPTS))
         super().__init__(value, **kwargs)
 
     def api_info(self) -> dict[str, Any]:

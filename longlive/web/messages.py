@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from longlive.chunks import PictureWarning
 from longlive.serving.codes import FailureKind, FinishReason, NoticeCode
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.limits import Limits
@@ -13,6 +14,10 @@ NOT_KEPT = "This video is no longer kept. Press Start for a new one."
 NOTHING_TO_STOP = "No video is playing."
 STOPPING = "Stopping after this chunk…"
 
+PICTURE_WARNINGS: dict[PictureWarning, str] = {
+    "still": "The picture has stood still for a while. A prompt that asks for motion, or a cut, wakes it.",
+    "washed_out": "The picture is washing out. A cut starts afresh, and a smooth prompt often helps.",
+}
 _FINISHED: dict[FinishReason, str] = {
     "complete": "The video is complete.",
     "user": "Stopped. Your video is below.",

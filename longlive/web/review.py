@@ -7,7 +7,8 @@ GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/
                           compatible player they are MPEG-TS, as ``mime`` says
 GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at
                           most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
-                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL
+                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL, and what is
+                          known of it: ``attended``, ``statistics``, ``similarity``, ``fit``, ``warning``
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
 from longlive.web.live import bearer_token, pack_frame
-from longlive.web.viewer_stream import Message, segment_message
+from longlive.web.viewer_stream import Message, report_message, segment_message
 
 SEGMENTS_PATH, THUMBNAILS_PATH = "/segments", "/thumbnails"
 MAX_THUMBNAILS = 40
@@ -87,7 +88,7 @@ def _summary_message(chunk: ChunkSummary) -> Message:
         "num_frames": chunk.num_frames,
         "fps": chunk.fps,
         "thumbnail": thumbnail_url(chunk.thumbnail),
-    }
+    } | report_message(chunk.report)
 
 
 def _error(status: int, detail: str) -> Response:

@@ -28,6 +28,7 @@ from longlive.serving.observer import (
     PromptAccepted,
     PromptRefused,
 )
+from longlive.serving.runs.drift import compare_pictures
 from longlive.serving.runs.event_log import EventLog
 from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, RunStarted
 from longlive.serving.runs.lifecycle import Lifecycle
@@ -215,12 +216,18 @@ class Run:
                 return
             if self._progress.is_rewound(segment):
                 self._drop_from(segment.index)
+            event = replace(event, segment=compare_pictures(segment, self.store.chunks))
             chunk, is_new = self._progress.add(event)
             checkpoint = event.checkpoint
             if chunk and checkpoint is not None:
                 self.write(lambda store: store.add(chunk, checkpoint))
+            if fits := self.store.known_fits(event.fits):
+                self.write(lambda store: store.add_fits(fits))
         if is_new:
-            self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
+            made = self.presence.metrics.prompt_made
+            stage_ms = event.stage_ms and made(segment.index, event.stage_ms)
+            delay_s = self.prompt_delay()
+            self.emit(replace(event, checkpoint=None, stage_ms=stage_ms, fits=fits, prompt_delay_s=delay_s))
 
     def replay_stored(self, seconds: float) -> None:
         """Emit the stored segments after a second of the video, for a follower of a loaded run."""
@@ -262,7 +269,7 @@ class Run:
             if posted.rewinds:
                 self._drop_from(posted.chunk)
             at = self.start_of(posted.chunk)
-            self.presence.metrics.prompt_sent(at)
+            self.presence.metrics.prompt_sent(posted.chunk, at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
 
     @property
