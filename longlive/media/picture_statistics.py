@@ -10,7 +10,7 @@ ROWS, COLUMNS = 4, 6
 """Fields of a layout."""
 UNLIKE = 0.19
 """Mean difference of two layouts, as a share of white, from which pictures have nothing in common: the median
-between videos of different settings (storybook model; ``evaluation/README.md`` says how it was measured)."""
+between videos of different settings (storybook model; serving/README.md says how it was measured)."""
 
 
 def measure_pictures(pictures: np.ndarray) -> PictureStatistics:

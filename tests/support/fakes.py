@@ -118,7 +118,7 @@ class FakeSession:
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
-        self.latents_stopwatch, self.decode_ms = Stopwatch(models.device), {"decode": 0.0}
+        self.latents_stopwatch, self.decode_ms = Stopwatch(models.device), {"decode": 1000 * models.decode_s}
         self.reseeds = job.resume.record.reseeds if job.resume else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
@@ -149,8 +149,9 @@ class FakeSession:
         if self.unremembered is None:
             self.unremembered = self._draw(on_step)
             on_latents(self.unremembered)
-        self.models.work("remember", self.num_chunks)
-        time.sleep(self.models.chunk_s / 4)
+        with self.latents_stopwatch.stage("remember"):
+            self.models.work("remember", self.num_chunks)
+            time.sleep(self.models.chunk_s / 4)
         chunk, self.unremembered, self.before = self.unremembered, None, None
         self.num_chunks += 1
         return chunk

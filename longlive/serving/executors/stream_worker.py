@@ -163,9 +163,9 @@ class StreamWorker:
                 self._report_truncation()
                 num_frames = int(self._max_frames) if self._is_complete else None
                 checkpoint = _checkpoint(self._session, segment, latents, part.digest, num_frames)
-            self._judge.add(chunk)
             fits = self._judge.take()
             yield SegmentEvent(segment, self._speed.fps, chunk_s * 1000, checkpoint, stage_ms, fits)
+            self._judge.add(chunk)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()

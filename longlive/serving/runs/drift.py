@@ -1,6 +1,6 @@
 """How a chunk's pictures compare with those before: similarity to the sink, and whether something is wrong.
 
-The thresholds were chosen from measured videos of the storybook model; evaluation/README.md says how.
+The thresholds were chosen from measured videos of the storybook model; serving/README.md says how.
 """
 
 from dataclasses import replace
