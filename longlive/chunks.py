@@ -92,7 +92,7 @@ class PictureStatistics:
 
     Attributes:
         brightness, saturation, contrast: means over the pictures, in % of white.
-        motion: mean difference of a picture to the one before, in % of white.
+        motion: mean difference of a picture to the one a quarter of a second before, in % of white.
         layout: mean colour of each field of a coarse grid, as hex digits.
     """
 

@@ -6,6 +6,8 @@ from longlive.chunks import PictureStatistics
 
 MAX_COLUMNS = 43
 """Larger pictures are read with gaps between their pixels."""
+LAG = 4
+"""Pictures are compared with those so many before them, as a latent decodes to four, which flicker alike."""
 ROWS, COLUMNS = 4, 6
 """Fields of a layout."""
 UNLIKE = 0.19
@@ -18,7 +20,8 @@ def measure_pictures(pictures: np.ndarray) -> PictureStatistics:
     step = -(-pictures.shape[2] // MAX_COLUMNS)
     red, green, blue = values = np.moveaxis(pictures[:, ::step, ::step], 3, 0).astype(np.float32)
     vivid = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    motion = np.abs(np.diff(values, axis=1)).mean() if len(pictures) > 1 else 0.0
+    lag = min(LAG, len(pictures) - 1)
+    motion = np.abs(values[:, lag:] - values[:, :-lag]).mean() if lag else 0.0
     return PictureStatistics(
         brightness=_percent(values.mean()),
         saturation=_percent(vivid.mean()),

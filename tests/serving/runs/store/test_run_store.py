@@ -90,7 +90,9 @@ def test_a_chunk_can_be_looked_up_and_is_summarized_without_its_pictures(store: 
         assert one.chunk(2) == chunk(2)[0] and one.chunk(2)[0].thumbnail == b"thumbnail 2"
         assert one.chunk(4) == []
         assert [summary.index for summary in summaries(one)[1:3]] == [1, 2]
-        assert summaries(one)[3:] == [ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3")]
+        assert summaries(one)[3:] == [
+                ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3", chunk(3)[0][0].report)
+            ]
 
 
 def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
     rest = dataclasses.replace(segments[0], first_frame=1, num_frames=8, thumbnail=b"small")
     store = RunStore(tmp_path, FACTS)
     store.add([head, rest], checkpoint)
-    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small")]
+    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small", rest.report)]
     assert store.chunk(0) == [head, rest]
 
 
