@@ -1,5 +1,6 @@
 """Judges how well chunks fit their prompts, while a worker has nothing else to do."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,9 +8,11 @@ import numpy as np
 
 from longlive.chunks import FrameChunk
 
+logger = logging.getLogger(__name__)
+
 Judge = Callable[[str, np.ndarray], float | None]
 """How much of what a prompt names is seen in pictures, uint8 (F, H, W, 3), at least 8: in [0, 1]; None if it
-names nothing that can be judged. It must not fail."""
+names nothing that can be judged."""
 
 NUM_PICTURES = 24
 """That are judged together: of a chunk, and of those before it under the same prompt."""
@@ -57,7 +60,12 @@ class IdleJudge:
         if self._judge is None or chunk is None or not self._is_due:
             return
         self._is_due = False
-        fit = self._judge(chunk.prompt, self._pictures)
+        try:
+            fit = self._judge(chunk.prompt, self._pictures)
+        except Exception:  # a video does not end because nobody can judge it
+            logger.exception("chunk %d could not be judged; no more are", chunk.index)
+            self._judge = None
+            return
         if fit is not None:
             self._found.append(ChunkFit(chunk.index, chunk.prompt_index, round(fit, 3)))
 

@@ -46,4 +46,5 @@ class PromptStages:
             return None
         ms = stopwatch.ms_of(*self._stages) | session.decode_ms | {"encode": encode_ms}
         ms["recache"] = ms.pop("switch", 0.0)
-        return ms | {"other": (time.perf_counter() - begun) * 1000 - sum(ms.values())}
+        passed_ms = (time.perf_counter() - begun) * 1000
+        return ms | {"other": max(0.0, passed_ms - sum(ms.values()))}

@@ -9,9 +9,10 @@ from longlive.chunks import ChunkReport, MediaSegment, PictureStatistics, Pictur
 from longlive.media.picture_statistics import similarity
 from longlive.serving.runs.store.chunk_index import ChunkIndex
 
-STILL_MOTION, STILL_CHUNKS = 0.05, 4
-"""Pictures stand still that move less than this, in % of white, for so many chunks (3 s)."""
-WASHED_OUT, SETTLED_CHUNKS = 0.6, 3
+STILL_MOTION, STILL_CHUNKS = 0.5, 4
+"""Pictures stand still that move less than this, in % of white, for so many chunks (3 s); where a judge says
+that they show all that their prompt names, nothing is wrong with that."""
+WASHED_OUT, SETTLED_CHUNKS = 0.7, 3
 """Pictures are washed out whose saturation and contrast are less than this share of what they were in the
 prompt's chunk with this number, where the change to it is over."""
 
@@ -43,8 +44,10 @@ def _similarity(
 def _warning(
     statistics: PictureStatistics, segment: MediaSegment, chunks: ChunkIndex
 ) -> PictureWarning | None:
-    before = [_statistics(segment.index - back, chunks) for back in range(1, STILL_CHUNKS)]
-    if all(one is not None and one.motion < STILL_MOTION for one in (statistics, *before)):
+    before = [chunks.report_of(segment.index - back) for back in range(1, STILL_CHUNKS)]
+    figures = [statistics, *(one.statistics if one else None for one in before)]
+    is_as_asked = any(one.fit == 1 for one in before if one)
+    if not is_as_asked and all(one is not None and one.motion < STILL_MOTION for one in figures):
         return "still"
     reference = chunks.first_of_prompt(segment.prompt_index) + SETTLED_CHUNKS - 1
     settled = _statistics(reference, chunks) if reference < segment.index else None

@@ -1,6 +1,7 @@
 """Which chunks are judged, with which pictures."""
 
 import numpy as np
+import pytest
 
 from longlive.chunks import FrameChunk
 from longlive.serving.rendering.idle_judge import ChunkFit, IdleJudge
@@ -49,6 +50,21 @@ def test_another_prompt_begins_with_its_own_pictures_and_a_part_is_waited_for() 
     idle.judge_one()
     assert judge.asked == [("prompt 1", [5] * 12)]
     assert idle.take() == (ChunkFit(5, 1, 0.5),)
+
+
+def test_a_judge_that_breaks_is_not_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    def judge(prompt: str, pictures: np.ndarray) -> float:
+        asked.append(prompt)
+        raise RuntimeError("no eyes")
+
+    idle = IdleJudge(judge)
+    for one in (chunk(0), chunk(1)):
+        idle.add(one)
+        idle.judge_one()
+    assert idle.take() == () and len(asked) == 1
+    assert "chunk 0 could not be judged" in caplog.text
 
 
 def test_what_cannot_be_judged_is_left_out() -> None:

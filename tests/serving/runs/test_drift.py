@@ -71,6 +71,11 @@ def test_pictures_that_hardly_move_for_a_while_stand_still() -> None:
     assert report_of(still[-1], *still[:-1]).warning == "still"
     assert report_of(still[-1], moves, *still[1:-1]).warning is None
     assert report_of(still[-2], *still[:-2]).warning is None, "not for long enough"
+    chunks = stored(*still[:-1])
+    for fit, warning in ((0.75, "still"), (1.0, None)):
+        chunks.add_fits({0: fit})
+        found = compare_pictures(still[-1], chunks).report
+        assert found is not None and found.warning == warning, "a prompt may ask for it"
 
 
 def test_pictures_that_lose_colour_and_contrast_under_one_prompt_are_washed_out() -> None:

@@ -91,8 +91,8 @@ def test_a_chunk_can_be_looked_up_and_is_summarized_without_its_pictures(store: 
         assert one.chunk(4) == []
         assert [summary.index for summary in summaries(one)[1:3]] == [1, 2]
         assert summaries(one)[3:] == [
-                ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3", chunk(3)[0][0].report)
-            ]
+            ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3", chunk(3)[0][0].report)
+        ]
 
 
 def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
