@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 MEADOW = "a red ball stands on a green meadow"
 IDS = ["prompt", "send", "switch", "seed", "start", "stop", "player", "timeline", "status", "take"]
-IDS += ["session-file", "examples", "server-status"]
+IDS += ["session-file", "examples", "server-status", "help", "complete"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -37,15 +37,15 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     viewer = visit()
     viewer.page.focus("#prompt textarea")
     reached = []
-    for _ in range(9):
+    for _ in range(10):
         viewer.page.keyboard.press("Tab")
         reached.append(
             viewer.page.evaluate(
-                "[document.activeElement.closest('#start, #send, #stop, #switch, #examples')?.id,"
+                "[document.activeElement.closest('#start, #send, #stop, #complete, #switch, #examples')?.id,"
                 " getComputedStyle(document.activeElement).outlineStyle]"
             )
         )
-    assert [name for name, _ in reached[:4]] == ["start", "send", "stop", "switch"]
+    assert [name for name, _ in reached[:5]] == ["start", "send", "stop", "complete", "switch"]
     assert "examples" in [name for name, _ in reached]
     assert all(style != "none" for name, style in reached if name in ("start", "send", "stop", "examples"))
 

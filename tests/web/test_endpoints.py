@@ -1,6 +1,5 @@
 """The endpoints, as a program calls them with gradio_client."""
 
-import asyncio
 import base64
 import itertools
 import json
@@ -16,6 +15,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from longlive.web.endpoints.clips import ClipEndpoint
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
 from tests.support.page_client import AS_JSON, call_component, cards_of
 from tests.support.run_reader import unfinished
@@ -358,7 +358,7 @@ def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
 
 def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(api) == ["/branch", "/generate", "/prompt", "/resume", "/start", "/stop"]
+    assert sorted(api) == ["/branch", "/complete", "/generate", "/prompt", "/resume", "/start", "/stop"]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
     assert names["/start"] == ["prompt", "seed", "later", "start_from"]
@@ -388,5 +388,5 @@ def test_a_video_whose_caller_leaves_after_the_first_answer_is_not_made() -> Non
         await answers.aclose()
         assert run.is_leaving
 
-    asyncio.run(leave())
+    run_in_thread(leave())
     engine.close()
