@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import secrets
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -198,9 +197,8 @@ class ViewerStream:
     def _times(self, event: SegmentEvent) -> Message:
         """What a message says beside its segment: times, and how chunks before fit their prompts."""
         speed = {"fps": event.fps, "delay_s": event.prompt_delay_s, "chunk_ms": event.chunk_ms}
+        speed["left_s"] = round(event.left_s)
         times: Message = {"figures": speed if event.segment.ends_chunk and event.fps else None}
-        if times["figures"]:
-            times["figures"]["left_s"] = round(self.run.view().left_s(time.monotonic(), contended=False))
         if event.stage_ms:
             times["stages"] = {name: round(ms, 1) for name, ms in event.stage_ms.items()}
         return times | ({"fits": [[one.chunk, one.fit] for one in event.fits]} if event.fits else {})

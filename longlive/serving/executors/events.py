@@ -61,6 +61,7 @@ class SegmentEvent:
             since the prompt was taken up; the run adds ``waiting``.
         fits: how well the last chunks fit their prompts, as far as that was judged meanwhile.
         prompt_delay_s: seconds that a prompt sent at this moment takes to the screen; filled in by the run.
+        left_s: seconds that the run may still go on, unless others come to wait; filled in by the run.
     """
 
     segment: MediaSegment
@@ -70,6 +71,7 @@ class SegmentEvent:
     stage_ms: dict[str, float] | None = None
     fits: tuple[ChunkFit, ...] = ()
     prompt_delay_s: float = 0.0
+    left_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -224,10 +224,7 @@ class Run:
             if fits := self.store.known_fits(event.fits):
                 self.write(lambda store: store.add_fits(fits))
         if is_new:
-            made = self.presence.metrics.prompt_made
-            stage_ms = event.stage_ms and made(segment.index, event.stage_ms)
-            delay_s = self.prompt_delay()
-            self.emit(replace(event, checkpoint=None, stage_ms=stage_ms, fits=fits, prompt_delay_s=delay_s))
+            self.emit(_with_times(self, replace(event, checkpoint=None, fits=fits)))
 
     def replay_stored(self, seconds: float) -> None:
         """Emit the stored segments after a second of the video, for a follower of a loaded run."""
@@ -308,6 +305,17 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def _with_times(run: Run, event: SegmentEvent) -> SegmentEvent:
+    """A segment with the times that its run knows."""
+    made = run.presence.metrics.prompt_made
+    return replace(
+        event,
+        stage_ms=event.stage_ms and made(event.segment.index, event.stage_ms),
+        prompt_delay_s=run.prompt_delay(),
+        left_s=run.view().left_s(time.monotonic(), contended=False),
+    )
 
 
 def _view_of(run: Run) -> RunView:
