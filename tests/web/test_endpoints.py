@@ -91,6 +91,7 @@ def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Clie
     job.result()
 
 
+@pytest.mark.slow
 def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     got = [player for player, *_ in itertools.islice(iter(job), 12)]
@@ -232,6 +233,7 @@ _SEEDS = [
 
 
 @pytest.mark.parametrize("seed, words", _SEEDS)
+@pytest.mark.slow
 def test_a_seed_that_is_none_is_answered_in_words(client: Client, seed: Any, words: str) -> None:
     for call in (
         partial(client.predict, MEADOW, seed, [], api_name="/start"),
