@@ -5,7 +5,7 @@ import pytest
 
 from longlive.media.picture_statistics import measure_pictures, similarity
 
-RED, GREY, WHITE = (255, 0, 0), (128, 128, 128), (255, 255, 255)
+RED, GREY, WHITE, BLACK = (255, 0, 0), (128, 128, 128), (255, 255, 255), (0, 0, 0)
 
 
 def plain(*colours: tuple[int, int, int], size: tuple[int, int] = (80, 128)) -> np.ndarray:
@@ -19,7 +19,8 @@ def plain(*colours: tuple[int, int, int], size: tuple[int, int] = (80, 128)) -> 
         (plain(WHITE, WHITE), 100, 0, 0),
         (plain(RED, RED, RED), 100 / 3, 100, 0),
         (plain(GREY), 50.2, 0, 0),
-        (plain(WHITE, (0, 0, 0), WHITE), 200 / 3, 0, 100),
+        (plain(*[WHITE] * 4, *[BLACK] * 4), 50, 0, 100),
+        (plain(*[WHITE, BLACK, BLACK, BLACK] * 2), 25, 0, 0),
     ],
 )
 def test_plain_pictures_have_the_figures_of_their_colours(
