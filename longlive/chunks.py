@@ -6,7 +6,7 @@
 import hashlib
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,8 @@ from longlive.config import SwitchMode
 from longlive.prompts import PromptText
 
 SWITCH_MODES: tuple[str, ...] = get_args(SwitchMode)
+PictureWarning = Literal["still", "washed_out"]
+"""What is wrong with the pictures: they hardly move, or have lost their colours."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,58 @@ class StreamPlace:
 
 
 @dataclass(frozen=True)
+class AttendedChunks:
+    """The earlier chunks whose keys and values a chunk was made from.
+
+    Attributes:
+        sink: numbers of those that are always kept.
+        window: numbers of the newest ones beside them.
+        switch: how the cache was carried over to the prompt that begins with this chunk (``soft``: recached);
+            None if none does.
+    """
+
+    sink: tuple[int, ...] = ()
+    window: tuple[int, ...] = ()
+    switch: SwitchMode | None = None
+
+
+@dataclass(frozen=True)
+class PictureStatistics:
+    """Figures of a chunk's pictures; see media/picture_statistics.py.
+
+    Attributes:
+        brightness, saturation, contrast: means over the pictures, in % of white.
+        motion: mean difference of a picture to the one a quarter of a second before, in % of white.
+        layout: mean colour of each field of a coarse grid, as hex digits.
+    """
+
+    brightness: float
+    saturation: float
+    contrast: float
+    motion: float
+    layout: str
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What is known of a chunk beside its pictures.
+
+    Attributes:
+        attended: what it was made from; None where a session does not say.
+        statistics: of its pictures.
+        similarity: of its pictures to those of the sink, in [0, 1]; None where these are not known.
+        fit: how much of what its prompt names is seen, in [0, 1]; None where nobody has judged it.
+        warning: what is wrong with the pictures, if anything.
+    """
+
+    attended: AttendedChunks | None = None
+    statistics: PictureStatistics | None = None
+    similarity: float | None = None
+    fit: float | None = None
+    warning: PictureWarning | None = None
+
+
+@dataclass(frozen=True)
 class LatentChunk:
     """The clean latents of one chunk, or of a part of it.
 
@@ -84,6 +138,7 @@ class LatentChunk:
         lead_in: (1, 1, C, H, W), a latent that follows those of the chunk before: all its pictures but the
             last are shown before this chunk's own. Only where a rollout repeats the end of the one before.
         before: where the chunk begins, if it does not follow the chunk that was made last (after a rewind).
+        attended: the chunks that it was made from.
         chunk_digest: shared by the chunk and its parts; see ``digest``.
     """
 
@@ -96,6 +151,7 @@ class LatentChunk:
     ends_chunk: bool = True
     lead_in: Tensor | None = None
     before: StreamPlace | None = field(default=None, repr=False, compare=False)
+    attended: AttendedChunks | None = None
     chunk_digest: LatentsDigest = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -171,6 +227,7 @@ class MediaSegment:
         data: the bytes, of the type that ``mime`` names.
         mime: MIME type with codecs.
         thumbnail: of the chunk, in the segment that ends it; empty in others and where nobody needs it.
+        report: on the chunk, in the segment that ends it; None as for the thumbnail.
     """
 
     index: int
@@ -183,6 +240,7 @@ class MediaSegment:
     mime: str
     ends_chunk: bool = True
     thumbnail: bytes = b""
+    report: ChunkReport | None = None
 
     @property
     def seconds(self) -> float:

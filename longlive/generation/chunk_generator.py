@@ -197,6 +197,7 @@ class ChunkGenerator:
             latents=clean,
             ready=mark(self.models.device),
             lead_in=lead_in,
+            attended=self.latents.attended(self.num_chunks, self.timeline.switch_at(self.num_chunks)),
         )
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from longlive.chunks import AttendedChunks, SwitchMode
 from longlive.config import StreamConfig
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.lookahead import OnStep, ignore_step
@@ -110,6 +111,15 @@ class LatentStream:
             start=self.start,
             on_step=lambda step, clean: on_step(timesteps[step], clean),
         )
+
+    def attended(self, index: int, switch: SwitchMode | None) -> AttendedChunks:
+        """What the next chunk is made from, if it has the number ``index``; ``switch`` happened before it."""
+        latents = self.cache.attended(self.start, self.stream.chunk)
+        sink, window = (
+            tuple(sorted({index - 1 - (self.start - 1 - latent) // self.stream.chunk for latent in some}))
+            for some in latents
+        )
+        return AttendedChunks(sink, window, switch)
 
     def remember(self, clean: Tensor) -> None:
         """Leave the next chunk's clean latents (1, F, C, H, W) in the cache."""

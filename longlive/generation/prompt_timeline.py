@@ -40,6 +40,10 @@ class PromptTimeline:
         pending = self._events[self._num_used :][:1]
         return pending[0] if pending and pending[0].chunk <= chunk else None
 
+    def switch_at(self, chunk: int) -> SwitchMode | None:
+        """How the prompt in use took effect, if it did so with this chunk."""
+        return self.current.switch if self.current.chunk == chunk else None
+
     def advance(self) -> None:
         """Begin to use the next prompt."""
         self._num_used += 1

@@ -23,11 +23,17 @@ class Stopwatch:
     @property
     def ms(self) -> dict[str, float]:
         """Milliseconds of each stage since ``clear``."""
-        while self._events:
-            name, (started, ended) = self._events.popitem()
-            ended.synchronize()
-            self._ms[name] = max(self._ms[name], started.elapsed_time(ended))
+        self.ms_of(*self._events)
         return self._ms
+
+    def ms_of(self, *names: str) -> dict[str, float]:
+        """Milliseconds of those of these stages that were timed; another thread may time others meanwhile."""
+        for name in names:
+            if name in self._events:
+                started, ended = self._events.pop(name)
+                ended.synchronize()
+                self._ms[name] = max(self._ms[name], started.elapsed_time(ended))
+        return {name: self._ms[name] for name in names if name in self._ms}
 
     @contextmanager
     def stage(self, name: str, *, device_only: bool = False) -> Iterator[None]:

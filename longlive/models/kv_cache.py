@@ -137,6 +137,10 @@ class KVCache:
         """Whether latents that should be visible were skipped."""
         return self._index.has_gaps
 
+    def attended(self, start: int, num_latents: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The latents that a call attends to beside its own: those of the sink, and the others."""
+        return self._index.attended(start, num_latents)
+
     @property
     def is_relative(self) -> bool:
         """Whether keys are stored without rotation, for positions that count within the window."""

@@ -46,6 +46,16 @@ class WindowIndex:
         """The visible latents, in order of time."""
         return self._visible(self.placed)
 
+    def attended(self, start: int, num_latents: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The latents that a call attends to beside its own: those of the sink, and the others."""
+        placed = range(self.placed.start if self.placed else start, start + num_latents)
+        earlier = [latent for latent in self._visible(placed) if latent < start]
+        sink_end = placed.start + self.stream.sink
+        return (
+            tuple(latent for latent in earlier if latent < sink_end),
+            tuple(latent for latent in earlier if latent >= sink_end),
+        )
+
     def reset(self) -> None:
         """Forget all latents; the next call may start anywhere, and its first latents become the sink."""
         self.placed = self.skipped = range(0)

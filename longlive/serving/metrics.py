@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import psutil
@@ -32,6 +32,7 @@ from prometheus_client import (
 
 from longlive.chunks import SWITCH_MODES, SwitchMode
 from longlive.serving.codes import FailureKind
+from longlive.serving.rendering.prompt_stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ _GAUGES: dict[str, str] = {
 }
 # Real time is 0.75 s a chunk: the buckets are finest below it.
 _CHUNK_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1, 1.5, 2, 3)
+_STAGE_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _WAIT_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 
 
@@ -104,6 +106,15 @@ class Metrics:
             "Seconds from a prompt to its first picture on a screen.",
             _WAIT_S,
         )
+        self._stage_s = Histogram(
+            "longlive_prompt_stage_seconds",
+            "Seconds that a stage took between a prompt and its first segment.",
+            ["stage"],
+            buckets=_STAGE_S,
+            registry=registry,
+        )
+        for stage in STAGES:
+            self._stage_s.labels(stage)
         ProcessCollector(registry=registry)
         threads = Gauge("longlive_threads", "Threads of the process, torch's among them.", registry=registry)
         threads.set_function(lambda: psutil.Process().num_threads())
@@ -166,6 +177,11 @@ class Metrics:
     def observe_prompt_latency(self, seconds: float) -> None:
         """The first picture of a prompt was on the screen so long after it was sent."""
         _observe_plausible(self._prompt_s, seconds)
+
+    def observe_prompt_stages(self, stage_ms: Mapping[str, float]) -> None:
+        """The first segment of a prompt was made; milliseconds by stage, of those in ``STAGES``."""
+        for stage, milliseconds in stage_ms.items():
+            self._stage_s.labels(_known(stage, STAGES)).observe(milliseconds / 1000)
 
     def watch(self, name: GaugeName, read: Callable[[], float]) -> None:
         """Export a gauge from now on; ``read`` is called at every scrape and must be quick.

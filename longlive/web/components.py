@@ -13,7 +13,14 @@ from longlive.serving.status import EngineStatus
 from longlive.web.prompt_advice import status_line
 
 _HERE = Path(__file__).parent
-_PLAYER_SCRIPTS = ("routes.js", "connection.js", "stored_video.js", "player.js", "review.js")
+_PLAYER_SCRIPTS = (
+    "routes.js",
+    "connection.js",
+    "stored_video.js",
+    "stage_meter.js",
+    "player.js",
+    "review.js",
+)
 
 
 class LivePlayer(gr.HTML):
@@ -24,7 +31,8 @@ class LivePlayer(gr.HTML):
     ``token``, ``take`` (name of the run), ``serial``, ``kind`` (begin, queue, segment, rewind, notice, end),
     and for a segment its H.264 as base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``,
     ``first_frame``, ``num_frames``, ``fps``, ``ends_chunk``, and where it ends its chunk a ``thumbnail`` of
-    it: WebP as a data URL, 96 pixels wide.
+    it (WebP as a data URL, 96 pixels wide), and what is known of it: ``attended``, ``statistics``,
+    ``similarity``, ``fit``, ``warning``; the first segment of a prompt has ``stages``, in milliseconds.
 
     The template never mentions the value, or it would replace the video element.
     """

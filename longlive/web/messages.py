@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from longlive.chunks import PictureWarning
 from longlive.serving.codes import FailureKind, FinishReason, NoticeCode
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.limits import Limits
@@ -26,6 +27,10 @@ COMPARISON_ENDED: dict[str, str] = {
 }
 DELETED = "The take was deleted."
 
+PICTURE_WARNINGS: dict[PictureWarning, str] = {
+    "still": "The picture has stood still for a while. A prompt that asks for motion, or a cut, wakes it.",
+    "washed_out": "The picture is washing out. A cut starts afresh, and a smooth prompt often helps.",
+}
 _FINISHED: dict[FinishReason, str] = {
     "complete": "The video is complete.",
     "user": "Stopped. Your video is below.",

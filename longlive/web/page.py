@@ -20,7 +20,7 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import compare, storyboard
+from longlive.web.panels import compare, memory, storyboard
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -50,6 +50,7 @@ _BRANCH = "(token, chunk, ...how) => window.longliveBranch(how)"
 _PANELS: tuple[Panel, ...] = (
     Panel("Storyboard", "storyboard", storyboard.add),
     Panel("Compare", "compare", compare.add),
+    Panel("Memory", "memory", memory.add),
 )
 _HERE = Path(__file__).parent
 _STATUS = """

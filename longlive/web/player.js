@@ -19,6 +19,7 @@ const host = element.closest("#player") ?? element;
 const find = (selector) => element.querySelector(selector);
 const screen = find("video");
 const observed = new WeakSet();
+const meter = new StageMeter(host, find(".meter"));
 const tabs = new BroadcastChannel("longlive");
 const finished = []; // tokens of runs whose files are to be fetched
 let run = null;
@@ -64,6 +65,7 @@ const open = (message) => {
   find(".caption").textContent = "";
   find(".figures").hidden = true;
   showReceipt("");
+  meter.clear();
   setState("starting");
   const { token, take, parent, mode: playerMode, from_s: fromS } = run;
   publish("open", { token, take, parent, mode: playerMode, start: fromS });
@@ -130,6 +132,7 @@ const addSegment = (message, data) => {
   run.fps = message.fps;
   publish("segment", message);
   if (message.figures) showFigures(message.figures);
+  if (message.stages) noteArrival(message);
   if (run.mode !== "live") return;
   run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });
   pump();
@@ -338,6 +341,7 @@ const tick = () => {
 const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
   find(".figures").hidden = false;
   find(".fps").textContent = `${fps.toFixed(1)} fps`;
+  find(".shown-fps").textContent = `${run.fps} fps`;
   find(".delay").textContent = `${delay.toFixed(1)} s`;
   find(".chunk").textContent = `${Math.round(chunk)} ms`;
 };
@@ -346,6 +350,7 @@ const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
 const sendPrompt = () => {
   run.receipt = { sentAt: performance.now(), before: run.lastWaiting };
   showReceipt("Prompt sent.");
+  meter.clear();
   trigger("prompt");
 };
 const showReceipt = (text) => {
@@ -362,10 +367,18 @@ const readTimeline = ({ waiting }) => {
   }
   run.lastWaiting = key;
 };
+// The first segment of the prompt has come, with what it took in the server.
+const noteArrival = ({ stages, first_frame: frame, fps }) => {
+  const { receipt } = run;
+  if (receipt?.at === undefined || receipt.stages || frame / fps < receipt.at - 0.001) return;
+  Object.assign(receipt, { stages, arrivedAt: performance.now() });
+};
 const checkReceipt = (seconds) => {
   const { receipt } = run;
   if (receipt?.at === undefined || seconds < receipt.at - 0.001) return;
-  const delay = (performance.now() - receipt.sentAt) / 1000;
+  const now = performance.now();
+  const delay = (now - receipt.sentAt) / 1000;
+  if (receipt.stages) meter.show(receipt.stages, receipt.sentAt, receipt.arrivedAt, now);
   host.dataset.delay = delay.toFixed(3);
   showReceipt(`New prompt at ${clock(receipt.at)}, on screen ${delay.toFixed(1)} s after you sent it.`);
   run.receipt = null;
@@ -389,7 +402,11 @@ const handle = (message, data) => {
   if (message.kind === "segment") addSegment(message, data);
   if (message.kind === "rewind") rewind(message);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");
-  if (message.kind === "end") finish(message);
+  if (message.kind === "queue") publish("queue", message);
+  if (message.kind === "end") {
+    publish("end", message);
+    finish(message);
+  }
   if (message.kind === "moved") moveElsewhere();
 };
 

@@ -7,7 +7,8 @@ GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/
                           compatible player they are MPEG-TS, as ``mime`` says
 GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at
                           most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
-                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL
+                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL, and what is
+                          known of it: ``attended``, ``statistics``, ``similarity``, ``fit``, ``warning``
 GET /video                the video so far, as an MP4 file
 """
 
@@ -30,7 +31,7 @@ from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
 from longlive.serving.runs.store.video_files import write_video
 from longlive.web.live import bearer_token, pack_frame
-from longlive.web.viewer_stream import Message, segment_message
+from longlive.web.viewer_stream import Message, report_message, segment_message
 
 SEGMENTS_PATH, THUMBNAILS_PATH, VIDEO_PATH = "/segments", "/thumbnails", "/video"
 MAX_THUMBNAILS = 40
@@ -131,7 +132,7 @@ def _summary_message(chunk: ChunkSummary) -> Message:
         "num_frames": chunk.num_frames,
         "fps": chunk.fps,
         "thumbnail": thumbnail_url(chunk.thumbnail),
-    }
+    } | report_message(chunk.report)
 
 
 def _error(status: int, detail: str) -> Response:

@@ -6,12 +6,26 @@ const LOST = "The server does not answer. Trying again…";
 
 const line = element.querySelector("p");
 let isAsking = false;
+let text = null; // until the server has answered
+let own = ""; // what is said of this tab's video: its position in the queue, or the time that is left
+
+const show = () => (line.textContent = [text === null ? "" : text || LOST, own].filter(Boolean).join(" · "));
+const duration = (seconds) => (seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`);
+const say = (sentence) => {
+  own = sentence;
+  show();
+};
+const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
+on("open", () => say(""));
+on("queue", ({ position }) => say(`you are number ${position} in the queue`));
+on("segment", ({ figures }) => figures && say(`${duration(figures.left_s)} left`));
+on("end", () => say(""));
 
 const update = async () => {
   if (document.hidden || isAsking) return;
   isAsking = true;
-  const text = await server.status({}).catch(() => "");
-  line.textContent = text || LOST; // Gradio returns undefined for a request that failed
+  text = await server.status({}).catch(() => ""); // Gradio returns undefined for a request that failed
+  show();
   isAsking = false;
 };
 

@@ -3,18 +3,19 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import itertools
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from longlive.chunks import MediaSegment
+from longlive.chunks import ChunkReport, MediaSegment
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
 from longlive.serving.runs.run import Run, scheduled_of
-from longlive.web.messages import PLAYING, finished_text, notice_text, queue_text
+from longlive.web.messages import PICTURE_WARNINGS, PLAYING, finished_text, notice_text, queue_text
 
 MAX_SPANS = 20
 MAX_CHARACTERS = 200
@@ -180,10 +181,8 @@ class ViewerStream:
         match event:
             case RunStarted():
                 return self._header("begin", number)
-            case SegmentEvent(segment, fps, chunk_ms):
-                speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
-                figures = speed if segment.ends_chunk and fps else None
-                return self._header("segment", number) | {"figures": figures} | segment_message(segment)
+            case SegmentEvent():
+                return self._header("segment", number) | self._times(event) | segment_message(event.segment)
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):
@@ -196,6 +195,15 @@ class ViewerStream:
                     "has_take": event.video is not None,
                     "failed": has_failed,
                 }
+
+    def _times(self, event: SegmentEvent) -> Message:
+        """What a message says beside its segment: times, and how chunks before fit their prompts."""
+        speed = {"fps": event.fps, "delay_s": event.prompt_delay_s, "chunk_ms": event.chunk_ms}
+        speed["left_s"] = round(event.left_s)
+        times: Message = {"figures": speed if event.segment.ends_chunk and event.fps else None}
+        if event.stage_ms:
+            times["stages"] = {name: round(ms, 1) for name, ms in event.stage_ms.items()}
+        return times | ({"fits": [[one.chunk, one.fit] for one in event.fits]} if event.fits else {})
 
     def _header(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
@@ -270,4 +278,20 @@ def segment_message(segment: MediaSegment) -> Message:
         "mime": segment.mime,
         "ends_chunk": segment.ends_chunk,
         "thumbnail": thumbnail_url(segment.thumbnail),
+    } | report_message(segment.report)
+
+
+def report_message(report: ChunkReport | None) -> Message:
+    """What a message says of a chunk beside its pictures; empty where nothing is known."""
+    if report is None:
+        return {}
+    statistics = report.statistics and dataclasses.asdict(report.statistics)
+    if statistics:
+        del statistics["layout"]
+    return {
+        "attended": report.attended and dataclasses.asdict(report.attended),
+        "statistics": statistics,
+        "similarity": report.similarity,
+        "fit": report.fit,
+        "warning": report.warning and PICTURE_WARNINGS[report.warning],
     }

@@ -139,6 +139,29 @@ def test_a_soft_switch_uses_the_new_prompt_for_the_memory(tiny_models: ModelBund
     assert torch.equal(before[1], before[2])
 
 
+def test_a_chunk_says_which_chunks_it_was_made_from_and_what_a_switch_did(tiny_models: ModelBundle) -> None:
+    session, found = Session(tiny_models, RED, seed=7), []
+    for index in range(10):
+        switch: SwitchMode | None = {5: "soft", 6: "hard", 8: "keep"}.get(index)  # type: ignore[assignment]
+        if switch:
+            session.set_prompt(BLUE if index % 2 else RED, switch)
+        attended = session.next_latents().attended
+        assert attended is not None
+        found.append((attended.sink, attended.window, attended.switch))
+    assert found == [
+        ((), (), None),
+        ((0,), (), None),
+        ((0,), (1,), None),
+        ((0,), (1, 2), None),
+        ((0,), (2, 3), None),
+        ((0,), (3, 4), "soft"),
+        ((), (), "hard"),
+        ((6,), (), None),
+        ((6,), (7,), "keep"),
+        ((6,), (7, 8), None),
+    ]
+
+
 def test_switching_softly_and_back_at_the_same_boundary_counts_as_one_prompt(
     tiny_models: ModelBundle,
 ) -> None:

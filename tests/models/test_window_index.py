@@ -39,3 +39,18 @@ def test_a_call_that_is_refused_changes_nothing() -> None:
         assert (index.placed, index.skipped) == (range(12), range(9, 12))
     assert index.has_gaps
     assert index.place(9, 3) == range(9, 12) and not index.has_gaps
+
+
+def test_a_call_attends_to_the_sink_and_to_the_newest_latents_beside_its_own() -> None:
+    for before, seen in (
+        (0, ((), ())),
+        (3, ((0, 1, 2), ())),
+        (9, ((0, 1, 2), (3, 4, 5, 6, 7, 8))),
+        (18, ((0, 1, 2), (12, 13, 14, 15, 16, 17))),
+    ):
+        index = index_after(before, window=12)
+        assert index.attended(before, 3) == seen, "before the call"
+        index.place(before, 3)
+        assert index.attended(before, 3) == seen, "and after it"
+    assert index_after(18, window=12, sink=0).attended(18, 3) == ((), tuple(range(9, 18)))
+    assert index_after(9, window=-1, sink=0).attended(9, 3) == ((), tuple(range(9)))

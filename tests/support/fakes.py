@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from longlive.chunks import FrameChunk, LatentChunk, StreamPlace, SwitchMode
+from longlive.chunks import AttendedChunks, FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.engine import Engine
@@ -117,6 +118,7 @@ class FakeSession:
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
+        self.latents_stopwatch, self.decode_ms = Stopwatch(models.device), {"decode": 1000 * models.decode_s}
         self.reseeds = job.resume.record.reseeds if job.resume else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
@@ -147,8 +149,9 @@ class FakeSession:
         if self.unremembered is None:
             self.unremembered = self._draw(on_step)
             on_latents(self.unremembered)
-        self.models.work("remember", self.num_chunks)
-        time.sleep(self.models.chunk_s / 4)
+        with self.latents_stopwatch.stage("remember"):
+            self.models.work("remember", self.num_chunks)
+            time.sleep(self.models.chunk_s / 4)
         chunk, self.unremembered, self.before = self.unremembered, None, None
         self.num_chunks += 1
         return chunk
@@ -157,10 +160,12 @@ class FakeSession:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
+        self.latents_stopwatch = Stopwatch(models.device)
         try:
-            for _ in range(4):
-                time.sleep(models.chunk_s / 4)
-                on_step(0.0, torch.empty(0))
+            with self.latents_stopwatch.stage("denoise"):
+                for _ in range(4):
+                    time.sleep(models.chunk_s / 4)
+                    on_step(0.0, torch.empty(0))
             models.finished += 1
         finally:
             models.busy_now -= 1
@@ -169,7 +174,16 @@ class FakeSession:
         models.work("denoise", self.num_chunks)
         place = self.num_chunks, len(self.prompts) - 1, self.prompts[-1].text, 3 * self.num_chunks
         latents = torch.full((1, 3, 1, 1, 1), float(self.num_chunks))
-        return LatentChunk(*place, latents, before=self.before)
+        return LatentChunk(*place, latents, before=self.before, attended=self._attended())
+
+    def _attended(self) -> AttendedChunks:
+        """The first chunk since the last cut, and the two before this one, as a small model would."""
+        last, now = self.prompts[-1], self.num_chunks
+        first = max((one.chunk for one in self.prompts if one.switch == "hard"), default=0)
+        window = tuple(range(max(first + 1, now - 2), now))
+        return AttendedChunks(
+            (first,) if now > first else (), window, last.switch if last.chunk == now else None
+        )
 
     def decode(self, chunk: LatentChunk) -> FrameChunk:
         """Test cards: 1 for the first latent, 4 for each later one."""

@@ -182,6 +182,18 @@ def test_segments_for_the_compatible_player_are_mpeg_ts(served: Served) -> None:
     run.stop("closed")
 
 
+def test_what_is_known_of_each_chunk_is_stored_with_it(served: Served, run: Run) -> None:
+    chunks = get(served, "thumbnails", run.token, first=0).json()["chunks"]
+    assert chunks[0]["attended"] == {"sink": [], "window": [], "switch": None}
+    assert chunks[9]["attended"] == {"sink": [0], "window": [7, 8], "switch": None}
+    assert chunks[1]["attended"]["switch"] == "soft"
+    assert chunks[0]["similarity"] == 1 > chunks[9]["similarity"], "another prompt has another colour here"
+    assert set(chunks[9]["statistics"]) == {"brightness", "saturation", "contrast", "motion"}
+    (message, _), *_ = frames(get(served, "segments", run.token, chunk=9).content)
+    for name in ("attended", "statistics", "similarity", "fit", "warning"):
+        assert message[name] == chunks[9][name]
+
+
 def test_the_video_so_far_is_a_file_of_what_is_stored(served: Served, run: Run) -> None:
     answer = get(served, "video", run.token)
     assert answer.status_code == 200 and answer.headers["content-type"] == "video/mp4"

@@ -9,6 +9,7 @@ from longlive.chunks import MediaSegment
 from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.serving.codes import DISCARDING, FailureKind, FinishReason, NoticeCode, PreemptReason
 from longlive.serving.executors.packed import Packed
+from longlive.serving.rendering.idle_judge import ChunkFit
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,21 @@ class SegmentEvent:
         fps: pictures per second that model and encoder reach together, over the last chunks.
         chunk_ms: what this chunk took so far, waiting for the model included.
         checkpoint: of the chunk that this segment ends; None if more of it follows.
+        stage_ms: in the first segment of a prompt, milliseconds by stage (see rendering/prompt_stages.py)
+            since the prompt was taken up; the run adds ``waiting``.
+        fits: how well the last chunks fit their prompts, as far as that was judged meanwhile.
         prompt_delay_s: seconds that a prompt sent at this moment takes to the screen; filled in by the run.
+        left_s: seconds that the run may still go on, unless others come to wait; filled in by the run.
     """
 
     segment: MediaSegment
     fps: float
     chunk_ms: float
     checkpoint: ChunkCheckpoint | None = None
+    stage_ms: dict[str, float] | None = None
+    fits: tuple[ChunkFit, ...] = ()
     prompt_delay_s: float = 0.0
+    left_s: float = 0.0
 
 
 @dataclass(frozen=True)

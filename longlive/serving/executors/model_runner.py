@@ -16,6 +16,8 @@ from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
 from longlive.prompts import recorded_prompt
 from longlive.serving.executors.job import Job
+from longlive.serving.rendering.idle_judge import Judge
+from longlive.storybook.judge import judge_of
 
 WARM_UP_CHUNKS = 6
 MEASURED_CHUNKS = 32
@@ -47,6 +49,11 @@ class DeadlineLock:
         self._numbers = itertools.count()
         self._held = False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether anybody holds it."""
+        return self._held
+
     @contextmanager
     def hold(self, deadline: float) -> Iterator[None]:
         """Wait for the lock and hold it; ``deadline`` is in seconds of ``time.monotonic``."""
@@ -72,10 +79,16 @@ class ModelRunner:
         config: of the model.
         encoder: of the H.264 segments.
         overlap: whether to decode and encode while the next chunk is made.
+        judge: of the model's pictures; None where it has none.
     """
 
     def __init__(
-        self, models: Any, *, open_session: SessionOpener = open_session, overlap: bool | None = None
+        self,
+        models: Any,
+        *,
+        open_session: SessionOpener = open_session,
+        overlap: bool | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """Run ``models``.
 
@@ -83,10 +96,12 @@ class ModelRunner:
             models: a ModelBundle.
             open_session: makes the session of a job.
             overlap: decode and encode while the next chunk is made; None: on a GPU.
+            judge: of its pictures; None for the model's own, if it has one.
         """
         self.models = models
         self.config: ModelConfig = models.config
         self.encoder: EncoderName = models.runtime.encoder
+        self.judge = judge or judge_of(models.config)
         self.overlap = models.device.type == "cuda" if overlap is None else overlap
         self._open_session = open_session
         self._lock = DeadlineLock()
@@ -94,6 +109,11 @@ class ModelRunner:
         self._turn_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
         self._render_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
         self._unloaded_s = math.inf
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody has a turn at the model."""
+        return self._lock.is_held
 
     def open(self, job: Job) -> Session:
         """A session that makes a job, or goes on with what was made, at turns of its own."""

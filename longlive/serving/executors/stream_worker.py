@@ -20,8 +20,7 @@ from longlive.chunks import FrameChunk, LatentChunk, MediaSegment
 from longlive.errors import FitError, LongLiveError, MediaError
 from longlive.generation.lookahead import OnLatents, Pipeline
 from longlive.generation.session import Session
-from longlive.media.segments import Counters, SegmentEncoder
-from longlive.media.thumbnails import encode_thumbnail
+from longlive.media.segments import SegmentEncoder
 from longlive.prompts import recorded_prompt
 from longlive.runtime.memory import release
 from longlive.serving.codes import FailureKind
@@ -39,6 +38,9 @@ from longlive.serving.executors.mailbox import Mailbox
 from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop, Suspend
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.playback_clock import PlaybackClock
+from longlive.serving.rendering.chunk_encoder import ChunkEncoder
+from longlive.serving.rendering.idle_judge import IdleJudge
+from longlive.serving.rendering.prompt_stages import PromptStages
 from longlive.serving.runs.prompt_schedule import PromptSchedule
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class _OutOfDate(Exception):
 
 
 RECENT_CHUNKS = 8
+MIN_IDLE_S = 0.05
+"""A chunk is judged where there is so much time before the next one; judging takes about half of it."""
 LEASE_END_S, LEASE_BRIDGE_S = 4.0, 2.5
 """In the last seconds of a lease, so much more may be ready."""
 
@@ -76,7 +80,9 @@ class StreamWorker:
         self._lease_left_s = lease_left_s
         self._session: Session | None = None
         self._config = runner.config
-        self._encoder = self._new_encoder(job.counters)
+        self._notices: deque[NoticeEvent] = deque()
+        self._encoder = ChunkEncoder(self._new_encoder, self._notices.append)
+        self._judge, self._stages = IdleJudge(runner.judge), PromptStages(overlap=runner.overlap)
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)
@@ -91,7 +97,6 @@ class StreamWorker:
             self._next_chunk = len(job.resume.latents)
             self._end_s = job.resume.num_frames / self._config.fps
         self._speed = _Speed()
-        self._notices: deque[NoticeEvent] = deque()
         self._truncated_prompt: str | None = None
         self._ran_out_of_memory = False
         self._pipeline = Pipeline(self._make_latents) if runner.overlap else None
@@ -143,7 +148,8 @@ class StreamWorker:
         for part in self._overlapped_parts(self._pipeline) if self._pipeline else self._serial_parts():
             render_started = time.monotonic()
             chunk = self._decode(part).until(self._max_frames)
-            segment = _with_thumbnail(self._encode(chunk), chunk)
+            segment = self._encoder.encode(chunk, part)
+            stage_ms = self._stages.finish(part.index, self._session, self._encoder.encode_ms)
             render_s += time.monotonic() - render_started
             latents.append(part.latents)
             self._next_chunk, self._end_s = chunk.index + 1, chunk.start_seconds + chunk.seconds
@@ -157,7 +163,9 @@ class StreamWorker:
                 self._report_truncation()
                 num_frames = int(self._max_frames) if self._is_complete else None
                 checkpoint = _checkpoint(self._session, segment, latents, part.digest, num_frames)
-            yield SegmentEvent(segment, self._speed.fps, chunk_s * 1000, checkpoint)
+            fits = self._judge.take()
+            yield SegmentEvent(segment, self._speed.fps, chunk_s * 1000, checkpoint, stage_ms, fits)
+            self._judge.add(chunk)
             while self._notices:
                 yield self._notices.popleft()
             started = time.monotonic()
@@ -198,7 +206,8 @@ class StreamWorker:
         """
         if latents.before is not None:
             self._end_s = latents.before.first_frame / self._config.fps
-        is_whole = self._encoder.container == "ts" or self._max_frames <= 1
+        self._stages.add_latents(latents.index, self._session)
+        is_whole = self._job.container == "ts" or self._max_frames <= 1
         return [latents] if is_whole else latents.parts()
 
     def _is_another_wanted(self) -> bool:
@@ -227,21 +236,14 @@ class StreamWorker:
         assert session is not None
         return self._with_retry(lambda: session.decode(part))
 
-    def _new_encoder(self, counters: Counters) -> SegmentEncoder:
-        scale, encoder = self._job.scale or self._config.live_scale, self._runner.encoder
-        container = self._job.container
-        return SegmentEncoder(scale=scale, container=container, encoder=encoder, counters=counters)
-
-    def _encode(self, chunk: FrameChunk) -> MediaSegment:
-        """The segment of a chunk; an encoder that fails is replaced once."""
-        try:
-            return self._encoder.encode(chunk)
-        except MediaError as error:
-            self._encoder = self._new_encoder(self._encoder.counters)
-            segment = self._encoder.encode(chunk)
-            failure = Failure("encoder", str(error), chunk.index)
-            self._notices.append(NoticeEvent("encoder_restarted", failure=failure))
-            return segment
+    def _new_encoder(self, before: SegmentEncoder | None) -> SegmentEncoder:
+        """An encoder that goes on after another one."""
+        return SegmentEncoder(
+            scale=self._job.scale or self._config.live_scale,
+            container=self._job.container,
+            encoder=self._runner.encoder,
+            counters=before.counters if before else self._job.counters,
+        )
 
     def _with_retry(self, attempt: Callable[[], Result]) -> Result:
         """What ``attempt`` gives; when the memory runs out, once more with less memory, if that can be."""
@@ -269,6 +271,7 @@ class StreamWorker:
                 if prompt.rewinds:
                     session.rewind(prompt.chunk)
                     self._receive(self._mailbox.start_chunk(prompt.chunk))
+                self._stages.begin(session.num_chunks)
                 session.set_prompt(recorded_prompt(prompt.text), prompt.switch)
             yield session
 
@@ -283,6 +286,8 @@ class StreamWorker:
             surplus = self._ahead_s() - self._max_ahead_s()
             if surplus <= 0:
                 return True
+            if surplus > MIN_IDLE_S and not self._runner.is_busy:
+                self._judge.judge_one()
             self._receive(self._mailbox.poll(min(max(surplus, 0.01), 0.1)))
         return False
 
@@ -355,13 +360,6 @@ class _Speed:
     def cost_of(self, pictures: float) -> float:
         """Seconds that so many pictures take; 0 before the first."""
         return pictures / self.fps if self._costs else 0.0
-
-
-def _with_thumbnail(segment: MediaSegment, chunk: FrameChunk) -> MediaSegment:
-    """The segment with a thumbnail of the picture in the middle of ``chunk``, if it ends the chunk."""
-    if not segment.ends_chunk:
-        return segment
-    return dataclasses.replace(segment, thumbnail=encode_thumbnail(chunk.frames[len(chunk.frames) // 2]))
 
 
 def _kind_of(error: LongLiveError) -> FailureKind:

@@ -29,6 +29,7 @@ from longlive.serving.observer import (
     PromptAccepted,
     PromptRefused,
 )
+from longlive.serving.runs.drift import compare_pictures
 from longlive.serving.runs.event_log import EventLog
 from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, RunStarted
 from longlive.serving.runs.lifecycle import Lifecycle
@@ -225,12 +226,15 @@ class Run:
                 return
             if self._progress.is_rewound(segment):
                 self._drop_from(segment.index)
+            event = replace(event, segment=compare_pictures(segment, self.store.chunks))
             chunk, is_new = self._progress.add(event)
             checkpoint = event.checkpoint
             if chunk and checkpoint is not None:
                 self.write(lambda store: store.add(chunk, checkpoint))
+            if fits := self.store.known_fits(event.fits):
+                self.write(lambda store: store.add_fits(fits))
         if is_new:
-            self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
+            self.emit(_with_times(self, replace(event, checkpoint=None, fits=fits)))
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
@@ -265,7 +269,7 @@ class Run:
             if posted.rewinds:
                 self._drop_from(posted.chunk)
             at = self.start_of(posted.chunk)
-            self.presence.metrics.prompt_sent(at)
+            self.presence.metrics.prompt_sent(posted.chunk, at)
             return PromptScheduled(posted.chunk, at, self.seconds_until(at))
 
     @property
@@ -328,6 +332,17 @@ def storyboard_of(run: Run) -> Storyboard:
 def scheduled_of(run: Run) -> tuple[StoryboardRow, ...]:
     """The prompts to come; waits for nothing, so that an event loop may ask."""
     return scheduled_rows(run._progress)
+
+
+def _with_times(run: Run, event: SegmentEvent) -> SegmentEvent:
+    """A segment with the times that its run knows."""
+    made = run.presence.metrics.prompt_made
+    return replace(
+        event,
+        stage_ms=event.stage_ms and made(event.segment.index, event.stage_ms),
+        prompt_delay_s=run.prompt_delay(),
+        left_s=run.view().left_s(time.monotonic(), contended=False),
+    )
 
 
 def _view_of(run: Run) -> RunView:

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Mapping
 
 from longlive.errors import PromptError
 from longlive.serving.metrics import Metrics
@@ -41,11 +42,32 @@ class ViewerMetrics:
         """Nothing is on the screen yet; of prompts not seen yet, the last ``max_unseen`` are timed."""
         self._metrics = metrics
         self._unseen: deque[tuple[float, float]] = deque(maxlen=max_unseen)
+        self._unmade: deque[tuple[int, float]] = deque(maxlen=max_unseen)
         self._has_seen, self._num_stalls = False, 0
 
-    def prompt_sent(self, second: float) -> None:
-        """A prompt was sent now; it will be seen from this second of the video on."""
+    def prompt_sent(self, chunk: int, second: float) -> None:
+        """A prompt was sent now; it will be seen from this chunk, this second of the video, on."""
         self._unseen.append((second, time.monotonic()))
+        self._unmade.append((chunk, time.monotonic()))
+
+    def prompt_made(self, chunk: int, stage_ms: Mapping[str, float]) -> dict[str, float] | None:
+        """The first segment of a prompt is there now, in this chunk.
+
+        Args:
+            chunk: its number.
+            stage_ms: what the worker measured, by stage.
+
+        Returns:
+            milliseconds by stage since the viewer's prompt was sent, with ``waiting``; None for a prompt that
+            no viewer has sent.
+        """
+        if not self._unmade or self._unmade[0][0] > chunk:
+            return None
+        _, sent = self._unmade.popleft()
+        all_ms = (time.monotonic() - sent) * 1000
+        stages = {"waiting": max(0.0, all_ms - sum(stage_ms.values())), **stage_ms}
+        self._metrics.observe_prompt_stages(stages)
+        return stages
 
     def on_screen(self, second: float, admitted_at: float | None) -> None:
         """This second is on the screen; ``admitted_at`` is when the run got a slot (``time.monotonic``)."""

@@ -1,9 +1,12 @@
 """Where the chunks of a stored run lie, and what is known of each."""
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from longlive.chunks import ChunkReport
+from longlive.serving.runs.store.stored_segments import read_report
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,24 @@ class ChunkIndex(list[StoredChunk]):
         """The first of the chunks that end after a second of the video, of these the last ``at_most``."""
         first = bisect.bisect_right([chunk.end_s for chunk in self], seconds)
         return max(first, len(self) - at_most)
+
+    def first_of_prompt(self, prompt_index: int) -> int:
+        """The first chunk that this prompt or a later one has made."""
+        return bisect.bisect_left(self, prompt_index, key=lambda chunk: chunk.segments[-1]["prompt_index"])
+
+    def report_of(self, chunk: int) -> ChunkReport | None:
+        """What is known of a chunk; None if it is not stored, or nothing is known."""
+        return read_report(self[chunk].segments[-1]) if 0 <= chunk < len(self) else None
+
+    def is_made_by(self, chunk: int, prompt_index: int) -> bool:
+        """Whether a chunk is stored that this prompt has made, with a report on it."""
+        last = self[chunk].segments[-1] if 0 <= chunk < len(self) else {}
+        return bool(last.get("report")) and last["prompt_index"] == prompt_index
+
+    def add_fits(self, fits: Mapping[int, float]) -> None:
+        """Note how well chunks fit their prompts, by their numbers; all are stored, with reports."""
+        for chunk, fit in fits.items():
+            self[chunk].segments[-1]["report"]["fit"] = fit
 
     def prompt_index_before(self, chunk: int) -> int:
         """Number of the prompt that made the chunk before ``chunk``; -1 if there is none."""

@@ -26,6 +26,7 @@ from longlive.generation.session_file import PromptEvent, SessionRecord
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import ResumeState
 from longlive.serving.executors.messages import Prompt
+from longlive.serving.rendering.idle_judge import ChunkFit
 from longlive.serving.runs.store.chunk_index import ChunkIndex, StoredChunk
 from longlive.serving.runs.store.stored_segments import read_segment, segment_fields
 
@@ -132,6 +133,17 @@ class RunStore:
             self._append(SEGMENTS, b"".join(segment.data for segment in segments))
             self._write({"chunk": digests | {"latents": place, "segments": parts, "record": record}})
             self.chunks.append(StoredChunk(checkpoint.digest, place, parts, offset))
+
+    def add_fits(self, fits: Sequence[ChunkFit]) -> None:
+        """Note how well chunks fit their prompts, of those in ``known_fits``; MediaError as for ``add``."""
+        with self._lock:
+            self.chunks.add_fits({one.chunk: one.fit for one in fits})
+            self._write({"fits": [[one.chunk, one.fit] for one in fits]})
+
+    def known_fits(self, fits: Sequence[ChunkFit]) -> tuple[ChunkFit, ...]:
+        """Those of them whose chunks are stored, and were not made anew for another prompt."""
+        with self._lock:
+            return tuple(one for one in fits if self.chunks.is_made_by(one.chunk, one.prompt_index))
 
     def rewind(self, num_chunks: int) -> None:
         """Drop the chunks from number ``num_chunks`` on; MediaError as for ``add``."""
@@ -257,6 +269,8 @@ class RunStore:
             self.is_finished = True
         elif "plan" in entry:
             self._prompts = [Prompt(**prompt) for prompt in entry["plan"]]
+        elif "fits" in entry:
+            self.chunks.add_fits(dict(entry["fits"]))
         elif "rewind" in entry:
             self._drop(int(entry["rewind"]))
         else:

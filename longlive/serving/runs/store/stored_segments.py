@@ -1,11 +1,12 @@
 """Segments as a line of ``story.jsonl`` describes them; their data lies in ``segments.bin``."""
 
 import base64
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longlive.chunks import MediaSegment
+from longlive.chunks import AttendedChunks, ChunkReport, MediaSegment, PictureStatistics
 
 Fields = dict[str, Any]
 """JSON values: the segment's attributes, ``size`` in place of its data, the thumbnail as base64."""
@@ -17,7 +18,7 @@ class ChunkSummary:
 
     Attributes:
         index, prompt_index, prompt, first_frame, num_frames, fps: as in a segment, of the whole chunk.
-        thumbnail: as in the segment that ends it; empty where an older version has stored it.
+        thumbnail, report: as in the segment that ends it; empty or None where an older version has stored it.
     """
 
     index: int
@@ -27,19 +28,39 @@ class ChunkSummary:
     num_frames: int
     fps: int
     thumbnail: bytes
+    report: ChunkReport | None
 
 
 def segment_fields(segment: MediaSegment) -> Fields:
     """What is written of a segment."""
-    fields = {name: value for name, value in vars(segment).items() if name not in ("data", "thumbnail")}
+    apart = ("data", "thumbnail", "report")
+    fields = {name: value for name, value in vars(segment).items() if name not in apart}
     thumbnail = {"thumbnail": base64.b64encode(segment.thumbnail).decode()} if segment.thumbnail else {}
-    return fields | thumbnail | {"size": len(segment.data)}
+    report = {"report": dataclasses.asdict(segment.report)} if segment.report else {}
+    return fields | thumbnail | report | {"size": len(segment.data)}
 
 
 def read_segment(fields: Fields, data: bytes) -> MediaSegment:
     """The segment of which ``fields`` were written."""
     attributes = {name: value for name, value in fields.items() if name != "size"}
-    return MediaSegment(**attributes | {"thumbnail": _thumbnail(fields)}, data=data)
+    decoded = {"thumbnail": _thumbnail(fields), "report": read_report(fields)}
+    return MediaSegment(**attributes | decoded, data=data)
+
+
+def read_report(fields: Fields) -> ChunkReport | None:
+    """The report on the chunk that a segment ends, if one was written."""
+    report = fields.get("report")
+    if report is None:
+        return None
+    attended, statistics = report["attended"], report["statistics"]
+    return ChunkReport(
+        **report
+        | {
+            "attended": attended
+            and AttendedChunks(**attended | {n: tuple(attended[n]) for n in ("sink", "window")}),
+            "statistics": statistics and PictureStatistics(**statistics),
+        }
+    )
 
 
 def summarize(parts: Sequence[Fields]) -> ChunkSummary:
@@ -53,6 +74,7 @@ def summarize(parts: Sequence[Fields]) -> ChunkSummary:
         num_frames=sum(part["num_frames"] for part in parts),
         fps=last["fps"],
         thumbnail=_thumbnail(last),
+        report=read_report(last),
     )
 
 

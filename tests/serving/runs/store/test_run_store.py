@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from longlive.chunks import FrameChunk, MediaSegment, latents_digest
+from longlive.chunks import AttendedChunks, ChunkReport, FrameChunk, MediaSegment, latents_digest
 from longlive.errors import MediaError, SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.media.picture_statistics import measure_pictures
 from longlive.media.segments import SegmentEncoder
 from longlive.serving.executors.events import ChunkCheckpoint
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.messages import Prompt
+from longlive.serving.rendering.idle_judge import ChunkFit
 from longlive.serving.runs.store.run_store import LATENTS, SEGMENTS, STORY, RunStore
 from longlive.serving.runs.store.store_folder import stored_runs
 from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
@@ -38,7 +40,9 @@ def chunk(index: int, dtype: torch.dtype = torch.float32) -> tuple[list[MediaSeg
     segment = SegmentEncoder(scale=1).encode(
         FrameChunk(index, index // 2, f"prompt {index // 2}", 4 * index, frames, 16)
     )
-    segment = dataclasses.replace(segment, thumbnail=f"thumbnail {index}".encode())
+    attended = AttendedChunks((0,) if index else (), tuple(range(1, index)), "soft" if index == 2 else None)
+    report = ChunkReport(attended, measure_pictures(frames), similarity=0.5)
+    segment = dataclasses.replace(segment, thumbnail=f"thumbnail {index}".encode(), report=report)
     latents = torch.randn(1, 3, 2, 4, 5, generator=torch.Generator().manual_seed(index)).to(dtype)
     event = PromptEvent(index, f"prompt {index // 2}", "soft" if index else None) if index % 2 == 0 else None
     return [segment], ChunkCheckpoint(header(), event, latents_digest(latents), latents)
@@ -86,7 +90,9 @@ def test_a_chunk_can_be_looked_up_and_is_summarized_without_its_pictures(store: 
         assert one.chunk(2) == chunk(2)[0] and one.chunk(2)[0].thumbnail == b"thumbnail 2"
         assert one.chunk(4) == []
         assert [summary.index for summary in summaries(one)[1:3]] == [1, 2]
-        assert summaries(one)[3:] == [ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3")]
+        assert summaries(one)[3:] == [
+            ChunkSummary(3, 1, "prompt 1", 12, 4, 16, b"thumbnail 3", chunk(3)[0][0].report)
+        ]
 
 
 def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
@@ -95,7 +101,7 @@ def test_a_chunk_of_several_segments_is_one_summary(tmp_path: Path) -> None:
     rest = dataclasses.replace(segments[0], first_frame=1, num_frames=8, thumbnail=b"small")
     store = RunStore(tmp_path, FACTS)
     store.add([head, rest], checkpoint)
-    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small")]
+    assert summaries(store) == [ChunkSummary(0, 0, "prompt 0", 0, 9, 16, b"small", rest.report)]
     assert store.chunk(0) == [head, rest]
 
 
@@ -203,3 +209,20 @@ def test_the_index_of_chunks(store: RunStore) -> None:
     assert [chunks.first_after(second, at_most=3) for second in (0.0, 0.25, 0.6, 9.0)] == [1, 1, 2, 4]
     assert [chunks.prompt_index_before(chunk) for chunk in (0, 1, 2, 3)] == [-1, 0, 0, 1]
     assert list(chunks.spans())[2] == (1, "prompt 1", 0.5, 0.75)
+
+
+def test_a_fit_that_comes_later_is_kept_with_its_chunk_unless_that_was_made_anew(
+    store: RunStore, tmp_path: Path
+) -> None:
+    late = (ChunkFit(1, 0, 0.75), ChunkFit(3, 0, 0.5), ChunkFit(2, 1, 1.0), ChunkFit(9, 1, 0.5))
+    known = store.known_fits(late)
+    assert known == (late[0], late[2]), "chunk 3 is another prompt's by now, and there is no chunk 9"
+    store.add_fits(known)
+    for one in (store, RunStore.read(tmp_path)):
+        reports = [summary.report for summary in summaries(one)]
+        assert [report and report.fit for report in reports] == [None, 0.75, 1.0, None]
+        assert reports[2] == dataclasses.replace(chunk(2)[0][0].report, fit=1.0)  # type: ignore[type-var]
+        (segment,) = one.chunk(1)
+        assert segment.report == reports[1], "as the page gets it when it looks back"
+    store.rewind(2)
+    assert [one.report and one.report.fit for one in summaries(RunStore.read(tmp_path))] == [None, 0.75]
