@@ -1,6 +1,6 @@
 """The owner of all runs: it starts, branches, claims and closes them, and loses none.
 
-engine = Engine(ThreadExecutor(ModelRunner(models)))
+engine = Engine(ThreadExecutor(ModelRunner(models)))    # or ServedModels, of which a run has one
 run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
 run.prompt("the red ball jumps")        # from another thread, while events are read
 run.events.since(cursor, timeout=1.0)   # SegmentEvent, NoticeEvent, QueuePosition, at last RunFinished
@@ -15,6 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.runs.store.store_folder import StoreFolder
 from longlive.serving.scheduler import RunStatus
+from longlive.serving.served_models import ServedModels
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
 
@@ -48,24 +50,25 @@ class Engine:
     """Keeps the runs and their tokens, and drives the scheduler.
 
     Attributes:
-        executor, limits, folder: as they were given.
+        models: the executors by the name of their model.
+        limits, folder: as they were given.
         runs: all that are kept.
         metrics: what is counted.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        models: ServedModels | Executor,
         *,
         limits: Limits | None = None,
         folder: Path | StoreFolder | None = None,
         max_store_bytes: float = 20e9,
         resume: ResumeMode = "auto",
     ) -> None:
-        """Serve what ``executor`` makes; the runs that lie in ``folder`` can be resumed.
+        """Serve what ``models`` make; the runs that lie in ``folder`` can be resumed.
 
         Args:
-            executor: makes the videos.
+            models: make the videos; a single executor is the only model.
             limits: how far and how long runs may go.
             folder: where runs are stored; None: in a temporary one, until the engine is closed.
             max_store_bytes: of the runs that are suspended or finished, the oldest go when all take more.
@@ -74,20 +77,27 @@ class Engine:
         Raises:
             ConfigError: if another engine works in the folder.
         """
-        self.executor, self.limits = executor, limits or Limits()
+        self.models = models if isinstance(models, ServedModels) else ServedModels([models])
+        self.limits = limits or Limits()
         self._store = folder if isinstance(folder, StoreFolder) else StoreFolder(folder)
         self.folder = self._store.path
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
         self.runs = RunRegistry()
-        self.runs.load(self.folder, executor.config, self.limits, self._observer)
-        supervisor = RunSupervisor(executor, resume)
-        self._dispatcher = Dispatcher(self.runs, executor, supervisor, max_store_bytes)
+        configs = {name: executor.config for name, executor in self.models.items()}
+        self.runs.load(self.folder, configs, self.limits, self._observer)
+        supervisor = RunSupervisor(self.models, resume)
+        self._dispatcher = Dispatcher(self.runs, self.models, supervisor, max_store_bytes)
         self._changed = self._dispatcher.changed
         self._is_closed = self._is_warming_up = False
         self._export_gauges()
         self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def executor(self) -> Executor:
+        """That of the default model."""
+        return self.models.default
 
     @property
     def on_forget(self) -> Callable[[Run], None]:
@@ -99,9 +109,9 @@ class Engine:
         self._dispatcher.on_forget = forget
 
     def warm_up(self) -> None:
-        """Let the executor do one-off work, so that the first viewer does not wait for it."""
+        """Let the executors do one-off work, so that the first viewer does not wait for it."""
         self._is_warming_up = True
-        self.executor.warm_up()
+        self.models.warm_up()
         self._is_warming_up = False
 
     def start(
@@ -115,6 +125,7 @@ class Engine:
         limits: Limits | None = None,
         address: str = "",
         start: np.ndarray | None = None,
+        model: str | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
@@ -126,27 +137,26 @@ class Engine:
             container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
+            model: name of the model that makes it; None for the default one.
 
         Raises:
             PromptError: if a prompt cannot be used.
+            ConfigError: if there is no such model.
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-
-        def create(folder: Path) -> Run:
-            return create_run(
-                viewer,
-                folder,
-                self.executor.config,
-                limits or self.limits,
-                self._observer,
-                seed=seed,
-                prompt=prompt,
-                script=script,
-                container=container,
-                start=start,
-            )
-
+        create = partial(
+            create_run,
+            viewer,
+            model=self.models.find(model).config,
+            limits=limits or self.limits,
+            observer=self._observer,
+            seed=seed,
+            prompt=prompt,
+            script=script,
+            container=container,
+            start=start,
+        )
         return self._begin(viewer, address, len(prompt), create)
 
     def branch(
@@ -164,21 +174,18 @@ class Engine:
 
         Arguments and errors as for ``start`` and ``branch_run``; the viewer's run before ends as at a start.
         """
-
-        def create(folder: Path) -> Run:
-            return branch_run(
-                viewer,
-                folder,
-                self.executor.config,
-                self.limits,
-                self._observer,
-                parent=parent,
-                chunk=chunk,
-                prompt=prompt,
-                switch=switch,
-                seed=seed,
-            )
-
+        create = partial(
+            branch_run,
+            viewer,
+            model=self.models[parent.model].config,
+            limits=self.limits,
+            observer=self._observer,
+            parent=parent,
+            chunk=chunk,
+            prompt=prompt,
+            switch=switch,
+            seed=seed,
+        )
         return self._begin(viewer, address, len(prompt), create)
 
     def _begin(self, viewer: str, address: str, length: int, create: Callable[[Path], Run]) -> Run:
@@ -191,7 +198,7 @@ class Engine:
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)
-            run.record(Started(run.seed, length, self.executor.name))
+            run.record(Started(run.seed, length, self.models[run.model].name, run.model))
             self._tick()
         return run
 
@@ -219,17 +226,18 @@ class Engine:
 
     def status(self) -> EngineStatus:
         """The state of the engine in numbers; takes no lock."""
-        capacity = self.executor.capacity()
+        is_served = any(self.models.capacity().slots.values())
         return EngineStatus(
             running=self.runs.count(RunStatus.RUNNING),
             waiting=self.runs.queue_length(),
             suspended=self.runs.count(RunStatus.SUSPENDED),
-            capacity=capacity,
+            capacity=self._capacity(),
             fps=self.metrics.fps,
             executor=self.executor.name,
             model=self.executor.config.name,
+            models=tuple(self.models),
             is_ready=not self._is_warming_up,
-            is_alive=self._thread.is_alive() and (capacity > 0 or self._is_warming_up),
+            is_alive=self._thread.is_alive() and (is_served or self._is_warming_up),
         )
 
     def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
@@ -264,7 +272,7 @@ class Engine:
             while self.runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
         self._thread.join(5)
-        self.executor.close()
+        self.models.close()
         for run in self.runs:
             if run.status is RunStatus.FINISHED:  # no other engine could resume it
                 run.delete()
@@ -275,8 +283,13 @@ class Engine:
         self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))
         self.metrics.watch("queue_length", self.runs.queue_length)
         self.metrics.watch("suspended", lambda: self.runs.count(RunStatus.SUSPENDED))
-        self.metrics.watch("capacity", self.executor.capacity)
+        self.metrics.watch("capacity", self._capacity)
         self.metrics.watch("store_bytes", self.runs.num_bytes)
+
+    def _capacity(self) -> int:
+        """How many runs can be made at once, of the models that are in use."""
+        running = [run.model for run in self.runs if run.status is RunStatus.RUNNING]
+        return self.models.capacity().at_once(running)
 
     def _mark_returned(self, run: Run) -> None:
         """The viewer is back: a suspended run waits again, at the position of its arrival."""

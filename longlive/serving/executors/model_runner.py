@@ -75,7 +75,12 @@ class ModelRunner:
     """
 
     def __init__(
-        self, models: Any, *, open_session: SessionOpener = open_session, overlap: bool | None = None
+        self,
+        models: Any,
+        *,
+        open_session: SessionOpener = open_session,
+        overlap: bool | None = None,
+        lock: DeadlineLock | None = None,
     ) -> None:
         """Run ``models``.
 
@@ -83,13 +88,14 @@ class ModelRunner:
             models: a ModelBundle.
             open_session: makes the session of a job.
             overlap: decode and encode while the next chunk is made; None: on a GPU.
+            lock: held during each turn; shared by models on one device.
         """
         self.models = models
         self.config: ModelConfig = models.config
         self.encoder: EncoderName = models.runtime.encoder
         self.overlap = models.device.type == "cuda" if overlap is None else overlap
         self._open_session = open_session
-        self._lock = DeadlineLock()
+        self._lock = lock or DeadlineLock()
         self._downgrading = threading.Lock()
         self._turn_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
         self._render_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
