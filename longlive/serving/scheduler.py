@@ -286,9 +286,8 @@ def _admit(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Acti
 
 def _update_positions(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Action]:
     actions: list[Action] = []
-    slots = capacity.at_once(
-        run.model for run in runs if run.status in (RunStatus.RUNNING, RunStatus.WAITING)
-    )
+    active = (RunStatus.RUNNING, RunStatus.WAITING)
+    slots = capacity.at_once(run.model for run in runs if run.status in active)
     for position, run in enumerate(queue(runs), 1):
         if position != run.queue_position or now - run.queue_updated > QUEUE_UPDATE_S:
             wait = wait_s(position, runs, slots, now, run.limits.contended_duration_s)

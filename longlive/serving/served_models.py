@@ -155,6 +155,5 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             rule = "several models have this name, and runs are known by it"
-            raise ConfigError(
-                "model", name, rule, "Give each of them once, or rename one in its longlive.json."
-            )
+            cure = "Give each of them once, or rename one in its longlive.json."
+            raise ConfigError("model", name, rule, cure)
