@@ -45,8 +45,9 @@ from longlive.runtime.memory import (
     release,
 )
 from longlive.runtime.quantization import check_kind, quantize
+from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.layout import ModelFolder
-from longlive.weights.loading import decoder_folder, load, load_decoder
+from longlive.weights.loading import decoder_folder, load, load_decoder, merge_loras
 from longlive.weights.registry import resolve
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,13 @@ class RuntimeOptions:
     text: TextPlacement | Auto = "auto"
     encoder: EncoderName | Auto = "auto"
     threads: int | None = None
+    lora: tuple[LoraFile, ...] = ()
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RuntimeOptions":
         """The options among those of a command, as ``vars(arguments)`` gives them."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "lora"]
+        return cls(**{name: values[name] for name in names}, lora=tuple(values.get("lora", ())))
 
     @property
     def torch_device(self) -> torch.device:
@@ -291,6 +294,7 @@ def _load(
         decoder=preset.decoder,
         text=preset.text,
     )
+    models = merge_loras(models, options.lora)
     models = accelerate(models, options, preset)
     is_cpu = options.torch_device.type == "cpu"  # where no preset frees memory that a stream has taken
     downgrade = None if is_cpu else downgrade_path(preset, smaller)

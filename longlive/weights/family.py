@@ -47,8 +47,7 @@ def _recipe(
         ),
         weights=HubFiles(*repository, files=(file,)),
         weights_key=key,
-        lora=None,
-        lora_scale=None,
+        loras=(),
         licence=licence,
     )
 
