@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from longlive.chunks import SwitchMode
-from longlive.config import ResumeMode
+from longlive.config import ModelConfig, ResumeMode
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 10.0
+
+Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
+"""Makes a run of a viewer in a folder."""
 
 
 class Engine:
@@ -146,18 +149,10 @@ class Engine:
             MediaError: if the disk is full.
         """
         create = partial(
-            create_run,
-            viewer,
-            model=self.models.find(model).config,
-            limits=limits or self.limits,
-            observer=self._observer,
-            seed=seed,
-            prompt=prompt,
-            script=script,
-            container=container,
-            start=start,
+            create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
         )
-        return self._begin(viewer, address, len(prompt), create)
+        config = self.models.find(model).config
+        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 
     def branch(
         self,
@@ -174,26 +169,18 @@ class Engine:
 
         Arguments and errors as for ``start`` and ``branch_run``; the viewer's run before ends as at a start.
         """
-        create = partial(
-            branch_run,
-            viewer,
-            model=self.models[parent.model].config,
-            limits=self.limits,
-            observer=self._observer,
-            parent=parent,
-            chunk=chunk,
-            prompt=prompt,
-            switch=switch,
-            seed=seed,
-        )
-        return self._begin(viewer, address, len(prompt), create)
+        create = partial(branch_run, parent=parent, chunk=chunk, prompt=prompt, switch=switch, seed=seed)
+        config = self.models[parent.model].config
+        return self._begin(create, viewer, config, self.limits, address, len(prompt))
 
-    def _begin(self, viewer: str, address: str, length: int, create: Callable[[Path], Run]) -> Run:
+    def _begin(
+        self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
+    ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
             previous = self.runs.of_viewer(viewer)
             self.runs.check_busy(address, previous, self.limits)
-            run = create(self.folder / secrets.token_hex(16))
+            run = create(viewer, self.folder / secrets.token_hex(16), model, limits, self._observer)
             run.address = address
             for old in previous:
                 old.stop("replaced")

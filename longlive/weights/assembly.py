@@ -155,7 +155,7 @@ def _request(sources: ModelSources) -> dict[str, Any]:
     first = next(iter(sources.loras), None)
     origins = {
         "weights": sources.weights,
-        "lora": first and first.origin,
+        "lora": first.origin if first else None,
         "text": sources.text_encoder,
         "parts": sources.parts,
     }

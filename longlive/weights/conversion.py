@@ -20,9 +20,9 @@ from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.checkpoints import TransformerCheckpoint, read_transformer
 from longlive.weights.formats.key_mapping import check_names, check_shapes, umt5_from_released
-from longlive.weights.formats.lora import Lora, check_lora, describe_lora, merge_pair
+from longlive.weights.formats.lora import describe_lora, merge_pair
 from longlive.weights.formats.lora_files import LoraFile
-from longlive.weights.formats.lora_reading import read_lora
+from longlive.weights.formats.lora_reading import open_lora
 from longlive.weights.formats.weight_files import read_tensors, write_weights
 
 logger = logging.getLogger(__name__)
@@ -134,16 +134,6 @@ def _open_transformer(
         check_names(checkpoint.context, expected, f"the second set of parameters in {weights}")
         check_shapes(checkpoint.context, expected, f"the second set of parameters in {weights}")
     return checkpoint, expected
-
-
-def open_lora(file: LoraFile, state: Mapping[str, Tensor]) -> Lora:
-    """What a LoRA changes of a transformer in our names; CheckpointError names what does not fit."""
-    lora = read_lora(file.path)
-    try:
-        check_lora(lora, state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from error
-    return lora
 
 
 def _check_size(state: Mapping[str, Tensor], config: TransformerConfig, file: Path) -> None:

@@ -20,11 +20,10 @@ from longlive.models.decoder import Vae, optimize_decoder
 from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
-from longlive.weights.conversion import open_lora
 from longlive.weights.formats.key_mapping import check_names, check_shapes
 from longlive.weights.formats.lora import describe_lora, merge_pair
 from longlive.weights.formats.lora_files import LoraFile
-from longlive.weights.formats.lora_reading import lora_files
+from longlive.weights.formats.lora_reading import lora_files, open_lora
 from longlive.weights.formats.weight_files import open_safetensors, sha256_of
 from longlive.weights.layout import (
     CONTEXT_TRANSFORMER,
