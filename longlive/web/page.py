@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
 from longlive.web.endpoints.branch import BranchEndpoint
@@ -18,6 +16,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -148,20 +147,20 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.executor.card
-    parts = _add_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
+    choice = ModelChoice(engine.models)
+    parts = _add_prompt(choice.first_prompts[engine.executor.config.name])
+    parts |= {"choice": choice, "model": choice.radio}
     parts["switch"] = gr.Radio(
         _SWITCHES,
-        value=engine.executor.config.switch,
+        value=choice.switch,
         label="Transition to a new prompt",
         info=_SWITCH_HELP,
         elem_id="switch",
     )
     parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
     parts["later"] = RawJSON([], schema=_LATER, label="later", visible=False)
-    parts["examples"] = list(zip(_add_examples(card.stories), card.stories, strict=True))
-    if card.about:
-        gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
+    choice.add_examples()
+    choice.add_about()
     with gr.Row(elem_id="options"):
         parts["seed"] = gr.Number(7, label="Seed", info=_SEED_HELP, precision=0, elem_id="seed")
         modes = [("Live", "live"), ("Compatible", "compatible")]
@@ -191,17 +190,7 @@ def _add_prompt(example: str) -> dict[str, Any]:
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
         send = gr.Button("Send", elem_id="send", min_width=90)
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
-    parts = {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
-    return parts | {"example": example}
-
-
-def _add_examples(stories: tuple[Story, ...]) -> list[gr.Button]:
-    with gr.Column(elem_id="examples", visible=bool(stories)):
-        gr.HTML("<h2>Examples</h2>")
-        with gr.Row(elem_id="example-buttons"):
-            return [
-                gr.Button(story.title, size="sm", min_width=60, elem_classes="example") for story in stories
-            ]
+    return {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
 
 
 def _add_downloads() -> dict[str, Any]:
@@ -231,7 +220,7 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     """Connect the events of the player and the buttons with the endpoints, and those with their names."""
     endpoints, parts, outputs = context.endpoints, context.parts, context.outputs
     player, compatible = parts["player"], parts["compatible"]
-    request = [parts["prompt"], parts["seed"], parts["later"], parts["start_from"]]
+    request = [parts[name] for name in ("prompt", "seed", "later", "start_from", "model")]
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
 
@@ -257,34 +246,38 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     context.add_call("branch", branches.branch, fork, outputs)
     context.add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]])
     context.add_call("stop", endpoints.stop, [], [parts["status"]])
+    parts["choice"].connect(parts["switch"], parts["prompt"], quietly)
     _connect_browser(page, parts)
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
     """Connect what happens in the browser alone: buttons and keys become events of the player."""
     prompt = parts["prompt"]
-    begin = parts["start"].click(None, inputs=prompt, outputs=prompt, js=_or_example(parts["example"]))
+    choice: ModelChoice = parts["choice"]
+    asked = [prompt, choice.radio]
+    begin = parts["start"].click(None, inputs=asked, outputs=prompt, js=_or_example(choice.first_prompts))
     begin.then(None, js=_DISPATCH.format("start"))
     parts["send"].click(None, js=_DISPATCH.format("send"))
     prompt.submit(None, js=_DISPATCH.format("send"))
     prompt.input(None, outputs=parts["later"], js="() => []")
-    for button, story in parts["examples"]:
-        fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story, parts["switch"].value))
+    for example in choice.examples:
+        fill = example.button.click(None, outputs=[prompt, parts["later"]], js=_fill(example))
         fill.then(None, js=_DISPATCH.format("start"))
     parts["mode"].change(None, inputs=parts["mode"], js=_MODE_CHANGED)
     page.load(None, inputs=parts["mode"], outputs=parts["mode"], js=_MODE_OF_BROWSER)
     page.load(None, inputs=parts["mode"], js=_MODE_CHANGED)
 
 
-def _or_example(example: str) -> str:
-    """JavaScript that returns the prompt, or the example that is shown where there is none."""
-    return f"(text) => text.trim() ? text : {json.dumps(example)}"
+def _or_example(examples: dict[str, str]) -> str:
+    """JavaScript that returns the prompt, or the model's example, which is shown where there is none."""
+    return f"(text, model) => text.trim() ? text : {json.dumps(examples)}[model]"
 
 
-def _fill(story: Story, switch: str) -> str:
-    """JavaScript that returns an example's first prompt and its later ones, which change by ``switch``."""
-    later = [{"at": at, "text": text, "switch": switch} for at, text in story.prompts[1:]]
-    return f"() => {json.dumps([story.prompts[0][1], later])}"
+def _fill(example: Example) -> str:
+    """JavaScript that returns an example's first prompt and its later ones."""
+    (_, first), *others = example.story.prompts
+    later = [{"at": at, "text": text, "switch": example.switch} for at, text in others]
+    return f"() => {json.dumps([first, later])}"
 
 
 def _add_generate(clips: ClipEndpoint) -> None:
@@ -293,10 +286,11 @@ def _add_generate(clips: ClipEndpoint) -> None:
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     start_from, message = StartFrom(visible=False), gr.Textbox(label="message", visible=False)
+    model = gr.Textbox(label="model", visible=False)
     gr.Button(visible=False).click(
         clips.generate,
         **_UNCHECKED,
-        inputs=[storyboard, seconds, seed, start_from],
+        inputs=[storyboard, seconds, seed, start_from, model],
         outputs=[video, session_file, message],
         concurrency_limit=2,
         api_name="generate",

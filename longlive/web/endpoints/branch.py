@@ -66,12 +66,12 @@ class BranchEndpoint:
         if parent is None:
             raise gr.Error(NOT_KEPT, print_exception=False)
         with shown_errors():
-            text = check_prompt(prompt) if prompt.strip() else ""
+            known = self._endpoints.in_known_words
             run = self._engine.branch(
                 viewer,
                 parent,
                 read_chunk(chunk),
-                prompt=self._endpoints.in_known_words(text, parent.model) if text else "",
+                prompt=known(check_prompt(prompt), parent.model) if prompt.strip() else "",
                 switch=read_switch(switch),
                 seed=None if seed is None else read_seed(seed),
                 address=address_of(request),

@@ -251,7 +251,7 @@ class Endpoints:
         self.streams.leave(viewer_of(request))
 
     def _begin(self, mode: str, request: gr.Request, prompt: str, *how: Any) -> ViewerStream:
-        """The stream of a new run, with the further arguments of start; reads a file, so it runs in a thread."""
+        """The stream of a new run; ``how`` as for ``_start_run``. Reads a file, so it runs in a thread."""
         viewer = viewer_of(request)
         with shown_errors():
             run = _start_run(self.engine, viewer, mode, address_of(request), prompt, *how)
