@@ -46,7 +46,7 @@ class ModelChoice:
     """
 
     def __init__(self, models: ServedModels) -> None:
-        """Add the radio buttons, and below them what the chosen model can do, to the page that is being built."""
+        """Add the radio buttons to the page, and below them what the chosen model can do."""
         self._models = models
         names, self.is_open = list(models), len(models) > 1
         self.radio = gr.Radio(
@@ -70,7 +70,7 @@ class ModelChoice:
         has_any = any(executor.card.stories for executor in self._models.values())
         with gr.Column(elem_id="examples", visible=has_any):
             gr.HTML("<h2>Examples</h2>")
-            for name, executor in self._models.items():
+            for executor in self._models.values():
                 is_first = executor is self._models.default
                 with gr.Row(elem_classes="example-buttons", visible=is_first) as row:
                     self.examples += [_example(story, executor.config) for story in executor.card.stories]
@@ -93,7 +93,7 @@ class ModelChoice:
             switch, prompt: of the page.
             options: of the event.
         """
-        if self.is_open:
+        if self.is_open and self.about is not None:
             outputs = [switch, prompt, self.about, *self._rows]
             self.radio.change(self.choose, inputs=self.radio, outputs=outputs, **options)
 

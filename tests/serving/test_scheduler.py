@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from longlive.serving import scheduler
+from longlive.serving.capacity import Capacity
 from longlive.serving.executors.events import Failure, Finished, Preempted
 from longlive.serving.limits import Limits
 from longlive.serving.scheduler import (
@@ -37,7 +38,8 @@ def view(key: str, status: RunStatus = WAITING, since: float = 0.0, **facts) -> 
     return RunView(key=key, status=status, **(plain | facts))
 
 
-def actions(*runs: RunView, capacity: int = 1, **options: float) -> list[Action]:
+def actions(*runs: RunView, capacity: int | Capacity = 1, **options: float) -> list[Action]:
+    capacity = capacity if isinstance(capacity, Capacity) else Capacity({"": capacity})
     return schedule(runs, capacity, NOW, **options)
 
 

@@ -75,7 +75,7 @@ class RunStore:
             lines = (folder / STORY).read_bytes().splitlines(keepends=True)
             good = store._read_lines(lines)
             for name, size in ((STORY, good), *store._ends.items()):
-                if (folder / name).exists():
+                if _size(folder / name) > size:  # else its time would change, and tells when it was last made
                     with (folder / name).open("r+b") as file:
                         file.truncate(size)
         except (OSError, ValueError, KeyError, TypeError) as error:
