@@ -117,6 +117,31 @@ def test_a_lora_is_merged_in_float32_scaled_and_rounded_once(
     assert len(changed) == len(lora) / 2 == 10 * SHAPE.num_layers
 
 
+@pytest.mark.parametrize("strengths", [(1.0, 1.0), (0.8, -0.5)])
+def test_of_two_loras_both_changes_are_added_and_rounded_once(
+    strengths: tuple[float, float], tmp_path: Path, expected: State
+) -> None:
+    torch.save({"generator": published.released()}, tmp_path / "base.pt")
+    loras, lines = [], []
+    for number, strength in enumerate(strengths):
+        torch.manual_seed(number)
+        torch.save(published.lora(), tmp_path / f"{number}.pt")
+        loras.append(LoraFile(tmp_path / f"{number}.pt", strength, scale=0.5))
+    out = tmp_path / "out.safetensors"
+    write_transformer(out, SHAPE, tmp_path / "base.pt", loras, progress=lines.append)
+    stem, name = "base_model.model.blocks.1.ffn.2.lora", "blocks.1.ffn.net.2.weight"
+    merged = expected[name]
+    for lora in loras:
+        pairs = torch.load(lora.path)
+        merged = torch.addmm(
+            merged, pairs[f"{stem}_B.weight"], pairs[f"{stem}_A.weight"], alpha=lora.strength * 0.5
+        )
+    assert torch.equal(load_file(out)[name], merged.bfloat16())
+    assert [line.split(":")[0] for line in lines] == [f"LoRA {lora}" for lora in loras], "in order"
+    write_transformer(out, SHAPE, tmp_path / "base.pt", loras[::-1], dtype=torch.float32)
+    torch.testing.assert_close(load_file(out)[name], merged)
+
+
 def test_converting_holds_one_tensor_at_a_time(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
