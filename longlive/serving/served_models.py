@@ -116,6 +116,7 @@ def open_models(
 
     shares = share_memory(list(folders), options, free)
     if shares is not None:
+        progress(f"{', '.join(folders)} fit into the memory together, each into its share")
         runners = _successes(folders, lambda name: load(name, shares[name]), progress)
         return ServedModels(map(ThreadExecutor, runners.values()))
     progress(f"{', '.join(folders)} do not fit into the memory together: one at a time is loaded")
