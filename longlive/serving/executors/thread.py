@@ -73,10 +73,9 @@ class MemorySlot:
             return runner
 
     def clear(self) -> None:
-        """Let go of what is loaded."""
-        with self._lock:
-            self._held = None
-            release()
+        """Let go of what is loaded; waits for nothing, not even for a model that is being loaded."""
+        self._held = None
+        release()
 
 
 class OnDemandExecutor:
