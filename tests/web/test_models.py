@@ -9,8 +9,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from longlive.web.model_choice import model_abilities
 from longlive.web.page import build_page
+from longlive.web.panels.model_choice import model_abilities
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page, sketches, tiny_config
 
 
