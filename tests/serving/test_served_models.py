@@ -30,7 +30,7 @@ from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.serving.served_models import ServedModels, open_models
 from longlive.weights.registry import resolve
-from tests.support.fakes import FakeModels, FakeSession, tiny_config
+from tests.support.fakes import FakeModels, FakeSession, make_engine, tiny_config
 from tests.support.run_reader import codes, is_finished, is_segment, read
 from tests.support.tiny_model import write_tiny_model
 
@@ -103,6 +103,7 @@ def finish(run: Run) -> tuple[SessionRecord, list[Any]]:
     return SessionRecord.read(finished.session_file), events
 
 
+@pytest.mark.slow
 def test_each_makes_what_it_makes_alone_one_after_the_other(
     engine: Engine, alone: dict[str, tuple[str, ...]]
 ) -> None:
@@ -113,6 +114,7 @@ def test_each_makes_what_it_makes_alone_one_after_the_other(
         assert len(record.chunks) == (5 if name == "wide" else 13)
 
 
+@pytest.mark.slow
 def test_runs_of_both_at_once_do_not_disturb_each_other(
     engine: Engine, alone: dict[str, tuple[str, ...]]
 ) -> None:
@@ -123,14 +125,7 @@ def test_runs_of_both_at_once_do_not_disturb_each_other(
     assert (status.model, status.models, status.is_alive) == ("wide", ("wide", "framewise"), True)
 
 
-def test_the_first_is_the_default_and_an_unknown_one_is_named_with_the_others(engine: Engine) -> None:
-    run = engine.start("ada", RED, seed=7)
-    assert run.model == "wide"
-    with pytest.raises(ConfigError, match=r"model is 'sgf', but the models here are wide, framewise"):
-        engine.start("bob", RED, seed=7, model="sgf")
-    finish(run)
-
-
+@pytest.mark.slow
 def test_a_branch_keeps_the_model_of_its_parent(engine: Engine, alone: dict[str, tuple[str, ...]]) -> None:
     parent = engine.start("ada", RED, seed=7, model="framewise")
     finish(parent)
@@ -140,6 +135,7 @@ def test_a_branch_keeps_the_model_of_its_parent(engine: Engine, alone: dict[str,
     assert record.chunks[:2] == alone["framewise"][:2] != record.chunks[2:4]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_model_after_a_restart(
     folders: list[str], tmp_path: Path, alone: dict[str, tuple[str, ...]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,17 +161,17 @@ def test_a_run_goes_on_with_its_model_after_a_restart(
     again.close()
 
 
-def test_runs_that_nobody_can_resume_are_removed_after_a_day(folders: list[str], tmp_path: Path) -> None:
+def test_runs_that_nobody_can_resume_are_removed_after_a_day(tmp_path: Path) -> None:
     store = tmp_path / "old"
     store.mkdir(parents=True)
     facts = {"key": "k", "model": "gone", "seed": 7, "container": "mp4"}
     (store / "story.jsonl").write_text(json.dumps({"story": facts}) + "\n")
-    Engine(open_models(folders[:1], OPTIONS, str), folder=tmp_path).close()
+    make_engine(folder=tmp_path).close()
     assert store.is_dir()
     day_ago = time.time() - 90_000
     for path in (store / "story.jsonl", store):
         os.utime(path, (day_ago, day_ago))
-    Engine(open_models(folders[:1], OPTIONS, str), folder=tmp_path).close()
+    make_engine(folder=tmp_path).close()
     assert not store.exists()
 
 
@@ -257,6 +253,12 @@ def test_one_at_a_time_is_in_memory(
         read(engine.start(f"viewer {number}", RED, seed=7, model=name), is_finished, timeout=60)
     engine.close()
     assert alive == [0, 0, 0, 0, 0], "whatever was loaded before was let go first"
+
+
+def test_the_first_is_the_default_and_an_unknown_one_is_named_with_the_others(turns: Engine) -> None:
+    assert turns.start("ada", RED, seed=7).model == "wide"
+    with pytest.raises(ConfigError, match=r"model is 'sgf', but the models here are wide, framewise"):
+        turns.start("bob", RED, seed=7, model="sgf")
 
 
 def test_a_model_waits_until_the_others_runs_have_ended(turns: Engine) -> None:
