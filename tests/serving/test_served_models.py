@@ -37,6 +37,9 @@ from tests.support.tiny_model import write_tiny_model
 OPTIONS = RuntimeOptions(device="cpu")
 SECONDS = 3.0
 RED = "a red ball"
+PATIENCE_S = 300.0
+PATIENT = {"heartbeat_timeout_s": 1e6, "disconnect_timeout_s": 1e6, "no_player_timeout_s": 1e6}
+"""However slow the machine is, nobody is taken for away."""
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +93,16 @@ def models(request: pytest.FixtureRequest, folders: list[str], room_for_one: int
 
 @pytest.fixture
 def engine(models: ServedModels, tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(models, limits=Limits(max_video_s=SECONDS, buffer_ahead_s=99), folder=tmp_path / "store")
+    engine = Engine(
+        models, limits=Limits(**PATIENT, max_video_s=SECONDS, buffer_ahead_s=99), folder=tmp_path / "store"
+    )
     yield engine
     engine.close()
 
 
 def finish(run: Run) -> tuple[SessionRecord, list[Any]]:
     """The session file that a run leaves, and its events."""
-    events = read(run, is_finished, timeout=60)
+    events = read(run, is_finished, timeout=PATIENCE_S)
     finished = events[-1]
     assert isinstance(finished, RunFinished) and finished.session_file is not None, finished
     return SessionRecord.read(finished.session_file), events
@@ -140,9 +145,9 @@ def test_a_run_goes_on_with_its_model_after_a_restart(
     folders: list[str], tmp_path: Path, alone: dict[str, tuple[str, ...]], caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"folder": tmp_path, "resume": "exact"}
-    engine = Engine(open_models(folders, OPTIONS, str), limits=Limits(buffer_ahead_s=2), **options)
+    engine = Engine(open_models(folders, OPTIONS, str), limits=Limits(**PATIENT, buffer_ahead_s=2), **options)
     run = engine.start("ada", RED, seed=7, model="framewise")
-    read(run, is_segment(2), timeout=60)
+    read(run, is_segment(2), timeout=PATIENCE_S)
     token = run.token
     engine.close()
 
@@ -153,7 +158,7 @@ def test_a_run_goes_on_with_its_model_after_a_restart(
     other.close()
     assert run.store.folder.is_dir(), "it stays for an engine that has the model"
 
-    limits = Limits(max_video_s=SECONDS, buffer_ahead_s=99)
+    limits = Limits(**PATIENT, max_video_s=SECONDS, buffer_ahead_s=99)
     again = Engine(open_models(folders, OPTIONS, str), limits=limits, **options)
     found = again.claim("ada", token)
     assert found is not None and found.model == "framewise"
@@ -191,7 +196,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 def turns(folders: list[str], room_for_one: int, fakes: None) -> Iterator[Engine]:
     """Two models of test cards that take turns in memory."""
     models = open_models(folders, OPTIONS, str, free=room_for_one)
-    engine = Engine(models, limits=Limits(buffer_ahead_s=2))
+    engine = Engine(models, limits=Limits(**PATIENT, buffer_ahead_s=2))
     yield engine
     engine.close()
 
@@ -248,9 +253,9 @@ def test_one_at_a_time_is_in_memory(
 
     monkeypatch.setattr(served_models, "start", start)
     models = open_models(folders, OPTIONS, str, free=room_for_one)
-    engine = Engine(models, limits=Limits(max_video_s=1.0, buffer_ahead_s=99))
+    engine = Engine(models, limits=Limits(**PATIENT, max_video_s=1.0, buffer_ahead_s=99))
     for number, name in enumerate(["framewise", "wide", "framewise", "wide"]):
-        read(engine.start(f"viewer {number}", RED, seed=7, model=name), is_finished, timeout=60)
+        read(engine.start(f"viewer {number}", RED, seed=7, model=name), is_finished, timeout=PATIENCE_S)
     engine.close()
     assert alive == [0, 0, 0, 0, 0], "whatever was loaded before was let go first"
 
@@ -263,16 +268,16 @@ def test_the_first_is_the_default_and_an_unknown_one_is_named_with_the_others(tu
 
 def test_a_model_waits_until_the_others_runs_have_ended(turns: Engine) -> None:
     first = turns.start("ada", RED, seed=7, model="wide")
-    read(first, is_segment(1), timeout=60)
+    read(first, is_segment(1), timeout=PATIENCE_S)
     second = turns.start("bob", RED, seed=7, model="framewise")
     third = turns.start("eve", RED, seed=7, model="wide")
     assert [run.status for run in (first, second, third)] == [RunStatus.RUNNING, *[RunStatus.WAITING] * 2]
     assert turns.status().capacity == turns.models["wide"].capacity()
     first.stop("user")
-    read(second, is_segment(1), timeout=60)
+    read(second, is_segment(1), timeout=PATIENCE_S)
     assert third.status is RunStatus.WAITING, "nobody overtakes, and nothing is loaded beside"
     second.stop("user")
-    read(third, is_segment(0), timeout=60)
+    read(third, is_segment(0), timeout=PATIENCE_S)
 
 
 def test_a_model_that_cannot_be_loaded_later_is_told_and_the_other_goes_on(
@@ -283,26 +288,28 @@ def test_a_model_that_cannot_be_loaded_later_is_told_and_the_other_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(served_models, "start", refuse)
-        finished = read(turns.start("ada", RED, seed=7, model="framewise"), is_finished, timeout=60)[-1]
+        finished = read(turns.start("ada", RED, seed=7, model="framewise"), is_finished, timeout=PATIENCE_S)[
+            -1
+        ]
     assert isinstance(finished, RunFinished) and finished.failure is not None
     assert (finished.reason, finished.failure.detail[:30]) == ("failed", "weights.safetensors is missing")
     for viewer, model in (("bob", "wide"), ("eve", "framewise")):
         run = turns.start(viewer, RED, seed=7, model=model)
-        assert "model_loading" in codes(read(run, is_segment(0), timeout=60))
+        assert "model_loading" in codes(read(run, is_segment(0), timeout=PATIENCE_S))
         run.stop("user")
-        read(run, is_finished, timeout=60)
+        read(run, is_finished, timeout=PATIENCE_S)
 
 
 def test_a_stream_keeps_the_model_that_it_uses_though_another_is_loaded(turns: Engine) -> None:
     """The scheduler does not let that happen; if it did, no video would break."""
     run = turns.start("ada", RED, seed=7, model="wide")
-    read(run, is_segment(0), timeout=60)
+    read(run, is_segment(0), timeout=PATIENCE_S)
     other = turns.models["framewise"]
     assert isinstance(other, OnDemandExecutor)
     other.load()
-    read(run, is_segment(2), timeout=60)
+    read(run, is_segment(2), timeout=PATIENCE_S)
     run.stop("user")
-    assert read(run, is_finished, timeout=60)[-1].reason == "user"
+    assert read(run, is_finished, timeout=PATIENCE_S)[-1].reason == "user"
 
 
 def test_a_message_that_comes_while_the_model_is_loaded_is_not_lost(
@@ -312,18 +319,19 @@ def test_a_message_that_comes_while_the_model_is_loaded_is_not_lost(
     is_open.set()
 
     def start(name: str, *_: Any, **__: Any) -> ModelRunner:
-        assert is_open.wait(60)
+        assert is_open.wait(PATIENCE_S)
         return fake_start(name)
 
     monkeypatch.setattr(served_models, "start", start)
-    engine = Engine(open_models(folders, OPTIONS, str, free=room_for_one))
+    limits = Limits(**PATIENT)
+    engine = Engine(open_models(folders, OPTIONS, str, free=room_for_one), limits=limits)
     is_open.clear()
     run = engine.start("ada", RED, seed=7, model="framewise")
-    events = read(run, lambda event: isinstance(event, NoticeEvent), timeout=60)
+    events = read(run, lambda event: isinstance(event, NoticeEvent), timeout=PATIENCE_S)
     assert codes(events) == ["model_loading"]
     scheduled = run.prompt("a blue cube")
     run.stop("user")
     is_open.set()
-    assert read(run, is_finished, timeout=60)[-1].reason == "user"
+    assert read(run, is_finished, timeout=PATIENCE_S)[-1].reason == "user"
     assert scheduled.chunk >= 0
     engine.close()
