@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
-from longlive.runtime.options import print_progress
+from longlive.runtime.options import add_lora_option, print_progress
+from longlive.weights.formats.lora_files import LoraFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which transformer to take if the file holds several, such as generator or generator_ema "
         "(default: the one that its authors run)",
     )
-    group.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA to merge into the model")
+    add_lora_option(group)
     group.add_argument(
         "--lora-scale",
         type=float,
-        help="what the LoRA is multiplied by (default: alpha / rank as its file states, or 1)",
+        help="in place of alpha / rank, for each LoRA (default: as its file states, or 1)",
     )
     group.add_argument(
         "--set",
@@ -61,14 +63,14 @@ def run(args: argparse.Namespace) -> int:
     from longlive.weights.released import LONGLIVE_SOURCES, change_sources, sources_for_checkpoint
 
     facts = _facts(args.set)
-    own = {"lora": args.lora, "lora_scale": args.lora_scale, "weights_key": args.weights_key}
+    own = {"loras": _loras(args), "weights_key": args.weights_key}
     sources = RELEASED.get(args.model)
     if args.checkpoint:
         base = sources or LONGLIVE_SOURCES
         sources = sources_for_checkpoint(args.checkpoint, name=args.model, base=base, **own, **facts)
     elif facts:
         raise ConfigError("--set", args.set[0], "it needs --checkpoint", "Give the checkpoint, too.")
-    elif any(value is not None for value in own.values()):
+    elif any(own.values()):
         sources = change_sources(args.model, sources, **own)
     if sources and args.dry_run:
         print_download_plan(sources, print_progress)
@@ -78,6 +80,13 @@ def run(args: argparse.Namespace) -> int:
         verify_digests(folder)
     print_result({"model": args.model, "folder": str(folder)}, str(folder), as_json=args.json)
     return 0
+
+
+def _loras(args: argparse.Namespace) -> list[LoraFile]:
+    """The LoRAs to merge, with the scale that was given for them."""
+    if args.lora_scale is not None and not args.lora:
+        raise ConfigError("--lora-scale", args.lora_scale, "it needs --lora", "Give the LoRA, too.")
+    return [replace(lora, scale=args.lora_scale) for lora in args.lora]
 
 
 def _facts(settings: list[str]) -> dict[str, Any]:

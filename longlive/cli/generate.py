@@ -103,6 +103,14 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="stop at the first chunk that differs, and exit with status 1"
     )
+    parser.add_argument(
+        "--remix",
+        action="store_true",
+        help="make a new video of the same prompts, times and seed with --model, instead of the same video",
+    )
+    parser.add_argument(
+        "--session", type=Path, help="with --remix: write the new video's session file as well"
+    )
     parser.add_argument("--force", action="store_true", help=FORCE_HELP)
     parser.add_argument("--scale", type=int, help=SCALE_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -112,7 +120,6 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 def run_generate(args: argparse.Namespace) -> int:
     """Generate the video, and write it and its session file; after an interruption, what there is of them."""
     from longlive.generation.session import Session
-    from longlive.generation.storyboard import play, unreached_scenes
 
     scenes, seconds = _read_scenes(args)
     out = _video_path(args.out) or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
@@ -121,10 +128,24 @@ def run_generate(args: argparse.Namespace) -> int:
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
     models, stream = load_with_options(args.model, vars(args)), stream_changes(args)
-    with (
-        Session(models, scenes[0].text, seed=args.seed, switch=args.switch, start=start, **stream) as session,
-        interruption() as interrupted,
-    ):
+    how = {"seed": args.seed, "switch": args.switch, "start": start}
+    with Session(models, scenes[0].text, **how, **stream) as session:
+        return _make_video(args, session, scenes, seconds, out, session_file)
+
+
+def _make_video(
+    args: argparse.Namespace,
+    session: "Session",
+    scenes: "list[Scene]",
+    seconds: float,
+    out: Path,
+    session_file: Path | None,
+) -> int:
+    """Write the video of a new session and its session file, and print what was made; the exit status."""
+    from longlive.generation.storyboard import play, unreached_scenes
+
+    models = session.models
+    with interruption() as interrupted:
         unreached = unreached_scenes(session, scenes[1:], seconds)
         for scene in unreached:
             print_note(f"the prompt at {scene.at:g} s is not reached: {shorten(scene.text)}")
@@ -136,7 +157,7 @@ def run_generate(args: argparse.Namespace) -> int:
         result = _summary(session, record) | {"out": str(out), "session": session_file and str(session_file)}
     result |= {"not_reached": [vars(scene) for scene in unreached]}
     count = "1 chunk" if result["chunks"] == 1 else f"{result['chunks']} chunks"
-    length = f"{result['seconds']:g} s, {count}, seed {args.seed}"
+    length = f"{result['seconds']:g} s, {count}, seed {session.seed}"
     stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
     print_result(
         result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out
@@ -152,6 +173,11 @@ def run_replay(args: argparse.Namespace) -> int:
     out = _video_path(args.out)
     _check_options(args, out, source=args.file)
     record = SessionRecord.read(args.file)
+    if args.remix:
+        return _remix(args, record, out)
+    if args.session:
+        rule = "a replay has the session file that it is made from"
+        raise ConfigError("--session", str(args.session), rule, "Leave it out, or give --remix.")
     out = out and free_path(out, args.force)
     models = load_with_options(args.model or record.model, vars(args) | _recorded_options(args, record))
     differing: list[int] = []
@@ -171,6 +197,25 @@ def run_replay(args: argparse.Namespace) -> int:
         text += f"; stopped early, {len(record.chunks)} are recorded"
     print_result(result | {"out": out and str(out)}, text, as_json=args.json, beside=out)
     return interrupted.exit_status or (1 if differing and args.verify else 0)
+
+
+def _remix(args: argparse.Namespace, record: "SessionRecord", out: Path | None) -> int:
+    """Generate a new video of the prompts, times and seed of a session file with another model."""
+    from longlive.generation.session import Session
+    from longlive.generation.storyboard import storyboard_of
+
+    if args.verify:
+        rule = "a remix is another video, whose chunks cannot be compared"
+        raise ConfigError("--verify", True, rule, "Leave it out, or leave out --remix.")
+    name = args.model or record.model
+    scenes, seconds = storyboard_of(record, check_stream(name, {})[0])
+    out = free_path(out or Path(f"{name_of_video(scenes[0].text, record.seed)}.mp4"), args.force)
+    session_file = args.session and free_path(args.session, args.force)
+    check_distinct({"--out": out, "--session": session_file})
+    print_note(f"{args.file} is made anew with {name}: its digests of chunks are not compared")
+    models = load_with_options(name, vars(args))
+    with Session(models, scenes[0].text, seed=record.seed, take=record.take) as session:
+        return _make_video(args, session, scenes, seconds, out, session_file)
 
 
 def _read_scenes(args: argparse.Namespace) -> "tuple[list[Scene], float]":

@@ -58,7 +58,7 @@ def plan_quick(prompts: Sequence[PromptEvent], num_chunks: int, stream: StreamCo
 
 def check_models(models: ModelBundle, record: SessionRecord) -> None:
     """Raise SessionFileError if the record belongs to another model, dtype, quantization or cache."""
-    cure = f"Load the model {record.model!r} as it was then."
+    cure = f"Load the model {record.model!r} as it was then; replay --remix makes its prompts with this one."
     _check_same("model", record.model_digest, models.digest, cure)
     dtype = str(models.dtype).removeprefix("torch.")
     _check_same("dtype", record.dtype, dtype, "Load the model in that dtype.")

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from longlive.chunks import SWITCH_MODES, FrameChunk, SwitchMode
-from longlive.errors import ConfigError, PromptError, reason_of
+from longlive.config import ModelConfig
+from longlive.errors import ConfigError, PromptError, SessionFileError, reason_of
 from longlive.files import has_suffix, read_lines, read_text
 from longlive.generation.session import Session
+from longlive.generation.session_file import SessionRecord
 from longlive.prompts import check_prompt, prompts_of_row
 
 SUFFIXES = (".json", ".jsonl", ".txt")
@@ -104,6 +106,41 @@ def set_due_prompts(session: Session, pending: list[Scene]) -> None:
     while pending and pending[0].at <= session.seconds:
         scene = pending.pop(0)
         session.set_prompt(scene.text, scene.switch, queue=True)
+
+
+def storyboard_of(record: SessionRecord, config: ModelConfig) -> tuple[list[Scene], float]:
+    """The storyboard of a recorded video, to be made with another model: its prompts by seconds, its length.
+
+    A cut stays a cut; every other prompt changes as the other model was made for. Which chunks the prompts
+    fall on follows from that model, and so no digest of the record can be compared. Other seeds of branches
+    are left out.
+
+    Args:
+        record: of the video.
+        config: of the other model, by whose pictures per second the seconds are counted.
+
+    Raises:
+        SessionFileError: if it has no chunks, or begins with a picture or a video.
+    """
+    if not record.chunks:
+        raise SessionFileError("The session file has no chunks: there is nothing to make again.")
+    if record.start is not None:
+        raise SessionFileError(
+            "The session begins with a picture or a video, which only its own model can read from the file. "
+            "Generate a new video from the picture: generate --start FILE."
+        )
+    cuts = {event.chunk for event in record.prompts if event.switch == "hard"}
+    latents, starts = record.stream.chunk, [0]
+    for chunk in range(len(record.chunks)):
+        is_first = chunk == 0 or chunk in cuts
+        num_frames = config.num_frames(latents) if is_first else latents * config.temporal_scale
+        starts.append(starts[-1] + num_frames)
+    scenes = [
+        Scene(starts[event.chunk] / config.fps, event.text, "hard" if event.switch == "hard" else None)
+        for event in record.prompts
+        if event.chunk < len(record.chunks)
+    ]
+    return scenes, (record.num_frames or starts[-1]) / config.fps
 
 
 def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int = 0) -> list[Scene]:

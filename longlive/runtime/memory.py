@@ -6,6 +6,7 @@ encoder, which is 10.6 GiB more.
 
 import dataclasses
 import gc
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -144,6 +145,32 @@ def plan_memory(
     smaller = [preset for preset in presets if needs[preset] < needs[chosen]]
     smaller.sort(key=needs.__getitem__, reverse=True)
     return MemoryPlan(chosen, needs[chosen], free, tuple(smaller))
+
+
+def divide_memory(
+    models: Mapping[str, tuple[ModelFootprint, Sequence[Preset]]],
+    free: int,
+    *,
+    context: int = CONTEXT_BYTES,
+) -> dict[str, int] | None:
+    """How many of the free bytes each of several models is planned with, so that all fit together.
+
+    Args:
+        models: each with its presets, from the largest to the smallest, by its name. All are run by presets
+            of the same place in their lists: the first by which all fit.
+        free, context: as for ``plan_memory``.
+
+    Returns:
+        the bytes by name, as ``plan_memory`` takes them; None if the models do not fit together.
+    """
+    for place in range(max(len(presets) for _, presets in models.values())):
+        needs = {
+            name: needed_bytes(model, presets[min(place, len(presets) - 1)], context=context)
+            for name, (model, presets) in models.items()
+        }
+        if sum(needs.values()) <= USABLE * free:
+            return {name: math.ceil(need / USABLE) + 1 for name, need in needs.items()}
+    return None
 
 
 def free_memory(device: torch.device) -> int:

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that ``--help`` is fast; ``startup.py`` does 
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
@@ -19,7 +20,9 @@ from longlive.config import (
     Quantization,
     TextPlacement,
 )
+from longlive.errors import LongLiveError
 from longlive.runtime.deprecated_options import replace_deprecated
+from longlive.weights.formats.lora_files import LoraFile
 
 AUTO = "auto"
 
@@ -55,6 +58,7 @@ def add_model_options(
     model: str | None = "storybook",
     decoder: str = "wan",
     many: bool = False,
+    several_models: bool = False,
 ) -> None:
     """Add the options of the model, its device, its precision and its speed.
 
@@ -62,12 +66,18 @@ def add_model_options(
         parser: of an app or a command.
         model, decoder: the defaults; a model of None stands for the one that a file names.
         many: whether options take several values, all combinations of which are run.
+        several_models: whether ``--model`` takes several, and is a list.
     """
     group = parser.add_argument_group("model" + " (several values make a sweep)" * many)
     default_model = model or "the one that the file names"
-    group.add_argument(
-        "--model", default=model, help=f"known name, folder or Hub id (default: {default_model})"
-    )
+    about = f"known name, folder or Hub id (default: {default_model})"
+    if several_models:
+        about = f"{about}; several are served together if they fit into the memory, else one at a time"
+        group.add_argument("--model", default=[model], nargs="+", help=about)
+    else:
+        group.add_argument("--model", default=model, help=about)
+    if not many:
+        add_lora_option(group, nargs="+" if several_models else None)
     group.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
     for option in _OPTIONS:
         default = decoder if option.name == "decoder" else option.default
@@ -85,13 +95,35 @@ def add_model_options(
     )
 
 
+def add_lora_option(parser: argparse._ActionsContainer, *, nargs: str | None = None) -> None:
+    """Add ``--lora``, whose value is a list of LoraFile; a wrong file or strength is told while parsing."""
+    about = "a LoRA to merge into the model, with its strength (default: 1); may be repeated"
+    parser.add_argument(
+        "--lora",
+        type=_lora_file,
+        metavar="FILE[=STRENGTH]",
+        action="extend" if nargs else "append",
+        nargs=nargs,
+        default=[],
+        help=about,
+    )
+
+
+def _lora_file(text: str) -> LoraFile:
+    try:
+        return LoraFile.parse(text)
+    except LongLiveError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parse_with_environment(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None, *, prefix: str
 ) -> argparse.Namespace:
     """Parse the command line; what it leaves out is taken from the environment (``PREFIX_NAME``).
 
-    A flag is set there by any value but the empty one and 0. Old names of options are replaced, with a
-    warning. Exits with 2 when a value is impossible.
+    A flag is set there by any value but the empty one and 0; several values are separated by spaces, and
+    quoted as for a shell where they have some. Old names of options are replaced, with a warning. Exits with
+    2 when a value is impossible.
     """
     defaults = vars(parser.parse_args([]))
     line = sys.argv[1:] if arguments is None else arguments
@@ -99,7 +131,10 @@ def parse_with_environment(
     from_environment: list[str] = []
     for name, default in defaults.items():
         value, option = environment.get(f"{prefix}_{name.upper()}", ""), f"--{name.replace('_', '-')}"
-        if value and default is not False:
+        if value and isinstance(default, list):
+            if not any(one.partition("=")[0] == option for one in line):
+                from_environment += [option, *shlex.split(value)]
+        elif value and default is not False:
             from_environment.append(f"{option}={value}")
         elif value not in ("", "0"):
             from_environment.append(option)

@@ -32,20 +32,22 @@ from longlive.media.h264 import check_encoder, choose_encoder
 from longlive.models.bundle import ModelBundle
 from longlive.runtime.allocator import configure_cpu
 from longlive.runtime.compilation import optimize_for_inference, warm_up
-from longlive.runtime.footprint import footprint_of
+from longlive.runtime.footprint import ModelFootprint, footprint_of
 from longlive.runtime.memory import (
     CONTEXT_BYTES,
     PRESETS,
     MemoryPlan,
     Preset,
+    divide_memory,
     free_memory,
     plan_memory,
     presets_for,
     release,
 )
 from longlive.runtime.quantization import check_kind, quantize
+from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.layout import ModelFolder
-from longlive.weights.loading import decoder_folder, load, load_decoder
+from longlive.weights.loading import decoder_folder, load, load_decoder, merge_loras
 from longlive.weights.registry import resolve
 
 logger = logging.getLogger(__name__)
@@ -70,11 +72,13 @@ class RuntimeOptions:
     text: TextPlacement | Auto = "auto"
     encoder: EncoderName | Auto = "auto"
     threads: int | None = None
+    lora: tuple[LoraFile, ...] = ()
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RuntimeOptions":
         """The options among those of a command, as ``vars(arguments)`` gives them."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "lora"]
+        return cls(**{name: values[name] for name in names}, lora=tuple(values.get("lora", ())))
 
     @property
     def torch_device(self) -> torch.device:
@@ -156,7 +160,28 @@ def plan_for(name: str, options: RuntimeOptions, free: int | None = None) -> Mem
     return _resolve_and_plan(name, options, free)[1]
 
 
+def share_memory(
+    names: Sequence[str], options: RuntimeOptions, free: int | None = None
+) -> dict[str, int] | None:
+    """Bytes that each of several models is planned with, so that all fit together; None if they do not.
+
+    Arguments and errors as for ``start``; the bytes are what that takes as ``free``.
+    """
+    device = options.torch_device
+    surveys = {name: _survey(name, options)[1:] for name in names}
+    free = free_memory(device) if free is None else free
+    return divide_memory(surveys, free, context=_context_bytes(device))
+
+
 def _resolve_and_plan(name: str, options: RuntimeOptions, free: int | None) -> tuple[ModelFolder, MemoryPlan]:
+    device = options.torch_device
+    folder, footprint, presets = _survey(name, options)
+    free = free_memory(device) if free is None else free
+    return folder, plan_memory(footprint, free, presets, context=_context_bytes(device))
+
+
+def _survey(name: str, options: RuntimeOptions) -> tuple[ModelFolder, ModelFootprint, list[Preset]]:
+    """A model's folder, what its parts take, and the presets that it may be run by."""
     device = options.torch_device
     check_kind(options.quantize, device)
     check_encoder(options.encoder, device)
@@ -166,9 +191,11 @@ def _resolve_and_plan(name: str, options: RuntimeOptions, free: int | None) -> t
     footprint = footprint_of(folder.path, folder.config, options.torch_dtype)
     asked = {field: getattr(options, field) for field in ("decoder", "quantize", "cache", "text")}
     presets = presets_for(footprint, asked, _cpu_presets(options) if device.type == "cpu" else PRESETS)
-    context = CONTEXT_BYTES if device.type == "cuda" else 0
-    free = free_memory(device) if free is None else free
-    return folder, plan_memory(footprint, free, presets, context=context)
+    return folder, footprint, presets
+
+
+def _context_bytes(device: torch.device) -> int:
+    return CONTEXT_BYTES if device.type == "cuda" else 0
 
 
 def _cpu_presets(options: RuntimeOptions) -> list[Preset]:
@@ -267,6 +294,7 @@ def _load(
         decoder=preset.decoder,
         text=preset.text,
     )
+    models = merge_loras(models, options.lora)
     models = accelerate(models, options, preset)
     is_cpu = options.torch_device.type == "cpu"  # where no preset frees memory that a stream has taken
     downgrade = None if is_cpu else downgrade_path(preset, smaller)

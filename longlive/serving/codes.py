@@ -26,6 +26,7 @@ NoticeCode = Literal[
     "player_silent",
     "max_duration_soon",
     "contended_duration_soon",
+    "model_loading",
     "encoder_restarted",
     "memory_downgraded",
     "prompt_truncated",

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from longlive.serving import scheduler
 from longlive.serving.executors.events import NoticeEvent
-from longlive.serving.executors.executor import Executor
 from longlive.serving.observer import Admitted, Ended, Suspended
 from longlive.serving.runs.events import QueuePosition, RunFinished
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.scheduler import Action, RunStatus
+from longlive.serving.served_models import ServedModels
 from longlive.serving.supervisor import RunSupervisor
 
 
@@ -24,18 +24,18 @@ class Dispatcher:
     """
 
     def __init__(
-        self, runs: RunRegistry, executor: Executor, supervisor: RunSupervisor, max_store_bytes: float
+        self, runs: RunRegistry, models: ServedModels, supervisor: RunSupervisor, max_store_bytes: float
     ) -> None:
-        """Dispatch ``runs`` to ``executor``; see Engine for ``max_store_bytes``."""
+        """Dispatch ``runs`` to the executors of their ``models``; see Engine for ``max_store_bytes``."""
         self.changed = threading.Condition(threading.RLock())
         self.on_forget: Callable[[Run], None] = lambda run: None
-        self._runs, self._executor, self._supervisor = runs, executor, supervisor
+        self._runs, self._models, self._supervisor = runs, models, supervisor
         self._max_store_bytes = max_store_bytes
 
     def tick(self) -> None:
         """Ask the scheduler what to do, and do it."""
         views = [run.view() for run in self._runs]
-        capacity, now = self._executor.capacity(), time.monotonic()
+        capacity, now = self._models.capacity(), time.monotonic()
         for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
             self._apply(self._runs[action.key], action)
 

@@ -1,6 +1,6 @@
 """The owner of all runs: it starts, branches, claims and closes them, and loses none.
 
-engine = Engine(ThreadExecutor(ModelRunner(models)))
+engine = Engine(ThreadExecutor(ModelRunner(models)))    # or ServedModels, of which a run has one
 run = engine.start("viewer", "a red ball stands on a green meadow", seed=7)
 run.prompt("the red ball jumps")        # from another thread, while events are read
 run.events.since(cursor, timeout=1.0)   # SegmentEvent, NoticeEvent, QueuePosition, at last RunFinished
@@ -37,6 +37,7 @@ from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.runs.store.store_folder import StoreFolder
 from longlive.serving.scheduler import RunStatus
+from longlive.serving.served_models import ServedModels
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
 
@@ -45,31 +46,33 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 10.0
 
-_Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
+Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
+"""Makes a run of a viewer in a folder."""
 
 
 class Engine:
     """Keeps the runs and their tokens, and drives the scheduler.
 
     Attributes:
-        executor, limits, folder: as they were given.
+        models: the executors by the name of their model.
+        limits, folder: as they were given.
         runs: all that are kept.
         metrics: what is counted.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        models: ServedModels | Executor,
         *,
         limits: Limits | None = None,
         folder: Path | StoreFolder | None = None,
         max_store_bytes: float = 20e9,
         resume: ResumeMode = "auto",
     ) -> None:
-        """Serve what ``executor`` makes; the runs that lie in ``folder`` can be resumed.
+        """Serve what ``models`` make; the runs that lie in ``folder`` can be resumed.
 
         Args:
-            executor: makes the videos.
+            models: make the videos; a single executor is the only model.
             limits: how far and how long runs may go.
             folder: where runs are stored; None: in a temporary one, until the engine is closed.
             max_store_bytes: of the runs that are suspended or finished, the oldest go when all take more.
@@ -78,20 +81,27 @@ class Engine:
         Raises:
             ConfigError: if another engine works in the folder.
         """
-        self.executor, self.limits = executor, limits or Limits()
+        self.models = models if isinstance(models, ServedModels) else ServedModels([models])
+        self.limits = limits or Limits()
         self._store = folder if isinstance(folder, StoreFolder) else StoreFolder(folder)
         self.folder = self._store.path
         self.metrics = Metrics()
         self._observer = Observer(self.metrics)
         self.runs = RunRegistry()
-        self.runs.load(self.folder, executor.config, self.limits, self._observer)
-        supervisor = RunSupervisor(executor, resume)
-        self._dispatcher = Dispatcher(self.runs, executor, supervisor, max_store_bytes)
+        configs = {name: executor.config for name, executor in self.models.items()}
+        self.runs.load(self.folder, configs, self.limits, self._observer)
+        supervisor = RunSupervisor(self.models, resume)
+        self._dispatcher = Dispatcher(self.runs, self.models, supervisor, max_store_bytes)
         self._changed = self._dispatcher.changed
         self._is_closed = self._is_warming_up = False
         self._export_gauges()
         self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def executor(self) -> Executor:
+        """That of the default model."""
+        return self.models.default
 
     @property
     def on_forget(self) -> Callable[[Run], None]:
@@ -103,9 +113,9 @@ class Engine:
         self._dispatcher.on_forget = forget
 
     def warm_up(self) -> None:
-        """Let the executor do one-off work, so that the first viewer does not wait for it."""
+        """Let the executors do one-off work, so that the first viewer does not wait for it."""
         self._is_warming_up = True
-        self.executor.warm_up()
+        self.models.warm_up()
         self._is_warming_up = False
 
     def start(
@@ -119,6 +129,7 @@ class Engine:
         limits: Limits | None = None,
         address: str = "",
         start: np.ndarray | None = None,
+        model: str | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
@@ -130,16 +141,19 @@ class Engine:
             container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
+            model: name of the model that makes it; None for the default one.
 
         Raises:
             PromptError: if a prompt cannot be used.
+            ConfigError: if there is no such model.
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
         create = partial(
             create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
         )
-        return self._begin(viewer, address, len(prompt), create, limits)
+        config = self.models.find(model).config
+        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 
     def branch(
         self,
@@ -160,17 +174,17 @@ class Engine:
         create = partial(
             branch_run, parent=parent, chunk=chunk, prompt=prompt, switch=switch, seed=seed, length=length
         )
-        return self._begin(viewer, address, len(prompt), create)
+        config = self.models[parent.model].config
+        return self._begin(create, viewer, config, self.limits, address, len(prompt))
 
     def _begin(
-        self, viewer: str, address: str, length: int, create: _Create, limits: Limits | None = None
+        self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
     ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
             self.runs.check_busy(address, self.runs.of_viewer(viewer), self.limits)
-        folder, model = self.folder / secrets.token_hex(16), self.executor.config
         # Without the lock, as it may copy for a while.
-        run = create(viewer, folder, model, limits or self.limits, self._observer)
+        run = create(viewer, self.folder / secrets.token_hex(16), model, limits, self._observer)
         with self._changed:
             previous = self.runs.of_viewer(viewer)
             try:
@@ -184,7 +198,7 @@ class Engine:
             self.runs.add(run)
             for take in self.runs.surplus_takes(run, self.limits.max_takes):
                 self._dispatcher.forget(take)
-            run.record(Started(run.seed, length, self.executor.name))
+            run.record(Started(run.seed, length, self.models[run.model].name, run.model))
             self._tick()
         return run
 
@@ -227,17 +241,18 @@ class Engine:
 
     def status(self) -> EngineStatus:
         """The state of the engine in numbers; takes no lock."""
-        capacity = self.executor.capacity()
+        is_served = any(self.models.capacity().slots.values())
         return EngineStatus(
             running=self.runs.count(RunStatus.RUNNING),
             waiting=self.runs.queue_length(),
             suspended=self.runs.count(RunStatus.SUSPENDED),
-            capacity=capacity,
+            capacity=self._capacity(),
             fps=self.metrics.fps,
             executor=self.executor.name,
             model=self.executor.config.name,
+            models=tuple(self.models),
             is_ready=not self._is_warming_up,
-            is_alive=self._thread.is_alive() and (capacity > 0 or self._is_warming_up),
+            is_alive=self._thread.is_alive() and (is_served or self._is_warming_up),
         )
 
     def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
@@ -277,7 +292,7 @@ class Engine:
             while self.runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
         self._thread.join(5)
-        self.executor.close()
+        self.models.close()
         for run in self.runs:
             if run.status is RunStatus.FINISHED:  # no other engine could resume it
                 run.delete()
@@ -288,8 +303,13 @@ class Engine:
         self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))
         self.metrics.watch("queue_length", self.runs.queue_length)
         self.metrics.watch("suspended", lambda: self.runs.count(RunStatus.SUSPENDED))
-        self.metrics.watch("capacity", self.executor.capacity)
+        self.metrics.watch("capacity", self._capacity)
         self.metrics.watch("store_bytes", self.runs.num_bytes)
+
+    def _capacity(self) -> int:
+        """How many runs can be made at once, of the models that are in use."""
+        running = [run.model for run in self.runs if run.status is RunStatus.RUNNING]
+        return self.models.capacity().at_once(running)
 
     def _mark_returned(self, run: Run) -> None:
         """The viewer is back: a suspended run waits again, at the position of its arrival."""

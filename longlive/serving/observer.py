@@ -33,6 +33,7 @@ class Started:
     seed: int
     length: int
     executor: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,9 @@ class Observer:
 
     def _log(self, log: RunLogger, happened: Occurrence) -> None:
         match happened:
-            case Started(seed, length, executor):
-                log.info("started, seed %d, %d characters, %s executor", seed, length, executor)
+            case Started(seed, length, executor, model):
+                text = "started, seed %d, %d characters, %s executor, model %s"
+                log.info(text, seed, length, executor, quoted(model))
             case Admitted(waited_s):
                 log.info("admitted after %.1f s in the queue", waited_s)
             case PromptAccepted(switch, chunk, length):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from longlive.serving.capacity import Capacity
 from longlive.serving.codes import NoticeCode, StopReason, SuspendReason
 from longlive.serving.executors.events import Finished, Preempted
 from longlive.serving.limits import Limits
@@ -33,6 +34,7 @@ class RunView:
 
     Attributes:
         key: of the run.
+        model: name of the model that makes it.
         status: now.
         limits: its own.
         arrived: when it was started; the queue is in this order.
@@ -55,6 +57,7 @@ class RunView:
     limits: Limits
     arrived: float
     changed: float
+    model: str = ""
     running_s: float = 0.0
     is_stopping: bool = False
     keeps_video: bool = True
@@ -146,13 +149,13 @@ Action = Admit | Enqueue | Park | Suspend | Stop | Warn | UpdatePosition | Evict
 
 
 def schedule(
-    runs: Sequence[RunView], capacity: int, now: float, *, max_store_bytes: float = float("inf")
+    runs: Sequence[RunView], capacity: Capacity, now: float, *, max_store_bytes: float = float("inf")
 ) -> list[Action]:
     """What to do now.
 
     Args:
         runs: all runs that are kept.
-        capacity: how many may run at once.
+        capacity: how many of each model may run at once.
         now: seconds of the clock of the views.
         max_store_bytes: the oldest idle runs are evicted when all take more.
     """
@@ -190,7 +193,10 @@ def queue(runs: Iterable[RunView]) -> list[RunView]:
 
 
 def wait_s(position: int, runs: Iterable[RunView], capacity: int, now: float, contended_s: float) -> float:
-    """Seconds until the run at this position of the queue (from 1) is admitted, at most."""
+    """Seconds until the run at this position of the queue (from 1) is admitted, at most.
+
+    ``capacity`` is how many runs can be made at once, at least; ``contended_s`` how long each then has.
+    """
     running = [run for run in runs if run.status is RunStatus.RUNNING]
     left = sorted(max(0.0, run.left_s(now, contended=True)) for run in running)
     ends = [0.0] * (capacity - len(left)) + left[max(0, len(left) - capacity) :]
@@ -202,7 +208,7 @@ def wait_s(position: int, runs: Iterable[RunView], capacity: int, now: float, co
     return wait
 
 
-def _enforce_limits(runs: Sequence[RunView], capacity: int, now: float) -> list[Action]:
+def _enforce_limits(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Action]:
     found: list[Action] = []
     for run in runs:
         action = None
@@ -244,14 +250,15 @@ def _limit_idle(run: RunView, now: float) -> Action | None:
     return Enqueue(run.key) if is_back else None
 
 
-def _preempt(runs: Sequence[RunView], capacity: int, now: float) -> list[Action]:
+def _preempt(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Action]:
     """While others wait, those who have had their time are warned and then stopped, the longest first."""
     running = [run for run in runs if run.status is RunStatus.RUNNING]
     staying = [run for run in running if not run.is_leaving and not run.is_suspending]
-    needed = len(queue(runs)) - (len(running) - len(staying)) - max(0, capacity - len(running))
     staying.sort(key=lambda run: run.left_s(now, contended=True))
+    leaving = [run for run in running if run not in staying]
+    needed = capacity.num_to_end(_models(queue(runs)), _models(leaving), _models(staying))
     actions: list[Action] = []
-    for run in staying[: max(0, needed)]:
+    for run in staying[:needed]:
         left = run.left_s(now, contended=True)
         if left <= 0:
             actions.append(Stop(run.key, "contended_duration"))
@@ -260,21 +267,36 @@ def _preempt(runs: Sequence[RunView], capacity: int, now: float) -> list[Action]
     return actions
 
 
-def _admit(runs: Sequence[RunView], capacity: int, now: float) -> list[Action]:
-    """Start runs while there are free slots; those that were told to stop need none to finish."""
+def _admit(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Action]:
+    """Start runs while there are free slots; those that were told to stop need none to finish.
+
+    Nobody overtakes: who waits until another model can be loaded is not kept waiting by those after them.
+    """
     idle = (RunStatus.WAITING, RunStatus.SUSPENDED)
     leaving = [run for run in runs if run.is_stopping and run.status in idle]
-    free = capacity - sum(run.status is RunStatus.RUNNING for run in runs)
-    return [Admit(run.key) for run in [*leaving, *queue(runs)[: max(0, free)]]]
+    running = _models(run for run in runs if run.status is RunStatus.RUNNING)
+    admitted: list[RunView] = []
+    for run in queue(runs):
+        if not capacity.admits(run.model, running):
+            break
+        running.append(run.model)
+        admitted.append(run)
+    return [Admit(run.key) for run in [*leaving, *admitted]]
 
 
-def _update_positions(runs: Sequence[RunView], capacity: int, now: float) -> list[Action]:
+def _update_positions(runs: Sequence[RunView], capacity: Capacity, now: float) -> list[Action]:
     actions: list[Action] = []
+    active = (RunStatus.RUNNING, RunStatus.WAITING)
+    slots = capacity.at_once(run.model for run in runs if run.status in active)
     for position, run in enumerate(queue(runs), 1):
         if position != run.queue_position or now - run.queue_updated > QUEUE_UPDATE_S:
-            wait = wait_s(position, runs, capacity, now, run.limits.contended_duration_s)
+            wait = wait_s(position, runs, slots, now, run.limits.contended_duration_s)
             actions.append(UpdatePosition(run.key, position, wait))
     return actions
+
+
+def _models(runs: Iterable[RunView]) -> list[str]:
+    return [run.model for run in runs]
 
 
 def _evict_oldest(runs: Iterable[RunView], max_bytes: float) -> list[Action]:

@@ -11,10 +11,11 @@ class EngineStatus:
         running: runs that are being made.
         waiting: viewers in the queue.
         suspended: runs whose viewer is away and may come back.
-        capacity: runs that can be made in real time.
+        capacity: runs that can be made in real time; while runs of several models are made, at least.
         fps: pictures per second that were made for all runs together in the last seconds.
         executor: where runs are made: thread, zerogpu or ray.
-        model: its name.
+        model: name of the default model.
+        models: names of all models.
         is_ready: whether the model is loaded and warm.
         is_alive: whether there is a worker that can make a chunk.
     """
@@ -24,6 +25,7 @@ class EngineStatus:
     capacity: int
     executor: str
     model: str
+    models: tuple[str, ...] = ()
     suspended: int = 0
     fps: float = 0.0
     is_ready: bool = True

@@ -7,7 +7,6 @@ from longlive.config import ResumeMode
 from longlive.errors import LongLiveError, LostError
 from longlive.serving.codes import NoticeCode
 from longlive.serving.executors.events import Failure, Finished, NoticeEvent, Preempted, SegmentEvent
-from longlive.serving.executors.executor import Executor
 from longlive.serving.metrics import ResumeKind
 from longlive.serving.observer import Ended, Resumed
 from longlive.serving.runs.events import RunFinished
@@ -15,6 +14,7 @@ from longlive.serving.runs.lifecycle import BRANCHED
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.video_files import write_files
 from longlive.serving.scheduler import RunStatus, status_after
+from longlive.serving.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ _RESUMED: dict[bool, dict[ResumeKind, NoticeCode]] = {
 class RunSupervisor:
     """What the thread of a run does; all runs share one supervisor."""
 
-    def __init__(self, executor: Executor, resume: ResumeMode) -> None:
-        """Have runs made by ``executor``.
+    def __init__(self, models: ServedModels, resume: ResumeMode) -> None:
+        """Have runs made by the executors of their models.
 
         Args:
-            executor: makes them.
+            models: these executors.
             resume: how a run goes on after an interruption; ``auto``: exactly, unless it is long or that
                 fails.
         """
-        self._executor, self._resume = executor, resume
+        self._models, self._resume = models, resume
 
     def make(self, run: Run) -> RunStatus:
         """Make a run by one stream; returns its next status. Errors finish it."""
@@ -74,7 +74,7 @@ class RunSupervisor:
             exactness: ResumeKind = "exact" if exact else "quick"
             run.emit(NoticeEvent(_RESUMED[life.interruption == BRANCHED][exactness]))
             run.record(Resumed(exactness, run.num_chunks, life.interruption))
-        handle = self._executor.start(job)
+        handle = self._models[run.model].start(job)
         run.attach(handle)
         for event in handle.events():
             if isinstance(event, SegmentEvent):

@@ -73,6 +73,7 @@ def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
         "capacity": status.capacity,
         "executor": status.executor,
         "model": status.model,
+        "models": list(status.models) or [status.model],
     }
     numbers |= {old: numbers[new] for old, new in RENAMED_HEALTH_FIELDS.items()}
     if not status.is_alive:

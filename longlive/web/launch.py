@@ -17,6 +17,7 @@ from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
 from longlive.serving.runs.store.store_folder import StoreFolder, remove_stale_folders, store_folder
+from longlive.serving.served_models import ServedModels, open_models
 from longlive.training.data.chat_models import ChatModel, EndpointChat
 from longlive.web.file_serving import serve_from
 
@@ -59,7 +60,7 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt-model", help="name of the language model at that server")
     group.add_argument("--prompt-key-env", help="environment variable that holds its API key")
     add_viewer_options(parser)
-    add_model_options(parser, decoder="auto")
+    add_model_options(parser, decoder="auto", several_models=True)
 
 
 def usual_address() -> tuple[str, int | str]:
@@ -81,12 +82,12 @@ def open_engine(options: argparse.Namespace) -> Engine:
     check_address(options.host, options.port)
     folder = StoreFolder(store_folder(options.store, options.port), keep=options.store is not None)
     remove_stale_folders()
-    executor = open_executor(options)
+    models = open_executors(options)
     size = options.store_gb * 1e9
-    engine = Engine(executor, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
+    engine = Engine(models, limits=limits, folder=folder, max_store_bytes=size, resume=options.resume)
     serve_from(engine.folder)
-    if isinstance(executor, ThreadExecutor):
-        engine.metrics.watch_gpu(executor.runner.models.device)
+    if _executor_name(options) == "thread":
+        engine.metrics.watch_gpu(RuntimeOptions.of(vars(options)).torch_device)
     return engine
 
 
@@ -97,6 +98,14 @@ def _check_options(options: argparse.Namespace) -> None:
         if value is not None and not value > 0:
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(option, value, "it must be above 0", "Leave it out for the default.")
+    name, models = _executor_name(options), options.model
+    if len(models) > 1 and name != "thread":
+        rule = f"the executor {name} serves a single model"
+        raise ConfigError("--model", " ".join(models), rule, "Give one, or use --executor thread.")
+    if len(models) > 1 and options.lora:
+        rule = "a LoRA is merged into a single model"
+        cure = "Merge it with python -m longlive fetch, and give the folder that this prints as a model."
+        raise ConfigError("--lora", str(options.lora[0].path), rule, cure)
     if options.mcp and importlib.util.find_spec("mcp") is None:
         rule = "it needs a package that is not installed"
         raise ConfigError("--mcp", True, rule, 'Run pip install "gradio[mcp]", or leave it out.')
@@ -125,14 +134,24 @@ def default_executor() -> str:
     return "ray" if os.environ.get("RAY_ADDRESS") else "thread"
 
 
-def open_executor(options: argparse.Namespace) -> Executor:
-    """The executor that the options name, loaded and warm.
+def _executor_name(options: argparse.Namespace) -> str:
+    name: str = options.executor
+    return default_executor() if name == "auto" else name
+
+
+def open_executors(options: argparse.Namespace) -> ServedModels:
+    """The executors of the models that the options name; the first one's is loaded and warm.
 
     Raises:
-        LongLiveError: if the model cannot be loaded, or the executor cannot start here.
+        LongLiveError: if no model can be loaded, or the executor cannot start here.
     """
-    name = default_executor() if options.executor == "auto" else options.executor
-    runtime = RuntimeOptions.of(vars(options))
+    if len(options.model) > 1:
+        return open_models(options.model, RuntimeOptions.of(vars(options)), print_progress)
+    return ServedModels([_open_executor(options.model[0], options)])
+
+
+def _open_executor(model: str, options: argparse.Namespace) -> Executor:
+    name, runtime = _executor_name(options), RuntimeOptions.of(vars(options))
     if name == "zerogpu":
         if not zerogpu.is_available():
             rule = "this is not a Space with ZeroGPU hardware"
@@ -140,13 +159,13 @@ def open_executor(options: argparse.Namespace) -> Executor:
                 "executor", name, rule, "Use --executor thread, or select ZeroGPU in the Space's settings."
             )
         return zerogpu.open_executor(
-            options.model, runtime, print_progress, lease_s=options.lease_s, size=options.gpu_size
+            model, runtime, print_progress, lease_s=options.lease_s, size=options.gpu_size
         )
     if name == "ray":
         from longlive.serving.executors.ray import RayExecutor
 
         ray = RayExecutor(
-            options.model,
+            model,
             runtime,
             actors=options.actors,
             address=options.ray_address,
@@ -154,7 +173,7 @@ def open_executor(options: argparse.Namespace) -> Executor:
         )
         ray.warm_up()
         return ray
-    return start(options.model, runtime, print_progress, prepare=_warm_executor)
+    return start(model, runtime, print_progress, prepare=_warm_executor)
 
 
 def _warm_executor(models: ModelBundle) -> ThreadExecutor:

@@ -48,6 +48,7 @@ _NOTICES: dict[NoticeCode, str] = {
     "player_silent": "Your player stopped responding, so the video is paused until you are back.",
     "max_duration_soon": "Your video reaches its maximum length in {seconds:.0f} s.",
     "contended_duration_soon": "Others are waiting: your video stops in {seconds:.0f} s. You can keep it.",
+    "model_loading": "The model is being loaded; your video starts as soon as it is.",
     "encoder_restarted": "The video encoder was restarted; no picture was lost ({detail}).",
     "memory_downgraded": "The server ran out of memory and uses less now. Your video continues.",
     "prompt_truncated": "Your prompt is longer than the model reads; its end is ignored.",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
 from longlive.training.data.chat_models import ChatModel
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
@@ -21,6 +19,7 @@ from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
 from longlive.web.panels import compare, memory, storyboard
+from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -172,19 +171,19 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
-    card = engine.executor.card
-    parts = _add_prompt(card.stories[0].prompts[0][1] if card.stories else "a red ball on a green meadow")
+    choice = ModelChoice(engine.models)
+    parts = _add_prompt(choice.first_prompts[engine.executor.config.name])
+    parts |= {"choice": choice, "model": choice.radio}
     parts["switch"] = gr.Radio(
         _SWITCHES,
-        value=engine.executor.config.switch,
+        value=choice.switch,
         label="Transition to a new prompt",
         info=_SWITCH_HELP,
         elem_id="switch",
     )
     parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
-    parts["examples"] = list(zip(_add_examples(card.stories), card.stories, strict=True))
-    if card.about:
-        gr.HTML(f"<p>{escape(card.about)}</p>", elem_id="about")
+    choice.add_examples()
+    choice.add_about()
     with gr.Row(elem_id="options"):
         parts["seed"] = gr.Number(7, label="Seed", info=_SEED_HELP, precision=0, elem_id="seed")
         modes = [("Live", "live"), ("Compatible", "compatible")]
@@ -216,16 +215,7 @@ def _add_prompt(example: str) -> dict[str, Any]:
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
         complete = gr.Button("Complete", elem_id="complete", min_width=90, size="sm")
     parts = {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
-    return parts | {"example": example, "complete": complete}
-
-
-def _add_examples(stories: tuple[Story, ...]) -> list[gr.Button]:
-    with gr.Column(elem_id="examples", visible=bool(stories)):
-        gr.HTML("<h2>Examples</h2>")
-        with gr.Row(elem_id="example-buttons"):
-            return [
-                gr.Button(story.title, size="sm", min_width=60, elem_classes="example") for story in stories
-            ]
+    return parts | {"complete": complete}
 
 
 def _add_downloads() -> dict[str, Any]:
@@ -255,7 +245,7 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     """Connect the events of the player and the buttons with the endpoints, and those with their names."""
     endpoints, parts, outputs = context.endpoints, context.parts, context.outputs
     player, compatible = parts["player"], parts["compatible"]
-    request = [parts["prompt"], parts["seed"], parts["later"], parts["start_from"]]
+    request = [parts[name] for name in ("prompt", "seed", "later", "start_from", "model")]
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
 
@@ -280,39 +270,43 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     context.add_call("forget", branches.forget, place[:1], [parts["status"]])
     context.add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]])
     context.add_call("stop", endpoints.stop, [], [parts["status"]])
+    parts["choice"].connect(parts["switch"], parts["prompt"], _QUIETLY)
     _connect_browser(page, parts)
 
 
 def _connect_completion(context: PageContext, completion: CompletionEndpoint) -> None:
-    prompt = context.parts["prompt"]
-    context.parts["complete"].click(completion.complete_on_page, inputs=prompt, outputs=prompt, **_QUIETLY)
+    prompt, asked = context.parts["prompt"], [context.parts["prompt"], context.parts["model"]]
+    context.parts["complete"].click(completion.complete_on_page, inputs=asked, outputs=prompt, **_QUIETLY)
     context.add_call("complete", completion.complete, [prompt], [gr.Textbox(label="prompt", visible=False)])
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:
     """Connect what happens in the browser alone: buttons and keys become events of the player."""
     prompt = parts["prompt"]
-    begin = parts["start"].click(None, inputs=prompt, outputs=prompt, js=_or_example(parts["example"]))
+    choice: ModelChoice = parts["choice"]
+    asked = [prompt, choice.radio]
+    begin = parts["start"].click(None, inputs=asked, outputs=prompt, js=_or_example(choice.first_prompts))
     begin.then(None, js=_DISPATCH.format("start"))
     parts["send"].click(None, js=_DISPATCH.format("send"))
     prompt.submit(None, js=_DISPATCH.format("send"))
-    for button, story in parts["examples"]:
-        fill = button.click(None, outputs=[prompt, parts["later"]], js=_fill(story, parts["switch"].value))
+    for example in choice.examples:
+        fill = example.button.click(None, outputs=[prompt, parts["later"]], js=_fill(example))
         fill.then(None, js=_DISPATCH.format("start"))
     parts["mode"].change(None, inputs=parts["mode"], js=_MODE_CHANGED)
     page.load(None, inputs=parts["mode"], outputs=parts["mode"], js=_MODE_OF_BROWSER)
     page.load(None, inputs=parts["mode"], js=_MODE_CHANGED)
 
 
-def _or_example(example: str) -> str:
-    """JavaScript that returns the prompt, or the example that is shown where there is none."""
-    return f"(text) => text.trim() ? text : {json.dumps(example)}"
+def _or_example(examples: dict[str, str]) -> str:
+    """JavaScript that returns the prompt, or the model's example, which is shown where there is none."""
+    return f"(text, model) => text.trim() ? text : {json.dumps(examples)}[model]"
 
 
-def _fill(story: Story, switch: str) -> str:
-    """JavaScript that returns an example's first prompt and its later ones, which change by ``switch``."""
-    later = [{"at": at, "text": text, "switch": switch} for at, text in story.prompts[1:]]
-    return f"() => {json.dumps([story.prompts[0][1], later])}"
+def _fill(example: Example) -> str:
+    """JavaScript that returns an example's first prompt and its later ones."""
+    (_, first), *others = example.story.prompts
+    later = [{"at": at, "text": text, "switch": example.switch} for at, text in others]
+    return f"() => {json.dumps([first, later])}"
 
 
 def _add_generate(clips: ClipEndpoint) -> None:
@@ -321,10 +315,11 @@ def _add_generate(clips: ClipEndpoint) -> None:
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     start_from, message = StartFrom(visible=False), gr.Textbox(label="message", visible=False)
+    model = gr.Textbox(label="model", visible=False)
     gr.Button(visible=False).click(
         clips.generate,
         **_UNCHECKED,
-        inputs=[storyboard, seconds, seed, start_from],
+        inputs=[storyboard, seconds, seed, start_from, model],
         outputs=[video, session_file, message],
         concurrency_limit=2,
         api_name="generate",

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +44,7 @@ from longlive.weights.layout import (
     write_facts,
     write_json,
 )
-from longlive.weights.released import ModelSources, Origin
+from longlive.weights.released import LoraSource, ModelSources, Origin
 
 logger = logging.getLogger(__name__)
 
@@ -129,17 +129,18 @@ def print_download_plan(sources: ModelSources, progress: ProgressCallback = logg
 
 
 def _check_own_files(sources: ModelSources) -> None:
-    """Check a checkpoint and a LoRA on this machine; CheckpointError says what does not fit."""
+    """Check a checkpoint and LoRAs on this machine; CheckpointError says what does not fit."""
     from longlive.weights.conversion import check_transformer
     from longlive.weights.formats.lora_reading import read_lora
 
-    lora = sources.lora if isinstance(sources.lora, Path) else None
+    loras = [lora.at(lora.origin) for lora in sources.loras if isinstance(lora.origin, Path)]
     if isinstance(sources.weights, Path):
         shape = sources.config.transformer
         has_context, key = sources.config.context_transformer, sources.weights_key
-        check_transformer(shape, sources.weights, lora, has_context=has_context, weights_key=key)
-    elif lora:
-        read_lora(lora)
+        check_transformer(shape, sources.weights, loras, has_context=has_context, weights_key=key)
+    else:
+        for lora in loras:
+            read_lora(lora.path)
 
 
 def cache_folder() -> Path:
@@ -151,9 +152,10 @@ def cache_folder() -> Path:
 
 def _request(sources: ModelSources) -> dict[str, Any]:
     """All that the outcome depends on, as JSON: repositories by revision, own files by their digest."""
+    first = next(iter(sources.loras), None)
     origins = {
         "weights": sources.weights,
-        "lora": sources.lora,
+        "lora": first.origin if first else None,
         "text": sources.text_encoder,
         "parts": sources.parts,
     }
@@ -161,12 +163,20 @@ def _request(sources: ModelSources) -> dict[str, Any]:
     facts = {
         "edition": CONVERTER_VERSION,
         "dtype": str(sources.dtype),
-        "lora_scale": sources.lora_scale,
+        "lora_scale": first and first.scale,
         **({"weights_key": sources.weights_key} if has_key else {}),
+        **_lora_request(sources.loras),
         "config": _facts(sources.config),
         "origins": {name: _identity(origin) for name, origin in origins.items()},
     }
     return json.loads(json.dumps(facts))
+
+
+def _lora_request(loras: Sequence[LoraSource]) -> dict[str, Any]:
+    """What earlier versions did not know: several LoRAs, and strengths."""
+    if len(loras) <= 1 and all(lora.strength == 1 for lora in loras):
+        return {}
+    return {"loras": [[_identity(lora.origin), lora.scale, lora.strength] for lora in loras]}
 
 
 def _facts(config: ModelConfig) -> dict[str, Any]:
@@ -196,9 +206,26 @@ def _assemble(sources: ModelSources, request: Mapping[str, Any], progress: Progr
     progress(f"converting into {folder}")
     written = _convert(sources, files, growing, progress)
     write_facts(growing, sources.config, sources.card)
-    write_json(growing / SOURCES, {"request": request, "sources": digests, "written": written})
+    made_from = {"request": request, "sources": digests, "loras": _lora_facts(sources.loras, digests)}
+    write_json(growing / SOURCES, made_from | {"written": written})
     growing.rename(folder)
     return folder
+
+
+def _lora_facts(loras: Sequence[LoraSource], digests: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What was merged, in order: names, strengths, and SHA-256 of the files."""
+    facts = []
+    for lora in loras:
+        origin = lora.origin
+        if isinstance(origin, Path):
+            name, files = origin.name, {part.name: sha256_of(part) for part in lora_files(origin)}
+        else:
+            name, files = (
+                origin.repository,
+                {one: digests[f"{origin.repository}/{one}"] for one in origin.files},
+            )
+        facts.append({"name": name, "strength": lora.strength, "scale": lora.scale, "sha256": files})
+    return facts
 
 
 def _convert(sources: ModelSources, files: Files, folder: Path, progress: ProgressCallback) -> dict[str, str]:
@@ -222,8 +249,7 @@ def _convert(sources: ModelSources, files: Files, folder: Path, progress: Progre
         write_transformer,
         **what,
         has_context=sources.config.context_transformer,
-        lora=None if sources.lora is None else _file(sources.lora, files),
-        lora_scale=sources.lora_scale,
+        loras=[lora.at(_file(lora.origin, files)) for lora in sources.loras],
         progress=progress,
     )
     text_encoder = partial(

@@ -4,7 +4,7 @@ What is read is memory-mapped; names and shapes are checked against the model be
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.checkpoints import TransformerCheckpoint, read_transformer
 from longlive.weights.formats.key_mapping import check_names, check_shapes, umt5_from_released
-from longlive.weights.formats.lora import Lora, check_lora, describe_lora, merge_pair
-from longlive.weights.formats.lora_reading import read_lora
+from longlive.weights.formats.lora import describe_lora, merge_pair
+from longlive.weights.formats.lora_files import LoraFile
+from longlive.weights.formats.lora_reading import open_lora
 from longlive.weights.formats.weight_files import read_tensors, write_weights
 
 logger = logging.getLogger(__name__)
@@ -36,26 +37,24 @@ def write_transformer(
     path: Path,
     config: TransformerConfig,
     weights: Path,
-    lora: Path | None = None,
+    loras: Sequence[LoraFile] = (),
     *,
     has_context: bool = False,
     weights_key: str | None = None,
-    lora_scale: float | None = None,
     dtype: torch.dtype = torch.bfloat16,
     progress: Callable[[str], object] = logger.info,
 ) -> str:
-    """Write a transformer in our names, with a LoRA merged into it in float32 and rounded once.
+    """Write a transformer in our names, with LoRAs merged into it in float32, in order, and rounded once.
 
     Args:
         path: the safetensors file to write.
         config: its shape.
         weights: of LongLive, Self-Forcing, CausVid or Wan 2.1, nested and prefixed as they are.
-        lora: as ``read_lora`` reads.
+        loras: their changes are added up.
         has_context: whether the model has a second set of parameters (see ``write_context_transformer``).
         weights_key: which of several transformers in ``weights``; None as for ``read_transformer``.
-        lora_scale: of all pairs; None: what the LoRA's own file states.
         dtype: of what is written; LongLive itself runs in bfloat16.
-        progress: gets a line that says which of several transformers was taken, and one about the LoRA.
+        progress: gets a line that says which of several transformers was taken, and one about each LoRA.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -64,15 +63,18 @@ def write_transformer(
         CheckpointError: names the keys or shapes that do not fit.
     """
     checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=has_context)
-    pairs = _open_lora(lora, checkpoint)
-    state = checkpoint.state
+    opened = [(file, open_lora(file, checkpoint.state)) for file in loras]
     if checkpoint.about:
         progress(checkpoint.about)
-    if lora:
-        progress(describe_lora(pairs, lora_scale))
+    for file, lora in opened:
+        progress(describe_lora(lora, file.scale, name=str(file)))
 
     def make(name: str) -> Tensor:
-        return merge_pair(state[name], pairs[name], lora_scale) if name in pairs else state[name]
+        weight = checkpoint.state[name]
+        for file, lora in opened:
+            if name in lora:
+                weight = merge_pair(weight, lora[name], file.scale, file.strength)
+        return weight
 
     return write_weights(path, expected, dtype, make)
 
@@ -87,7 +89,7 @@ def write_context_transformer(
 ) -> str:
     """Write the second set of parameters, which SGF+ has for its clean pass, as a transformer of its own.
 
-    Arguments, result and errors as for ``write_transformer``; a LoRA changes the first set alone.
+    Arguments, result and errors as for ``write_transformer``; LoRAs change the first set alone.
     """
     checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=True)
     return write_weights(path, expected, dtype, checkpoint.context.__getitem__)
@@ -96,7 +98,7 @@ def write_context_transformer(
 def check_transformer(
     config: TransformerConfig,
     weights: Path,
-    lora: Path | None = None,
+    loras: Sequence[LoraFile] = (),
     *,
     has_context: bool = False,
     weights_key: str | None = None,
@@ -106,7 +108,8 @@ def check_transformer(
     No weights are read, so that it takes a moment even for a large file.
     """
     checkpoint, _ = _open_transformer(config, weights, weights_key, has_context=has_context)
-    _open_lora(lora, checkpoint)
+    for file in loras:
+        open_lora(file, checkpoint.state)
 
 
 def _open_transformer(
@@ -131,12 +134,6 @@ def _open_transformer(
         check_names(checkpoint.context, expected, f"the second set of parameters in {weights}")
         check_shapes(checkpoint.context, expected, f"the second set of parameters in {weights}")
     return checkpoint, expected
-
-
-def _open_lora(lora: Path | None, checkpoint: TransformerCheckpoint) -> Lora:
-    pairs = read_lora(lora) if lora else {}
-    check_lora(pairs, checkpoint.state)
-    return pairs
 
 
 def _check_size(state: Mapping[str, Tensor], config: TransformerConfig, file: Path) -> None:

@@ -41,14 +41,12 @@ def _recipe(
         LONGLIVE_SOURCES,
         config=config,
         card=ModelCard(
-            f"{about} It was not tuned to change prompts smoothly, so new ones drift in unless you choose "
-            f"otherwise. Its weights are under {licence}.",
+            f"{about} Its weights are under {licence}.",
             stories=CARD.stories,
         ),
         weights=HubFiles(*repository, files=(file,)),
         weights_key=key,
-        lora=None,
-        lora_scale=None,
+        loras=(),
         licence=licence,
     )
 

@@ -1,5 +1,10 @@
 """Folder -> ModelBundle: reads the weights of a model in our layout, and names what does not fit."""
 
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,10 @@ from longlive.models.text_encoder import TextEncoder
 from longlive.models.tiny_vae import TinyVae
 from longlive.models.transformer import CausalWanTransformer
 from longlive.weights.formats.key_mapping import check_names, check_shapes
-from longlive.weights.formats.weight_files import open_safetensors
+from longlive.weights.formats.lora import describe_lora, merge_pair
+from longlive.weights.formats.lora_files import LoraFile
+from longlive.weights.formats.lora_reading import lora_files, open_lora
+from longlive.weights.formats.weight_files import open_safetensors, sha256_of
 from longlive.weights.layout import (
     CONTEXT_TRANSFORMER,
     DECODERS,
@@ -28,6 +36,8 @@ from longlive.weights.layout import (
     read_json,
 )
 from longlive.weights.registry import resolve
+
+logger = logging.getLogger(__name__)
 
 
 def load_models(
@@ -88,6 +98,41 @@ def load(
         digest=model_digest(folder),
         folder=path,
     )
+
+
+@torch.no_grad()
+def merge_loras(models: ModelBundle, loras: Sequence[LoraFile]) -> ModelBundle:
+    """Merge LoRAs into the transformer of a model that was loaded just now, in its own memory.
+
+    They are computed in float32 and rounded to the model's dtype once. Of a model with a second set of
+    weights, only the first is changed, as by ``fetch``.
+
+    Args:
+        models: not optimized yet; changed in place.
+        loras: added in order.
+
+    Returns:
+        the bundle with a digest of its own, so that session files do not pass for those of the model alone.
+
+    Raises:
+        CheckpointError: naming what cannot be read or does not fit; nothing is changed then.
+    """
+    if not loras:
+        return models
+    state = models.transformer.state_dict()
+    opened = [(file, open_lora(file, state)) for file in loras]
+    digest = hashlib.sha256(models.digest.encode())
+    for file, lora in opened:
+        logger.info(describe_lora(lora, file.scale, name=str(file)))
+        files = [sha256_of(part) for part in lora_files(file.path)]
+        digest.update(json.dumps([files, file.scale, file.strength]).encode())
+    for name in dict.fromkeys(name for _, lora in opened for name in lora):
+        merged = state[name]
+        for file, lora in opened:
+            if name in lora:
+                merged = merge_pair(merged, lora[name], file.scale, file.strength)
+        state[name].copy_(merged)
+    return dataclasses.replace(models, digest=digest.hexdigest())
 
 
 def load_transformer(folder: ModelFolder, part: str = "transformer") -> CausalWanTransformer:

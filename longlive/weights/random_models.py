@@ -44,7 +44,8 @@ def random_models(
 ) -> ModelBundle:
     """A model of this name's shape with random weights; arguments as for ``load_models``.
 
-    The shapes in ``BUILT_IN`` need no files.
+    The shapes in ``BUILT_IN`` need no files. Where rollouts overlap, there is a Wan VAE beside any other
+    decoder, since it encodes.
     """
     decoder = "tiny" if decoder == "auto" else decoder
     if decoder not in DECODERS:
@@ -54,11 +55,12 @@ def random_models(
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         transformer = CausalWanTransformer(config.transformer)
-        vae = _vae(config, folder, decoder)
+        decodes = _vae(config, folder, decoder)
+        vae = _vae(config, folder, "wan") if config.overlap and decoder != "wan" else decodes
         context = CausalWanTransformer(config.transformer) if config.context_transformer else None
-    for module in (transformer, vae, *([] if context is None else [context])):
+    for module in {transformer, decodes, vae, *([] if context is None else [context])}:
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
-    optimize_decoder(vae)
+    optimize_decoder(decodes)
     return ModelBundle(
         source=name,
         config=config,
@@ -66,7 +68,7 @@ def random_models(
         context_transformer=context,
         text_encoder=RandomText(config, device, dtype),  # type: ignore[arg-type]
         vae=vae,  # type: ignore[arg-type]
-        decoder=vae,
+        decoder=decodes,
         decoder_name=decoder,
         card=ModelCard(),
         digest="random",

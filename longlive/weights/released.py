@@ -4,7 +4,7 @@ Revisions are pinned, so that the same weights come on every machine and day.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,32 @@ from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.model_card import ModelCard, Story
 from longlive.weights.downloads import HubFiles
+from longlive.weights.formats.lora_files import LoraFile
 
 Origin = HubFiles | Path
 """Where weights come from: a repository's file, or a file on this machine."""
+
+
+@dataclass(frozen=True)
+class LoraSource:
+    """A LoRA that is merged into a model, wherever it lies.
+
+    Attributes:
+        origin: its file.
+        strength, scale: as in LoraFile.
+    """
+
+    origin: Origin
+    strength: float = 1.0
+    scale: float | None = None
+
+    def at(self, path: Path) -> LoraFile:
+        """The LoRA, once its file is on this machine."""
+        return LoraFile(path, self.strength, self.scale)
+
+    def __str__(self) -> str:
+        """Its name and strength, for people."""
+        return str(self.at(Path(self.origin.files[0]) if isinstance(self.origin, HubFiles) else self.origin))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +49,9 @@ class ModelSources:
 
     Attributes:
         config, card: its facts.
-        weights, lora: the transformer, and what is merged into it.
+        weights: the transformer.
+        loras: what is merged into it, in order.
         weights_key: which of several transformers in ``weights``; None: the one that its authors run.
-        lora_scale: what the LoRA is multiplied by; None: what its own file states.
         text_encoder: umT5's weights.
         parts: config of the text encoder, tokenizer and VAE, in diffusers' layout.
         tiny_vae, light_vae: optional decoders; a model is complete without them.
@@ -41,9 +64,8 @@ class ModelSources:
     weights: Origin
     text_encoder: Origin
     parts: HubFiles
-    lora: Origin | None = None
+    loras: tuple[LoraSource, ...] = ()
     weights_key: str | None = None
-    lora_scale: float | None = None
     tiny_vae: Origin | None = None
     light_vae: Origin | None = None
     dtype: torch.dtype = torch.bfloat16
@@ -52,20 +74,26 @@ class ModelSources:
     @property
     def needed(self) -> list[HubFiles]:
         """The repositories' files that the model cannot do without."""
-        origins = (self.weights, self.lora, self.text_encoder, self.parts)
+        origins = (self.weights, *(lora.origin for lora in self.loras), self.text_encoder, self.parts)
         return [origin for origin in origins if isinstance(origin, HubFiles)]
 
     def lines(self) -> Iterator[str]:
         """The recipe for people: what it is, where its transformer comes from, and how it is played."""
         if self.card.about:
             yield f"{self.config.name}: {self.card.about}"
-        for origin in (self.weights, self.lora):
-            if isinstance(origin, HubFiles):
-                key = f" ({self.weights_key})" if self.weights_key and origin is self.weights else ""
-                yield f"from {origin.repository}@{origin.revision[:12]}: {', '.join(origin.files)}{key}"
+        key = f" ({self.weights_key})" if self.weights_key else ""
+        if isinstance(self.weights, HubFiles):
+            yield f"from {_address(self.weights)}{key}"
+        for lora in self.loras:
+            where = _address(lora.origin) if isinstance(lora.origin, HubFiles) else str(lora.origin)
+            yield f"with the LoRA {where}, strength {lora.strength:g}"
         if self.licence:
             yield f"licence of the transformer: {self.licence}"
         yield f"settings: {_settings(self.config)}"
+
+
+def _address(origin: HubFiles) -> str:
+    return f"{origin.repository}@{origin.revision[:12]}: {', '.join(origin.files)}"
 
 
 def _settings(config: ModelConfig) -> str:
@@ -141,8 +169,8 @@ LONGLIVE_SOURCES = ModelSources(
     config=LONGLIVE_1_3B,
     card=CARD,
     weights=HubFiles(*LONGLIVE, files=("models/longlive_base.pt",)),
-    lora=HubFiles(*LONGLIVE, files=("models/lora.pt",)),
-    lora_scale=1.0,  # its config has alpha = rank; the file states neither
+    # Its config has alpha = rank; the file states neither.
+    loras=(LoraSource(HubFiles(*LONGLIVE, files=("models/lora.pt",)), scale=1.0),),
     licence="CC-BY-NC-SA-4.0 by its card, Apache-2.0 by the code's repository",
     text_encoder=HubFiles(*WAN_ORIGINAL, files=("models_t5_umt5-xxl-enc-bf16.pth",)),
     parts=HubFiles(
@@ -163,31 +191,29 @@ LONGLIVE_SOURCES = ModelSources(
 
 def sources_for_checkpoint(
     checkpoint: Path,
-    lora: Path | None = None,
+    loras: Sequence[LoraFile] = (),
     *,
     name: str = "",
     base: ModelSources = LONGLIVE_SOURCES,
     weights_key: str | None = None,
-    lora_scale: float | None = None,
     **facts: Any,
 ) -> ModelSources:
     """The sources of a model around another checkpoint: Self-Forcing, CausVid, Wan 2.1 1.3B, or your own.
 
     Args:
         checkpoint: its transformer, as ``read_transformer`` reads.
-        lora: merged into it, as ``read_lora`` reads.
+        loras: merged into it, in order.
         name: of the new model; the file's own name if it is empty.
         base: the model whose facts and other parts it has.
         weights_key: which of several transformers in the file; None: the one that its authors run.
-        lora_scale: what the LoRA is multiplied by; None: what its own file states.
         facts: fields of ModelConfig that differ from those of ``base``, such as ``window=21, sink=0``.
 
     Raises:
         CheckpointError: when a file does not exist.
         ConfigError: when a fact is unknown or impossible.
     """
-    for path in (checkpoint, lora):
-        if path is not None and not path.exists():
+    for path in (checkpoint, *(lora.path for lora in loras)):
+        if not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
     facts = {key: _check_fact(key, value) for key, value in facts.items()}
     config = dataclasses.replace(base.config, **(facts | {"name": name or checkpoint.stem}))
@@ -195,11 +221,10 @@ def sources_for_checkpoint(
     return dataclasses.replace(
         base,
         config=config,
-        card=ModelCard(f"Made from {checkpoint.name}."),
+        card=ModelCard(f"Made from {checkpoint.name}{_with_loras(loras)}."),
         weights=checkpoint,
-        lora=lora,
+        loras=_sources_of(loras),
         weights_key=weights_key,
-        lora_scale=lora_scale,
         licence="",
     )
 
@@ -208,30 +233,39 @@ def change_sources(
     name: str,
     sources: ModelSources | None,
     *,
-    lora: Path | None = None,
-    lora_scale: float | None = None,
+    loras: Sequence[LoraFile] = (),
     weights_key: str | None = None,
 ) -> ModelSources:
-    """A known model's sources with a LoRA, or with another of its transformers; arguments as above.
+    """A known model's sources with LoRAs, or with another of its transformers; arguments as above.
+
+    With LoRAs it gets a name of its own, such as ``sgf+style``, so that both models can be served together. A
+    LoRA that belongs to the model, as LongLive's does, is merged before them.
 
     Raises:
-        ConfigError: if the model is not made from a checkpoint, or has a LoRA already.
-        CheckpointError: when the LoRA does not exist.
+        ConfigError: if the model is not made from a checkpoint.
     """
     if sources is None:
-        rule = "--lora, --lora-scale and --weights-key change published models and checkpoints alone"
+        rule = "--lora and --weights-key change published models and checkpoints alone"
         raise ConfigError("model", name, rule, "Give the checkpoint with --checkpoint.")
-    if lora is not None and sources.lora is not None:
-        rule = f"{name} has a LoRA of its own"
-        raise ConfigError("--lora", str(lora), rule, "Merge them first, or give --checkpoint.")
-    if lora is not None and not lora.exists():
-        raise CheckpointError(f"There is no file {lora}. Correct the path.")
-    return dataclasses.replace(
-        sources,
-        lora=lora or sources.lora,
-        lora_scale=sources.lora_scale if lora_scale is None else lora_scale,
-        weights_key=weights_key or sources.weights_key,
-    )
+    if loras:
+        own_name = "+".join([sources.config.name, *(lora.path.stem for lora in loras)])
+        about = f"{sources.card.about} It was made{_with_loras(loras)}."
+        sources = dataclasses.replace(
+            sources,
+            config=dataclasses.replace(sources.config, name=own_name),
+            card=dataclasses.replace(sources.card, about=about),
+            loras=(*sources.loras, *_sources_of(loras)),
+        )
+    return dataclasses.replace(sources, weights_key=weights_key or sources.weights_key)
+
+
+def _sources_of(loras: Sequence[LoraFile]) -> tuple[LoraSource, ...]:
+    return tuple(LoraSource(lora.path, lora.strength, lora.scale) for lora in loras)
+
+
+def _with_loras(loras: Sequence[LoraFile]) -> str:
+    kind = "LoRA" if len(loras) == 1 else "LoRAs"
+    return f" with the {kind} {', '.join(map(str, loras))}" * bool(loras)
 
 
 def _check_fact(name: str, value: Any) -> Any:

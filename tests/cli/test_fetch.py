@@ -30,7 +30,7 @@ def test_fetch_converts_a_checkpoint_under_a_name_of_its_own(
     assert main(["fetch", "self-forcing", *options]) == 0
     config = asked[0].config
     assert (config.name, config.window, config.sink, config.steps) == ("self-forcing", 21, 0, (1000, 500))
-    assert (asked[0].weights, asked[0].lora) == (file, None)
+    assert (asked[0].weights, asked[0].loras) == (file, ())
     assert capsys.readouterr().out.strip() == str(tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_a_folder_of_parts_a_key_and_a_scale_reach_the_conversion(
     options = ["--checkpoint", str(tmp_path), "--lora", str(tmp_path)]
     assert main(["fetch", "mine", *options]) == 0
     assert main(["fetch", "mine", *options, "--weights-key", "generator", "--lora-scale", "0.5"]) == 0
-    assert [(s.weights, s.weights_key, s.lora_scale) for s in asked] == [
+    assert [(s.weights, s.weights_key, s.loras[0].scale) for s in asked] == [
         (tmp_path, None, None),
         (tmp_path, "generator", 0.5),
     ]

@@ -11,8 +11,11 @@ from typing import Any
 
 import av
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from longlive import ModelBundle
 from longlive.cli import main
 from longlive.generation.session import Session
 
@@ -504,3 +507,56 @@ def test_nothing_is_left_in_the_temporary_folder(
     for device in ("/dev/null", "/dev/stdout"):
         run("generate", "--prompt", "a red ball", "--seconds", 1, "--out", device)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_session_is_remixed_with_another_model(
+    run: Command, two_set_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = generate_and_save(run, tmp_path)
+    assert main(["replay", str(session), "--model", str(two_set_folder)]) == 2
+    assert "made with another model" in capsys.readouterr().err
+    files = ("--out", tmp_path / "r.mp4", "--session", tmp_path / "r.json", "--scale", 2, "--json")
+    options = list(map(str, (session, "--remix", *files, "--model", two_set_folder)))
+    assert main(["replay", *options]) == 0
+    shown = capsys.readouterr()
+    assert "its digests of chunks are not compared" in shown.err
+    made = json.loads(shown.out.strip().splitlines()[-1])
+    assert (made["model"], made["seed"], made["seconds"]) == (str(two_set_folder), 7, 3.0)
+    assert [(p["chunk"], p["text"], p["switch"]) for p in made["prompts"]] == [
+        (0, "a red ball", None),
+        (2, "a blue cube", "keep"),
+    ]
+    assert pictures_in(tmp_path / "r.mp4") == 48
+    assert main(["replay", str(tmp_path / "r.json"), "--verify"]) == 0, (
+        "the remix has a session file of its own"
+    )
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+def test_what_a_remix_is_not_is_refused(
+    run: Command, tmp_path: Path, tiny_models: ModelBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Session(tiny_models, "a red ball") as made:
+        made.next_latents()
+        made.save(tmp_path / "s.json")
+    for options, words in (
+        (("--remix", "--verify"), "--verify is True, but a remix is another video"),
+        (("--session", tmp_path / "t.json"), "or give --remix"),
+    ):
+        assert run("replay", tmp_path / "s.json", *options) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_lora_changes_the_video_and_its_session_file(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, lora = "blocks.0.self_attn.q", tmp_path / "style.safetensors"
+    save_file({f"{name}.lora_A.weight": torch.ones(2, 24), f"{name}.lora_B.weight": torch.ones(24, 2)}, lora)
+    session = generate_and_save(run, tmp_path, "--lora", f"{lora}=0.5")
+    assert run("replay", session, "--verify") == 2
+    assert "made with another model" in capsys.readouterr().err
+    assert run("replay", session, "--verify", "--lora", lora) == 2, "the strength counts"
+    assert run("replay", session, "--verify", "--lora", f"{lora}=0.5") == 0
+    with pytest.raises(SystemExit):
+        run("generate", "--prompt", "a red ball", "--lora", f"{lora}=much")
+    assert "'much' is no number" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from longlive.runtime.memory import (
     PRESETS,
     USABLE,
     Preset,
+    divide_memory,
     free_memory,
     needed_bytes,
     plan_memory,
@@ -104,3 +105,17 @@ def test_what_cannot_fit_is_refused_with_what_it_would_need() -> None:
 
 def test_a_cpu_has_the_memory_that_the_machine_can_give() -> None:
     assert free_memory(torch.device("cpu")) > 10**8
+
+
+@pytest.mark.parametrize(("device_gb", "together"), [(80, True), (48, True), (24, True), (12, False)])
+def test_memory_is_divided_so_that_each_model_is_planned_with_what_it_gets(
+    device_gb: int, together: bool
+) -> None:
+    free, presets = int(0.97 * device_gb * GB), presets_for(SIZES, ANYTHING)
+    shares = divide_memory({"a": (SIZES, presets), "b": (SIZES, presets)}, free)
+    assert (shares is not None) == together
+    if shares is not None:
+        plans = [plan_memory(SIZES, share, presets) for share in shares.values()]
+        assert sum(plan.needed for plan in plans) <= USABLE * free
+        alone = plan_memory(SIZES, free, presets).preset
+        assert all(plan.preset in presets[presets.index(alone) :] for plan in plans)

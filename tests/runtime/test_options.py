@@ -1,6 +1,7 @@
 """The options are the same for every command, and their choices are those of config.py."""
 
 import argparse
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from longlive.media import h264
 from longlive.runtime.options import add_model_options, parse_with_environment
 from longlive.runtime.startup import RuntimeOptions
 from longlive.weights import layout
+from longlive.weights.formats.lora_files import LoraFile
 
 
 def parsed(*words: str, **options: object) -> argparse.Namespace:
@@ -55,3 +57,32 @@ def test_the_environment_speaks_where_the_command_line_is_silent(monkeypatch: py
         monkeypatch.setenv(f"LONGLIVE_{name}", value)
     args = parse_with_environment(parser, ["--dtype", "bfloat16"], prefix="LONGLIVE")
     assert (args.share, args.mcp, args.decoder, args.dtype) == (False, True, "tiny", "bfloat16")
+
+
+def test_several_models_and_loras_are_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "a.pt", tmp_path / "b c.pt"
+    first.touch()
+    second.touch()
+    assert RuntimeOptions.of(vars(parsed("--lora", f"{first}=2", "--lora", str(second)))).lora == (
+        LoraFile(first, 2.0),
+        LoraFile(second),
+    )
+    parser = argparse.ArgumentParser()
+    add_model_options(parser, several_models=True)
+    assert parse_with_environment(parser, [], prefix="LONGLIVE").model == ["storybook"]
+    monkeypatch.setenv("LONGLIVE_MODEL", "sgf 'my models/fox'")
+    monkeypatch.setenv("LONGLIVE_LORA", f"{first} '{second}=0.5'")
+    args = parse_with_environment(parser, [], prefix="LONGLIVE")
+    assert (args.model, args.lora) == (["sgf", "my models/fox"], [LoraFile(first), LoraFile(second, 0.5)])
+    line = ["--model", "causvid", "storybook", "--lora", str(second)]
+    args = parse_with_environment(parser, line, prefix="LONGLIVE")
+    assert (args.model, args.lora) == (["causvid", "storybook"], [LoraFile(second)])
+    with pytest.raises(SystemExit):
+        parse_with_environment(parser, ["--lora", f"{first}=x"], prefix="LONGLIVE")
+    assert "argument --lora: --lora is" in capsys.readouterr().err
+
+
+def test_a_sweep_has_no_lora() -> None:
+    assert "lora" not in parsed(many=True)

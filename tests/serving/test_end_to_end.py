@@ -64,7 +64,7 @@ def test_a_story_that_comes_to_its_length(make_engine, log, caplog) -> None:
     assert seen["longlive_runs_started_total"] == 1 and seen["longlive_pictures_total"] == 48
     assert seen["longlive_chunk_seconds_count"] == 5
     assert log() == [
-        "started, seed 7, 35 characters, thread executor",
+        "started, seed 7, 35 characters, thread executor, model 'test cards'",
         "ended (complete) after 3.00 s of video: complete",
     ]
     assert MEADOW not in caplog.text and JUMP not in caplog.text

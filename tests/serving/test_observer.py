@@ -21,7 +21,10 @@ from longlive.serving.observer import (
 from tests.support.metrics_reader import figures
 
 OCCURRENCES = {
-    Started(7, 17, "thread"): ("runs_started_total", "started, seed 7, 17 characters, thread executor"),
+    Started(7, 17, "thread", "sgf"): (
+        "runs_started_total",
+        "started, seed 7, 17 characters, thread executor, model sgf",
+    ),
     Admitted(3.24): (None, "admitted after 3.2 s in the queue"),
     PromptAccepted("soft", 12, 18): (
         "prompts_total{switch=soft}",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from longlive.serving import scheduler
+from longlive.serving.capacity import Capacity
 from longlive.serving.executors.events import Failure, Finished, Preempted
 from longlive.serving.limits import Limits
 from longlive.serving.scheduler import (
@@ -37,7 +38,8 @@ def view(key: str, status: RunStatus = WAITING, since: float = 0.0, **facts) -> 
     return RunView(key=key, status=status, **(plain | facts))
 
 
-def actions(*runs: RunView, capacity: int = 1, **options: float) -> list[Action]:
+def actions(*runs: RunView, capacity: int | Capacity = 1, **options: float) -> list[Action]:
+    capacity = capacity if isinstance(capacity, Capacity) else Capacity({"": capacity})
     return schedule(runs, capacity, NOW, **options)
 
 
@@ -163,3 +165,29 @@ def test_the_status_after_a_stream(last, is_stopping, has_returned, status) -> N
 def test_it_has_no_clock_and_no_thread() -> None:
     source = Path(scheduler.__file__).read_text(encoding="utf-8")
     assert "import time" not in source and "import threading" not in source
+
+
+def test_who_waits_for_another_model_is_not_overtaken_and_gets_in_when_the_others_have_had_their_time() -> (
+    None
+):
+    turns = Capacity({"a": 4, "b": 2}, is_exclusive=True)
+    waiting = view("2", model="b", arrived=NOW - 9), view("3", model="a", arrived=NOW - 8)
+    done = actions(view("1", RUNNING, since=20.0, model="a", has_player=True), *waiting, capacity=turns)
+    assert done == [UpdatePosition("2", 1, 280.0), UpdatePosition("3", 2, 580.0)]
+    late = [view(key, RUNNING, since=301.0, model="a", has_player=True) for key in ("1", "4")]
+    assert [one for one in actions(*late, *waiting, capacity=turns) if isinstance(one, Stop)] == [
+        Stop("1", "contended_duration"),
+        Stop("4", "contended_duration"),
+    ]
+    assert [one.key for one in actions(*waiting, capacity=turns) if isinstance(one, Admit)] == ["2"]
+
+
+def test_models_in_memory_together_share_the_slots() -> None:
+    both = Capacity({"a": 4, "b": 2})
+    runs = [view(key, model=model, arrived=NOW - 9 + int(key)) for key, model in enumerate_models("abab")]
+    admitted = [one.key for one in actions(*runs, capacity=both) if isinstance(one, Admit)]
+    assert admitted == ["0", "1", "2"], "a quarter, a half and a quarter"
+
+
+def enumerate_models(models: str) -> list[tuple[str, str]]:
+    return [(str(number), model) for number, model in enumerate(models)]

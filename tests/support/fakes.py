@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from longlive.serving.executors.job import Job
 from longlive.serving.executors.model_runner import ModelRunner, SessionOpener, Turn
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
+from longlive.serving.served_models import ServedModels
 from tests.support.run_reader import unfinished
 
 PATIENT = {"timeout": 60.0}
@@ -231,15 +232,27 @@ class FakeSession:
 def make_engine(
     models: Any = None,
     *,
+    others: Sequence[FakeModels] = (),
     overlap: bool | None = None,
     opener: SessionOpener = FakeSession,
     folder: Path | None = None,
     resume: ResumeMode = "auto",
     **limits: float,
 ) -> Engine:
-    """An engine over a thread executor, of test cards unless other models are given."""
-    runner = ModelRunner(models or FakeModels(), open_session=opener, overlap=overlap)
-    return Engine(ThreadExecutor(runner), limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
+    """An engine over thread executors, of test cards unless other models are given; ``others`` come after."""
+    runners = [
+        ModelRunner(one, open_session=opener, overlap=overlap) for one in (models or FakeModels(), *others)
+    ]
+    served = ServedModels(map(ThreadExecutor, runners))
+    return Engine(served, limits=Limits(**limits), folder=folder, resume=resume)  # type: ignore[arg-type]
+
+
+def sketches() -> FakeModels:
+    """A second model of test cards, which knows other words and was not trained for smooth changes."""
+    config = dataclasses.replace(tiny_config(), name="sketches", switch="keep")
+    stories = (Story("A line", ((0.0, "a line"), (2.0, "a long line"))), Story("A dot", ((0.0, "a dot"),)))
+    card = ModelCard("A model of sketches.", ("a", "long", "line", "dot"), stories)
+    return FakeModels(config=config, card=card, chunk_s=0.05)
 
 
 def with_less_memory(models: FakeModels) -> FakeModels:
@@ -320,15 +333,16 @@ def serve_page(
     *,
     player: str = "live",
     runner: ModelRunner | None = None,
+    others: Sequence[FakeModels] = (),
     **limits: float,
 ) -> Iterator[Served]:
-    """The page over a model of test cards, or over the one of ``runner``, on a free port."""
+    """The page over a model of test cards (and ``others``), or over the one of ``runner``, on a free port."""
     from longlive.web.health import routes_of
     from longlive.web.page import build_page, page_options
 
     models = models or FakeModels()
     if runner is None:
-        engine = make_engine(models, **limits)
+        engine = make_engine(models, others=others, **limits)
     else:
         engine = Engine(ThreadExecutor(runner), limits=Limits(**limits))  # type: ignore[arg-type]
     options = page_options(routes_of(engine.status, engine.metrics))

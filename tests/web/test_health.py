@@ -50,7 +50,12 @@ def test_a_healthy_server_reports_its_numbers() -> None:
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
         assert 0 <= health.pop("uptime_s") < 60
         old_names = {"sessions": 3, "parked": 1, "room": 4, "carrier": "thread"}
-        assert health == numbers | old_names | {"status": "ok", "executor": "thread", "model": "test cards"}
+        assert health == numbers | old_names | {
+            "status": "ok",
+            "executor": "thread",
+            "model": "test cards",
+            "models": ["test cards"],
+        }
         assert httpx.head(f"{url}health").status_code == 200
         assert httpx.post(f"{url}health").status_code == 405
         page = httpx.get(url)

@@ -15,10 +15,10 @@ from longlive.web import launch
 def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening an executor fails the test."""
 
-    def open_executor(_: argparse.Namespace) -> None:
+    def open_executors(_: argparse.Namespace) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(launch, "open_executor", open_executor)
+    monkeypatch.setattr(launch, "open_executors", open_executors)
 
 
 def free_port() -> int:
@@ -45,6 +45,11 @@ def options(*arguments: object) -> argparse.Namespace:
         (("--actors", 0), "--actors is 0"),
         (("--retention-s", 0), "retention_s is 0.0"),
         (("--store", "/dev/null/x"), "store is '/dev/null/x', but it cannot be made"),
+        (
+            ("--executor", "ray", "--model", "a", "b"),
+            "--model is 'a b', but the executor ray serves a single",
+        ),
+        (("--model", "a", "b", "--lora", __file__), "a LoRA is merged into a single model"),
     ],
 )
 def test_an_impossible_option_is_refused_before_the_model_is_loaded(

@@ -18,6 +18,7 @@ from longlive.weights.formats.key_mapping import transformer_from_released
 from longlive.weights.formats.lora import merge_lora
 from longlive.weights.formats.lora_reading import pair_up
 from longlive.weights.layout import WEIGHTS, verify_digests
+from longlive.weights.released import LoraSource
 from tests.support import published_weights as published
 from tests.support.hub_fixtures import FakeHub, go_offline
 from tests.support.published_weights import BASE, LORA, SOURCES, TEXT, WITHOUT_DECODERS
@@ -106,7 +107,7 @@ def test_a_checkpoint_of_ones_own_is_converted_once_and_again_when_it_changes(
         WITHOUT_DECODERS,
         config=dataclasses.replace(SOURCES.config, name="mine", sink=0),
         weights=file,
-        lora=None,
+        loras=(),
     )
     folder = assemble(sources)
     assert folder.name.startswith("mine-")
@@ -127,13 +128,15 @@ def test_a_loras_config_and_what_was_found_belong_to_the_conversion(fake: FakeHu
     torch.save({"generator": published.released(), "generator_ema": published.released()}, file)
     save_file(published.lora(), lora)
     config = dataclasses.replace(SOURCES.config, name="mine")
-    sources = dataclasses.replace(WITHOUT_DECODERS, config=config, weights=file, lora=lora, lora_scale=None)
+    own = {"config": config, "weights": file, "loras": (LoraSource(lora),)}
+    sources = dataclasses.replace(WITHOUT_DECODERS, **own)
     folder = assemble(sources, lines.append)
     assert any("mine.pt: generator_ema is taken; it also holds generator" in line for line in lines)
-    assert any("LoRA: 20 pairs of rank 4, no alpha is stated: scale 1" in line for line in lines)
+    found = "LoRA adapter_model.safetensors: 20 pairs of rank 4"
+    assert any(f"{found}, no alpha is stated: scale 1" in line for line in lines)
     (tmp_path / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 8}')
     assert assemble(sources, lines.append) != folder
-    assert "LoRA: 20 pairs of rank 4, alpha 8 (adapter_config.json): scale 2" in lines
+    assert f"{found}, alpha 8 (adapter_config.json): scale 2" in lines
 
 
 def test_a_model_works_without_the_further_decoders_and_they_can_come_later(fake: FakeHub) -> None:
@@ -168,7 +171,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_before_anything_is_fetched(
     torch.save(published.released(), file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if data is None else data)
     with pytest.raises(CheckpointError, match=words) as error:
-        plan(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+        plan(dataclasses.replace(WITHOUT_DECODERS, weights=file, loras=()))
     assert "weights_only" not in str(error.value)
     assert not fake.asked
 
@@ -180,8 +183,8 @@ def test_names_and_shapes_of_ones_own_files_are_compared_before_anything_is_fetc
     name = next(name for name, tensor in state.items() if tensor.ndim == 2)
     torch.save(state | {name: torch.zeros(3, 3)}, file)
     with pytest.raises(CheckpointError, match=r"mine\.pt"):
-        assemble(dataclasses.replace(WITHOUT_DECODERS, weights=file, lora=None))
+        assemble(dataclasses.replace(WITHOUT_DECODERS, weights=file, loras=()))
     (tmp_path / "lora.pt").write_text("<html>")
     with pytest.raises(CheckpointError, match=r"lora\.pt is a web page"):
-        assemble(dataclasses.replace(WITHOUT_DECODERS, lora=tmp_path / "lora.pt"))
+        assemble(dataclasses.replace(WITHOUT_DECODERS, loras=(LoraSource(tmp_path / "lora.pt"),)))
     assert not fake.asked

@@ -17,6 +17,7 @@ from longlive.weights import conversion
 from longlive.weights.conversion import write_light_vae, write_text_encoder, write_tiny_vae, write_transformer
 from longlive.weights.formats.key_mapping import transformer_from_released
 from longlive.weights.formats.lora import LoraPair
+from longlive.weights.formats.lora_files import LoraFile
 from tests.support import published_weights as published
 from tests.support.memory import mapped_file
 from tests.support.published_weights import SHAPE
@@ -98,10 +99,15 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {"weights": tmp_path / "base.pt", "lora": tmp_path / "lora.pt"}
 
 
+def how(files: dict[str, Path], **options: float) -> dict[str, Any]:
+    """The files as ``write_transformer`` takes them."""
+    return {"weights": files["weights"], "loras": [LoraFile(files["lora"], **options)]}
+
+
 def test_a_lora_is_merged_in_float32_scaled_and_rounded_once(
     files: dict[str, Path], tmp_path: Path, expected: State
 ) -> None:
-    write_transformer(tmp_path / "out.safetensors", SHAPE, **files, lora_scale=0.5)
+    write_transformer(tmp_path / "out.safetensors", SHAPE, **how(files, scale=0.5))
     written, lora = load_file(tmp_path / "out.safetensors"), torch.load(files["lora"])["generator_lora"]
     stem = "base_model.model.blocks.1.ffn.2.lora"
     update = 0.5 * lora[f"{stem}_B.weight"] @ lora[f"{stem}_A.weight"]
@@ -111,6 +117,31 @@ def test_a_lora_is_merged_in_float32_scaled_and_rounded_once(
     assert len(changed) == len(lora) / 2 == 10 * SHAPE.num_layers
 
 
+@pytest.mark.parametrize("strengths", [(1.0, 1.0), (0.8, -0.5)])
+def test_of_two_loras_both_changes_are_added_and_rounded_once(
+    strengths: tuple[float, float], tmp_path: Path, expected: State
+) -> None:
+    torch.save({"generator": published.released()}, tmp_path / "base.pt")
+    loras, lines = [], []
+    for number, strength in enumerate(strengths):
+        torch.manual_seed(number)
+        torch.save(published.lora(), tmp_path / f"{number}.pt")
+        loras.append(LoraFile(tmp_path / f"{number}.pt", strength, scale=0.5))
+    out = tmp_path / "out.safetensors"
+    write_transformer(out, SHAPE, tmp_path / "base.pt", loras, progress=lines.append)
+    stem, name = "base_model.model.blocks.1.ffn.2.lora", "blocks.1.ffn.net.2.weight"
+    merged = expected[name]
+    for lora in loras:
+        pairs = torch.load(lora.path)
+        merged = torch.addmm(
+            merged, pairs[f"{stem}_B.weight"], pairs[f"{stem}_A.weight"], alpha=lora.strength * 0.5
+        )
+    assert torch.equal(load_file(out)[name], merged.bfloat16())
+    assert [line.split(":")[0] for line in lines] == [f"LoRA {lora}" for lora in loras], "in order"
+    write_transformer(out, SHAPE, tmp_path / "base.pt", loras[::-1], dtype=torch.float32)
+    torch.testing.assert_close(load_file(out)[name], merged)
+
+
 def test_converting_holds_one_tensor_at_a_time(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,20 +149,20 @@ def test_converting_holds_one_tensor_at_a_time(
     alive: list[weakref.ref[Tensor]] = []
     most, merged = [0], conversion.merge_pair
 
-    def spy(weight: Tensor, pair: LoraPair, scale: float | None) -> Tensor:
+    def spy(weight: Tensor, pair: LoraPair, *how: float | None) -> Tensor:
         assert {mapped_file(t) for t in (weight, pair.down, pair.up)} == {*files.values()}, (
             "read as it lies on the disk"
         )
         gc.collect()
         most[0] = max(most[0], sum(ref() is not None for ref in alive))
-        result = merged(weight, pair, scale)
+        result = merged(weight, pair, *how)
         alive.append(weakref.ref(result))
         return result
 
     monkeypatch.setattr(conversion, "merge_pair", spy)
     gc.freeze()  # what lives already is not searched again and again
     try:
-        write_transformer(tmp_path / "out.safetensors", SHAPE, **files)
+        write_transformer(tmp_path / "out.safetensors", SHAPE, **how(files))
     finally:
         gc.unfreeze()
     assert len(alive) == 20
@@ -168,7 +199,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
 ) -> None:
     spoil(files[which], change)
     with pytest.raises(CheckpointError, match=words):
-        write_transformer(tmp_path / "out.safetensors", SHAPE, **files)
+        write_transformer(tmp_path / "out.safetensors", SHAPE, **how(files))
     assert not (tmp_path / "out.safetensors").exists()
 
 

@@ -15,8 +15,12 @@ from longlive.weights import registry
 from longlive.weights.assembly import assemble
 from longlive.weights.conversion import check_transformer
 from longlive.weights.family import BUILT_IN, RELEASED
+from longlive.weights.formats.lora import merge_lora
+from longlive.weights.formats.lora_files import LoraFile
+from longlive.weights.formats.lora_reading import read_lora
+from longlive.weights.formats.weight_files import sha256_of
 from longlive.weights.layout import ModelFolder, verify_digests
-from longlive.weights.loading import load_transformer
+from longlive.weights.loading import load_transformer, merge_loras
 from longlive.weights.released import LONGLIVE_SOURCES, change_sources, sources_for_checkpoint
 from tests.support import published_family as published
 from tests.support import published_weights
@@ -107,6 +111,102 @@ def test_another_of_a_files_transformers_can_be_asked_for(family: FakeHub) -> No
     assert same(load_transformer(ModelFolder.read(assemble(small("sgf")))), PLAIN)
 
 
+def write_loras(folder: Path) -> list[Path]:
+    """Two LoRAs of the small transformer."""
+    files = [folder / "style.safetensors", folder / "motion.safetensors"]
+    for number, file in enumerate(files):
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            save_file(published_weights.lora(), file)
+    return files
+
+
+def test_loras_are_merged_into_a_known_model_in_order_and_recorded(
+    family: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style, motion = write_loras(tmp_path)
+    options = ["--lora", f"{style}=0.5", "--lora", f"{motion}=-0.25"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("longlive.weights.family.RELEASED", {"sgf": small("sgf")})
+        assert main(["fetch", "sgf", *options]) == 0
+        folder = Path(capsys.readouterr().out.strip())
+        assert main(["fetch", "sgf", *options]) == 0
+        shown = capsys.readouterr()
+        assert main(["fetch", "sgf", "--lora", f"{style}=0.5"]) == 0
+        single = Path(capsys.readouterr().out.strip())
+    assert Path(shown.out.strip()) == folder, "it is converted once"
+    assert single != folder
+    model = ModelFolder.read(folder)
+    assert model.config.name == "sgf+style+motion"
+    assert (
+        "It was made with the LoRAs style.safetensors at 0.5, motion.safetensors at -0.25."
+        in model.card.about
+    )
+    facts = json.loads((folder / "sources.json").read_text())["loras"]
+    assert [(one["name"], one["strength"], one["scale"]) for one in facts] == [
+        ("style.safetensors", 0.5, None),
+        ("motion.safetensors", -0.25, None),
+    ]
+    assert [one["sha256"] for one in facts] == [{file.name: sha256_of(file)} for file in (style, motion)]
+    merged = dict(weights(PLAIN))
+    for file, strength in ((style, 0.5), (motion, -0.25)):
+        merged = merge_lora(merged, read_lora(file), strength)
+    written = load_transformer(model).state_dict()
+    for name, tensor in merged.items():
+        torch.testing.assert_close(written[name].float(), tensor, atol=0.01, rtol=0.01)
+    verify_digests(folder)
+
+
+def test_a_lora_that_does_not_fit_is_named_before_anything_is_fetched(
+    family: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style, motion = write_loras(tmp_path)
+    torch.save({"not": "a LoRA"}, tmp_path / "other.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("longlive.weights.family.RELEASED", {"sgf": small("sgf")})
+        assert main(["fetch", "sgf", "--lora", str(style), "--lora", str(tmp_path / "other.pt")]) == 2
+        assert "other.pt holds no readable LoRA" in capsys.readouterr().err
+        for wrong, words in ((f"{motion}=x", "'x' is no number"), (f"{motion}=0", "changes nothing")):
+            with pytest.raises(SystemExit) as caught:
+                main(["fetch", "sgf", "--lora", str(style), "--lora", wrong])
+            assert caught.value.code == 2 and words in capsys.readouterr().err
+    assert not [path for method, path, _ in family.asked if method == "GET" and path.endswith(".pt")]
+
+
+def test_a_lora_that_is_merged_at_load_gives_what_fetch_converts(family: FakeHub, tmp_path: Path) -> None:
+    loras = [
+        LoraFile(file, strength) for file, strength in zip(write_loras(tmp_path), (0.5, -2.0), strict=True)
+    ]
+    plain = load_models("sgf")
+    before, own = plain.digest, {name: t.clone() for name, t in plain.transformer.state_dict().items()}
+    merged = merge_loras(plain, loras)
+    expected = load_models(assemble(change_sources("sgf", small("sgf"), loras=loras)))
+    for name, tensor in expected.transformer.state_dict().items():
+        torch.testing.assert_close(merged.transformer.state_dict()[name], tensor, atol=0.05, rtol=0.05)
+        changed = not torch.equal(merged.transformer.state_dict()[name], own[name])
+        assert changed == (name.startswith("blocks.") and tensor.ndim == 2)
+    digests = {before, merged.digest, merge_loras(load_models("sgf"), loras[::-1]).digest}
+    digests |= {merge_loras(load_models("sgf"), loras[:1]).digest, expected.digest}
+    assert len(digests) == 5, "session files of one do not pass for those of another"
+    assert merge_loras(load_models("sgf"), loras).digest == merged.digest
+
+
+def test_nothing_is_merged_if_one_of_the_loras_does_not_fit(family: FakeHub, tmp_path: Path) -> None:
+    style, _ = write_loras(tmp_path)
+    save_file(
+        {
+            "blocks.9.ffn.0.lora_A.weight": torch.ones(2, 24),
+            "blocks.9.ffn.0.lora_B.weight": torch.ones(48, 2),
+        },
+        tmp_path / "larger.safetensors",
+    )
+    models = load_models("sgf")
+    own = {name: tensor.clone() for name, tensor in models.transformer.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"larger.safetensors: the LoRA changes blocks.9"):
+        merge_loras(models, [LoraFile(style), LoraFile(tmp_path / "larger.safetensors")])
+    assert all(torch.equal(tensor, own[name]) for name, tensor in models.transformer.state_dict().items())
+
+
 def test_a_file_on_this_machine_plays_with_a_known_models_settings(family: FakeHub, tmp_path: Path) -> None:
     """A download of one's own, in parts with an index."""
     state = {name: tensor.contiguous() for name, tensor in published.with_second_set("").items()}
@@ -180,14 +280,10 @@ def test_a_bidirectional_checkpoint_is_refused_by_its_folder(tmp_path: Path) -> 
         check_transformer(published_weights.SHAPE, file)
 
 
-def test_options_that_change_no_known_model_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "lora.safetensors"
+def test_options_that_change_no_known_model_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for options, words in (
+        (["sgf", "--lora-scale", "0.5"], "it needs --lora"),
         (["storybook", "--weights-key", "generator"], "change published models"),
-        (["longlive-1.3b", "--lora", str(file)], "has a LoRA of its own"),
-        (["sgf", "--lora", str(file)], "There is no file"),
         (["sgf", "--set", "window=9"], "it needs --checkpoint"),
     ):
         assert main(["fetch", *options]) == 2

@@ -10,6 +10,7 @@ from longlive.errors import ConfigError, PromptError
 from longlive.models.tiny_vae import TinyVae
 from longlive.weights.random_models import random_models
 from longlive.weights.registry import config_of
+from tests.support.tiny_model import write_tiny_model
 
 
 def test_a_folder_gives_its_sizes_and_a_session_runs(tiny_folder: Path) -> None:
@@ -31,6 +32,15 @@ def test_the_tiny_decoder_has_the_latents_channels(tiny_folder: Path) -> None:
     models = random_models(str(tiny_folder), decoder="tiny")
     assert isinstance(models.decoder, TinyVae) and models.decoder_name == "tiny"
     assert models.decoder.config["latent_channels"] == models.config.transformer.in_channels
+
+
+@pytest.mark.parametrize("decoder", ["wan", "tiny"])
+def test_rollouts_that_overlap_are_encoded_again_whichever_decoder_shows_them(
+    tmp_path: Path, decoder: str
+) -> None:
+    write_tiny_model(tmp_path, window=12, sink=0, overlap=3, steps=(1000, 500))
+    with Session(random_models(str(tmp_path), decoder=decoder), "a red ball", seed=1) as session:
+        assert [len(session.next_chunk().frames) for _ in range(5)] == [9, 12, 12, 12, 12]
 
 
 def test_prompts_are_checked_and_an_unknown_decoder_is_refused(tiny_folder: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from longlive.errors import CheckpointError, ConfigError
 from longlive.weights.family import BUILT_IN, RELEASED
+from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.registry import KNOWN_MODELS, config_of
-from longlive.weights.released import LONGLIVE_SOURCES, MID_SIZE, sources_for_checkpoint
+from longlive.weights.released import LONGLIVE_SOURCES, MID_SIZE, LoraSource, sources_for_checkpoint
 
 
 @pytest.fixture
@@ -36,19 +37,20 @@ def test_a_checkpoint_replaces_the_transformer_and_brings_its_facts(checkpoint: 
     sources = sources_for_checkpoint(checkpoint, window=21, sink=0, steps=[1000, 500])
     assert (sources.config.name, sources.config.window, sources.config.sink) == ("self_forcing_dmd", 21, 0)
     assert sources.config.steps == (1000, 500)
-    assert (sources.weights, sources.lora, sources.lora_scale) == (checkpoint, None, None)
+    assert (sources.weights, sources.loras) == (checkpoint, ())
     assert sources.text_encoder == LONGLIVE_SOURCES.text_encoder
     assert sources.needed == [LONGLIVE_SOURCES.text_encoder, LONGLIVE_SOURCES.parts]
-    assert LONGLIVE_SOURCES.lora_scale == 1, "alpha = rank there, and the file states neither"
-    named = sources_for_checkpoint(checkpoint, checkpoint, name="mine", lora_scale=0.5)
-    assert (named.config.name, named.lora, named.lora_scale) == ("mine", checkpoint, 0.5)
+    assert LONGLIVE_SOURCES.loras[0].scale == 1, "alpha = rank there, and the file states neither"
+    named = sources_for_checkpoint(checkpoint, [LoraFile(checkpoint, 0.7, 0.5)], name="mine")
+    assert (named.config.name, named.loras) == ("mine", (LoraSource(checkpoint, 0.7, 0.5),))
+    assert named.card.about == f"Made from {checkpoint.name} with the LoRA {checkpoint.name} at 0.7."
 
 
 def test_mistakes_are_named(checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"There is no file gone.pt"):
         sources_for_checkpoint(Path("gone.pt"))
     with pytest.raises(CheckpointError, match=r"There is no file lora.pt"):
-        sources_for_checkpoint(checkpoint, Path("lora.pt"))
+        sources_for_checkpoint(checkpoint, [LoraFile(Path("lora.pt"))])
     with pytest.raises(ConfigError, match=r"the facts of a model are.*window"):
         sources_for_checkpoint(checkpoint, colour="red")
     with pytest.raises(ConfigError, match=r"window is 0"):

@@ -89,6 +89,7 @@ class ModelRunner:
         open_session: SessionOpener = open_session,
         overlap: bool | None = None,
         judge: Judge | None = None,
+        lock: DeadlineLock | None = None,
     ) -> None:
         """Run ``models``.
 
@@ -97,6 +98,7 @@ class ModelRunner:
             open_session: makes the session of a job.
             overlap: decode and encode while the next chunk is made; None: on a GPU.
             judge: of its pictures; None for the model's own, if it has one.
+            lock: held during each turn; shared by models on one device.
         """
         self.models = models
         self.config: ModelConfig = models.config
@@ -104,7 +106,7 @@ class ModelRunner:
         self.judge = judge or judge_of(models.config)
         self.overlap = models.device.type == "cuda" if overlap is None else overlap
         self._open_session = open_session
-        self._lock = DeadlineLock()
+        self._lock = lock or DeadlineLock()
         self._downgrading = threading.Lock()
         self._turn_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)
         self._render_s: deque[float] = deque(maxlen=MEASURED_CHUNKS)

@@ -49,7 +49,8 @@ def create_run(
     """
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt)), *place_scenes(script, model)]
-    facts = {"key": key_of(token), "seed": seed, "container": container, "scale": model.live_scale}
+    facts = {"key": key_of(token), "model": model.name, "seed": seed, "container": container}
+    facts |= {"scale": model.live_scale}
 
     def fill(store: RunStore) -> None:
         store.num_bytes += 0 if start is None else start.nbytes
@@ -76,7 +77,8 @@ def branch_run(
     """A new run that goes on after the first ``chunk`` chunks of another one, on disk from here on.
 
     Args:
-        viewer, folder, model, limits, observer: as for ``create_run``.
+        viewer, folder, limits, observer: as for ``create_run``.
+        model: that of ``parent``.
         parent: stays as it is.
         chunk: the first that is made anew.
         prompt, switch: it goes on with; without a prompt, with the one in use there.
@@ -97,7 +99,8 @@ def branch_run(
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
     asked = {name: value for name, value in parent.store.facts.items() if name != START}
-    facts = asked | {"key": key_of(token), "parent": {"run": parent.name, "chunk": chunk}}
+    facts = asked | {"key": key_of(token), "model": model.name}
+    facts |= {"parent": {"run": parent.name, "chunk": chunk}}
     store = _new_store(folder, facts, lambda store: _copy_chunks(store, parent.store, chunk, seed))
     store.write_prompts(prompts)
     if length is not None:

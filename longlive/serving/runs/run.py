@@ -52,6 +52,7 @@ class Run:
         token: the secret that gives access to it; empty for a run found on disk, until it is claimed.
         key: the token's digest.
         address: of the viewer.
+        model: name of the model that makes it, for all its life.
         limits, seed, container: as they were asked for.
         scale: by which its pictures are enlarged.
         context: of the viewer's request; ZeroGPU's quota goes by it.
@@ -76,6 +77,7 @@ class Run:
         """A run with the facts and chunks of ``store``; see ``create_run`` and ``load_run``."""
         now = time.monotonic()
         self.viewer, self.limits, self.store, self.token = viewer, limits, store, token
+        self.model = model.name
         self.key, self.seed = str(store.facts["key"]), int(store.facts["seed"])
         self.container: Container = "ts" if store.facts["container"] == "ts" else "mp4"
         # Its segments are joined, so all have one size; before there was a choice, it was this.
@@ -349,6 +351,7 @@ def _view_of(run: Run) -> RunView:
     life, presence = run.lifecycle, run.presence
     return RunView(
         key=run.key,
+        model=run.model,
         status=life.status,
         limits=run.limits,
         arrived=life.arrived,

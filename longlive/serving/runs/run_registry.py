@@ -3,7 +3,7 @@
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from longlive.config import ModelConfig
@@ -12,7 +12,7 @@ from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.creation import key_of, load_run
 from longlive.serving.runs.run import Run
-from longlive.serving.runs.store.store_folder import stored_runs
+from longlive.serving.runs.store.store_folder import is_stale, stored_runs
 from longlive.serving.scheduler import RunStatus
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,27 @@ class RunRegistry:
                 "Please stop one of them first."
             )
 
-    def load(self, folder: Path, model: ModelConfig, limits: Limits, observer: Observer) -> None:
-        """Keep the runs that another engine left in a folder; those that are finished are removed."""
+    def load(
+        self, folder: Path, models: Mapping[str, ModelConfig], limits: Limits, observer: Observer
+    ) -> None:
+        """Keep the runs that another engine left in a folder; those that are finished are removed.
+
+        Args:
+            folder: of the store.
+            models: configs by name; of these, the first made the runs that do not say which model did.
+            limits, observer: of the engine.
+
+        A run of a model that is not here stays in the folder, for an engine that has it, for a day.
+        """
+        default = next(iter(models))
         for store in stored_runs(folder):
-            if store.is_finished:
+            model = models.get(str(store.facts.get("model", default)))
+            if store.is_finished or (model is None and is_stale(store.folder)):
                 shutil.rmtree(store.folder, ignore_errors=True)
+                continue
+            if model is None:
+                name = store.facts["model"]
+                logger.warning("%s holds a run of the model %s, which is not served", store.folder.name, name)
                 continue
             try:
                 self.add(load_run(store, model, limits, observer))

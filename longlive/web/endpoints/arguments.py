@@ -12,9 +12,12 @@ from longlive.errors import ConfigError, LongLiveError
 from longlive.generation.noise import MAX_SEED, check_seed
 from longlive.generation.storyboard import Scene, check_distinct, read_scenes
 from longlive.prompts import check_prompt
+from longlive.serving.executors.executor import Executor
+from longlive.serving.served_models import ServedModels
 
 MAX_CLIP_S = 60
 MAX_ERROR_CHARACTERS = 500
+MAX_NAME_CHARACTERS = 200
 
 
 @contextmanager
@@ -54,6 +57,11 @@ def read_chunk(chunk: Any) -> int:
     if not is_number or chunk != chunk or not 0 <= chunk < 2**31 or chunk != int(chunk):
         raise ConfigError("chunk", chunk, "it must be a whole number", "Try 1.")
     return int(chunk)
+
+
+def read_model(name: Any, models: ServedModels) -> Executor:
+    """The executor of the model of this name, of the first one for none; ConfigError if there is none."""
+    return models.find(None if name is None else str(name)[:MAX_NAME_CHARACTERS])
 
 
 def read_prompts(prompt: str, later: Any) -> list[Scene]:

@@ -89,16 +89,17 @@ class BranchEndpoint:
         if parent is None:
             raise gr.Error(NOT_KEPT, print_exception=False)
         with shown_errors():
+            known = self._endpoints.in_known_words
             run = self._engine.branch(
                 viewer,
                 parent,
                 read_chunk(chunk),
-                prompt=self._endpoints.in_known_words(check_prompt(prompt)) if prompt.strip() else "",
+                prompt=known(check_prompt(prompt), parent.model) if prompt.strip() else "",
                 switch=read_switch(switch),
                 seed=None if seed is None else read_seed(seed),
                 address=address_of(request),
             )
         mode = "compatible" if run.container == "ts" else "live"
-        advice = self._endpoints.advice(prompt)
+        advice = self._endpoints.advice(prompt, parent.model)
         status = f"A new take from {clock_text(run.end_s)} on. {advice}".strip()
         return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, advice))

@@ -8,7 +8,7 @@ from longlive.errors import EndpointError
 from longlive.prompts import check_prompt
 from longlive.training.data.chat_models import ChatModel
 from longlive.training.data.next_scene import THOUGHTS
-from longlive.web.endpoints.arguments import shown_errors
+from longlive.web.endpoints.arguments import read_model, shown_errors
 from longlive.web.endpoints.viewer import Endpoints, viewer_of
 from longlive.web.prompt_completion import complete_prompt
 
@@ -41,18 +41,19 @@ class CompletionEndpoint:
         """
         return self._complete(prompt, request)[0]
 
-    def complete_on_page(self, prompt: str, request: gr.Request) -> str:
-        """Like complete; the page says why nothing was added."""
-        completed, warning = self._complete(prompt, request)
+    def complete_on_page(self, prompt: str, request: gr.Request, model: str | None = None) -> str:
+        """Like complete, for ``model`` where no video plays; the page says why nothing was added."""
+        completed, warning = self._complete(prompt, request, model)
         if warning or completed == prompt:
             gr.Info(warning or NOTHING_TO_ADD, duration=5)
         return completed
 
-    def _complete(self, prompt: str, request: gr.Request) -> tuple[str, str]:
+    def _complete(self, prompt: str, request: gr.Request, model: str | None = None) -> tuple[str, str]:
         """The whole prompt, and what the viewer should know of how it was made."""
-        with shown_errors():
-            text = self._endpoints.in_known_words(check_prompt(prompt))
         stream = self._endpoints.streams.of_viewer(viewer_of(request))
+        with shown_errors():
+            executor = read_model(stream.run.model if stream else model, self._endpoints.engine.models)
+            text = self._endpoints.in_known_words(check_prompt(prompt), executor.config.name)
         previous = stream.run.prompts.newest_text if stream else ""
         warning = ""
         if self._writer is not None:
@@ -61,7 +62,7 @@ class CompletionEndpoint:
             except EndpointError as error:
                 logger.warning("a prompt was completed by rules: %s", error)
                 warning = NO_ANSWER
-        return complete_prompt(text, previous, self._endpoints.engine.executor.card), warning
+        return complete_prompt(text, previous, executor.card), warning
 
     def _written(self, writer: ChatModel, text: str, previous: str) -> str:
         """What the language model writes; the viewer reads it before it is sent."""

@@ -13,10 +13,16 @@ from longlive.errors import MediaError
 from longlive.media.segments import Container
 from longlive.prompts import PromptText, check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.runs.run import replay_stored
+from longlive.serving.runs.run import Run, replay_stored
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
-from longlive.web.endpoints.arguments import read_prompts, read_seed, read_switch, shown_errors
+from longlive.web.endpoints.arguments import (
+    read_model,
+    read_prompts,
+    read_seed,
+    read_switch,
+    shown_errors,
+)
 from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import (
@@ -53,6 +59,7 @@ class Endpoints:
         later: list[Any] | None,
         request: gr.Request,
         start_from: str | None = None,
+        model: str | None = None,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video and stream it; a video that you had before ends.
 
@@ -67,22 +74,37 @@ class Endpoints:
             seed: Of the noise, a whole number; none for a random one.
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
             start_from: A picture or short video to begin with, as a data URL of at most 3 MB; none for none.
+            model: Name of the model that makes it, of those that /health lists; none for the first.
         """
-        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "live", request)
+        stream = await asyncio.to_thread(self._begin, "live", request, prompt, seed, later, start_from, model)
         async for message, segment in self.follow(stream, 0, request):
             yield outputs_of(with_data(message, segment), stream)
 
     def start_on_page(
-        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
+        self,
+        prompt: str,
+        seed: Any,
+        later: Any,
+        request: gr.Request,
+        start_from: Any = None,
+        model: Any = None,
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
-        return self._begin(prompt, seed, later, start_from, "live", request).opening()
+        return self._begin("live", request, prompt, seed, later, start_from, model).opening()
 
     async def start_compatible(
-        self, prompt: str, seed: float | None, later: Any, request: gr.Request, start_from: Any = None
+        self,
+        prompt: str,
+        seed: Any,
+        later: Any,
+        request: gr.Request,
+        start_from: Any = None,
+        model: Any = None,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
-        stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "compatible", request)
+        stream = await asyncio.to_thread(
+            self._begin, "compatible", request, prompt, seed, later, start_from, model
+        )
         yield gr.skip(), stream.opening()
         async for _, segment in self.follow(stream, 0, request):
             yield _chunk(segment), gr.skip()
@@ -132,8 +154,9 @@ class Endpoints:
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
-            scheduled = stream.run.prompt(self.in_known_words(check_prompt(prompt)), read_switch(switch))
-        advice = self.advice(prompt)
+            text = self.in_known_words(check_prompt(prompt), stream.run.model)
+            scheduled = stream.run.prompt(text, read_switch(switch))
+        advice = self.advice(prompt, stream.run.model)
         status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
         stream.show_status(status, scheduled.at_seconds, advice)
         answer = {
@@ -208,11 +231,8 @@ class Endpoints:
             question: ``token`` of the run; the messages with serials above ``after`` and below ``before``.
         """
         try:
-            token, after, before = (
-                str(question["token"]),
-                int(question["after"]),
-                int(question["before"]),
-            )
+            token = str(question["token"])
+            after, before = int(question["after"]), int(question["before"])
         except (KeyError, TypeError, ValueError, OverflowError):
             return []
         stream = self.stream_of(token)
@@ -230,29 +250,13 @@ class Endpoints:
         """The viewer's page was closed; the run is suspended soon, and kept for a while."""
         self.streams.leave(viewer_of(request))
 
-    def _begin(
-        self, prompt: str, seed: float | None, later: Any, start_from: Any, mode: str, request: gr.Request
-    ) -> ViewerStream:
-        """The stream of a new run; reads a file, so it runs in a thread."""
+    def _begin(self, mode: str, request: gr.Request, prompt: str, *how: Any) -> ViewerStream:
+        """The stream of a new run; ``how`` as for ``_start_run``. Reads a file, so it runs in a thread."""
         viewer = viewer_of(request)
         with shown_errors():
-            number = read_seed(seed)
-            first, *script = [
-                replace(scene, text=self.in_known_words(check_prompt(scene.text)))
-                for scene in read_prompts(prompt, later)
-            ]
-            start = read_start_file(start_from, self.engine.executor.config)
-            run = self.engine.start(
-                viewer,
-                first.text,
-                seed=number,
-                script=script,
-                container=_CONTAINERS[mode],
-                address=address_of(request),
-                start=start,
-            )
-        advice = self.advice(prompt)
-        status = f"Making the first pictures (seed {number}). {limits_text(self.engine.limits)} {advice}"
+            run = _start_run(self.engine, viewer, mode, address_of(request), prompt, *how)
+        advice = self.advice(prompt, run.model)
+        status = f"Making the first pictures (seed {run.seed}). {limits_text(self.engine.limits)} {advice}"
         return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
 
     def _running(self, request: gr.Request) -> ViewerStream | None:
@@ -292,16 +296,46 @@ class Endpoints:
             await asyncio.sleep(BACKPRESSURE_POLL_S)
         self.engine.claim(viewer_of(request), stream.run.token)
 
-    def in_known_words(self, prompt: PromptText) -> PromptText:
+    def in_known_words(self, prompt: PromptText, model: str | None = None) -> PromptText:
         """The prompt with the nearest known word for each that the model does not know."""
-        return nearest_prompt(prompt, self.engine.executor.card)
+        return nearest_prompt(prompt, self.engine.models.find(model).card)
 
-    def advice(self, prompt: str) -> str:
+    def advice(self, prompt: str, model: str | None = None) -> str:
         """A hint about words of a prompt that the model does not know; empty if it knows all."""
-        return vocabulary_hint(prompt, self.engine.executor.config.name, self.engine.executor.card)
+        executor = self.engine.models.find(model)
+        return vocabulary_hint(prompt, executor.config.name, executor.card)
 
 
 _CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
+
+
+def _start_run(
+    engine: Engine,
+    viewer: str,
+    mode: str,
+    address: str,
+    prompt: str,
+    seed: Any,
+    later: Any,
+    start_from: Any,
+    model: Any,
+) -> Run:
+    """Start a run as a caller asks for it; LongLiveError says what cannot be."""
+    number, executor = read_seed(seed), read_model(model, engine.models)
+    scenes = read_prompts(prompt, later)
+    first, *script = (
+        replace(one, text=nearest_prompt(check_prompt(one.text), executor.card)) for one in scenes
+    )
+    return engine.start(
+        viewer,
+        first.text,
+        seed=number,
+        script=script,
+        container=_CONTAINERS[mode],
+        address=address,
+        start=read_start_file(start_from, executor.config),
+        model=executor.config.name,
+    )
 
 
 def outputs_of(message: Message, stream: ViewerStream) -> tuple[Any, ...]:

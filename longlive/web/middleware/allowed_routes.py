@@ -194,11 +194,13 @@ def _with_data(model: type[JoinBody] | type[CallBody] | type[RunBody], body: Bod
     """A call's body with as many values as its function takes; those that have defaults may be left out."""
     checked = check_body(model, body)
     most = len(function.inputs)
-    counts = sorted({most - _num_optional(function), most, sum(not one.skip_api for one in function.inputs)})
-    if len(checked.data) == counts[0] < most:
-        checked.data.extend([None] * (most - counts[0]))
-    if len(checked.data) not in counts:
-        detail = f"data must be a list of {' or '.join(map(str, counts))} values, not {len(checked.data)}."
+    counts = {sum(not one.skip_api for one in function.inputs)}
+    counts |= set(range(most - _num_optional(function), most + 1))
+    if len(checked.data) in counts:
+        checked.data.extend([None] * (most - len(checked.data)))
+    else:
+        listed = " or ".join(map(str, sorted(counts)))
+        detail = f"data must be a list of {listed} values, not {len(checked.data)}."
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     return checked.model_dump(exclude_unset=True)
 

@@ -49,11 +49,11 @@ class LoraPair:
         down, up = self.down.flatten(1), self.up.flatten(1)
         return up.shape[1] == self.rank and (up.shape[0], down.shape[1]) == weight.flatten(1).shape
 
-    def merged(self, weight: Tensor, scale: float | None = None) -> Tensor:
-        """``weight + scale * up @ down`` in float32; ``scale`` is the pair's own if None."""
+    def merged(self, weight: Tensor, scale: float | None = None, strength: float = 1.0) -> Tensor:
+        """``weight + strength * scale * up @ down`` in float32; ``scale`` is the pair's own if None."""
         down, up = (half.to(weight.device, torch.float32).flatten(1) for half in (self.down, self.up))
-        own = self.scale if scale is None else scale
-        return torch.addmm(weight.float().flatten(1), up, down, alpha=own).view(weight.shape)
+        factor = strength * (self.scale if scale is None else scale)
+        return torch.addmm(weight.float().flatten(1), up, down, alpha=factor).view(weight.shape)
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,24 @@ class WeightDifference:
         """Whether it has the shape of ``weight``."""
         return self.difference.shape == weight.shape
 
-    def merged(self, weight: Tensor, scale: float | None = None) -> Tensor:
-        """``weight + scale * difference`` in float32; ``scale`` is 1 if None."""
+    def merged(self, weight: Tensor, scale: float | None = None, strength: float = 1.0) -> Tensor:
+        """``weight + strength * scale * difference`` in float32; ``scale`` is 1 if None."""
         difference = self.difference.to(weight.device, torch.float32)
-        return torch.add(weight.float(), difference, alpha=1.0 if scale is None else scale)
+        return torch.add(weight.float(), difference, alpha=strength * (1.0 if scale is None else scale))
 
 
 Lora = dict[str, LoraPair | WeightDifference]
 """What is changed, by our name of the weight."""
 
 
-def describe_lora(lora: Lora, scale: float | None = None) -> str:
-    """What a LoRA changes and how strongly, in one line for people; ``scale`` is the one given instead."""
+def describe_lora(lora: Lora, scale: float | None = None, *, name: str = "") -> str:
+    """What a LoRA changes and how strongly, in one line for people.
+
+    Args:
+        lora: the changes.
+        scale: the one given instead of each pair's own.
+        name: of the LoRA, with its strength.
+    """
     pairs = [change for change in lora.values() if isinstance(change, LoraPair)]
     kinds = Counter((pair.rank, pair.alpha, pair.source, pair.scale) for pair in pairs)
     listed = [_describe_kind(count, *kind, given=scale) for kind, count in kinds.most_common(4)]
@@ -91,7 +97,7 @@ def describe_lora(lora: Lora, scale: float | None = None) -> str:
     whole = len(lora) - len(pairs)
     if whole:
         listed.append(f"{whole} whole {'difference' if whole == 1 else 'differences'} of weights")
-    return "LoRA: " + "; ".join(listed)
+    return f"LoRA{f' {name}' * bool(name)}: " + "; ".join(listed)
 
 
 def _describe_kind(
@@ -134,6 +140,11 @@ def merge_lora(state: Mapping[str, Tensor], lora: Lora, scale: float | None = No
     }
 
 
-def merge_pair(weight: Tensor, change: LoraPair | WeightDifference, scale: float | None = None) -> Tensor:
-    """A weight with one change of a LoRA added, in float32; ``scale`` is the change's own if None."""
-    return change.merged(weight, scale)
+def merge_pair(
+    weight: Tensor, change: LoraPair | WeightDifference, scale: float | None = None, strength: float = 1.0
+) -> Tensor:
+    """A weight with ``strength`` times one change of a LoRA added, in float32.
+
+    ``scale`` is the change's own if None.
+    """
+    return change.merged(weight, scale, strength)

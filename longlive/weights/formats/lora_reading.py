@@ -16,8 +16,9 @@ from torch import Tensor
 
 from longlive.errors import CheckpointError
 from longlive.weights.formats.key_mapping import dotted_name, first_few, locate, strip_wrappers
-from longlive.weights.formats.lora import Lora, LoraPair, WeightDifference
+from longlive.weights.formats.lora import Lora, LoraPair, WeightDifference, check_lora
 from longlive.weights.formats.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
+from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.formats.weight_files import dicts_of_tensors, open_weights, read_metadata
 from longlive.weights.formats.weight_parts import parts_of
 
@@ -61,6 +62,16 @@ def read_lora(path: str | Path) -> Lora:
         return pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
     except CheckpointError as error:
         raise CheckpointError(f"{path} holds no readable LoRA: {error}") from error
+
+
+def open_lora(file: LoraFile, state: Mapping[str, Tensor]) -> Lora:
+    """What a LoRA changes of a transformer in our names; CheckpointError names what does not fit."""
+    lora = read_lora(file.path)
+    try:
+        check_lora(lora, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from error
+    return lora
 
 
 def lora_files(path: Path) -> list[Path]:

@@ -38,7 +38,7 @@ class RunStore:
 
     Attributes:
         folder: where they lie.
-        facts: what the run was asked for, as JSON values: key, seed, container.
+        facts: what the run was asked for, as JSON values: key, model, seed, container.
         chunks: what is stored.
         is_finished: the run is over.
         is_intact: False once something could not be written: what came after is not there.
@@ -76,7 +76,7 @@ class RunStore:
             lines = (folder / STORY).read_bytes().splitlines(keepends=True)
             good = store._read_lines(lines)
             for name, size in ((STORY, good), *store._ends.items()):
-                if (folder / name).exists():
+                if _size(folder / name) > size:  # else its time would change, and tells when it was last made
                     with (folder / name).open("r+b") as file:
                         file.truncate(size)
         except (OSError, ValueError, KeyError, TypeError) as error:

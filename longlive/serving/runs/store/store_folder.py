@@ -13,7 +13,8 @@ from longlive.errors import ConfigError, LongLiveError
 from longlive.serving.runs.store.run_store import STORY, RunStore
 
 STALE_S = 86_400
-"""A temporary folder that nothing has changed for so long, and that no app holds, is removed."""
+"""A temporary folder of runs that nothing has changed for so long, and that no app holds, is removed; so is a
+run whose model is not served."""
 _PREFIX = "longlive-"
 
 
@@ -94,13 +95,17 @@ def lock_folder(folder: Path) -> TextIO:
     return file
 
 
+def is_stale(folder: Path) -> bool:
+    """Whether nothing in a folder has changed for ``STALE_S``; OSError if it is gone."""
+    newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    return time.time() - newest >= STALE_S
+
+
 def remove_stale_folders() -> None:
     """Remove the temporary folders that apps of this user left behind when they were killed, a day later."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{os.getuid()}-*"):
         try:
-            facts = folder.stat()
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if facts.st_uid != os.getuid() or time.time() - newest < STALE_S:
+            if folder.stat().st_uid != os.getuid() or not is_stale(folder):
                 continue
             with lock_folder(folder):
                 shutil.rmtree(folder, ignore_errors=True)
