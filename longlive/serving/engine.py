@@ -15,12 +15,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from longlive.chunks import SwitchMode
-from longlive.config import ResumeMode
+from longlive.config import ModelConfig, ResumeMode
+from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
@@ -30,7 +32,8 @@ from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Observer, Started
-from longlive.serving.runs.creation import branch_run, create_run
+from longlive.serving.runs.creation import branch_run, create_run, replay_run
+from longlive.serving.runs.recording import check_record
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.runs.store.store_folder import StoreFolder
@@ -42,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 CLOSE_TIMEOUT_S = 10.0
+
+Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
+"""Makes a run of a viewer in a folder."""
 
 
 class Engine:
@@ -132,22 +138,10 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-
-        def create(folder: Path) -> Run:
-            return create_run(
-                viewer,
-                folder,
-                self.executor.config,
-                limits or self.limits,
-                self._observer,
-                seed=seed,
-                prompt=prompt,
-                script=script,
-                container=container,
-                start=start,
-            )
-
-        return self._begin(viewer, address, len(prompt), create)
+        create = partial(
+            create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
+        )
+        return self._begin(create, viewer, limits or self.limits, address, len(prompt))
 
     def branch(
         self,
@@ -164,29 +158,34 @@ class Engine:
 
         Arguments and errors as for ``start`` and ``branch_run``; the viewer's run before ends as at a start.
         """
+        create = partial(branch_run, parent=parent, chunk=chunk, prompt=prompt, switch=switch, seed=seed)
+        return self._begin(create, viewer, self.limits, address, len(prompt))
 
-        def create(folder: Path) -> Run:
-            return branch_run(
-                viewer,
-                folder,
-                self.executor.config,
-                self.limits,
-                self._observer,
-                parent=parent,
-                chunk=chunk,
-                prompt=prompt,
-                switch=switch,
-                seed=seed,
-            )
+    def replay(
+        self,
+        viewer: str,
+        record: SessionRecord,
+        *,
+        container: Container = "mp4",
+        limits: Limits | None = None,
+        address: str = "",
+        parent: Run | None = None,
+    ) -> Run:
+        """Start a viewer's run that makes a recorded video again, compares it, and goes on after it.
 
-        return self._begin(viewer, address, len(prompt), create)
+        Arguments and errors as for ``start``, ``replay_run`` and ``check_record``.
+        """
+        check_record(record, self.executor.config, self.executor.describe())
+        create = partial(replay_run, record=record, container=container, parent=parent)
+        return self._begin(create, viewer, limits or self.limits, address, len(record.prompts[0].text))
 
-    def _begin(self, viewer: str, address: str, length: int, create: Callable[[Path], Run]) -> Run:
+    def _begin(self, create: Create, viewer: str, limits: Limits, address: str, length: int) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
             previous = self.runs.of_viewer(viewer)
             self.runs.check_busy(address, previous, self.limits)
-            run = create(self.folder / secrets.token_hex(16))
+            folder = self.folder / secrets.token_hex(16)
+            run = create(viewer, folder, self.executor.config, limits, self._observer)
             run.address = address
             for old in previous:
                 old.stop("replaced")

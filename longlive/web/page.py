@@ -18,6 +18,7 @@ from longlive.web.endpoints.clips import ClipEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
+from longlive.web.panels import sessions
 from longlive.web.panels.panel import PageContext, Panel
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
@@ -41,7 +42,7 @@ _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode
 _POSITION = "() => window.longlivePosition()"
 _FINISHED = "() => window.longliveFinished()"
 _BRANCH = "(token, chunk, ...how) => [...window.longliveBranch(), ...how]"
-_PANELS: tuple[Panel, ...] = ()
+_PANELS: tuple[Panel, ...] = (Panel("Open and share", "sessions", sessions.add),)
 _HERE = Path(__file__).parent
 _STATUS = """
 element.setAttribute('role', 'status');

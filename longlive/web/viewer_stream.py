@@ -7,6 +7,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any
 
 from longlive.chunks import MediaSegment
@@ -160,6 +161,11 @@ class ViewerStream:
         ]
         return {"spans": spans, "waiting": waiting}
 
+    def verification(self) -> dict[str, Any] | None:
+        """How a video that is made again compares with its record; None for any other video."""
+        found = self.run.recording.verification()
+        return asdict(found) if found else None
+
     def _observe(self, event: RunEvent) -> None:
         match event:
             case SegmentEvent():
@@ -181,7 +187,8 @@ class ViewerStream:
             case SegmentEvent(segment, fps, chunk_ms):
                 speed = {"fps": fps, "delay_s": event.prompt_delay_s, "chunk_ms": chunk_ms}
                 figures = speed if segment.ends_chunk and fps else None
-                return self._header("segment", number) | {"figures": figures} | segment_message(segment)
+                header = self._header("segment", number) | {"figures": figures, "matches": event.matches}
+                return header | segment_message(segment)
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from longlive.chunks import FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
-from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.engine import Engine
@@ -81,6 +82,10 @@ class FakeModels:
 
     config: ModelConfig = field(default_factory=tiny_config)
     card: ModelCard = CARD
+    source: str = "test cards"
+    digest: str = "cards" * 12
+    dtype: torch.dtype = torch.float32
+    transformer: Any = field(default_factory=lambda: SimpleNamespace(backend=SimpleNamespace(name="none")))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     chunk_s: float = 0.02
     open_s: float = 0.0
@@ -117,7 +122,8 @@ class FakeSession:
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
-        self.reseeds = job.resume.record.reseeds if job.resume else ()
+        record = job.resume.record if job.resume else job.record
+        self.reseeds = record.reseeds if record else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
             self.num_chunks = len(job.resume.latents)
@@ -189,20 +195,11 @@ class FakeSession:
         return text if len(text) > 1000 else None
 
     def record(self) -> SessionRecord:
-        config = self.models.config
         return SessionRecord(
-            model="test cards",
-            model_digest="none",
-            code_version="none",
-            dtype="float32",
-            device="cpu",
-            threads=1,
-            attention="none",
-            height=config.height,
-            width=config.width,
+            **describe_models(self.opened_with),  # type: ignore[arg-type]
             seed=self.seed,
             take=0,
-            stream=StreamConfig.of(config),
+            stream=StreamConfig.of(self.models.config),
             prompts=tuple(self.prompts),
             chunks=(),
             reseeds=self.reseeds,

@@ -57,6 +57,8 @@ class SegmentEvent:
         chunk_ms: what this chunk took so far, waiting for the model included.
         checkpoint: of the chunk that this segment ends; None if more of it follows.
         prompt_delay_s: seconds that a prompt sent at this moment takes to the screen; filled in by the run.
+        matches: whether the chunk that this segment ends is as recorded, where a video is made again; None if
+            it cannot be compared; filled in by the run.
     """
 
     segment: MediaSegment
@@ -64,6 +66,7 @@ class SegmentEvent:
     chunk_ms: float
     checkpoint: ChunkCheckpoint | None = None
     prompt_delay_s: float = 0.0
+    matches: bool | None = None
 
 
 @dataclass(frozen=True)

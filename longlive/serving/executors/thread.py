@@ -1,6 +1,9 @@
 """Runs made in threads of this process."""
 
+from typing import Any
+
 from longlive.config import ModelConfig
+from longlive.generation.session_file import describe_models
 from longlive.models.model_card import ModelCard
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.mailbox import MemoryMailbox
@@ -22,6 +25,10 @@ class ThreadExecutor:
         self.runner = runner
         self.config: ModelConfig = runner.models.config
         self.card: ModelCard = runner.models.card
+
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model."""
+        return describe_models(self.runner.models)
 
     def capacity(self) -> int:
         """How many runs it can make at once in real time, at its measured speed and in its memory."""

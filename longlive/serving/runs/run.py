@@ -34,6 +34,7 @@ from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
+from longlive.serving.runs.recording import Recording
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import read_start
 from longlive.serving.scheduler import RunStatus, RunView
@@ -56,6 +57,7 @@ class Run:
         events: what its followers read.
         prompts: what each prompt made, and those to come.
         store: its files.
+        recording: what it makes again, if anything.
         presence: whether its viewer is there, and where the playhead is.
     """
 
@@ -81,13 +83,7 @@ class Run:
         self.context = contextvars.copy_context()
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
         self.events: EventLog[RunEvent] = EventLog(KEPT_EVENTS)
-        self.prompts = PromptSchedule(
-            prompt
-            for prompt in store.prompts
-            if not store.num_chunks
-            or prompt.chunk >= store.num_chunks
-            or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
-        )
+        self.prompts, self.recording = PromptSchedule(_pending_prompts(store)), Recording(store)
         self.presence = Presence(limits, observer.metrics)
         self._progress = Progress(model, store, self.prompts)
         self._observer = observer
@@ -188,6 +184,7 @@ class Run:
                 playhead=playhead if state else None,
                 counters=_last_counters(self.store),
                 start=None if state else read_start(self.store.folder, self.store.facts),
+                record=None if state else self.recording.header,
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -220,14 +217,21 @@ class Run:
             if chunk and checkpoint is not None:
                 self.write(lambda store: store.add(chunk, checkpoint))
         if is_new:
-            self.emit(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay()))
+            self.emit(self._shown(replace(event, checkpoint=None, prompt_delay_s=self.prompt_delay())))
+            if segment.ends_chunk and self.recording.ends_with(segment.index):
+                self.emit(NoticeEvent("recording_over"))
 
     def replay_stored(self, seconds: float) -> None:
         """Emit the stored segments after a second of the video, for a follower of a loaded run."""
         with self._lock:
             if self.events.last == 1:
                 for segment in self.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
-                    self.emit(SegmentEvent(segment, 0.0, 0.0))
+                    self.emit(self._shown(SegmentEvent(segment, 0.0, 0.0)))
+
+    def _shown(self, event: SegmentEvent) -> SegmentEvent:
+        """The event, with whether the chunk that it ends is as recorded."""
+        segment = event.segment
+        return replace(event, matches=self.recording.matches(segment.index)) if segment.ends_chunk else event
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
@@ -301,6 +305,17 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
+
+
+def _pending_prompts(store: RunStore) -> list[Prompt]:
+    """The prompts of a stored run that are still to come."""
+    return [
+        prompt
+        for prompt in store.prompts
+        if not store.num_chunks
+        or prompt.chunk >= store.num_chunks
+        or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
+    ]
 
 
 def _view_of(run: Run) -> RunView:

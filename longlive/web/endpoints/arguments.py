@@ -23,9 +23,13 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        text = str(error)
-        text = text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
-        raise gr.Error(text, print_exception=False) from error
+        raise gr.Error(shortened(error), print_exception=False) from error
+
+
+def shortened(error: Exception) -> str:
+    """The message of an error, at most ``MAX_ERROR_CHARACTERS`` of it."""
+    text = str(error)
+    return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
 
 
 def read_length(seconds: Any) -> float:

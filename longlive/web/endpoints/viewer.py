@@ -84,7 +84,7 @@ class Endpoints:
         stream = await asyncio.to_thread(self._begin, prompt, seed, later, start_from, "compatible", request)
         yield gr.skip(), stream.opening()
         async for _, segment in self.follow(stream, 0, request):
-            yield _chunk(segment), gr.skip()
+            yield hls_chunk(segment), gr.skip()
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Continue a video after a lost connection, a reload or a restart of the app, from where you were.
@@ -115,7 +115,7 @@ class Endpoints:
         after = stream.number_before(seconds)
         yield gr.skip(), stream.opening(after, seconds)
         async for _, segment in self.follow(stream, after, request):
-            yield _chunk(segment), gr.skip()
+            yield hls_chunk(segment), gr.skip()
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Switch your running video to another prompt, from its next chunk on.
@@ -246,7 +246,7 @@ class Endpoints:
                 first.text,
                 seed=number,
                 script=script,
-                container=_CONTAINERS[mode],
+                container=CONTAINERS[mode],
                 address=address_of(request),
                 start=start,
             )
@@ -300,7 +300,7 @@ class Endpoints:
         return vocabulary_hint(prompt, self.engine.executor.config.name, self.engine.executor.card)
 
 
-_CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
+CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
 def outputs_of(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
@@ -315,7 +315,7 @@ def outputs_of(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
     return (message, stream.timeline(), status, *files)
 
 
-def _chunk(segment: MediaSegment | None) -> Any:
+def hls_chunk(segment: MediaSegment | None) -> Any:
     """What the HLS player is given."""
     return (segment.data, segment.seconds) if segment else gr.skip()
 
