@@ -1,6 +1,7 @@
 """A run that makes a recorded video again, and compares every chunk with its digest."""
 
-import json
+import base64
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def branched(engine: Engine) -> Run:
 @pytest.mark.parametrize("make", [started, begun_with_a_picture, branched])
 def test_on_the_same_machine_every_chunk_is_the_same(real: Engine, make: Callable[[Engine], Run]) -> None:
     record = recorded(make(real))
-    again = real.replay("bob", SessionRecord.parse(as_text(record)))
+    again = real.replay("bob", record)
     assert marks(again) == [True] * len(record.chunks)
     other = SessionRecord.read(next(again.store.folder.glob("longlive-*.json")))
     assert other == record, "the new session file says the same: noise, options, picture, prompts, digests"
@@ -93,10 +94,6 @@ def test_on_the_same_machine_every_chunk_is_the_same(real: Engine, make: Callabl
         "different": 0,
         "first_difference": None,
     }
-
-
-def as_text(record: SessionRecord) -> str:
-    return json.dumps({"version": 1} | asdict(record) | {"stream": record.stream.options})
 
 
 def test_a_changed_digest_is_found_at_exactly_that_chunk(real: Engine) -> None:
@@ -142,12 +139,12 @@ def recorded_with_cards(engine: Engine, num_chunks: int) -> SessionRecord:
 
 
 def test_from_the_viewers_own_prompt_on_nothing_is_compared() -> None:
-    engine = fakes.make_engine(FakeModels(chunk_s=0.02), max_video_s=9.0, buffer_ahead_s=1.5)
-    record = replace(recorded_with_cards(engine, 2), chunks=("00",) * 12)
-    again = engine.replay("bob", replace(record, prompts=(event(0, MEADOW), event(9, JUMP, "soft"))))
+    engine = fakes.make_engine(FakeModels(chunk_s=0.02), max_video_s=5.0, buffer_ahead_s=1.5)
+    record = replace(recorded_with_cards(engine, 2), chunks=("00",) * 7)
+    again = engine.replay("bob", replace(record, prompts=(event(0, MEADOW), event(6, JUMP, "soft"))))
     read(again, is_segment(1))
     scheduled = again.prompt(CUBE)
-    assert 1 < scheduled.chunk < 9
+    assert 1 < scheduled.chunk < 6
     found = marks(again)
     assert found[scheduled.chunk - 2 :] == [None] * len(found[scheduled.chunk - 2 :])
     made = again.store.record()
@@ -208,7 +205,7 @@ def test_what_cannot_be_made_again_is_told_and_nothing_is_started(engine: Engine
         (replace(record, stream=replace(record.stream, window=10**9)), r"other options.*window 1000000000"),
         (replace(record, stream=replace(record.stream, window=-1)), "other options.*window -1"),
         (replace(record, start="not base64"), "cannot be read"),
-        (replace(record, start="eNozMAAAADEAMQ=="), "not those of this model"),
+        (replace(record, start=base64.b64encode(zlib.compress(b"123")).decode()), "not those of this model"),
         (replace(record, chunks=()), "no chunks yet"),
         (replace(record, chunks=("00",) * (MAX_CHUNKS + 1)), "20,001 chunks"),
         (replace(record, prompts=long), "1,002 prompts"),

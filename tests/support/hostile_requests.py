@@ -92,7 +92,20 @@ junk = st.recursive(
 )
 hashes = st.one_of(st.sampled_from(STRANGERS), st.sampled_from(STRANGERS), words, junk)
 names = st.sampled_from(
-    ["start", "start_compatible", "prompt", "stop", "generate", "resume", "leave", "lambda", "", "__init__"]
+    [
+        "start",
+        "start_compatible",
+        "prompt",
+        "stop",
+        "generate",
+        "resume",
+        "verify",
+        "open_link",
+        "share_link",
+        "leave",
+        "lambda",
+        "__init__",
+    ]
 )
 scenes = st.fixed_dictionaries(
     {"text": st.one_of(words, junk)},
@@ -109,6 +122,16 @@ begun_with = st.one_of(
         lambda data: f"data:;base64,{base64.b64encode(data + bytes(60)).decode()}"
     ),
 )
+sessions = st.one_of(
+    junk,
+    st.fixed_dictionaries(
+        {"version": st.just(1)},
+        optional={
+            name: junk for name in ("prompts", "chunks", "stream", "seed", "start", "model", "reseeds")
+        },
+    ),
+    st.binary(max_size=60).map(lambda data: f"data:;base64,{base64.b64encode(data).decode()}"),
+)
 given = {
     "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk, begun_with),
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
@@ -118,6 +141,8 @@ given = {
         st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers, begun_with
     ),
 }
+links = junk | words | words.map(lambda text: f"#video=1.{text}")
+given |= {"verify": st.tuples(sessions), "open_link": st.tuples(links), "share_link": st.tuples(words | junk)}
 given["start_compatible"], given["resume_compatible"] = given["start"], given["resume"]
 data = st.one_of(*given.values(), junk, st.lists(junk, max_size=4), st.just(()))
 
@@ -227,7 +252,16 @@ def posts(functions: dict[str, int], player: int) -> st.SearchStrategy[Request]:
         {
             "component_id": st.just(player) | numbers | junk,
             "fn_name": st.sampled_from(
-                ["playhead", "replay_since", "exists", "status", "__init__", "preprocess"]
+                [
+                    "playhead",
+                    "replay_since",
+                    "exists",
+                    "status",
+                    "describe",
+                    "share",
+                    "__init__",
+                    "preprocess",
+                ]
             )
             | words,
             "data": word | junk,

@@ -3,6 +3,7 @@
 
 const MAX_BYTES = 3_000_000; // what the server takes
 const LINK = "#video=";
+const TITLE = "Open and share"; // of this tab
 const SWITCHES = { soft: "smooth", hard: "cut", keep: "drift" };
 const NO_ANSWER = "The server does not answer. Please try again.";
 
@@ -106,8 +107,8 @@ const openLink = () => {
 
 // Bring this tab of the panels to the front.
 const showPanel = () => {
-  const panel = element.closest("[role=tabpanel]");
-  document.getElementById(panel?.getAttribute("aria-labelledby"))?.click();
+  const tabs = [...document.querySelectorAll("#panels button")];
+  tabs.find((tab) => tab.textContent.trim() === TITLE)?.click();
   setTimeout(() => host.scrollIntoView({ block: "nearest" }), 100);
 };
 
