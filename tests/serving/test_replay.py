@@ -93,6 +93,7 @@ def test_on_the_same_machine_every_chunk_is_the_same(real: Engine, make: Callabl
         "same": len(record.chunks),
         "different": 0,
         "first_difference": None,
+        "has_left": False,
     }
 
 
@@ -153,6 +154,7 @@ def test_from_the_viewers_own_prompt_on_nothing_is_compared() -> None:
     )
     verification = again.recording.verification()
     assert verification is not None and (verification.made, verification.different) == (scheduled.chunk,) * 2
+    assert verification.has_left
     assert "recording_over" not in codes(drain(again))
     engine.close()
 

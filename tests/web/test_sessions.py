@@ -71,7 +71,14 @@ def test_a_session_file_is_made_again_and_each_chunk_compared(
     outputs = list(client.submit(sent, api_name="/verify"))
     assert len(session["chunks"]) == 5
     *_, video, session_file, sums = outputs[-1]
-    assert sums == {"chunks": 5, "made": 5, "same": 5, "different": 0, "first_difference": None}
+    assert sums == {
+        "chunks": 5,
+        "made": 5,
+        "same": 5,
+        "different": 0,
+        "first_difference": None,
+        "has_left": False,
+    }
     ends = [output[0] for output in outputs if output[0].get("ends_chunk")]
     assert [message["matches"] for message in ends] == [True] * 5
     assert json.loads(Path(session_file).read_text()) == session
@@ -82,7 +89,14 @@ def test_a_session_file_is_made_again_and_each_chunk_compared(
 def test_a_changed_digest_is_found_at_its_chunk(client: Client, session: dict[str, Any]) -> None:
     chunks = ["0" * 16 if number == 3 else digest for number, digest in enumerate(session["chunks"])]
     *_, sums = list(client.submit(session | {"chunks": chunks}, api_name="/verify"))[-1]
-    assert sums == {"chunks": 5, "made": 5, "same": 4, "different": 1, "first_difference": 3}
+    assert sums == {
+        "chunks": 5,
+        "made": 5,
+        "same": 4,
+        "different": 1,
+        "first_difference": 3,
+        "has_left": False,
+    }
 
 
 def test_a_share_link_makes_the_same_pictures(client: Client, served: Served) -> None:
@@ -95,7 +109,14 @@ def test_a_share_link_makes_the_same_pictures(client: Client, served: Served) ->
     assert link.startswith("#video=1.")
     again = list(client.submit(link, api_name="/open_link"))[-1]
     count = len(json.loads(Path(session_file).read_text())["chunks"])
-    assert again[-1] == {"chunks": count, "made": count, "same": 0, "different": 0, "first_difference": None}
+    assert again[-1] == {
+        "chunks": count,
+        "made": count,
+        "same": 0,
+        "different": 0,
+        "first_difference": None,
+        "has_left": False,
+    }
     assert (
         json.loads(Path(again[4]).read_text())["chunks"]
         == json.loads(Path(session_file).read_text())["chunks"]
@@ -259,7 +280,7 @@ def parts_of(value: Any) -> st.SearchStrategy[Any]:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_file_holds_is_read_or_refused_in_words(
-    session: dict[str, Any], data: st.DataObject
+    endpoint: SessionEndpoint, session: dict[str, Any], data: st.DataObject
 ) -> None:
     values = data.draw(parts_of(session | {"version": 1}))
     for source in ({"file": values}, {"file": json.dumps(values, default=str)}, values):

@@ -31,6 +31,7 @@ class Verification:
         made: chunks that were made as recorded, from the first on: under the same prompts.
         same, different: of these, as their digests say; a share link has none.
         first_difference: number of the first that is different; None if none is.
+        has_left: whether the video went another way before the recorded one ends.
     """
 
     chunks: int
@@ -38,6 +39,7 @@ class Verification:
     same: int
     different: int
     first_difference: int | None
+    has_left: bool
 
 
 class Recording:
@@ -79,10 +81,14 @@ class Recording:
         """How far the run has come; None if nothing is recorded."""
         if self.record is None:
             return None
-        matches = self._matches()
-        first = matches.index(False) if False in matches else None
+        matches, chunks = self._matches(), len(self.record.chunks)
         return Verification(
-            len(self.record.chunks), len(matches), matches.count(True), matches.count(False), first
+            chunks=chunks,
+            made=len(matches),
+            same=matches.count(True),
+            different=matches.count(False),
+            first_difference=matches.index(False) if False in matches else None,
+            has_left=len(matches) < min(chunks, self._store.num_chunks),
         )
 
     def _matches(self) -> list[bool | None]:

@@ -93,10 +93,11 @@ class SessionEndpoint:
         """Make the video of a session file again, as fast as it can be, and compare every chunk with it.
 
         Outputs are those of start, and how many chunks are recorded (chunks), were made so far (made), came
-        out the same (same) or different (different), and the number of the first that is different, if any
-        (first_difference). A message that ends a chunk has "matches": true, false, or null where it cannot be
-        compared. On the same machine and version all are the same; other hardware, another number of threads
-        or another version may change the last bits of the numbers, and so, little by little, the video.
+        out the same (same) or different (different), the number of the first that is different, if any
+        (first_difference), and whether a prompt of yours made it another video (has_left). A message that
+        ends a chunk has "matches": true, false, or null where it cannot be compared. On the same machine and
+        version all are the same; other hardware, another number of threads or another version may change
+        the last bits of the numbers, and so, little by little, the video.
 
         Args:
             session: Content of a session file: the JSON as an object or as text; above 250 kB as a data URL
@@ -178,6 +179,7 @@ class SessionEndpoint:
             if limits is not None:
                 seconds = min(record.duration(self._engine.executor.config), limits.max_duration_s)
                 limits = replace(limits, max_video_s=seconds)
+            advice = "" if source.get("as_prompts") else _REPLAYING
             if source.get("as_prompts"):
                 run = self._start_prompts(record, viewer, address, mode)
             elif problem := self._problem(record):
@@ -187,7 +189,7 @@ class SessionEndpoint:
                     viewer, record, container=CONTAINERS[mode], limits=limits, address=address, parent=parent
                 )
         status = f"Making the first pictures (seed {run.seed})."
-        return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, _REPLAYING))
+        return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, advice))
 
     def _start_prompts(self, record: SessionRecord, viewer: str, address: str, mode: str) -> Run:
         """A run of the model that runs here with the prompts of a record, at the same times."""

@@ -11,7 +11,7 @@ const host = element.closest("#open-session") ?? element;
 const find = (selector) => element.querySelector(selector);
 const input = find("input[type=file]");
 let mode = "live";
-let current = { token: "", lastChunk: -1, seconds: [] }; // the run that this tab plays
+let current = ""; // token of the run that this tab plays
 let opened = null; // what is shown: its source, and what the server says of it
 let asked = null; // the source that is made next
 let number = 0;
@@ -72,6 +72,7 @@ const draw = (name, { problem, here, has_digests: hasDigests, note, ...answer })
   find(".as-prompts").textContent = `Make its prompts with ${here} instead`;
   find(".as-prompts").hidden = !problem;
   find(".opened").hidden = false;
+  find(".result").hidden = true;
 };
 
 const facts = ({ model, seed, chunks, seconds, begins_with_picture: hasPicture }) => {
@@ -101,7 +102,7 @@ const openLink = () => {
   if (!location.hash.startsWith(LINK)) return;
   showPanel();
   open("Shared video", { link: location.hash }, "the link").then(() => {
-    if (opened?.source.link) publish("status", "A shared video is opened below. It is made when you press Play it.");
+    if (opened?.source.link) publish("status", "A shared video is open. It is made when you press Play it.");
   });
 };
 
@@ -122,13 +123,13 @@ const play = (source) => {
 window.longliveSource = () => [asked];
 
 // How far the video that is made again has come, and whether it is the same.
-const showVerification = ({ chunks, made, same, different, first_difference: first }) => {
-  const hasLeft = made < chunks && current.lastChunk > made;
+const showVerification = ({ chunks, made, same, different, first_difference: first, has_left: hasLeft }) => {
   const compared = same + different;
   const isOver = made === chunks || hasLeft;
   let text = `${made} of ${chunks} chunks are made again`;
-  if (compared && !different) text = isOver ? `${same} of ${chunks} chunks are the same` : `${text}, all the same`;
-  if (different) text = `${same} of ${chunks} chunks are the same; chunk ${first} is the first that differs`;
+  if (compared && isOver) text = `${same} of ${chunks} chunks are the same`;
+  else if (compared) text += different ? `, ${same} are the same` : ", all the same";
+  if (different) text += `; chunk ${first} is the first that differs`;
   if (hasLeft) text += "; from there on it is another video";
   if (isOver && !compared) text += "; a link holds nothing to compare them with";
   find(".result").hidden = false;
@@ -150,7 +151,7 @@ const meaning = () => {
 };
 
 const share = async () => {
-  const answer = await server.share({ token: current.token }).catch(() => undefined);
+  const answer = await server.share({ token: current }).catch(() => undefined);
   find(".link").hidden = true;
   if (!answer?.link) return show(".note", answer?.error ?? NO_ANSWER);
   const address = `${location.origin}${location.pathname}${answer.link}`;
@@ -167,7 +168,7 @@ find(".close").addEventListener("click", () => (close(), input.focus()));
 find("#verify").addEventListener("click", () => play(opened.source));
 find(".as-prompts").addEventListener("click", () => play({ ...opened.source, as_prompts: true }));
 find("#share").addEventListener("click", share);
-find(".again").addEventListener("click", () => publish("verify", { token: current.token }));
+find(".again").addEventListener("click", () => publish("verify", { token: current }));
 for (const name of ["dragover", "dragleave", "drop"]) {
   element.addEventListener(name, (event) => {
     event.preventDefault();
@@ -177,12 +178,10 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 }
 on("mode", (value) => (mode = value));
 on("open", ({ token }) => {
-  current = { token, lastChunk: -1 };
+  current = token;
   find(".result").hidden = true;
   for (const button of [find("#share"), find(".again")]) button.disabled = !token;
 });
-on("segment", ({ chunk }) => (current.lastChunk = Math.max(current.lastChunk, chunk)));
-on("rewind", ({ chunk }) => (current.lastChunk = chunk - 1));
 on("verification", showVerification);
 on("verify", ({ token }) => {
   if (opened) close();
