@@ -14,7 +14,7 @@ from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
 from longlive.web.file_serving import remove_served
 from longlive.web.health import routes_of
-from longlive.web.launch import add_serving_options, open_engine
+from longlive.web.launch import add_serving_options, open_engine, prompt_writer
 from longlive.web.middleware.client_address import trust_proxies
 from longlive.web.page import build_page, page_options
 
@@ -34,13 +34,14 @@ def main() -> int:
     trust_proxies()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        writer = prompt_writer(options)
         engine = open_engine(options)
     except LongLiveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
-    page = build_page(engine, player=options.player, with_mcp=options.mcp)
+    page = build_page(engine, player=options.player, with_mcp=options.mcp, prompt_writer=writer)
     where = {"server_name": url_host(options.host), "server_port": options.port, "share": options.share}
     routes = routes_of(engine.status, engine.metrics)
     try:

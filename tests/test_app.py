@@ -82,6 +82,7 @@ sys.exit(app.main())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+@pytest.mark.slow
 def test_a_port_that_is_taken_while_the_model_loads_is_one_line_of_error_and_exit_code_2(
     tmp_path: Path, host: str
 ) -> None:

@@ -84,6 +84,7 @@ def finished_story(folder: Path) -> dict:
 
 
 @as_recorded
+@pytest.mark.slow
 def test_its_session_file_is_replayed_bit_for_bit(made_again: dict[str, dict]) -> None:
     made = made_again["replay"]
     assert (made["chunks"], made["first_difference"]) == (9, None)

@@ -79,6 +79,7 @@ def test_the_sdist_holds_all_that_a_wheel_is_built_from(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("runs/", "shared/", ".venv/"))]
 
 
+@pytest.mark.slow
 def test_the_installed_package_works_anywhere(installed: Path, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     folder = run(installed / "bin/longlive", "fetch", "storybook", cwd=tmp_path, **environment)

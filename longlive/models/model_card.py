@@ -20,6 +20,21 @@ class Story:
 
 
 @dataclass(frozen=True)
+class PromptPart:
+    """A part of the prompts that a model was trained on, such as the colour or the place.
+
+    Attributes:
+        name: of the part, for people.
+        phrases: what people write for it, in lower case, and how that is written in a whole prompt.
+        optional: whether a prompt is whole without it.
+    """
+
+    name: str
+    phrases: dict[str, str]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What to tell people about a model.
 
@@ -27,11 +42,13 @@ class ModelCard:
         about: a sentence or two.
         words: the vocabulary of a model that knows a few words only; empty if any word may be used.
         stories: examples.
+        parts: of a whole prompt, in their order; empty if it may have any form.
     """
 
     about: str = ""
     words: tuple[str, ...] = ()
     stories: tuple[Story, ...] = ()
+    parts: tuple[PromptPart, ...] = ()
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ModelCard":
@@ -42,9 +59,18 @@ class ModelCard:
                 for story in values.get("stories", ())
             )
             words = tuple(str(word) for word in values.get("words", ()))
-            return cls(str(values.get("about", "")), words, stories)
+            parts = tuple(
+                PromptPart(
+                    str(part["name"]),
+                    {str(phrase): str(written) for phrase, written in part["phrases"].items()},
+                    bool(part.get("optional", False)),
+                )
+                for part in values.get("parts", ())
+            )
+            return cls(str(values.get("about", "")), words, stories, parts)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The card in longlive.json cannot be read: {reason_of(error)}. It must hold 'about' (text), "
-                "'words' (a list) and 'stories' (a list of {'title', 'prompts': [[seconds, text], …]})."
+                "'words' (a list), 'stories' (a list of {'title', 'prompts': [[seconds, text], …]}) and "
+                "'parts' (a list of {'name', 'phrases': {phrase: how it is written}})."
             ) from error

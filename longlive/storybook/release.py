@@ -9,10 +9,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from longlive.config import ModelConfig
 from longlive.errors import CheckpointError
 from longlive.models.bundle import ModelBundle
-from longlive.models.model_card import ModelCard, Story
+from longlive.models.model_card import ModelCard, PromptPart, Story
 from longlive.storybook.generator import StorybookModel, generator_trainer, storybook_config
 from longlive.storybook.vocabulary import tokenizer_of
-from longlive.storybook.world.captions import known_words
+from longlive.storybook.world.captions import known_words, prompt_phrases
 from longlive.training.checkpoint import Checkpoints, read_averages
 from longlive.training.processes import Processes
 from longlive.weights.loading import load_models
@@ -94,6 +94,13 @@ def rewrite_model(models: ModelBundle, target: Path) -> None:
     _save(target, models.config, parts, models.text_encoder.tokenizer)
 
 
+def storybook_card() -> ModelCard:
+    """What people are told about the model."""
+    phrases = prompt_phrases()
+    parts = tuple(PromptPart(name, phrases[name], optional=name == "weather") for name in phrases)
+    return ModelCard(about=ABOUT, words=known_words(), stories=STORIES, parts=parts)
+
+
 def _save(target: Path, config: ModelConfig, parts: tuple[Any, Any, Any], tokenizer: Any) -> None:
     transformer, vae, text_encoder = (part.half() for part in parts)
     save_models(
@@ -103,7 +110,7 @@ def _save(target: Path, config: ModelConfig, parts: tuple[Any, Any, Any], tokeni
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        card=ModelCard(about=ABOUT, words=known_words(), stories=STORIES),
+        card=storybook_card(),
     )
 
 

@@ -17,6 +17,7 @@ from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.options import add_viewer_options
 from longlive.serving.runs.store.store_folder import StoreFolder, remove_stale_folders, store_folder
+from longlive.training.data.chat_models import ChatModel, EndpointChat
 from longlive.web.file_serving import serve_from
 
 EXECUTORS = ("thread", "zerogpu", "ray")
@@ -49,6 +50,14 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gpu-size", choices=("large", "xlarge"), default="large", help="zerogpu: GPU size")
     group.add_argument("--actors", type=int, help="ray: number of actors (default: one per GPU, or per node)")
     group.add_argument("--ray-address", help="ray: address of the head node (default: a local cluster)")
+    group = parser.add_argument_group("prompts")
+    group.add_argument(
+        "--prompt-endpoint",
+        help="OpenAI-compatible server that completes viewers' prompts, such as http://localhost:8000/v1 "
+        "(default: plain rules)",
+    )
+    group.add_argument("--prompt-model", help="name of the language model at that server")
+    group.add_argument("--prompt-key-env", help="environment variable that holds its API key")
     add_viewer_options(parser)
     add_model_options(parser, decoder="auto")
 
@@ -91,6 +100,22 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.mcp and importlib.util.find_spec("mcp") is None:
         rule = "it needs a package that is not installed"
         raise ConfigError("--mcp", True, rule, 'Run pip install "gradio[mcp]", or leave it out.')
+
+
+def prompt_writer(options: argparse.Namespace) -> ChatModel | None:
+    """The language model that completes prompts; None if the options name none.
+
+    Raises:
+        ConfigError: if only a part of what it needs is given, or the address is none.
+    """
+    url, model, variable = options.prompt_endpoint, options.prompt_model, options.prompt_key_env
+    if bool(url) != bool(model):
+        came = {"--prompt-endpoint": url, "--prompt-model": model}
+        raise ConfigError("the language model", came, "both are needed", "Give both, or leave both out.")
+    if variable and not os.environ.get(variable):
+        raise ConfigError("--prompt-key-env", variable, "no such variable is set", "Set it to the key.")
+    key = os.environ.get(variable, "") if variable else ""
+    return EndpointChat(url, model, key=key, timeout_s=20, tries=1) if url else None
 
 
 def default_executor() -> str:

@@ -12,14 +12,16 @@ from starlette.routing import Route
 
 from longlive.models.model_card import Story
 from longlive.serving.engine import Engine
+from longlive.training.data.chat_models import ChatModel
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
 from longlive.web.endpoints.branch import BranchEndpoint
 from longlive.web.endpoints.clips import ClipEndpoint
+from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
 from longlive.web.panels import sessions
-from longlive.web.panels.panel import PageContext, Panel
+from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
 
@@ -37,6 +39,11 @@ _STORYBOARD = {"type": "object", "properties": {"prompts": _LATER}, "required": 
 _UNCHECKED: dict[str, Any] = {
     "preprocess": False
 }  # our own checks explain an error; Gradio's send a traceback
+_QUIETLY: dict[str, Any] = _UNCHECKED | {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "multiple",
+}
 _DISPATCH = "() => {{ window.dispatchEvent(new CustomEvent('longlive:{}')); }}"
 _MODE_CHANGED = "(mode) => { window.dispatchEvent(new CustomEvent('longlive:mode', { detail: mode })); }"
 _POSITION = "() => window.longlivePosition()"
@@ -66,13 +73,20 @@ class Page(gr.Blocks):
         self.endpoints = endpoints
 
 
-def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) -> Page:
+def build_page(
+    engine: Engine,
+    *,
+    player: str = "live",
+    with_mcp: bool = False,
+    prompt_writer: ChatModel | None = None,
+) -> Page:
     """Build the page over ``engine``; launch it with ``page_options()``.
 
     Args:
         engine: makes the videos.
         player: ``live`` or ``compatible`` (HLS); a viewer can change it.
         with_mcp: leave only /generate in the public API, from which MCP takes its tools.
+        prompt_writer: completes viewers' prompts; None: rules do.
     """
     endpoints = Endpoints(engine)
     page = Page(endpoints, title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600))
@@ -83,16 +97,18 @@ def build_page(engine: Engine, *, player: str = "live", with_mcp: bool = False) 
                 elem_id="header",
             )
             StatusLine(engine.status)
+            PanelView("help.html", ["keys.js"], elem_id="help")
         with gr.Row(elem_id="workspace", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="viewing"):
                 parts = _add_player(endpoints)
-                panels = gr.Tabs(elem_id="panels", visible=bool(_PANELS))
+                panels = gr.Column(elem_id="panels", visible=bool(_PANELS))
             with gr.Column(scale=5, min_width=300, elem_id="controls"):
                 parts |= _add_controls(engine, player)
         with gr.Row(elem_id="downloads", equal_height=False):
             parts |= _add_downloads()
         context = _context(endpoints, parts, "undocumented" if with_mcp else "public")
         _connect(page, context)
+        _connect_completion(context, CompletionEndpoint(endpoints, prompt_writer))
         with panels:
             _add_panels(context)
         _add_generate(ClipEndpoint(engine))
@@ -192,8 +208,9 @@ def _add_prompt(example: str) -> dict[str, Any]:
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
         send = gr.Button("Send", elem_id="send", min_width=90)
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
+        complete = gr.Button("Complete", elem_id="complete", min_width=90, size="sm")
     parts = {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
-    return parts | {"example": example}
+    return parts | {"example": example, "complete": complete}
 
 
 def _add_examples(stories: tuple[Story, ...]) -> list[gr.Button]:
@@ -222,9 +239,11 @@ def _context(endpoints: Endpoints, parts: dict[str, Any], visibility: Any) -> Pa
 
 
 def _add_panels(context: PageContext) -> None:
-    """Add each panel in a tab; those that are not in sight are drawn all the same."""
+    """Add each panel in a tab of its own; Gradio's tabs would leave out those that are not in sight."""
+    titles = [[panel.elem_id, panel.title] for panel in _PANELS]
+    PanelView("panels/tabs.html", ["panels/tabs.js"], value=titles, elem_id="panel-tabs")
     for panel in _PANELS:
-        with gr.Tab(panel.title, id=panel.elem_id, render_children=True):
+        with gr.Column(elem_id=f"{panel.elem_id}-panel"):
             panel.add(context)
 
 
@@ -236,22 +255,20 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
 
-    quietly: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    quietly |= _UNCHECKED | {"trigger_mode": "multiple"}
-    player.start(endpoints.start_on_page, inputs=request, outputs=player, **quietly)
+    player.start(endpoints.start_on_page, inputs=request, outputs=player, **_QUIETLY)
     player.start_compatible(
-        endpoints.start_compatible, inputs=request, outputs=[compatible, player], **quietly
+        endpoints.start_compatible, inputs=request, outputs=[compatible, player], **_QUIETLY
     )
-    player.resume(endpoints.resume_on_page, inputs=place, outputs=player, js=_POSITION, **quietly)
+    player.resume(endpoints.resume_on_page, inputs=place, outputs=player, js=_POSITION, **_QUIETLY)
     player.resume_compatible(
-        endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **quietly
+        endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **_QUIETLY
     )
     branches = BranchEndpoint(endpoints)
     fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
-    player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **quietly)
-    player.prompt(endpoints.prompt_on_page, inputs=prompt, **quietly)
-    player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **quietly)
-    parts["stop"].click(endpoints.stop_on_page, **quietly)
+    player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **_QUIETLY)
+    player.prompt(endpoints.prompt_on_page, inputs=prompt, **_QUIETLY)
+    player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **_QUIETLY)
+    parts["stop"].click(endpoints.stop_on_page, **_QUIETLY)
 
     context.add_call("start", endpoints.start, request, outputs)
     context.add_call("resume", endpoints.resume, place, outputs)
@@ -259,6 +276,12 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     context.add_call("prompt", endpoints.prompt, prompt, [scheduled, parts["status"], parts["timeline"]])
     context.add_call("stop", endpoints.stop, [], [parts["status"]])
     _connect_browser(page, parts)
+
+
+def _connect_completion(context: PageContext, completion: CompletionEndpoint) -> None:
+    prompt = context.parts["prompt"]
+    context.parts["complete"].click(completion.complete_on_page, inputs=prompt, outputs=prompt, **_QUIETLY)
+    context.add_call("complete", completion.complete, [prompt], [gr.Textbox(label="prompt", visible=False)])
 
 
 def _connect_browser(page: gr.Blocks, parts: dict[str, Any]) -> None:

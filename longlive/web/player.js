@@ -481,6 +481,15 @@ find(".pause").addEventListener("click", () => {
   } else if (one.paused) one.play();
   else one.pause();
 });
+const saveSoFar = async () => {
+  const answer = await fetchStored("video", run.token);
+  const link = document.createElement("a");
+  link.download = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition"))?.[1] ?? "longlive.mp4";
+  link.href = URL.createObjectURL(await answer.blob());
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), KEEP_S * 1000);
+};
+find(".save").addEventListener("click", () => saveSoFar().catch(({ message }) => publish("status", message)));
 find(".full").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
   else (find(".frame").requestFullscreen ?? screen.webkitEnterFullscreen)?.call(find(".frame"));

@@ -1,6 +1,6 @@
-"""``/segments`` and ``/thumbnails``: what is stored of a video, for a viewer who looks back while it goes on.
+"""``/segments``, ``/thumbnails``, ``/video``: what is stored of a video, while it goes on and afterwards.
 
-Both are read with ``Authorization: Bearer TOKEN``, the run's, and answer errors as ``{"detail": sentence}``:
+All are read with ``Authorization: Bearer TOKEN``, the run's, and answer errors as ``{"detail": sentence}``:
 422 for a number that is none, 404 for a token or a chunk that does not exist (any more).
 
 GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/live``; of a video for the
@@ -9,27 +9,39 @@ GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many ar
                           most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
                           ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL, ``matches``
                           (whether it is as recorded, where a video is made again; null if not compared)
+GET /video                the video so far, as an MP4 file
 """
 
 import asyncio
 import re
+import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from longlive.errors import MediaError
+from longlive.files import name_of_video
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.stored_segments import ChunkSummary, summarize
+from longlive.serving.runs.store.video_files import write_video
 from longlive.web.live import bearer_token, pack_frame
 from longlive.web.viewer_stream import Message, segment_message
 
-SEGMENTS_PATH, THUMBNAILS_PATH = "/segments", "/thumbnails"
+SEGMENTS_PATH, THUMBNAILS_PATH, VIDEO_PATH = "/segments", "/thumbnails", "/video"
 MAX_THUMBNAILS = 40
+MAX_VIDEOS = 2
+"""Files that are written at once, so that many requests do not fill the disk."""
 _NUMBER = re.compile("[0-9]{1,6}")
 _HEADERS = {"Cache-Control": "no-store"}
+
+NO_VIDEO = "There is no video with this token."
+_writing = threading.Semaphore(MAX_VIDEOS)
 
 Answer = Callable[[Run, int], Response]
 
@@ -39,6 +51,7 @@ def review_routes() -> list[Route]:
     return [
         Route(SEGMENTS_PATH, _route("chunk", _segments)),
         Route(THUMBNAILS_PATH, _route("first", _thumbnails)),
+        Route(VIDEO_PATH, _send_video),
     ]
 
 
@@ -49,13 +62,44 @@ def _route(parameter: str, answer: Answer) -> Callable[[Request], Awaitable[Resp
         number = request.query_params.get(parameter, "")
         if not _NUMBER.fullmatch(number):
             return _error(422, f"{parameter} must be the number of a chunk, from 0 to 999999.")
-        endpoints: Any = getattr(request.app.get_blocks(), "endpoints", None)
-        run = endpoints and endpoints.engine.find(bearer_token(request))
+        run = _run_of(request)
         if run is None:
-            return _error(404, "There is no video with this token.")
+            return _error(404, NO_VIDEO)
         return await asyncio.to_thread(answer, run, int(number))
 
     return endpoint
+
+
+def _run_of(request: Request) -> Run | None:
+    endpoints: Any = getattr(request.app.get_blocks(), "endpoints", None)
+    return endpoints.engine.find(bearer_token(request)) if endpoints else None
+
+
+async def _send_video(request: Request) -> Response:
+    run = _run_of(request)
+    if run is None:
+        return _error(404, NO_VIDEO)
+    if not _writing.acquire(blocking=False):
+        return _error(503, "Other videos are being saved just now. Please try again in a few seconds.")
+    try:
+        return await asyncio.to_thread(_video, run)
+    finally:
+        _writing.release()
+
+
+def _video(run: Run) -> Response:
+    """What is stored, in a file that goes once it was sent."""
+    record = run.store.record()
+    if record is None:
+        return _error(404, "Nothing of this video is stored yet.")
+    path = run.store.folder / f"so-far-{secrets.token_hex(8)}.mp4"
+    try:
+        write_video(run.store, path)
+    except MediaError as error:
+        return _error(503, f"The video cannot be saved now: {error}. Please try again later.")
+    name = f"{name_of_video(record.prompts[0].text, run.seed)}.mp4"
+    remove = BackgroundTask(path.unlink, missing_ok=True)
+    return FileResponse(path, media_type="video/mp4", filename=name, headers=_HEADERS, background=remove)
 
 
 def _segments(run: Run, chunk: int) -> Response:

@@ -7,6 +7,7 @@ from longlive.benchmark.cost import count_costs
 from longlive.errors import CheckpointError
 
 
+@pytest.mark.slow
 def test_the_released_model_is_counted_without_its_files() -> None:
     costs = count_costs("longlive-1.3b", dtype=torch.bfloat16)
     assert costs["parameters"] == 1_418_996_800, "the released file has 5.676 GB in float32"

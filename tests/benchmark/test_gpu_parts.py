@@ -26,6 +26,7 @@ def written(folder: Path, part: str) -> Any:
     return json.loads((folder / f"gpu_{part}.json").read_text())
 
 
+@pytest.mark.slow
 def test_benches_measure_the_quick_ways_and_write_their_result(
     parts: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_benches_measure_the_quick_ways_and_write_their_result(
         assert found["fps_end_to_end"] > 0 and found["switches"] is not None and found["random_weights"]
 
 
+@pytest.mark.slow
 def test_the_quick_ways_are_compared_with_the_plain_one(parts: Callable[..., int], tmp_path: Path) -> None:
     assert parts("equal", "attention") == 0
     found = written(tmp_path, "equal")
@@ -44,6 +46,7 @@ def test_the_quick_ways_are_compared_with_the_plain_one(parts: Callable[..., int
     assert written(tmp_path, "attention")["sdpa"]["to_float32"] < 1e-5
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_says_so_and_the_next_goes_on(
     parts: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

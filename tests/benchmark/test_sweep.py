@@ -25,6 +25,7 @@ def result(**changes: Any) -> dict[str, Any]:
     return plain | {"attention": "sdpa", "frames": 72} | {name: 10.0 for name in COLUMNS} | changes
 
 
+@pytest.mark.slow
 def test_each_word_is_measured_with_each() -> None:
     fixed = {"dtype": ["float32"], "quantization": ["off"], "cache": ["full"], "attention": ["auto"]}
     variants = variants_of(decoder=["wan", "tiny"], compile=["off", "default"], **fixed)
@@ -39,6 +40,7 @@ def test_each_word_is_measured_with_each() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_variant_that_fails_costs_the_others_nothing() -> None:
     fixed = {"dtype": ["float32"], "quantization": ["off"], "cache": ["full"], "attention": ["auto"]}
     variants = variants_of(decoder=["wan", "tiny"], compile=["off", "default"], **fixed)

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 MEADOW = "a red ball stands on a green meadow"
 IDS = ["prompt", "send", "switch", "seed", "start", "stop", "player", "timeline", "status", "take"]
-IDS += ["session-file", "examples", "server-status"]
+IDS += ["session-file", "examples", "server-status", "help", "complete"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -37,19 +37,20 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visit) -> None
     viewer = visit()
     viewer.page.focus("#prompt textarea")
     reached = []
-    for _ in range(9):
+    for _ in range(10):
         viewer.page.keyboard.press("Tab")
         reached.append(
             viewer.page.evaluate(
-                "[document.activeElement.closest('#start, #send, #stop, #switch, #examples')?.id,"
+                "[document.activeElement.closest('#start, #send, #stop, #complete, #switch, #examples')?.id,"
                 " getComputedStyle(document.activeElement).outlineStyle]"
             )
         )
-    assert [name for name, _ in reached[:4]] == ["start", "send", "stop", "switch"]
+    assert [name for name, _ in reached[:5]] == ["start", "send", "stop", "complete", "switch"]
     assert "examples" in [name for name, _ in reached]
     assert all(style != "none" for name, style in reached if name in ("start", "send", "stop", "examples"))
 
 
+@pytest.mark.slow
 def test_the_status_line_follows_the_server(visit) -> None:
     viewer = visit()
     line = viewer.page.locator("#server-status p")
@@ -62,6 +63,7 @@ def test_the_status_line_follows_the_server(visit) -> None:
     assert not viewer.errors
 
 
+@pytest.mark.slow
 def test_a_hidden_tab_asks_for_nothing_and_a_lost_server_is_reported(visit) -> None:
     viewer = visit()
     line = viewer.page.locator("#server-status p")
@@ -127,6 +129,7 @@ def test_the_page_requests_nothing_from_other_hosts(browser, served) -> None:
     assert foreign == []
 
 
+@pytest.mark.slow
 def test_components_of_the_api_are_not_on_the_page(visit) -> None:
     viewer = visit()
     viewer.start("a red ball stands on a green meadow")
@@ -136,6 +139,7 @@ def test_components_of_the_api_are_not_on_the_page(visit) -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 568), (360, 640), (568, 320), (844, 390)])
+@pytest.mark.slow
 def test_on_a_phone_the_video_is_in_sight_after_start_and_while_the_viewer_types(visit, size) -> None:
     width, height = size
     viewer = visit(viewport={"width": width, "height": height}, has_touch=True, is_mobile=True)

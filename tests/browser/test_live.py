@@ -62,6 +62,7 @@ def test_stop_leaves_the_video_and_the_session_file(visit, served) -> None:
     assert viewer.text("#status").startswith("Stopped.")
 
 
+@pytest.mark.slow
 def test_an_example_plays_at_a_click_and_changes_at_its_second(visit) -> None:
     viewer = visit()
     viewer.page.click("#examples .example >> nth=0")
@@ -72,6 +73,7 @@ def test_an_example_plays_at_a_click_and_changes_at_its_second(visit) -> None:
     assert viewer.page.input_value("#prompt textarea") == MEADOW
 
 
+@pytest.mark.slow
 def test_start_pressed_twice_makes_one_run_and_plays_the_newer(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -102,6 +104,7 @@ HOLD_STREAM = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
     viewer = visit()
     viewer.page.evaluate(HOLD_STREAM)  # as a connection that halts for 1.5 s and then brings all at once
@@ -112,6 +115,7 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
     assert parts == [1, 0]
 
 
+@pytest.mark.slow
 def test_a_video_that_a_new_one_replaces_can_still_be_downloaded(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -129,6 +133,7 @@ def test_a_video_that_a_new_one_replaces_can_still_be_downloaded(visit, served) 
     assert viewer.page.is_visible("#take video"), "also while the new one plays"
 
 
+@pytest.mark.slow
 def test_start_without_a_prompt_takes_the_example_that_is_shown(visit) -> None:
     viewer = visit()
     example = viewer.page.get_attribute("#prompt textarea", "placeholder")
@@ -142,6 +147,7 @@ def connections(viewer) -> int:
     return sum("/live?" in url for url in viewer.asked)
 
 
+@pytest.mark.slow
 def test_a_duplicated_tab_leaves_the_video_to_the_first_until_it_is_asked_to_take_over(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -162,6 +168,7 @@ def test_a_duplicated_tab_leaves_the_video_to_the_first_until_it_is_asked_to_tak
     assert len(unfinished(served.engine)) == 1
 
 
+@pytest.mark.slow
 def test_a_copy_that_takes_over_too_late_is_told_so(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -190,6 +197,7 @@ HIDE_AS_CHROME = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_the_return_to_a_hidden_tab_is_no_stall(visit) -> None:
     viewer = visit()
     viewer.page.evaluate(HIDE_AS_CHROME)
@@ -211,6 +219,7 @@ def throttle(devtools, kilobits: float) -> None:
     devtools.send("Network.emulateNetworkConditions", conditions)
 
 
+@pytest.mark.slow
 def test_on_a_line_that_is_too_thin_the_viewer_waits_for_it_and_nothing_is_asked_for_twice(
     visit, served
 ) -> None:
@@ -233,6 +242,7 @@ def test_on_a_line_that_is_too_thin_the_viewer_waits_for_it_and_nothing_is_asked
     assert viewer.page.evaluate(HOLES) == 0
 
 
+@pytest.mark.slow
 def test_where_the_model_is_too_slow_the_viewer_is_not_told_of_the_line(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -246,6 +256,7 @@ def test_where_the_model_is_too_slow_the_viewer_is_not_told_of_the_line(visit, s
 
 
 @pytest.mark.parametrize("leave", ["close", "navigate"])
+@pytest.mark.slow
 def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -257,6 +268,7 @@ def test_a_viewer_who_leaves_leaves_nothing_behind(visit, served, leave) -> None
     served.wait_until_empty()
 
 
+@pytest.mark.slow
 def test_after_a_reload_the_video_goes_on_where_it_was(visit, patient_page) -> None:
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
@@ -282,6 +294,7 @@ def test_after_a_reload_the_video_goes_on_where_it_was(visit, patient_page) -> N
     assert patient_page.engine.status().running == 0 and viewer.errors == []
 
 
+@pytest.mark.slow
 def test_after_a_reload_the_compatible_player_goes_on_too(visit, patient_page) -> None:
     viewer = visit("?player=hls", served=patient_page)
     viewer.start(MEADOW)
@@ -300,6 +313,7 @@ def test_after_a_reload_the_compatible_player_goes_on_too(visit, patient_page) -
 
 
 @pytest.mark.parametrize("seconds", [5, 9])
+@pytest.mark.slow
 def test_a_connection_that_is_down_for_a_while_costs_no_picture(visit, patient_page, relay, seconds) -> None:
     """5 s are a halt; after 9 s the run was suspended meanwhile, and resumes exactly where it was."""
     viewer = visit(served=dataclasses.replace(patient_page, url=relay.url))
@@ -321,6 +335,7 @@ def test_a_connection_that_is_down_for_a_while_costs_no_picture(visit, patient_p
     assert viewer.text("#status").startswith("Stopped.")
 
 
+@pytest.mark.slow
 def test_two_tabs_see_only_their_own_videos(visit) -> None:
     first, second = visit(), visit()
     first.start(MEADOW)
@@ -348,6 +363,7 @@ def test_prompts_are_only_ever_text(visit) -> None:
     assert images.count() == 0
 
 
+@pytest.mark.slow
 def test_a_prompt_too_long_is_refused_with_a_message_and_the_video_goes_on(visit) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -358,6 +374,7 @@ def test_a_prompt_too_long_is_refused_with_a_message_and_the_video_goes_on(visit
     viewer.wait(f"data.state === 'playing' && data.frame > {frame + 30}")
 
 
+@pytest.mark.slow
 def test_a_broken_model_is_reported_and_the_next_start_works(visit, served) -> None:
     viewer = visit()
     served.models.break_at = 1
@@ -368,6 +385,7 @@ def test_a_broken_model_is_reported_and_the_next_start_works(visit, served) -> N
     viewer.wait("data.frame > 20")
 
 
+@pytest.mark.slow
 def test_pause_stops_the_model_just_ahead_of_the_viewer(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -381,6 +399,7 @@ def test_pause_stops_the_model_just_ahead_of_the_viewer(visit, served) -> None:
     viewer.wait(f"data.frame > {int(viewer.data['frame']) + 40}")
 
 
+@pytest.mark.slow
 def test_the_compatible_player_shows_the_same_video(visit) -> None:
     viewer = visit("?player=hls")
     viewer.start(MEADOW)
@@ -401,6 +420,7 @@ def test_the_compatible_player_shows_the_same_video(visit) -> None:
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_player_can_be_changed_on_the_page(visit) -> None:
     viewer = visit()
     viewer.page.click("#player-mode label:has-text('Compatible')")

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.usefixtures("browser")
+@pytest.mark.slow
 def test_a_browser_is_a_viewer_beside_an_api_viewer() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with serve_page(FakeModels(chunk_s=0.02), disconnect_timeout_s=2, retention_s=0.5) as page:

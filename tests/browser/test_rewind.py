@@ -1,6 +1,11 @@
 """A prompt that is sent while a video plays: what the viewer sees of it, and is told."""
 
+import pytest
 
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.slow
 def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_prompt(visit) -> None:
     viewer = visit()
     viewer.start("a red ball")

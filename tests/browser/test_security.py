@@ -22,6 +22,7 @@ TYPED = [text for text in NASTY if ("<" in text or "hacked" in text or "{{" in t
 
 
 @pytest.mark.parametrize("query", ["", "?player=hls", "?view=api", "?view=settings"])
+@pytest.mark.slow
 def test_nothing_is_requested_from_other_hosts_and_nothing_needed_is_blocked(visit, query) -> None:
     viewer = visit(query)
     if "view" not in query:

@@ -105,6 +105,7 @@ def test_a_share_link_makes_the_same_video_in_another_browser(
 
     other = visit(link.removeprefix(patient_page.url), served=patient_page)
     expect(part(other, ".name")).to_have_text("Shared video")
+    expect(other.page.locator("#panels [role=tab][aria-selected=true]")).to_have_text("Open and share")
     expect(part(other, ".scenes li span").last).to_have_text(CUBE)
     expect(other.page.locator("#status p")).to_contain_text("made when you press Play it")
     assert len(list(patient_page.engine.runs)) == num_runs and other.data["state"] == "idle"

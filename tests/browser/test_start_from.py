@@ -80,6 +80,7 @@ def test_a_chosen_picture_is_shown_and_the_video_begins_with_it(
     assert not viewer.errors
 
 
+@pytest.mark.slow
 def test_the_last_picture_of_a_large_video_is_taken_and_that_is_said(
     visit: Callable[..., Viewer], storybook: Served, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
     assert branched.errors == []
 
 
+@pytest.mark.slow
 def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Viewer) -> None:
     tabs(branched).first.click()
     branched.page.wait_for_selector("#timeline [data-chunk='5'] img", state="attached")
@@ -77,6 +78,7 @@ def test_the_other_take_can_be_seen_again_while_the_new_one_goes_on(branched: Vi
     branched.page.wait_for_function("document.querySelectorAll('#timeline .chunk img').length >= 5")
 
 
+@pytest.mark.slow
 def test_a_branch_of_the_older_take_is_a_third_one(branched: Viewer) -> None:
     tabs(branched).first.click()
     branched.page.wait_for_selector("#timeline [data-chunk='2'] img", state="attached")
@@ -86,6 +88,7 @@ def test_a_branch_of_the_older_take_is_a_third_one(branched: Viewer) -> None:
     expect(tabs(branched)).to_have_count(3)
 
 
+@pytest.mark.slow
 def test_takes_are_still_there_after_a_reload_and_a_new_video_begins_a_new_list(branched: Viewer) -> None:
     branched.page.reload()
     branched.wait("data.state === 'playing'")
@@ -96,6 +99,7 @@ def test_takes_are_still_there_after_a_reload_and_a_new_video_begins_a_new_list(
     expect(branched.page.locator("#timeline .takes")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_first_chunk_is_no_place_to_branch(visit: Callable[..., Viewer]) -> None:
     viewer = visit()
     viewer.start(MEADOW)

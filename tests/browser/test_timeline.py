@@ -63,6 +63,7 @@ def test_every_chunk_has_its_thumbnail_in_order(watching: Viewer) -> None:
     assert left == sorted(left)
 
 
+@pytest.mark.slow
 def test_the_prompts_stand_above_their_chunks_and_those_to_come_after_them(watching: Viewer) -> None:
     watching.write(JUMP)
     watching.page.press("#prompt textarea", "Enter")
@@ -90,6 +91,7 @@ def test_the_prompts_stand_above_their_chunks_and_those_to_come_after_them(watch
         assert frame - first_frame(number) in (6, 8), "the middle of the chunk, or of its second part"
 
 
+@pytest.mark.slow
 def test_the_playhead_stands_on_the_chunk_that_is_seen(watching: Viewer) -> None:
     distance = """() => {
       const frame = Number(document.querySelector('#player').dataset.frame);
@@ -132,6 +134,7 @@ def test_a_click_on_a_chunk_shows_it_again_while_the_video_goes_on(watching: Vie
     assert watching.errors == []
 
 
+@pytest.mark.slow
 def test_looking_back_the_prompt_of_that_moment_is_shown(visit: Callable[..., Viewer]) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -150,6 +153,7 @@ def test_looking_back_the_prompt_of_that_moment_is_shown(visit: Callable[..., Vi
     )
 
 
+@pytest.mark.slow
 def test_the_strip_is_a_slider_for_keys_and_screen_readers(watching: Viewer) -> None:
     strip = watching.page.get_by_role("slider", name="Timeline")
     strip.focus()
@@ -176,6 +180,7 @@ def test_the_strip_is_a_slider_for_keys_and_screen_readers(watching: Viewer) -> 
     expect(strip).to_be_focused()
 
 
+@pytest.mark.slow
 def test_live_is_a_button_that_keys_reach_and_the_focus_goes_back_to_the_strip(watching: Viewer) -> None:
     watching.page.focus("#timeline .strip")
     watching.page.keyboard.press("Home")
@@ -187,6 +192,7 @@ def test_live_is_a_button_that_keys_reach_and_the_focus_goes_back_to_the_strip(w
     expect(watching.page.locator("#timeline .strip")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_a_moment_seen_again_can_be_paused(watching: Viewer) -> None:
     watching.page.click("#timeline [data-chunk='2']")
     watching.wait("Number(data.review) > 0")
@@ -202,6 +208,7 @@ def test_a_moment_seen_again_can_be_paused(watching: Viewer) -> None:
     watching.wait(f"Number(data.review) > {held + 6}")
 
 
+@pytest.mark.slow
 def test_what_is_not_seen_yet_is_not_shown_ahead(watching: Viewer) -> None:
     watching.page.click("#player .pause")
     watching.wait("data.state === 'paused'")
@@ -219,6 +226,7 @@ def test_what_is_not_seen_yet_is_not_shown_ahead(watching: Viewer) -> None:
     assert int(watching.data["frame"]) == frame, "where the live video stands, looking back ends"
 
 
+@pytest.mark.slow
 def test_after_the_end_the_video_can_still_be_looked_at(visit: Callable[..., Viewer], patient_page) -> None:
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
@@ -231,6 +239,7 @@ def test_after_the_end_the_video_can_still_be_looked_at(visit: Callable[..., Vie
     viewer.wait("data.review === undefined", timeout=30)
 
 
+@pytest.mark.slow
 def test_a_video_that_is_no_longer_kept_is_told_in_words(visit: Callable[..., Viewer], served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -244,6 +253,7 @@ def test_a_video_that_is_no_longer_kept_is_told_in_words(visit: Callable[..., Vi
     assert not viewer.page.is_visible("#player .review")
 
 
+@pytest.mark.slow
 def test_another_video_ends_looking_back_and_has_a_strip_of_its_own(watching: Viewer) -> None:
     watching.page.click("#timeline [data-chunk='2']")
     watching.wait("Number(data.review) > 0")
@@ -260,6 +270,7 @@ def test_another_video_ends_looking_back_and_has_a_strip_of_its_own(watching: Vi
     assert {one.inner_text() for one in watching.page.locator("#timeline .band").all()} == {JUMP}
 
 
+@pytest.mark.slow
 def test_after_a_reload_the_thumbnails_are_back(visit: Callable[..., Viewer], patient_page) -> None:
     viewer = visit(served=patient_page)
     viewer.start(MEADOW)
@@ -312,6 +323,7 @@ def test_a_video_of_half_an_hour_costs_the_page_no_more_than_a_short_one(
     assert viewer.page.locator("#timeline [data-chunk='1000'] img").count() == 0, "what is far is let go"
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_strip_stands_below_the_prompt_and_fits(
     visit: Callable[..., Viewer],
 ) -> None:
@@ -330,6 +342,7 @@ def test_on_a_phone_the_strip_stands_below_the_prompt_and_fits(
     viewer.wait("data.review === undefined")
 
 
+@pytest.mark.slow
 def test_the_compatible_player_says_that_it_cannot_look_back(visit: Callable[..., Viewer]) -> None:
     viewer = visit("?player=hls")
     viewer.start(MEADOW)

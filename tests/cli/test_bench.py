@@ -19,6 +19,7 @@ def test_counting_needs_no_weights_and_runs_nothing(capsys: pytest.CaptureFixtur
     assert costs["kv_bytes"] == 2 * 8 * 12 * 390 * 512 * 2
 
 
+@pytest.mark.slow
 def test_a_sweep_with_random_weights_is_set_against_a_reference(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

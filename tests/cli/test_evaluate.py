@@ -26,6 +26,7 @@ def test_fig7_prints_a_report_and_draws(
     assert (tmp_path / "f.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_table4_prints_a_table_and_shows_the_pictures(
     noise_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

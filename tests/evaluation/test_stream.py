@@ -17,6 +17,7 @@ def models() -> longlive.ModelBundle:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_a_batch_shows_what_sessions_show(models: longlive.ModelBundle):
     stream = BatchStream(models, PROMPTS, [5, 6])
     first = stream.next_pictures(2)
@@ -33,6 +34,7 @@ def test_a_batch_shows_what_sessions_show(models: longlive.ModelBundle):
 
 @torch.no_grad()
 @pytest.mark.parametrize("mode", ["soft", "hard", "keep"])
+@pytest.mark.slow
 def test_a_branch_goes_on_as_its_trunk_would_and_leaves_it_alone(models: longlive.ModelBundle, mode: str):
     trunk, twin = (BatchStream(models, PROMPTS, [5, 6]) for _ in range(2))
     trunk.next_pictures(2), twin.next_pictures(2)

@@ -38,6 +38,7 @@ def test_what_is_new_and_what_is_kept_are_scored_apart() -> None:
     assert (scores["new"], scores["kept"], scores["one_subject"]) == (1.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_model_that_draws_what_is_asked_scores_all(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = draw_turns(2, 3)
 

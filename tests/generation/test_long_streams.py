@@ -4,6 +4,7 @@ import gc
 import statistics
 import time
 
+import pytest
 import torch
 
 from longlive import ModelBundle, Session
@@ -16,6 +17,7 @@ def live_tensors() -> tuple[int, int]:
     return len(tensors), sum(tensor.nbytes for tensor in tensors)
 
 
+@pytest.mark.slow
 def test_an_sgf_plus_stream_stays_flat(two_set_models: ModelBundle) -> None:
     """Relative positions, a sink of four chunks of one latent, two sets of weights; prompts that change.
 

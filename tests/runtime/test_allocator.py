@@ -48,6 +48,7 @@ def counted(**variables: str) -> tuple[int, ...]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's alone")
+@pytest.mark.slow
 def test_memory_that_a_chunk_leaves_free_is_kept_for_the_next() -> None:
     threads, plain, settled = counted()
     assert threads == 2

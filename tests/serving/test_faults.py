@@ -144,6 +144,7 @@ def test_the_session_file_does_not_cost_the_film(make_engine, monkeypatch) -> No
     assert finished.not_kept[0].startswith("The session file")
 
 
+@pytest.mark.slow
 def test_who_does_not_listen_loses_the_oldest_only_and_nobody_else_notices(make_engine) -> None:
     engine = make_engine(buffer_ahead_s=99, max_video_s=52, disconnect_timeout_s=99, no_player_timeout_s=99)
     ada, bob = (engine.start(name, MEADOW, seed=0) for name in ("ada", "bob"))
@@ -264,6 +265,7 @@ def test_a_viewer_who_stands_still_does_so_for_the_next_executor_too(make_engine
 
 
 @pytest.mark.parametrize("words", [[1e12], [1e12, 0.0], [-1e12, 1e300], [math.nan], [math.inf, -math.inf]])
+@pytest.mark.slow
 def test_a_player_that_says_anything_gets_no_more_than_can_be_seen(make_engine, words) -> None:
     engine = make_engine(buffer_ahead_s=1.5)
     run = engine.start("ada", MEADOW, seed=0)

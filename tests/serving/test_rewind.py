@@ -87,6 +87,7 @@ def test_what_was_made_but_not_seen_is_dropped_and_made_again(make_engine, switc
     assert figures(engine.metrics)["longlive_dropped_chunks_total"] >= 6 - chunk
 
 
+@pytest.mark.slow
 def test_a_chunk_that_could_not_be_ready_in_time_is_left(make_engine) -> None:
     run = start(make_engine(FakeModels(chunk_s=0.6)), chunk=4)
     assert run.prompt(JUMP).at_seconds > 1.0 + 0.6
@@ -179,6 +180,7 @@ def test_a_restart_before_the_prompt_took_effect_still_drops_what_was_not_seen(t
     again.close()
 
 
+@pytest.mark.slow
 def test_a_viewer_who_catches_up_while_prompts_come_sees_every_picture_once(make_engine) -> None:
     """A player at real speed, and a prompt every half second; what a player does with the events."""
     engine = make_engine(FakeModels(chunk_s=0.05), buffer_ahead_s=1.5)

@@ -43,6 +43,7 @@ def test_pictures_are_whole_or_crops_in_range():
     assert whole.min() >= -1 and whole.max() <= 1
 
 
+@pytest.mark.slow
 def test_training_writes_the_codec_and_resumes(tmp_path):
     train_codec(tmp_path, steps=2, processes=Processes(), batch=2)
     train_codec(tmp_path, steps=3, processes=Processes(), batch=2)
@@ -57,6 +58,7 @@ def test_training_writes_the_codec_and_resumes(tmp_path):
     assert all(torch.equal(written[name], value) for name, value in averages.items())
 
 
+@pytest.mark.slow
 def test_the_decoder_stage_leaves_the_encoder_and_the_statistics_alone(tmp_path):
     train_codec(tmp_path, steps=1, processes=Processes(), batch=1)
     before = AutoencoderKLWan.from_pretrained(tmp_path / "vae")

@@ -22,6 +22,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> ModelBundle:
     return load_models("storybook")
 
 
+@pytest.mark.slow
 def test_a_forgotten_word_is_learnt_again(models: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         paraphrases, "caption", lambda scene, *_, **__: plain_caption(scene).replace(scene.colour, "puce")

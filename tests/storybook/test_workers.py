@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from longlive.storybook.codec import train_codec
@@ -9,6 +10,7 @@ from longlive.storybook.workers import run_in_processes
 from longlive.training.checkpoint import read_averages
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_run_and_resume_as_one(tmp_path: Path) -> None:
     options = {"folder": tmp_path, "batch": 1}
     run_in_processes(train_codec, 2, options | {"steps": 1})

@@ -45,6 +45,7 @@ def trained(models: Path, folder: Path, case: str, *, shard: bool) -> tuple[Trai
 
 @pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_sharding_changes_no_number(
     case: str, tiny_folder: Path, tmp_path: Path, process_group: None
 ) -> None:

@@ -1,6 +1,5 @@
 """The endpoints, as a program calls them with gradio_client."""
 
-import asyncio
 import base64
 import itertools
 import json
@@ -16,6 +15,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from longlive.web.endpoints.clips import ClipEndpoint
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
 from tests.support.page_client import AS_JSON, call_component, cards_of
 from tests.support.run_reader import unfinished
@@ -91,6 +91,7 @@ def test_a_stranger_s_token_of_any_kind_is_nobody_s(served: Served, client: Clie
     job.result()
 
 
+@pytest.mark.slow
 def test_a_story_is_taken_up_by_its_token_where_the_viewer_was(served: Served, client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     got = [player for player, *_ in itertools.islice(iter(job), 12)]
@@ -232,6 +233,7 @@ _SEEDS = [
 
 
 @pytest.mark.parametrize("seed, words", _SEEDS)
+@pytest.mark.slow
 def test_a_seed_that_is_none_is_answered_in_words(client: Client, seed: Any, words: str) -> None:
     for call in (
         partial(client.predict, MEADOW, seed, [], api_name="/start"),
@@ -358,7 +360,7 @@ def test_a_program_that_goes_away_leaves_nothing(served: Served) -> None:
 
 def test_the_endpoints_read_well(client: Client) -> None:
     api = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(api) == ["/branch", "/generate", "/prompt", "/resume", "/start", "/stop"]
+    assert sorted(api) == ["/branch", "/complete", "/generate", "/prompt", "/resume", "/start", "/stop"]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
     assert names["/start"] == ["prompt", "seed", "later", "start_from"]
@@ -388,5 +390,5 @@ def test_a_video_whose_caller_leaves_after_the_first_answer_is_not_made() -> Non
         await answers.aclose()
         assert run.is_leaving
 
-    asyncio.run(leave())
+    run_in_thread(leave())
     engine.close()

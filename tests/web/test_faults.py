@@ -74,6 +74,7 @@ def kept(served: Served) -> int:
 
 
 @pytest.mark.parametrize("way", ["join", "call"])
+@pytest.mark.slow
 def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, monkeypatch, way) -> None:
     monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
     monkeypatch.setattr("longlive.web.middleware.abandoned_calls.UNREAD_TIMEOUT_S", 4.0)
@@ -123,6 +124,7 @@ def frames(messages: list[dict[str, Any]]) -> list[int]:
     return [one["first_frame"] for one in messages if one["kind"] == "segment"]
 
 
+@pytest.mark.slow
 def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(monkeypatch) -> None:
     monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
     monkeypatch.setattr(run_module, "KEPT_EVENTS", 8)
@@ -305,6 +307,7 @@ for player, *_ in Client(sys.argv[1], verbose=False).submit(sys.argv[2], 7, [], 
 """
 
 
+@pytest.mark.slow
 def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -> None:
     with serve_page(FakeModels(), disconnect_timeout_s=1, retention_s=2) as served:
         bob = Client(served.url, verbose=False, httpx_kwargs=PATIENT)

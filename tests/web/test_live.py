@@ -88,6 +88,7 @@ def test_a_player_that_was_cut_off_goes_on_after_its_last_message(served: Served
     assert cards_of(data)[0] == (33, 0)
 
 
+@pytest.mark.slow
 def test_the_page_is_told_what_changes_beside_the_pictures_and_nothing_twice(
     served: Served, token: str
 ) -> None:

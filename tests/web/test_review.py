@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from longlive.errors import MediaError
 from longlive.serving.runs.run import Run
+from longlive.web import review
 from longlive.web.review import MAX_THUMBNAILS
 from tests.support.fakes import COLOURS, FakeModels, Served, read_card, serve_page
 from tests.support.page_client import cards_of
@@ -177,3 +180,28 @@ def test_segments_for_the_compatible_player_are_mpeg_ts(served: Served) -> None:
     assert message["mime"] == "video/mp2t" and data[:1] == b"\x47"
     assert card_of(get(served, "thumbnails", run.token, first=2).json()["chunks"][0]["thumbnail"])[1] == 0
     run.stop("closed")
+
+
+def test_the_video_so_far_is_a_file_of_what_is_stored(served: Served, run: Run) -> None:
+    answer = get(served, "video", run.token)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "video/mp4"
+    assert 'filename="longlive-a-red-ball-stands' in answer.headers["content-disposition"]
+    cards = [frame for frame, _ in cards_of(answer.content)]
+    assert cards == list(range(len(cards))) and len(cards) >= 597
+    wait_for(lambda: not list(run.store.folder.glob("so-far-*")))
+    assert get(served, "video", "nobody's").status_code == 404
+
+
+def test_only_so_many_videos_are_written_at_once(served: Served, run: Run, monkeypatch) -> None:
+    monkeypatch.setattr(review, "_writing", threading.Semaphore(0))
+    answer = get(served, "video", run.token)
+    assert answer.status_code == 503 and "in a few seconds" in answer.json()["detail"]
+
+
+def test_a_full_disk_is_told(served: Served, run: Run, monkeypatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MediaError("the disk is full")
+
+    monkeypatch.setattr(review, "write_video", fail)
+    answer = get(served, "video", run.token)
+    assert answer.status_code == 503 and "the disk is full" in answer.json()["detail"]

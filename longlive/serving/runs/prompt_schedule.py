@@ -56,6 +56,13 @@ class PromptSchedule:
         """All but the prompt that the video begins with."""
         return [prompt for prompt in self._prompts if prompt.chunk > 0]
 
+    @property
+    def newest_text(self) -> str:
+        """The prompt in use once those that the viewer sent have taken effect; empty if there is none."""
+        if own := self.own:
+            return own[-1].text
+        return self.spans[-1].text if self.spans else next((one.text for one in self._prompts), "")
+
     def next_chunk(self, num_chunks: int) -> int:
         """The first chunk that another prompt of the viewer's may ask for, after ``num_chunks`` chunks."""
         own = self.own

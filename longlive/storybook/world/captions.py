@@ -214,6 +214,23 @@ def known_words() -> tuple[str, ...]:
     return tuple(sorted({word.strip(",.") for phrase in _all_phrases() for word in phrase.split()}))
 
 
+def prompt_phrases() -> dict[str, dict[str, str]]:
+    """The parts of a whole caption in order: what people may write for each, and how a sentence has it."""
+    return {
+        "colour": {word: word for words in COLOUR_WORDS.values() for word in words},
+        "subject": {word: word for words in SHAPE_WORDS.values() for word in words},
+        "action": _written(ACTION_WORDS, ACTION_PARTICIPLES) | {phrase: phrase for phrase in VAGUE_WALK},
+        "place": _written(PLACE_WORDS, PLACE_NOUNS),
+        "weather": _written(WEATHER_WORDS, WEATHER_NOUNS),
+    }
+
+
+def _written(whole: dict[str, tuple[str, ...]], short: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Phrases that stand in a sentence as they are; for each short one, the plainest of these instead."""
+    phrases = {phrase: whole[name][0] for name, words in short.items() for phrase in words}
+    return phrases | {phrase: phrase for words in whole.values() for phrase in words}
+
+
 def _all_phrases() -> Iterator[str]:
     for table in (COLOUR_WORDS, SHAPE_WORDS, PLACE_WORDS, PLACE_NOUNS, WEATHER_WORDS, WEATHER_NOUNS):
         for phrases in table.values():

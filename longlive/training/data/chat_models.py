@@ -31,7 +31,14 @@ class EndpointChat:
     """
 
     def __init__(
-        self, url: str, model: str, *, key: str = "", timeout_s: float = 120.0, pause_s: float = 1.0
+        self,
+        url: str,
+        model: str,
+        *,
+        key: str = "",
+        timeout_s: float = 120.0,
+        pause_s: float = 1.0,
+        tries: int = TRIES,
     ) -> None:
         """Configure the client.
 
@@ -41,6 +48,7 @@ class EndpointChat:
             key: API key, if the endpoint needs one.
             timeout_s: of a request.
             pause_s: before the first retry.
+            tries: of an answer, at least 1.
 
         Raises:
             ConfigError: if the address is not http(s).
@@ -52,7 +60,7 @@ class EndpointChat:
             raise ConfigError(
                 "--endpoint", url, "it must be an http(s) address", "Try http://localhost:8000/v1."
             )
-        self.model, self.pause_s = model, pause_s
+        self.model, self.pause_s, self.tries = model, pause_s, tries
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(timeout=timeout_s, headers=headers)
 
@@ -60,7 +68,7 @@ class EndpointChat:
         """The text of the answer.
 
         Raises:
-            EndpointError: if the endpoint refuses, fails ``TRIES`` times, or sends no chat completion.
+            EndpointError: if the endpoint refuses, fails ``tries`` times, or sends no chat completion.
         """
         body = {
             "model": self.model,
@@ -70,15 +78,15 @@ class EndpointChat:
             "max_tokens": MAX_TOKENS,
         }
         fault = ""
-        for number in range(TRIES):
+        for number in range(self.tries):
             reply = self._request(body)
             if isinstance(reply, str):
                 return reply
             fault = reply.fault
-            if number < TRIES - 1:
+            if number < self.tries - 1:
                 time.sleep(min(reply.pause_s or self.pause_s * 2**number, MAX_PAUSE_S))
         raise EndpointError(
-            f"{self.url} gave no answer in {TRIES} tries, at last: {fault}. What was written stays; "
+            f"{self.url} gave no answer in {self.tries} tries, at last: {fault}. What was written stays; "
             "run the same command again once it is up."
         )
 

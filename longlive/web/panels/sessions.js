@@ -3,7 +3,6 @@
 
 const MAX_BYTES = 3_000_000; // what the server takes
 const LINK = "#video=";
-const TITLE = "Open and share"; // of this tab
 const SWITCHES = { soft: "smooth", hard: "cut", keep: "drift" };
 const NO_ANSWER = "The server does not answer. Please try again.";
 
@@ -100,17 +99,11 @@ const openFile = (file) => {
 
 const openLink = () => {
   if (!location.hash.startsWith(LINK)) return;
-  showPanel();
+  publish("panel", "sessions");
+  setTimeout(() => host.scrollIntoView({ block: "nearest" }), 100);
   open("Shared video", { link: location.hash }, "the link").then(() => {
     if (opened?.source.link) publish("status", "A shared video is open. It is made when you press Play it.");
   });
-};
-
-// Bring this tab of the panels to the front.
-const showPanel = () => {
-  const tabs = [...document.querySelectorAll("#panels button")];
-  tabs.find((tab) => tab.textContent.trim() === TITLE)?.click();
-  setTimeout(() => host.scrollIntoView({ block: "nearest" }), 100);
 };
 
 // Make a source's video; the answer opens the player.
@@ -188,4 +181,4 @@ on("verify", ({ token }) => {
   play({ token });
 });
 window.addEventListener("hashchange", openLink);
-setTimeout(openLink, 300); // once the tabs are there
+setTimeout(openLink, 300); // once the other parts of the page listen

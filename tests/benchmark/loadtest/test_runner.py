@@ -14,6 +14,7 @@ from tests.support.fakes import FakeModels, serve_page
 SHORT = {"disconnect_timeout_s": 2.0, "retention_s": 1.0}
 
 
+@pytest.mark.slow
 def test_viewers_watch_prompt_wait_and_leave(capsys: pytest.CaptureFixture[str]) -> None:
     with serve_page(FakeModels(chunk_s=0.02, streams=2), **SHORT) as page:
         options = [
@@ -76,12 +77,14 @@ def test_a_run_that_breaks_is_reported_with_its_reason() -> None:
     assert "viewer 1 ended: Something went wrong" in table(result)
 
 
+@pytest.mark.slow
 def test_no_viewer_stays_longer_than_the_timeout() -> None:
     with serve_page(FakeModels(chunk_s=0.02)) as page:
         result = run_load_test(page.url, Plan(viewers=1, seconds=60, timeout_s=1.0))
     assert result.seconds < 3 and result.failed == 1 and result.viewers[0].pictures > 0
 
 
+@pytest.mark.slow
 def test_abandoning_clients_do_not_disturb_the_viewers() -> None:
     with serve_page(FakeModels(chunk_s=0.02), no_player_timeout_s=1.0, **SHORT) as page:
         result = run_load_test(page.url, Plan(viewers=1, seconds=4, drops=4))

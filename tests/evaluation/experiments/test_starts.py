@@ -12,6 +12,7 @@ from longlive.storybook.world.oracle import Reading
 from longlive.weights.loading import load_models
 
 
+@pytest.mark.slow
 def test_each_video_is_made_from_its_own_start_and_scored_against_its_scene(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

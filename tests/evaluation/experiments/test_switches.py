@@ -85,6 +85,7 @@ def test_the_order_holds_only_without_overlap() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_strips_part_at_the_switch() -> None:
     trial, strips = picture_strips(load_models("storybook"), seed=1)
     assert changed_attributes(trial) == ("colour", "action") and list(strips) == list(STRATEGIES)

@@ -1,6 +1,7 @@
 """A teacher is scored by what its ODE ends in."""
 
 import numpy as np
+import pytest
 import torch
 
 from longlive.evaluation.experiments import teachers
@@ -12,6 +13,7 @@ from longlive.training.objectives.ode_initialisation import OdePairs
 from longlive.weights.loading import load_models
 
 
+@pytest.mark.slow
 def test_ends_that_are_true_score_like_truth_and_noise_does_not(monkeypatch):
     models, asked = load_models("storybook"), []
     trials = draw_trials(3, 3)

@@ -69,6 +69,7 @@ def test_a_model_of_the_shortest_window_is_compared_too(noise: ModelBundle) -> N
         assert found["differences"]["a"]["value"] == gain
 
 
+@pytest.mark.slow
 def test_every_window_gets_its_figures(noise: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "LARGEST", 6)
     result = compare_windows(noise, num_prompts=1, seconds=3, seed=0, num_workers=1)

@@ -22,6 +22,7 @@ def train_codec(folder: Path, steps: int, *more: str) -> None:
     codec_training.train_codec(codec_training.parse_options(options), Processes())
 
 
+@pytest.mark.slow
 def test_the_codec_trains_and_resumes_then_the_generator_does(tmp_path: Path) -> None:
     train_codec(tmp_path, 1)
     train_codec(tmp_path, 2)

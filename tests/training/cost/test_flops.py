@@ -25,6 +25,7 @@ from longlive.weights.released import LONGLIVE_1_3B
 from tests.support.tiny_recipe import tiny_recipe
 
 
+@pytest.mark.slow
 def test_a_pass_costs_what_the_benchmark_counts() -> None:
     run = Recipe.read("longlive-1.3b-64gpu", "streaming").run
     stream = StreamConfig.of(LONGLIVE_1_3B)

@@ -33,6 +33,7 @@ def wait_until(condition: Any, seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_call_whose_stream_is_never_opened_ends_and_leaves_nothing(served: Served) -> None:
     client = Client(served.url, verbose=False)
     number = next(one["id"] for one in client.config["dependencies"] if one["api_name"] == "start")
@@ -46,6 +47,7 @@ def test_a_call_whose_stream_is_never_opened_ends_and_leaves_nothing(served: Ser
     client.close()
 
 
+@pytest.mark.slow
 def test_whoever_reads_is_left_alone(served: Served) -> None:
     client = Client(served.url, verbose=False)
     begun = time.monotonic()

@@ -21,6 +21,7 @@ def draw(*scenes: Scene, num_pictures: int = 24) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("number", range(9))
+@pytest.mark.slow
 def test_every_value_of_every_attribute_is_read(number: int) -> None:
     values = {name: some[(number + 2) % len(some)] for name, some in ATTRIBUTES.items()}
     scene = sensible(Scene(**values))
@@ -29,6 +30,7 @@ def test_every_value_of_every_attribute_is_read(number: int) -> None:
     assert reading.has_one_subject
 
 
+@pytest.mark.slow
 def test_random_scenes_are_read_also_blurred() -> None:
     rng = np.random.default_rng(5)
     for _ in range(2):

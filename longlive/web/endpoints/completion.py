@@ -1,0 +1,71 @@
+"""What the page and programs call to have a short prompt made whole."""
+
+import logging
+
+import gradio as gr
+
+from longlive.errors import EndpointError
+from longlive.prompts import check_prompt
+from longlive.training.data.chat_models import ChatModel
+from longlive.training.data.next_scene import THOUGHTS
+from longlive.web.endpoints.arguments import shown_errors
+from longlive.web.endpoints.viewer import Endpoints, viewer_of
+from longlive.web.prompt_completion import complete_prompt
+
+logger = logging.getLogger(__name__)
+
+RULES = """You help people to steer a video that a text-to-video model makes while they watch. You are given
+the prompt in use, if there is one, and what the viewer typed. Write the prompt that the viewer means: one
+paragraph that stands alone, in English, with the subject in the same words as in the prompt in use, and with
+its place, light and style where the viewer does not change them. Add nothing else that is new. Answer with
+the prompt only."""
+NOTHING_TO_ADD = "There is nothing to add to this prompt."
+NO_ANSWER = "The language model does not answer, so this was done by plain rules."
+
+
+class CompletionEndpoint:
+    """Makes prompts whole, by rules or by a language model that the operator names."""
+
+    def __init__(self, endpoints: Endpoints, writer: ChatModel | None = None) -> None:
+        """Complete prompts for the viewers of ``endpoints``; without a writer, by rules."""
+        self._endpoints, self._writer = endpoints, writer
+
+    def complete(self, prompt: str, request: gr.Request) -> str:
+        """Complete a short prompt: what it leaves out stays as in the prompt in use of your video.
+
+        Args:
+            prompt: As it was typed, such as "it jumps".
+
+        Returns:
+            the whole prompt, to be read and sent by /start or /prompt; the same where nothing is missing.
+        """
+        return self._complete(prompt, request)[0]
+
+    def complete_on_page(self, prompt: str, request: gr.Request) -> str:
+        """Like complete; the page says why nothing was added."""
+        completed, warning = self._complete(prompt, request)
+        if warning or completed == prompt:
+            gr.Info(warning or NOTHING_TO_ADD, duration=5)
+        return completed
+
+    def _complete(self, prompt: str, request: gr.Request) -> tuple[str, str]:
+        """The whole prompt, and what the viewer should know of how it was made."""
+        with shown_errors():
+            text = self._endpoints.in_known_words(check_prompt(prompt))
+        stream = self._endpoints.streams.of_viewer(viewer_of(request))
+        previous = stream.run.prompts.newest_text if stream else ""
+        warning = ""
+        if self._writer is not None:
+            try:
+                return self._written(self._writer, text, previous), ""
+            except EndpointError as error:
+                logger.warning("a prompt was completed by rules: %s", error)
+                warning = NO_ANSWER
+        return complete_prompt(text, previous, self._endpoints.engine.executor.card), warning
+
+    def _written(self, writer: ChatModel, text: str, previous: str) -> str:
+        """What the language model writes; the viewer reads it before it is sent."""
+        ask = f"{RULES}\n\nThe prompt in use:\n{previous or 'none'}\n\nThe viewer typed:\n{text}"
+        answer = writer.answer([{"role": "user", "content": ask}], seed=0)
+        with shown_errors():
+            return check_prompt(THOUGHTS.sub("", answer).strip())

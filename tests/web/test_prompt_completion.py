@@ -1,0 +1,51 @@
+"""A short prompt made whole, by the parts that a model's card lists or by its subject."""
+
+import pytest
+
+from longlive.models.model_card import ModelCard
+from longlive.storybook.release import storybook_card
+from longlive.web.prompt_completion import complete_prompt
+
+MEADOW = "a red ball stands on a green meadow"
+STREET = "A young woman in a red coat walks through a snowy street. Soft light, cinematic."
+
+
+@pytest.mark.parametrize(
+    "text, previous, whole",
+    [
+        ("it jumps", MEADOW, "a red ball jumps on a green meadow"),
+        ("in the snow", MEADOW, "a red ball stands in the snow"),
+        (
+            "jumping",
+            "the purple kitten stands still in a night forest",
+            "a purple kitten jumps in a night forest",
+        ),
+        ("The CAT spins at night", f"{MEADOW} in the rain", "a red cat spins at night in the rain"),
+        ("an orange star", MEADOW, "an orange star stands on a green meadow"),
+        ("a blue cat walks left on the beach", MEADOW, "a blue cat walks left on the beach"),
+    ],
+)
+def test_what_is_missing_stays_as_it_was(text: str, previous: str, whole: str) -> None:
+    assert complete_prompt(text, previous, storybook_card()) == whole
+
+
+@pytest.mark.parametrize(
+    "text, previous", [("hello", MEADOW), ("it jumps", ""), ("it jumps", "hello"), ("", MEADOW)]
+)
+def test_where_nothing_can_be_known_the_prompt_stays(text: str, previous: str) -> None:
+    assert complete_prompt(text, previous, storybook_card()) == text
+
+
+def test_a_pronoun_becomes_the_subject_and_the_style_stays() -> None:
+    answer = complete_prompt("then she opens an umbrella", STREET, ModelCard())
+    assert answer == "A young woman in a red coat opens an umbrella. Soft light, cinematic."
+    bearded = "An old man, wearing a blue sweater, sits at a table."
+    assert complete_prompt("He laughs!", bearded, ModelCard()) == "An old man, wearing a blue sweater laughs!"
+    assert complete_prompt("a dog runs", STREET, ModelCard()) == "a dog runs"
+    assert complete_prompt("she dances", "", ModelCard()) == "she dances"
+    assert complete_prompt("it dances", "word " * 40 + "is here", ModelCard()) == "it dances"
+
+
+def test_long_and_odd_prompts_are_read_in_no_time() -> None:
+    text = "it " + "on a green meadow " * 100 + "(((" + "jump" * 40
+    assert complete_prompt(text, text, storybook_card())
