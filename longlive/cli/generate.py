@@ -183,7 +183,7 @@ def run_replay(args: argparse.Namespace) -> int:
     differing: list[int] = []
     with Session.of_record(models, record) as session, interruption() as interrupted:
         chunks = interrupted.until(_replayed(session, record, differing, args.verify))
-        chunks = with_progress(chunks, _duration(session, record))
+        chunks = with_progress(chunks, record.duration(models.config))
         if out:
             _write(out, chunks, args.scale, models)
         else:
@@ -349,14 +349,6 @@ def _replayed(
             yield chunk
         if differing and verify:
             return
-
-
-def _duration(session: "Session", record: "SessionRecord") -> float:
-    """Seconds of video that a record makes; the first latent of each take gives a single picture."""
-    config, cuts = session.models.config, sum(prompt.switch == "hard" for prompt in record.prompts)
-    latents = len(record.chunks) * session.stream.chunk
-    num_frames = latents * config.temporal_scale - (1 + cuts) * (config.temporal_scale - 1)
-    return min(num_frames, record.num_frames or math.inf) / config.fps
 
 
 def _write(

@@ -4,8 +4,9 @@ A hard cut forgets what was before it. A soft switch rebuilds the cache from the
 has rolled, only the keys and values of the sink may outlive it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from longlive.chunks import latents_digest
 from longlive.config import ModelConfig, StreamConfig
 from longlive.errors import SessionFileError
-from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.models.bundle import ModelBundle
 
 
@@ -33,7 +34,7 @@ class ResumePlan:
 
 def plan_exact(prompts: Sequence[PromptEvent], num_chunks: int, stream: StreamConfig) -> ResumePlan:
     """The plan for the same cache, bit for bit: passes since the last cut or soft switch, and the sink's."""
-    events = tuple(_one_per_chunk(prompts))
+    events = tuple(one_per_chunk(prompts))
     used = [event for event in events if event.chunk < num_chunks]
     return ResumePlan(events, _passes(used, num_chunks, stream))
 
@@ -53,20 +54,31 @@ def plan_quick(prompts: Sequence[PromptEvent], num_chunks: int, stream: StreamCo
     again = PromptEvent(num_chunks, used[-1].text, "soft")
     if not any(event.chunk == num_chunks and event.switch in ("soft", "hard") for event in pending):
         pending = (again, *pending)
-    return ResumePlan(tuple(_one_per_chunk((*used, *pending))), _passes([*used, again], num_chunks, stream))
+    return ResumePlan(tuple(one_per_chunk((*used, *pending))), _passes([*used, again], num_chunks, stream))
+
+
+def one_per_chunk(prompts: Sequence[PromptEvent]) -> Iterator[PromptEvent]:
+    """Each prompt at the chunk where it takes effect: none before its time, at most one at each chunk."""
+    free = 0
+    for event in prompts:
+        free = max(free, event.chunk)
+        yield replace(event, chunk=free)
+        free += 1
 
 
 def check_models(models: ModelBundle, record: SessionRecord) -> None:
     """Raise SessionFileError if the record belongs to another model, dtype, quantization or cache."""
+    check_facts(describe_models(models), record)
+
+
+def check_facts(here: Mapping[str, Any], record: SessionRecord) -> None:
+    """As ``check_models``, where the model is known by what ``describe_models`` says of it."""
     cure = f"Load the model {record.model!r} as it was then; replay --remix makes its prompts with this one."
-    _check_same("model", record.model_digest, models.digest, cure)
-    dtype = str(models.dtype).removeprefix("torch.")
-    _check_same("dtype", record.dtype, dtype, "Load the model in that dtype.")
+    _check_same("model", record.model_digest, here["model_digest"], cure)
+    _check_same("dtype", record.dtype, here["dtype"], "Load the model in that dtype.")
     for name, option in (("quantization", "--quantize"), ("cache", "--cache")):
         recorded = getattr(record, name)
-        _check_same(
-            name, recorded, getattr(models.runtime, name), f"Load the model with {option} {recorded}."
-        )
+        _check_same(name, recorded, here[name], f"Load the model with {option} {recorded}.")
 
 
 def check_latents(
@@ -103,15 +115,6 @@ def _check_same(what: str, recorded: str, here: str, cure: str) -> None:
         raise SessionFileError(
             f"The session file was made with another {what}: {recorded[:16]}; here it is {here[:16]}. {cure}"
         )
-
-
-def _one_per_chunk(prompts: Sequence[PromptEvent]) -> Iterator[PromptEvent]:
-    """Each prompt at the chunk where it takes effect: none before its time, at most one at each chunk."""
-    free = 0
-    for event in prompts:
-        free = max(free, event.chunk)
-        yield replace(event, chunk=free)
-        free += 1
 
 
 def _passes(events: Sequence[PromptEvent], num_chunks: int, stream: StreamConfig) -> frozenset[int]:

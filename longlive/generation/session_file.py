@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,14 +12,16 @@ import torch
 
 from longlive import __version__
 from longlive.chunks import SwitchMode
-from longlive.config import StreamConfig
-from longlive.errors import ConfigError, SessionFileError, reason_of
+from longlive.config import ModelConfig, StreamConfig
+from longlive.errors import SessionFileError, reason_of
 from longlive.files import atomic_write, read_text
-from longlive.generation.noise import Reseed
+from longlive.generation.noise import Reseed, check_seed
 from longlive.models.bundle import ModelBundle
 from longlive.prompts import PromptText, recorded_prompt
 
 VERSION = 1
+_TEXTS = ("model", "model_digest", "code_version", "dtype", "device", "attention", "quantization", "cache")
+_NUMBERS = ("threads", "height", "width", "num_frames")
 
 
 @dataclass(frozen=True)
@@ -112,47 +116,74 @@ class SessionRecord:
                 f"The session file {path} cannot be written: {error}. Choose another place."
             ) from error
 
+    def frames_before(self, chunk: int, config: ModelConfig) -> int:
+        """Pictures before a chunk: the first latent of the video, and after each cut, gives only one."""
+        cuts = sum(event.switch == "hard" and event.chunk < chunk for event in self.prompts)
+        latents = chunk * self.stream.chunk
+        return latents * config.temporal_scale - (1 + cuts) * (config.temporal_scale - 1) if chunk else 0
+
+    def duration(self, config: ModelConfig) -> float:
+        """Seconds of video that are recorded."""
+        num_frames = self.frames_before(len(self.chunks), config)
+        return min(num_frames, self.num_frames or math.inf) / config.fps
+
     @classmethod
     def read(cls, path: str | Path) -> "SessionRecord":
         """Read a file; SessionFileError says what is wrong with it."""
+        name = f"The session file {path}"
         try:
-            values = json.loads(read_text(path))
+            text = read_text(path)
         except FileNotFoundError as error:
             raise SessionFileError(f"There is no session file {path}. Check the name.") from error
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise SessionFileError(
-                f"The session file {path} cannot be read: {reason_of(error)}. It may be damaged."
+                f"{name} cannot be read: {reason_of(error)}. It may be damaged."
+            ) from error
+        return cls.parse(text, name)
+
+    @classmethod
+    def parse(cls, text: str, name: str = "This session file") -> "SessionRecord":
+        """Read the text of a file; SessionFileError says what is wrong with what is called ``name``."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SessionFileError(
+                f"{name} cannot be read: {reason_of(error)}. It may be damaged."
             ) from error
         version = values.pop("version", None) if isinstance(values, dict) else None
         if version != VERSION:
             raise SessionFileError(
-                f"The session file {path} has version {version!r}, but this program reads version {VERSION}. "
+                f"{name} has version {version!r}, but this program reads version {VERSION}. "
                 "Use the version of LongLive that wrote it."
             )
         try:
             return cls._of(values)
-        except (TypeError, KeyError, ValueError, ConfigError) as error:
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
             raise SessionFileError(
-                f"The session file {path} does not make sense: {reason_of(error)}. It may be damaged."
+                f"{name} does not make sense: {reason_of(error)}. It may be damaged."
             ) from error
 
     @classmethod
     def _of(cls, values: dict[str, Any]) -> "SessionRecord":
+        _check_types(values)
         prompts = tuple(
-            PromptEvent(int(p["chunk"]), recorded_prompt(str(p["text"])), _switch(p["switch"]))
+            PromptEvent(_number("chunk", p["chunk"]), recorded_prompt(str(p["text"])), _switch(p["switch"]))
             for p in values["prompts"]
         )
         if not prompts or prompts[0].chunk != 0:
             raise ValueError("its first prompt does not belong to chunk 0")
+        if any(one.chunk > other.chunk for one, other in pairwise(prompts)):
+            raise ValueError("its prompts are not in order")
         chunks = tuple(str(digest) for digest in values["chunks"])
         reseeds = tuple(Reseed(**one) for one in values.get("reseeds", ()))
-        num_frames = values.get("num_frames")
-        if num_frames is not None and (type(num_frames) is not int or num_frames < 1):
-            raise ValueError("num_frames must be a whole number above 0")
-        if not isinstance(values.get("start", ""), str):
-            raise ValueError("start must be text")
-        stream = StreamConfig(**values["stream"])
-        parts = {"stream": stream, "prompts": prompts, "chunks": chunks, "reseeds": reseeds}
+        check_seed(values["seed"])
+        check_seed(values["take"], "take")
+        parts = {
+            "stream": read_stream(values["stream"]),
+            "prompts": prompts,
+            "chunks": chunks,
+            "reseeds": reseeds,
+        }
         return cls(**(values | parts))
 
 
@@ -176,4 +207,28 @@ def describe_models(models: ModelBundle) -> dict[str, Any]:
 def _switch(value: Any) -> SwitchMode | None:
     if value is not None and value not in get_args(SwitchMode):
         raise ValueError(f"switch is {value!r}, but it must be one of {get_args(SwitchMode)}")
+    return value
+
+
+def read_stream(options: dict[str, Any]) -> StreamConfig:
+    """The options of a stream as a file holds them; ConfigError, ValueError or TypeError if they are none."""
+    for name, value in options.items():
+        if isinstance(value, int) and abs(value) >= 2**31:
+            raise ValueError(f"{name} of its stream is too large")
+    return StreamConfig(**options)
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """ValueError if a field is of the wrong kind; those that are missing are found later."""
+    for name in (*_TEXTS, "start"):
+        if not isinstance(values.get(name, ""), str):
+            raise ValueError(f"{name} must be text")
+    for name in _NUMBERS:
+        if values.get(name) is not None and _number(name, values[name]) < 1:
+            raise ValueError(f"{name} must be a whole number above 0")
+
+
+def _number(name: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(f"{name} must be a whole number from 0 to 2**31 - 1")
     return value

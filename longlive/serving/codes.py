@@ -31,6 +31,7 @@ NoticeCode = Literal[
     "memory_downgraded",
     "prompt_truncated",
     "video_not_kept",
+    "recording_over",
 ]
 """What a viewer should know while the run goes on."""
 

@@ -23,6 +23,7 @@ import numpy as np
 from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig, ResumeMode
 from longlive.errors import BusyError
+from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.serving import scheduler
@@ -32,7 +33,8 @@ from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
 from longlive.serving.metrics import Metrics
 from longlive.serving.observer import Observer, Started
-from longlive.serving.runs.creation import branch_run, create_run
+from longlive.serving.runs.creation import branch_run, create_run, replay_run
+from longlive.serving.runs.recording import check_record
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.runs.store.store_folder import StoreFolder
@@ -176,6 +178,26 @@ class Engine:
         )
         config = self.models[parent.model].config
         return self._begin(create, viewer, config, self.limits, address, len(prompt))
+
+    def replay(
+        self,
+        viewer: str,
+        record: SessionRecord,
+        *,
+        container: Container = "mp4",
+        limits: Limits | None = None,
+        address: str = "",
+        parent: Run | None = None,
+    ) -> Run:
+        """Start a viewer's run that makes a recorded video again, compares it, and goes on after it.
+
+        Arguments and errors as for ``start``, ``replay_run`` and ``check_record``.
+        """
+        executor = self.models.of_record(record.model, record.model_digest)
+        check_record(record, executor.config, executor.describe())
+        create = partial(replay_run, record=record, container=container, parent=parent)
+        length = len(record.prompts[0].text)
+        return self._begin(create, viewer, executor.config, limits or self.limits, address, length)
 
     def _begin(
         self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int

@@ -64,6 +64,18 @@ class ServedModels(Mapping[str, Executor]):
             raise ConfigError("model", name, rule, "Choose one of them.")
         return self[name]
 
+    def of_record(self, name: str, digest: str) -> Executor:
+        """The executor of the model of a session file or share link; of the first one if it is not served.
+
+        Args:
+            name: of the model, as recorded.
+            digest: of its weights, or the first digits of that.
+        """
+        for executor in self._executors.values():
+            if digest and str(executor.describe().get("model_digest", "")).startswith(digest):
+                return executor
+        return self.get(name, self.default)
+
     def capacity(self) -> Capacity:
         """How many runs of each can be made at once."""
         slots = {name: executor.capacity() for name, executor in self._executors.items()}

@@ -20,6 +20,9 @@ const make = (tag, className, text = "") => {
 };
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
+// What a mark says: whether a chunk that was made again is as recorded.
+const said = ({ matches }) => ({ true: ", as recorded", false: ", not as recorded" })[matches] ?? "";
+
 class ChunkStrip {
   // `onLook` is called with the number of a chunk that the viewer wants to see again, and its thumbnail if it is known;
   // with null to see what is live.
@@ -55,12 +58,12 @@ class ChunkStrip {
     this.draw();
   }
 
-  // A segment that was made, or a chunk as /thumbnails describes it.
-  add({ chunk, first_frame: frame, num_frames: length, fps, thumbnail, ends_chunk: endsChunk, ...other }) {
+  // A segment that was made, or a chunk as /thumbnails describes it; `matches`: whether it is as recorded.
+  add({ chunk, first_frame: frame, num_frames: length, fps, thumbnail, matches, ends_chunk: endsChunk, ...other }) {
     const start = frame / fps;
     if (endsChunk === false) return void (this.partStart = start);
     const prompt = other.prompt_index;
-    this.chunks.set(chunk, { start: this.partStart ?? start, end: (frame + length) / fps, prompt, thumbnail });
+    this.chunks.set(chunk, { start: this.partStart ?? start, end: (frame + length) / fps, prompt, thumbnail, matches });
     this.partStart = null;
     this.texts[prompt] = other.prompt;
     this.count = Math.max(this.count, chunk + 1);
@@ -168,7 +171,9 @@ class ChunkStrip {
   fill(cell, chunk) {
     if (cell.shown === chunk || !chunk) return;
     cell.shown = chunk;
-    cell.title = clock(chunk.start);
+    cell.title = clock(chunk.start) + said(chunk);
+    if (typeof chunk.matches === "boolean") cell.dataset.verified = chunk.matches ? "yes" : "no";
+    else delete cell.dataset.verified;
     const image = make("img", "");
     image.alt = "";
     image.draggable = false;
@@ -256,7 +261,7 @@ class ChunkStrip {
     this.said = this.review?.chunk;
     const number = this.review?.chunk ?? Math.floor(this.cellAt(this.playhead));
     const one = this.chunks.get(number);
-    const moment = one ? `${clock(one.start)}, ${this.texts[one.prompt].slice(0, MAX_SAID)}` : "";
+    const moment = one ? `${clock(one.start)}${said(one)}, ${this.texts[one.prompt].slice(0, MAX_SAID)}` : "";
     this.strip.setAttribute("aria-valuemax", Math.max(0, this.count - 1));
     this.strip.setAttribute("aria-valuenow", Math.max(0, Math.min(number, this.count - 1)));
     this.strip.setAttribute("aria-valuetext", `${this.review ? "Looking back" : "Live"}, ${moment}`);

@@ -89,4 +89,6 @@ def _page(stream: ViewerStream) -> Message:
     timeline = stream.timeline()
     for span in timeline["spans"][-1:]:
         span["end"] = span["start"]
-    return {"status": stream.status, "timeline": timeline}
+    page = {"status": stream.status, "timeline": timeline}
+    verification = stream.verification()
+    return page if verification is None else page | {"verification": verification}

@@ -53,6 +53,7 @@ _NOTICES: dict[NoticeCode, str] = {
     "memory_downgraded": "The server ran out of memory and uses less now. Your video continues.",
     "prompt_truncated": "Your prompt is longer than the model reads; its end is ignored.",
     "video_not_kept": "The video continues, but it cannot be saved: {detail}.",
+    "recording_over": "The recorded video ends here; what follows is new. Send a prompt whenever you like.",
 }
 _FAILED: dict[FailureKind, str] = {
     "model": "Something went wrong while making your video",

@@ -18,7 +18,7 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import compare, memory, storyboard
+from longlive.web.panels import compare, memory, sessions, storyboard
 from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
@@ -50,6 +50,7 @@ _PANELS: tuple[Panel, ...] = (
     Panel("Storyboard", "storyboard", storyboard.add),
     Panel("Compare", "compare", compare.add),
     Panel("Memory", "memory", memory.add),
+    Panel("Open and share", "sessions", sessions.add),
 )
 _HERE = Path(__file__).parent
 _STATUS = """
@@ -102,7 +103,7 @@ def build_page(
         with gr.Row(elem_id="workspace", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="viewing"):
                 parts = _add_player(endpoints)
-                panels = gr.Tabs(elem_id="panels", visible=bool(_PANELS))
+                panels = gr.Column(elem_id="panels", visible=bool(_PANELS))
             with gr.Column(scale=5, min_width=300, elem_id="controls"):
                 parts |= _add_controls(engine, player)
         with gr.Row(elem_id="downloads", equal_height=False):
@@ -235,9 +236,11 @@ def _context(endpoints: Endpoints, parts: dict[str, Any], visibility: Any) -> Pa
 
 
 def _add_panels(context: PageContext) -> None:
-    """Add each panel in a tab; those that are not in sight are drawn all the same."""
+    """Add each panel in a tab of its own; Gradio's tabs would leave out those that are not in sight."""
+    titles = [[panel.elem_id, panel.title] for panel in _PANELS]
+    PanelView("panels/tabs.html", ["panels/tabs.js"], value=titles, elem_id="panel-tabs")
     for panel in _PANELS:
-        with gr.Tab(panel.title, id=panel.elem_id, render_children=True):
+        with gr.Column(elem_id=f"{panel.elem_id}-panel"):
             panel.add(context)
 
 

@@ -399,6 +399,7 @@ const handle = (message, data) => {
     publish("timeline", message.timeline);
     readTimeline(message.timeline);
   }
+  if ("verification" in message) publish("verification", message.verification);
   if (message.kind === "segment") addSegment(message, data);
   if (message.kind === "rewind") rewind(message);
   if (message.kind === "queue" && !run.segments.length) setState("waiting");

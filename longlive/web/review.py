@@ -7,8 +7,10 @@ GET /segments?chunk=12    the segments of one chunk, as frames like those of ``/
                           compatible player they are MPEG-TS, as ``mime`` says
 GET /thumbnails?first=0   ``take``, name of the run; ``num_chunks``, how many are stored; and ``chunks``, at
                           most 40 from number ``first`` on: ``chunk``, ``prompt_index``, ``prompt``,
-                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL, and what is
-                          known of it: ``attended``, ``statistics``, ``similarity``, ``fit``, ``warning``
+                          ``first_frame``, ``num_frames``, ``fps``, ``thumbnail`` as a data URL, ``matches``
+                          (whether it is as recorded, where a video is made again; null if not compared),
+                          and what is known of it: ``attended``, ``statistics``, ``similarity``, ``fit``,
+                          ``warning``
 GET /video                the video so far, as an MP4 file
 """
 
@@ -118,7 +120,11 @@ def _segments(run: Run, chunk: int) -> Response:
 
 def _thumbnails(run: Run, first: int) -> Response:
     stored = run.store.chunks[first : first + MAX_THUMBNAILS]
-    chunks = [_summary_message(summarize(chunk.segments)) for chunk in stored]
+    matches = run.recording.matches
+    chunks = [
+        _summary_message(summarize(chunk.segments)) | {"matches": matches(first + place)}
+        for place, chunk in enumerate(stored)
+    ]
     answer = {"take": run.name, "num_chunks": run.store.num_chunks, "chunks": chunks}
     return JSONResponse(answer, headers=_HEADERS)
 

@@ -8,6 +8,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any
 
 from longlive.chunks import ChunkReport, MediaSegment
@@ -163,6 +164,11 @@ class ViewerStream:
         ]
         return {"spans": spans, "waiting": waiting}
 
+    def verification(self) -> dict[str, Any] | None:
+        """How a video that is made again compares with its record; None for any other video."""
+        found = self.run.recording.verification()
+        return asdict(found) if found else None
+
     def _observe(self, event: RunEvent) -> None:
         match event:
             case SegmentEvent():
@@ -182,7 +188,8 @@ class ViewerStream:
             case RunStarted():
                 return self._header("begin", number)
             case SegmentEvent():
-                return self._header("segment", number) | self._times(event) | segment_message(event.segment)
+                header = self._header("segment", number) | {"matches": event.matches}
+                return header | self._times(event) | segment_message(event.segment)
             case NoticeEvent():
                 return self._header("notice", number)
             case QueuePosition(position, wait_s):

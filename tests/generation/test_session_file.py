@@ -1,11 +1,12 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from longlive.config import StreamConfig
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig
 from longlive.errors import SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord
 
@@ -24,6 +25,16 @@ RECORD = SessionRecord(
     stream=StreamConfig(window=9, positions="relative"),
     prompts=(PromptEvent(0, "a red ball", None), PromptEvent(3, "a blue ball <b>", "hard")),
     chunks=("00ff", "11ee"),
+)
+TRANSFORMER = TransformerConfig(
+    num_attention_heads=2,
+    attention_head_dim=16,
+    in_channels=16,
+    out_channels=16,
+    text_dim=8,
+    freq_dim=8,
+    ffn_dim=16,
+    num_layers=1,
 )
 
 
@@ -88,6 +99,18 @@ def spoiled(tmp_path: Path, **changes: Any) -> Path:
         ({"prompts": [{"chunk": 0, "text": "a", "switch": "fade"}]}, "switch is 'fade'"),
         ({"prompts": 3}, "does not make sense"),
         ({"stream": {"sink": -5}}, "sink is -5"),
+        ({"stream": {"chunk": 10**300}}, "chunk of its stream is too large"),
+        ({"stream": 7}, "does not make sense"),
+        ({"seed": -1}, "seed is -1"),
+        ({"take": "0"}, "take is '0'"),
+        ({"height": 0}, "height must be a whole number above 0"),
+        ({"num_frames": 1.5}, "num_frames must be a whole number"),
+        ({"model": ["storybook"]}, "model must be text"),
+        ({"start": 7}, "start must be text"),
+        ({"prompts": [{"chunk": at, "text": "a", "switch": None} for at in (0, 5, 2)]}, "not in order"),
+        ({"prompts": [{"chunk": 1e400, "text": "a", "switch": None}]}, "chunk must be a whole number"),
+        ({"prompts": [[0, "a"]]}, "does not make sense"),
+        ({"reseeds": [{"chunk": -1, "seed": 2}]}, "chunk is -1"),
     ],
 )
 def test_a_file_that_does_not_make_sense_is_refused_with_the_reason(
@@ -107,3 +130,10 @@ def test_a_file_that_is_no_session_file_is_refused(tmp_path: Path, text: str) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SessionFileError, match=r"no session file .*gone\.json"):
         SessionRecord.read(tmp_path / "gone.json")
+
+
+def test_times_of_chunks_count_the_pictures_that_cuts_leave_out() -> None:
+    config = ModelConfig(name="any", transformer=TRANSFORMER, height=64, width=96)
+    assert [RECORD.frames_before(chunk, config) for chunk in (0, 1, 3, 4)] == [0, 9, 33, 42]
+    assert RECORD.duration(config) == 21 / 16
+    assert replace(RECORD, num_frames=17).duration(config) == 17 / 16

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from longlive.chunks import AttendedChunks, FrameChunk, LatentChunk, StreamPlace
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
-from longlive.generation.session_file import PromptEvent, SessionRecord
+from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.generation.stopwatch import Stopwatch
 from longlive.models.bundle import RuntimeProfile
 from longlive.models.model_card import ModelCard, Story
@@ -83,6 +84,10 @@ class FakeModels:
 
     config: ModelConfig = field(default_factory=tiny_config)
     card: ModelCard = CARD
+    source: str = "test cards"
+    digest: str = "cards" * 12
+    dtype: torch.dtype = torch.float32
+    transformer: Any = field(default_factory=lambda: SimpleNamespace(backend=SimpleNamespace(name="none")))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     chunk_s: float = 0.02
     open_s: float = 0.0
@@ -120,7 +125,8 @@ class FakeSession:
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
         self.latents_stopwatch, self.decode_ms = Stopwatch(models.device), {"decode": 1000 * models.decode_s}
-        self.reseeds = job.resume.record.reseeds if job.resume else ()
+        record = job.resume.record if job.resume else job.record
+        self.reseeds = record.reseeds if record else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
             self.num_chunks = len(job.resume.latents)
@@ -204,20 +210,11 @@ class FakeSession:
         return text if len(text) > 1000 else None
 
     def record(self) -> SessionRecord:
-        config = self.models.config
         return SessionRecord(
-            model="test cards",
-            model_digest="none",
-            code_version="none",
-            dtype="float32",
-            device="cpu",
-            threads=1,
-            attention="none",
-            height=config.height,
-            width=config.width,
+            **describe_models(self.opened_with),  # type: ignore[arg-type]
             seed=self.seed,
             take=0,
-            stream=StreamConfig.of(config),
+            stream=StreamConfig.of(self.models.config),
             prompts=tuple(self.prompts),
             chunks=(),
             reseeds=self.reseeds,

@@ -92,8 +92,10 @@ junk = st.recursive(
 )
 hashes = st.one_of(st.sampled_from(STRANGERS), st.sampled_from(STRANGERS), words, junk)
 FUNCTIONS = ["start", "start_compatible", "prompt", "stop", "generate", "resume", "storyboard"]
+FUNCTIONS += ["verify", "open_link", "share_link"]
 names = st.sampled_from([*FUNCTIONS, "leave", "lambda", "", "__init__"])
-STORYBOARD = ["storyboard", "read_storyboard"]
+SERVER_FUNCTIONS = ["playhead", "replay_since", "exists", "status", "storyboard", "read_storyboard"]
+SERVER_FUNCTIONS += ["describe", "share"]
 scenes = st.fixed_dictionaries(
     {"text": st.one_of(words, junk)},
     optional={"at": st.one_of(numbers, junk), "switch": st.one_of(words, junk)},
@@ -109,6 +111,16 @@ begun_with = st.one_of(
         lambda data: f"data:;base64,{base64.b64encode(data + bytes(60)).decode()}"
     ),
 )
+sessions = st.one_of(
+    junk,
+    st.fixed_dictionaries(
+        {"version": st.just(1)},
+        optional={
+            name: junk for name in ("prompts", "chunks", "stream", "seed", "start", "model", "reseeds")
+        },
+    ),
+    st.binary(max_size=60).map(lambda data: f"data:;base64,{base64.b64encode(data).decode()}"),
+)
 given = {
     "start": st.tuples(prompts, numbers | junk, st.lists(scenes, max_size=3) | junk, begun_with),
     "prompt": st.tuples(prompts, st.sampled_from(["soft", "hard", "keep"]) | junk),
@@ -122,6 +134,8 @@ given = {
         st.fixed_dictionaries({"prompts": st.lists(scenes, max_size=3)}) | junk, seconds, numbers, begun_with
     ),
 }
+links = junk | words | words.map(lambda text: f"#video=1.{text}")
+given |= {"verify": st.tuples(sessions), "open_link": st.tuples(links), "share_link": st.tuples(words | junk)}
 given["start_compatible"], given["resume_compatible"] = given["start"], given["resume"]
 data = st.one_of(*given.values(), junk, st.lists(junk, max_size=4), st.just(()))
 
@@ -235,10 +249,7 @@ def posts(functions: dict[str, int], components: list[int]) -> st.SearchStrategy
     component = body(
         {
             "component_id": st.sampled_from(components) | numbers | junk,
-            "fn_name": st.sampled_from(
-                ["playhead", "replay_since", "exists", "status", *STORYBOARD, "__init__", "preprocess"]
-            )
-            | words,
+            "fn_name": st.sampled_from([*SERVER_FUNCTIONS, "__init__", "preprocess"]) | words,
             "data": word | junk,
             "session_hash": hashes,
         }

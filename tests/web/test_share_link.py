@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from longlive import ModelBundle, Session
-from longlive.errors import SessionFileError
-from longlive.generation.session_file import SessionRecord
+from longlive.errors import BusyError, SessionFileError
+from longlive.generation.noise import Reseed
+from longlive.generation.resume import check_facts
+from longlive.generation.session_file import SessionRecord, describe_models
 from longlive.web.endpoints.share_link import (
     MAX_LINK_CHARACTERS,
     SharedVideo,
     read_share_link,
     write_share_link,
 )
-from tests.support.fakes import make_engine
-from tests.support.run_reader import is_finished, read
 
 PROMPTS = (
     ("a blue cube <script>alert(1)</script>", "hard"),
@@ -64,31 +64,29 @@ def test_a_link_holds_what_makes_the_video(record: SessionRecord, link: str) -> 
 
 
 def test_the_same_chunks_come_out_of_it(tiny_models: ModelBundle, record: SessionRecord, link: str) -> None:
-    video = read_share_link(link)
-    again = replace(record, prompts=video.prompts, seed=video.seed, take=video.take, stream=video.stream)
+    again = read_share_link(link).record(describe_models(tiny_models))
+    assert again.chunks == ("",) * 7 and again.model_digest == record.model_digest
     session = Session.of_record(tiny_models, again)
-    for _ in range(video.chunks):
+    for _ in again.chunks:
         session.next_latents()
     assert session.digests == record.chunks
 
 
-def test_an_engine_gives_each_prompt_its_chunk(record: SessionRecord, link: str) -> None:
-    engine = make_engine(buffer_ahead_s=99, max_video_s=6)
-    first, *script = read_share_link(link).scenes(engine.executor.config)
-    run = engine.start("viewer", first.text, seed=7, script=script)
-    read(run, is_finished)
-    made = run.store.record()
-    assert made is not None
-    assert [(event.chunk, event.text, event.switch) for event in made.prompts] == [
-        (event.chunk, event.text, event.switch) for event in record.prompts
-    ]
-    engine.close()
+def test_a_link_holds_the_seeds_of_a_branch(tiny_models: ModelBundle, record: SessionRecord) -> None:
+    branch = record.branch(5, 99)
+    video = read_share_link(write_share_link(SharedVideo.of(branch)))
+    assert video.reseeds == (Reseed(5, 99),)
+    assert video.record(describe_models(tiny_models)).reseeds == branch.reseeds
 
 
-def test_another_model_is_told(record: SessionRecord, link: str) -> None:
-    read_share_link(link).check_model(record.model_digest)
-    with pytest.raises(SessionFileError, match=r"another one .* runs here"):
-        read_share_link(link).check_model("ab" * 32)
+def test_of_another_model_it_is_a_record_of_that(tiny_models: ModelBundle, link: str) -> None:
+    here = describe_models(tiny_models)
+    other = read_share_link(link).record(here | {"model_digest": "ab" * 32})
+    assert here["model_digest"].startswith(other.model_digest) and len(other.model_digest) == 16
+    with pytest.raises(SessionFileError, match="another model"):
+        check_facts(here | {"model_digest": "ab" * 32}, other)
+    with pytest.raises(BusyError, match="not loaded"):
+        read_share_link(link).record({})
 
 
 def test_what_no_link_can_hold_is_told(record: SessionRecord) -> None:
@@ -136,6 +134,11 @@ def test_a_changed_link_is_refused_or_still_a_video(link: str) -> None:
         {"stream": {"sink": 99}},
         {"stream": {"colour": 1}},
         {"stream": []},
+        {"stream": {"chunk": 10**300, "window": 10**301}},
+        {"reseeds": [[1, -1]]},
+        {"reseeds": [7]},
+        {"reseeds": 7},
+        {"reseeds": [[1, 2, 3]]},
         {"prompts": []},
         {"prompts": "a red ball"},
         {"prompts": [[0, "a", "soft"]]},

@@ -62,6 +62,8 @@ class SegmentEvent:
         fits: how well the last chunks fit their prompts, as far as that was judged meanwhile.
         prompt_delay_s: seconds that a prompt sent at this moment takes to the screen; filled in by the run.
         left_s: seconds that the run may still go on, unless others come to wait; filled in by the run.
+        matches: whether the chunk that this segment ends is as recorded, where a video is made again; None if
+            it cannot be compared; filled in by the run.
     """
 
     segment: MediaSegment
@@ -72,6 +74,7 @@ class SegmentEvent:
     fits: tuple[ChunkFit, ...] = ()
     prompt_delay_s: float = 0.0
     left_s: float = 0.0
+    matches: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ executor.start(job) -> StreamHandle: messages in (prompt, reschedule, playhead, 
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from longlive.config import ModelConfig
 from longlive.models.model_card import ModelCard
@@ -42,6 +42,9 @@ class Executor(Protocol):
     name: str
     config: ModelConfig
     card: ModelCard
+
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model; nothing where no worker that has it is alive."""
 
     def capacity(self) -> int:
         """How many runs it can make at once in real time, at its measured speed and in its memory."""

@@ -50,6 +50,8 @@ class Job:
         playhead: where the viewer is, as far as is known.
         counters: at the end of the last MPEG-TS segment that was made.
         start: pictures that a new video begins with, uint8 (N, H, W, 3); None for none.
+        record: of a video that is made again: its noise, its options and what it begins with, with the first
+            of its prompts; None for another video, or where ``resume`` has it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Job:
     playhead: Playhead | None = None
     counters: Counters = field(default_factory=dict)
     start: np.ndarray | None = field(default=None, repr=False, compare=False)
+    record: SessionRecord | None = None
 
 
 def _unpack_state(

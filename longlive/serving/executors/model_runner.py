@@ -35,6 +35,8 @@ def open_session(models: Any, job: Job, turn: Turn) -> Session:
     state = job.resume
     if state is not None and state.latents:
         return Session.resume(models, state.record, state.latents, exact=state.exact, turn=turn)
+    if job.record is not None:
+        return Session.of_record(models, job.record)
     with turn() if job.start is not None else nullcontext():
         return Session(models, recorded_prompt(job.prompts[0].text), seed=job.seed, start=job.start)
 

@@ -86,6 +86,10 @@ class RayExecutor:
         for keeper in self._keepers:
             keeper.start()
 
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model; nothing where no actor is alive and warm."""
+        return next((dict(actor.state.model) for actor in self._actors if actor.is_warm), {})
+
     def capacity(self) -> int:
         """How many runs the actors that are alive and warm can make together."""
         return sum(actor.capacity for actor in self._actors)
@@ -231,7 +235,8 @@ class Worker:
     def state(self) -> ActorState:
         """Its capacity, and what it has reported so far."""
         capacity = min(self._executor.capacity(), MAX_RUNS) if self._executor else 0
-        return ActorState(capacity, tuple(self._lines), socket.gethostname(), os.getpid())
+        model = self._executor.describe() if self._executor else {}
+        return ActorState(capacity, tuple(self._lines), socket.gethostname(), os.getpid(), model)
 
     def start(self, job: Job, latents: Sequence["Packed"] = ()) -> int:
         """The number of a new run; the latents of a resumed one come apart from the job."""

@@ -10,9 +10,9 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,14 @@ class ActorState:
         capacity: 0 until it is warm.
         lines: of progress, since the start.
         machine, process: where it runs.
+        model: what ``describe_models`` says of what it has loaded; empty until then.
     """
 
     capacity: int
     lines: tuple[str, ...]
     machine: str
     process: int
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Actor:

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from longlive.config import ModelConfig
+from longlive.generation.session_file import describe_models
 from longlive.models.model_card import ModelCard
 from longlive.runtime.memory import release
 from longlive.serving.executors.events import ExecutorEvent, NoticeEvent
@@ -27,6 +29,10 @@ class ThreadExecutor:
         self.runner = runner
         self.config: ModelConfig = runner.models.config
         self.card: ModelCard = runner.models.card
+
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model."""
+        return describe_models(self.runner.models)
 
     def capacity(self) -> int:
         """How many runs it can make at once in real time, at its measured speed and in its memory."""
@@ -111,6 +117,11 @@ class OnDemandExecutor:
     def load(self) -> ModelRunner:
         """The model, loaded now if need be; LongLiveError if it cannot be."""
         return self._slot.load(self, self._load)
+
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model; nothing while it is not loaded."""
+        runner = self._slot.get(self)
+        return describe_models(runner.models) if runner else {}
 
     @property
     def is_loaded(self) -> bool:

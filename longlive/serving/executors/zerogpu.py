@@ -26,6 +26,7 @@ from spaces.config import Config
 
 from longlive.config import ModelConfig
 from longlive.errors import ConfigError, LostError, MailboxError
+from longlive.generation.session_file import describe_models
 from longlive.media.h264 import AUTO
 from longlive.models.model_card import ModelCard
 from longlive.runtime.memory import GB
@@ -146,6 +147,10 @@ class ZeroGpuExecutor:
         self._models, self._capacity, self._make_runner = models, capacity, make_runner
         self._runner: ModelRunner | None = None
         self.work = spaces.GPU(self._make, duration=_duration, size=size)  # type: ignore[call-overload]
+
+    def describe(self) -> dict[str, Any]:
+        """What ``describe_models`` says of the model."""
+        return describe_models(self._models)
 
     def capacity(self) -> int:
         """How many leases may be asked for at once."""

@@ -1,10 +1,10 @@
 """Runs that begin, and runs that another process left on disk."""
 
-import dataclasses
 import hashlib
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from longlive.chunks import SwitchMode
 from longlive.config import ModelConfig
 from longlive.errors import ConfigError, MediaError, SessionFileError
+from longlive.generation.resume import one_per_chunk
+from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
 from longlive.prompts import check_prompt
@@ -20,7 +22,9 @@ from longlive.serving.executors.messages import Prompt
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.lifecycle import BRANCHED
-from longlive.serving.runs.prompt_schedule import place_scenes
+from longlive.serving.runs.prompt_schedule import PromptSchedule, place_scenes
+from longlive.serving.runs.recording import FACT as RECORDING
+from longlive.serving.runs.recording import write_recording
 from longlive.serving.runs.run import Run
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import FACT as START
@@ -58,6 +62,44 @@ def create_run(
 
     store = _new_store(folder, facts, fill, start)
     return Run(viewer, store, model, limits, observer, token=token)
+
+
+def replay_run(
+    viewer: str,
+    folder: Path,
+    model: ModelConfig,
+    limits: Limits,
+    observer: Observer,
+    *,
+    record: SessionRecord,
+    container: Container = "mp4",
+    parent: Run | None = None,
+) -> Run:
+    """A new run that makes a recorded video again and goes on after it, on disk from here on.
+
+    Args:
+        viewer, folder, model, limits, observer, container: as for ``create_run``.
+        record: of the video, by the same model; see ``check_record``.
+        parent: the run that it is a record of, if that is kept.
+
+    Raises:
+        MediaError: if the disk is full.
+    """
+    token = secrets.token_urlsafe(16)
+    first, *later = one_per_chunk(record.prompts)
+    prompts = PromptSchedule([Prompt(first.text)])
+    for event in later:
+        prompts.add(Prompt(event.text, event.switch or model.switch, event.chunk, scripted=True))
+    facts = {"key": key_of(token), "model": model.name, "seed": record.seed, "container": container}
+    facts |= {"scale": model.live_scale, RECORDING: True} | (
+        {"parent": {"run": parent.name, "chunk": 0}} if parent else {}
+    )
+
+    def fill(store: RunStore) -> None:
+        store.num_bytes += write_recording(folder, replace(record, prompts=(first, *later)))
+        store.write_prompts(tuple(prompts))
+
+    return Run(viewer, _new_store(folder, facts, fill), model, limits, observer, token=token)
 
 
 def branch_run(
@@ -98,7 +140,7 @@ def branch_run(
         raise ConfigError("chunk", chunk, rule, "Choose one of them.")
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt), switch, chunk)] if prompt.strip() else []
-    asked = {name: value for name, value in parent.store.facts.items() if name != START}
+    asked = {name: value for name, value in parent.store.facts.items() if name not in (START, RECORDING)}
     facts = asked | {"key": key_of(token), "model": model.name}
     facts |= {"parent": {"run": parent.name, "chunk": chunk}}
     store = _new_store(folder, facts, lambda store: _copy_chunks(store, parent.store, chunk, seed))
@@ -161,9 +203,7 @@ def _copy_chunks(store: RunStore, other: RunStore, num_chunks: int, seed: int | 
         MediaError: as for ``RunStore.add``.
     """
     for segments, checkpoint in other.checkpoints(num_chunks):
-        store.add(
-            segments, dataclasses.replace(checkpoint, record=checkpoint.record.branch(num_chunks, seed))
-        )
+        store.add(segments, replace(checkpoint, record=checkpoint.record.branch(num_chunks, seed)))
 
 
 def _go_on(run: Run) -> None:

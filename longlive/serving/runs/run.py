@@ -36,6 +36,7 @@ from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.progress import Progress
 from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
+from longlive.serving.runs.recording import Recording
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import read_start
 from longlive.serving.runs.storyboard import Storyboard, StoryboardRow, scheduled_rows
@@ -60,6 +61,7 @@ class Run:
         events: what its followers read.
         prompts: what each prompt made, and those to come.
         store: its files.
+        recording: what it makes again, if anything.
         presence: whether its viewer is there, and where the playhead is.
     """
 
@@ -86,13 +88,7 @@ class Run:
         self.context = contextvars.copy_context()
         self.lifecycle = Lifecycle(status, arrived=now, changed=now)
         self.events: EventLog[RunEvent] = EventLog(KEPT_EVENTS)
-        self.prompts = PromptSchedule(
-            prompt
-            for prompt in store.prompts
-            if not store.num_chunks
-            or prompt.chunk >= store.num_chunks
-            or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
-        )
+        self.prompts, self.recording = PromptSchedule(_pending_prompts(store)), Recording(store)
         self.presence = Presence(limits, observer.metrics)
         self._progress = Progress(model, store, self.prompts)
         self._observer = observer
@@ -199,6 +195,7 @@ class Run:
                 playhead=playhead if state else None,
                 counters=_last_counters(self.store),
                 start=None if state else read_start(self.store.folder, self.store.facts),
+                record=None if state else self.recording.header,
             )
 
     def attach(self, handle: StreamHandle) -> None:
@@ -236,7 +233,9 @@ class Run:
             if fits := self.store.known_fits(event.fits):
                 self.write(lambda store: store.add_fits(fits))
         if is_new:
-            self.emit(_with_times(self, replace(event, checkpoint=None, fits=fits)))
+            self.emit(_with_times(self, _shown(self, replace(event, checkpoint=None, fits=fits))))
+            if segment.ends_chunk and self.recording.ends_with(segment.index):
+                self.emit(NoticeEvent("recording_over"))
 
     def start_of(self, chunk: int) -> float:
         """The second at which a chunk will begin, as far as is known: a hard cut shortens one."""
@@ -322,7 +321,7 @@ def replay_stored(run: Run, seconds: float) -> None:
     with run._lock:
         if run.events.last == 1:
             for segment in run.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
-                run.emit(SegmentEvent(segment, 0.0, 0.0))
+                run.emit(_shown(run, SegmentEvent(segment, 0.0, 0.0)))
 
 
 def storyboard_of(run: Run) -> Storyboard:
@@ -336,6 +335,12 @@ def scheduled_of(run: Run) -> tuple[StoryboardRow, ...]:
     return scheduled_rows(run._progress)
 
 
+def _shown(run: Run, event: SegmentEvent) -> SegmentEvent:
+    """The event, with whether the chunk that it ends is as recorded."""
+    segment = event.segment
+    return replace(event, matches=run.recording.matches(segment.index)) if segment.ends_chunk else event
+
+
 def _with_times(run: Run, event: SegmentEvent) -> SegmentEvent:
     """A segment with the times that its run knows."""
     made = run.presence.metrics.prompt_made
@@ -345,6 +350,17 @@ def _with_times(run: Run, event: SegmentEvent) -> SegmentEvent:
         prompt_delay_s=run.prompt_delay(),
         left_s=run.view().left_s(time.monotonic(), contended=False),
     )
+
+
+def _pending_prompts(store: RunStore) -> list[Prompt]:
+    """The prompts of a stored run that are still to come."""
+    return [
+        prompt
+        for prompt in store.prompts
+        if not store.num_chunks
+        or prompt.chunk >= store.num_chunks
+        or (prompt.rewinds and prompt.chunk > store.last_prompt_chunk)
+    ]
 
 
 def _view_of(run: Run) -> RunView:

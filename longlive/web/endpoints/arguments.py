@@ -26,11 +26,11 @@ def shown_errors() -> Iterator[None]:
     try:
         yield
     except LongLiveError as error:
-        raise gr.Error(error_text(error), print_exception=False) from error
+        raise gr.Error(shortened(error), print_exception=False) from error
 
 
-def error_text(error: LongLiveError) -> str:
-    """An error as the page shows it."""
+def shortened(error: Exception) -> str:
+    """The message of an error, at most ``MAX_ERROR_CHARACTERS`` of it."""
     text = str(error)
     return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}…"
 

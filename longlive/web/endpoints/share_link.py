@@ -2,31 +2,33 @@
 
 ``#video=1.DATA``: the format's version, then JSON, compressed (zlib), in base64url without padding. The JSON
 holds ``model`` (its name), ``digest`` (the first 16 digits of its weights' digest), ``seed``, ``take``,
-``chunks`` (how many were made), ``frames`` (pictures, if the last chunk was cut short), ``stream`` (options)
-and ``prompts``: a list of ``[chunk, text, switch]``. It has no digests of chunks, so it says how to make the
-video, not whether that came out the same; the session file does both.
+``chunks`` (how many were made), ``frames`` (pictures, if the last chunk was cut short), ``stream`` (options),
+``prompts``: a list of ``[chunk, text, switch]``, and for a branch with another seed ``reseeds``: a list of
+``[chunk, seed]``. It has no digests of chunks, so it says how to make the video, not whether that came out
+the same; the session file does both.
 """
 
 import base64
 import binascii
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from longlive.chunks import SWITCH_MODES
-from longlive.config import ModelConfig, StreamConfig
-from longlive.errors import ConfigError, PromptError, SessionFileError, reason_of
-from longlive.generation.noise import check_seed
-from longlive.generation.session_file import PromptEvent, SessionRecord
-from longlive.generation.storyboard import MAX_SCENES, Scene
+from longlive.config import StreamConfig
+from longlive.errors import BusyError, ConfigError, PromptError, SessionFileError, reason_of
+from longlive.generation.noise import Reseed, check_seed
+from longlive.generation.session_file import PromptEvent, SessionRecord, read_stream
+from longlive.generation.storyboard import MAX_SCENES
 from longlive.prompts import MAX_CHARACTERS, recorded_prompt
+from longlive.serving.runs.recording import MAX_CHUNKS
 
 PREFIX = "video="
 VERSION = "1"
 MAX_LINK_CHARACTERS = 16_000
 MAX_JSON_BYTES = 200_000
-MAX_CHUNKS = 2**20
 DIGEST_DIGITS = 16
 
 
@@ -41,6 +43,7 @@ class SharedVideo:
         frames: how many pictures, if its last chunk was cut short; else None.
         stream: its options.
         prompts: by the chunk where each takes effect, the first at 0.
+        reseeds: other seeds from some chunks on, of a video that was branched.
     """
 
     model: str
@@ -51,6 +54,7 @@ class SharedVideo:
     frames: int | None
     stream: StreamConfig
     prompts: tuple[PromptEvent, ...]
+    reseeds: tuple[Reseed, ...] = ()
 
     @classmethod
     def of(cls, record: SessionRecord) -> "SharedVideo":
@@ -73,25 +77,41 @@ class SharedVideo:
             frames=record.num_frames,
             stream=record.stream,
             prompts=record.prompts,
+            reseeds=record.reseeds,
         )
 
-    def scenes(self, config: ModelConfig) -> list[Scene]:
-        """Its prompts as ``Engine.start`` takes them: each at the second that means its chunk."""
-        return [Scene(config.chunk_start_s(event.chunk), event.text, event.switch) for event in self.prompts]
+    def record(self, here: Mapping[str, Any]) -> SessionRecord:
+        """Its record, without digests of chunks, as if written here.
 
-    def check_model(self, digest: str) -> None:
-        """Raise SessionFileError if the model with this digest is another than the link's."""
-        if digest[:DIGEST_DIGITS] != self.digest:
-            raise SessionFileError(
-                f"This link is to a video of the model {self.model} ({self.digest}), but another one "
-                f"({digest[:DIGEST_DIGITS]}) runs here. Open it where that model runs."
-            )
+        Args:
+            here: what ``describe_models`` says of the model; if that is another one than the link's, the
+                record is of the link's, of which it has the first digits.
+
+        Raises:
+            BusyError: if nothing is known of the model.
+        """
+        if not here:
+            raise BusyError("The model is not loaded just now. Please try again in a minute.")
+        is_same = here["model_digest"][:DIGEST_DIGITS] == self.digest
+        model = {"model": self.model, "model_digest": here["model_digest"] if is_same else self.digest}
+        return SessionRecord(
+            **(dict(here) | model),
+            seed=self.seed,
+            take=self.take,
+            stream=self.stream,
+            prompts=self.prompts,
+            chunks=("",) * self.chunks,
+            num_frames=self.frames,
+            reseeds=self.reseeds,
+        )
 
 
 def write_share_link(video: SharedVideo) -> str:
     """The part of an address after ``#``; SessionFileError if it would be too long."""
     prompts = [[event.chunk, event.text, event.switch] for event in video.prompts]
-    values = asdict(video) | {"prompts": prompts}
+    values = asdict(video) | {"prompts": prompts, "reseeds": [[one.chunk, one.seed] for one in video.reseeds]}
+    if not video.reseeds:
+        del values["reseeds"]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     data = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
     link = f"{PREFIX}{VERSION}.{data}"
@@ -143,8 +163,9 @@ def _of(values: dict[str, Any]) -> SharedVideo:
         take=check_seed(values["take"], "take"),
         chunks=_count("chunks", values["chunks"], MAX_CHUNKS),
         frames=None if frames is None else _count("frames", frames, MAX_CHUNKS * 12),
-        stream=StreamConfig(**values["stream"]),
+        stream=read_stream(values["stream"]),
         prompts=tuple(_prompt(*prompt) for prompt in values["prompts"][: MAX_SCENES + 1]),
+        reseeds=tuple(Reseed(*reseed) for reseed in values.get("reseeds", [])[:MAX_SCENES]),
     )
     chunks = [prompt.chunk for prompt in video.prompts]
     if not chunks or chunks[0] != 0 or chunks != sorted(set(chunks)) or len(chunks) > MAX_SCENES:

@@ -12,7 +12,7 @@ from longlive.generation.storyboard import Scene, check_distinct, read_later_sce
 from longlive.prompts import check_prompt, prompts_of_row
 from longlive.serving.runs.run import Run, storyboard_of
 from longlive.serving.runs.storyboard import StoryboardRow
-from longlive.web.endpoints.arguments import error_text, read_chunk, shown_errors
+from longlive.web.endpoints.arguments import read_chunk, shortened, shown_errors
 from longlive.web.endpoints.viewer import Endpoints, viewer_of
 from longlive.web.messages import NOT_KEPT, NOT_PLAYING
 
@@ -71,7 +71,7 @@ class StoryboardEndpoint:
                     return {"error": NOT_PLAYING, "is_open": False}
                 run.reschedule(_read_removed(removed), self._scenes(prompts or []))
         except LongLiveError as error:
-            return {"error": error_text(error)}
+            return {"error": shortened(error)}
         return _answer(run)
 
     def read_storyboard(self, question: Answer) -> Answer:
@@ -86,7 +86,7 @@ class StoryboardEndpoint:
         except (KeyError, TypeError):
             return {"error": "A storyboard file must be text. Choose another file."}
         except LongLiveError as error:
-            return {"error": error_text(error)}
+            return {"error": shortened(error)}
         model = self._endpoints.engine.executor.config
         return {"prompts": [vars(scene) | {"switch": scene.switch or model.switch} for scene in scenes]}
 

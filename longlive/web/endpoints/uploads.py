@@ -1,8 +1,10 @@
-"""The file that a video begins with, as callers send it: a data URL, since Gradio's uploads are closed."""
+"""Files as callers send them: data URLs, since Gradio's uploads are closed."""
 
 import base64
 import binascii
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,23 +29,36 @@ def read_start_file(value: Any, model: ModelConfig) -> np.ndarray | None:
     """
     if value is None or value == "":
         return None
+    content = decode_file("start_from", value, cure="Leave it out to begin with the prompt.")
+    with reading():
+        return read_start(content, model, name="The file to begin with")
+
+
+def decode_file(field: str, value: Any, *, cure: str) -> bytes:
+    """The content of a data URL; ConfigError, with ``field`` and ``cure``, for what is none or too large."""
     head, comma, data = value.partition(",") if isinstance(value, str) else ("", "", "")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         rule = "it must be a data URL, such as data:image/png;base64,…"
-        raise ConfigError("start_from", _shortened(value), rule, "Leave it out to begin with the prompt.")
+        raise ConfigError(field, _shortened(value), rule, cure)
     try:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ConfigError(
-            "start_from", _shortened(value), f"it is no base64 ({error})", "Encode it again."
+            field, _shortened(value), f"it is no base64 ({error})", "Encode it again."
         ) from error
     if len(content) > MAX_FILE_BYTES:
         rule = f"a file may have at most {MAX_FILE_BYTES:,} bytes"
-        raise ConfigError("start_from", f"{len(content):,} bytes", rule, "Make it smaller first.")
+        raise ConfigError(field, f"{len(content):,} bytes", rule, "Make it smaller first.")
+    return content
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read one of the few files that are read at once; BusyError if the others take too long."""
     if not _reading.acquire(timeout=READING_TIMEOUT_S):
         raise BusyError("Too many files are being read here. Please try again in a minute.")
     try:
-        return read_start(content, model, name="The file to begin with")
+        yield
     finally:
         _reading.release()
 

@@ -107,7 +107,7 @@ class Endpoints:
         )
         yield gr.skip(), stream.opening()
         async for _, segment in self.follow(stream, 0, request):
-            yield _chunk(segment), gr.skip()
+            yield hls_chunk(segment), gr.skip()
 
     async def resume(self, token: str, seconds: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Continue a video after a lost connection, a reload or a restart of the app, from where you were.
@@ -138,7 +138,7 @@ class Endpoints:
         after = stream.number_before(seconds)
         yield gr.skip(), stream.opening(after, seconds)
         async for _, segment in self.follow(stream, after, request):
-            yield _chunk(segment), gr.skip()
+            yield hls_chunk(segment), gr.skip()
 
     def prompt(self, prompt: str, switch: str, request: gr.Request) -> tuple[dict[str, Any], str, Any]:
         """Switch your running video to another prompt, from its next chunk on.
@@ -306,7 +306,7 @@ class Endpoints:
         return vocabulary_hint(prompt, executor.config.name, executor.card)
 
 
-_CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
+CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}
 
 
 def _start_run(
@@ -331,7 +331,7 @@ def _start_run(
         first.text,
         seed=number,
         script=script,
-        container=_CONTAINERS[mode],
+        container=CONTAINERS[mode],
         address=address,
         start=read_start_file(start_from, executor.config),
         model=executor.config.name,
@@ -350,7 +350,7 @@ def outputs_of(message: Message, stream: ViewerStream) -> tuple[Any, ...]:
     return (message, stream.timeline(), status, *files)
 
 
-def _chunk(segment: MediaSegment | None) -> Any:
+def hls_chunk(segment: MediaSegment | None) -> Any:
     """What the HLS player is given."""
     return (segment.data, segment.seconds) if segment else gr.skip()
 

@@ -95,6 +95,11 @@ def is_call(scope: Scope) -> bool:
     return scope["method"] == "POST" and bool(_ANY_CALL.match(path_of(scope)))
 
 
+def may_have_file(scope: Scope) -> bool:
+    """Whether the request may carry a file: it calls a function of the page, or of one of its components."""
+    return is_call(scope) or path_of(scope).rstrip("/") == f"{API}/component_server"
+
+
 def is_call_by_names(scope: Scope) -> bool:
     """Whether the request names the parameters of the function that it calls."""
     return bool(_CALL_BY_NAMES.fullmatch(path_of(scope)))

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 MAX_DEPTH = 24
 MAX_FILE_BYTES = 3_000_000
-"""Of the file that a video begins with."""
+"""Of a file that a call brings: what a video begins with, or a session file."""
 MAX_DATA_URL_BYTES = 4 * (MAX_FILE_BYTES // 3 + 1) + 100
 MAX_INTEGER = 2**63 - 1
 

@@ -25,6 +25,7 @@ from longlive.web.middleware.allowed_routes import (
     is_call,
     is_call_by_names,
     is_mcp,
+    may_have_file,
     path_of,
     stream_of,
 )
@@ -44,7 +45,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 250_000  # cleaning that much text blocks the event loop for 0.2 s
-"""Without the file that a video begins with."""
+"""Without a file: what a video begins with, or a session file."""
 MAX_LARGE_BODIES = 4
 """Received at once; each takes some 20 MB until it has been handed on."""
 BODY_TIMEOUT_S = 30
@@ -107,7 +108,7 @@ class RequestFilterMiddleware:
         kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, as application/json.")
-        body = parse_json(await self._bodies.read(receive, may_have_file=is_call(scope)))
+        body = parse_json(await self._bodies.read(receive, may_have_file=may_have_file(scope)))
         if not isinstance(body, dict):
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a JSON object.")
         checked = read(body)
@@ -206,9 +207,7 @@ class _BodyReader:
 
 
 def _too_large() -> HTTPException:
-    detail = (
-        f"A body may have at most {MAX_BODY_BYTES:,} bytes, and a file to begin with {MAX_FILE_BYTES:,} more."
-    )
+    detail = f"A body may have at most {MAX_BODY_BYTES:,} bytes, and a file {MAX_FILE_BYTES:,} more."
     return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
