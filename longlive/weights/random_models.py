@@ -1,5 +1,7 @@
 """Models with random weights, built without any file: their speed is that of the real ones."""
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
@@ -50,17 +52,44 @@ def random_models(
     if decoder not in DECODERS:
         raise ConfigError("decoder", decoder, f"it must be one of {tuple(DECODERS)}", "Use 'tiny'.")
     folder = None if name in BUILT_IN else resolve(name)
-    config, device = folder.config if folder else BUILT_IN[name], torch.device(device)
+    config = folder.config if folder else BUILT_IN[name]
+    return random_bundle(
+        config,
+        lambda: _vae(config, folder, decoder),
+        source=name,
+        decoder=decoder,
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def random_bundle(
+    config: ModelConfig,
+    make_vae: Callable[[], Vae],
+    *,
+    source: str,
+    decoder: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ModelBundle:
+    """A model of any config with random weights.
+
+    Args:
+        config: its facts.
+        make_vae: makes the VAE, whose weights are drawn after those of the transformer.
+        source, decoder: the names of the model and of that VAE.
+        device, dtype: of the weights.
+    """
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         transformer = CausalWanTransformer(config.transformer)
-        vae = _vae(config, folder, decoder)
+        vae = make_vae()
         context = CausalWanTransformer(config.transformer) if config.context_transformer else None
     for module in (transformer, vae, *([] if context is None else [context])):
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
     optimize_decoder(vae)
     return ModelBundle(
-        source=name,
+        source=source,
         config=config,
         transformer=transformer,
         context_transformer=context,
