@@ -1,4 +1,4 @@
-"""The parts of ``evaluate`` that compare systems and score any video: Tables 1 to 3, drift, stand-ins, VBench."""
+"""The parts of ``evaluate`` that compare systems, or score any video: Tables 1 to 3, drift, VBench."""
 
 import argparse
 import json
@@ -33,7 +33,9 @@ def add_kinds(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     ):
         _add_stories(kinds.add_parser(name, help=about), name)
     _add_drift(kinds.add_parser("drift", help="how similar videos or sessions stay to their first seconds"))
-    standins = kinds.add_parser("standins", help="how well the scores of pixels part good clips from broken ones")
+    standins = kinds.add_parser(
+        "standins", help="how well the scores of pixels part good clips from broken ones"
+    )
     standins.add_argument("--clips", type=int, default=40, help="clips of each kind (default: 40)")
     standins.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
     standins.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
@@ -41,7 +43,9 @@ def add_kinds(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     for name in KINDS:
         parser = kinds.choices[name]
         parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-        parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object to a file as well")
+        parser.add_argument(
+            "--out", type=Path, metavar="FILE", help="write the JSON object to a file as well"
+        )
 
 
 def _add_table1(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +92,9 @@ def _add_stories(parser: argparse.ArgumentParser, name: str) -> None:
         help=f"of each prompt (default: {10 if is_table2 else 30})",
     )
     parser.add_argument("--stories", type=Path, default=Path(STORIES), help=f"JSONL (default: {STORIES})")
-    parser.add_argument("--clip", help="folder or Hub id of a CLIP model (default: the pinned one, if needed)")
+    parser.add_argument(
+        "--clip", help="folder or Hub id of a CLIP model (default: the pinned one, if needed)"
+    )
     parser.add_argument("--clip-revision", help="of a Hub id")
     parser.add_argument("--videos", type=Path, metavar="FOLDER", help="keep the videos")
     if not is_table2:
@@ -98,7 +104,9 @@ def _add_stories(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="videos, session files or folders")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="videos, session files or folders"
+    )
     parser.add_argument("--window", type=float, default=10.0, help="seconds of a window (default: 10)")
     parser.add_argument(
         "--reference", type=float, default=2.0, help="first seconds that all is compared with (default: 2)"
@@ -109,7 +117,9 @@ def _add_drift(parser: argparse.ArgumentParser) -> None:
 def _add_vbench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="videos or folders")
     parser.add_argument("--vbench-python", help="Python of an environment with vbench")
-    parser.add_argument("--make-environment", type=Path, metavar="FOLDER", help="make such an environment, and end")
+    parser.add_argument(
+        "--make-environment", type=Path, metavar="FOLDER", help="make such an environment, and end"
+    )
     parser.add_argument("--dimensions", nargs="+", metavar="NAME", help="to score (default: all that apply)")
     parser.add_argument("--long", action="store_true", help="VBench-Long")
     parser.add_argument(
@@ -192,7 +202,9 @@ def _table1_text(rows: Sequence[Mapping[str, Any]]) -> str:
             "pictures": _number(row.get("pictures")),
             "": "extrapolated" if row.get("extrapolated") else "",
         }
-    columns = {name: {title: cells[name] for title, cells in shown.items()} for name in next(iter(shown.values()))}
+    columns = {
+        name: {title: cells[name] for title, cells in shown.items()} for name in next(iter(shown.values()))
+    }
     notes = [f"{row['title']} needs {row['needs']}" for row in rows if "needs" in row]
     notes += [f"{row['title']} failed: {row['error']}" for row in rows if "error" in row]
     return "\n".join([table(columns), *notes, "Pictures per second; --json has the stages and definitions."])
@@ -234,7 +246,9 @@ def _stories(args: argparse.Namespace) -> int:
     )
     if getattr(args, "vbench_python", None):
         result["vbench_long"] = _vbench_of_videos(args, list(models))
-    about = {"models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()}}
+    about: dict[str, Any] = {
+        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()}
+    }
     about |= {"result": result, "definitions": interactive.DEFINITIONS}
     _finish(args, about, started, _stories_text(result))
     return 0
@@ -252,12 +266,14 @@ def _check_stories(args: argparse.Namespace) -> None:
         from longlive.evaluation.vbench.runs import check_environment
 
         if args.videos is None:
-            raise ConfigError("--videos", None, "VBench reads files, so it must be a folder", "Try --videos out.")
+            raise ConfigError(
+                "--videos", None, "VBench reads files, so it must be a folder", "Try --videos out."
+            )
         check_environment(args.vbench_python)
 
 
 def _stories_for(args: argparse.Namespace, models: "ModelBundle", num_prompts: int) -> Any:
-    from longlive.evaluation.experiments.interactive import draws_storybook, drawn_stories, read_stories
+    from longlive.evaluation.experiments.interactive import drawn_stories, draws_storybook, read_stories
 
     if draws_storybook(models):
         return drawn_stories(args.prompts, args.seed, num_prompts)
@@ -269,7 +285,8 @@ def _vbench_of_videos(args: argparse.Namespace, labels: Sequence[str]) -> dict[s
 
     options = VBenchOptions(args.vbench_python, long=True)
     return {
-        label: run_vbench(sorted(args.videos.glob(f"{label}_*.mp4")), options, logger.info) for label in labels
+        label: run_vbench(sorted(args.videos.glob(f"{label}_*.mp4")), options, logger.info)
+        for label in labels
     }
 
 
@@ -314,7 +331,9 @@ def _drift_text(result: Mapping[str, Any]) -> str:
     for one in result["files"]:
         first, last = one["windows"][0], one["windows"][-1]
         name = os.path.basename(one["file"])[-39:].ljust(40)
-        numbers = "".join(f"{value:8.1f}" for value in (first["similarity"], last["similarity"], one["drift"]))
+        numbers = "".join(
+            f"{value:8.1f}" for value in (first["similarity"], last["similarity"], one["drift"])
+        )
         lines.append(f"{name}{numbers}{(last['from_s'] + result['window_s']) / 60:9.1f}")
     if result["chance"] is not None:
         lines.append(f"of other videos (chance): {result['chance']:.1f}")
@@ -342,7 +361,9 @@ def _standins_text(result: Mapping[str, Any]) -> str:
         for kind in result["kinds"]
         for part in ("paired", "unpaired")
     }
-    return table(columns) + f"\n% better than broken; chance {result['chance']:g}, ceiling {result['ceiling']:g}"
+    return (
+        table(columns) + f"\n% better than broken; chance {result['chance']:g}, ceiling {result['ceiling']:g}"
+    )
 
 
 def _vbench(args: argparse.Namespace) -> int:

@@ -22,7 +22,8 @@ _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 DEFINITIONS = {
     "clip_score": (
-        f"100 times the cosine of the embeddings of picture and prompt; {PICTURES_PER_SECOND:g} pictures a second "
+        f"100 times the cosine of the embeddings of picture and prompt; {PICTURES_PER_SECOND:g} "
+        f"pictures a second "
         "of a segment, mean over the pictures, then over the stories. The paper does not define its own."
     ),
     "clip_pictures": (
@@ -30,8 +31,10 @@ DEFINITIONS = {
         f"less {MEAN}, by {STD}."
     ),
     "clip_prompts": (
-        "As they stand. One of more tokens than CLIP reads (77 for OpenAI's) is divided at its sentences into "
-        "parts that fit, and its embedding is the mean of the parts' unit vectors; a sentence that is too long by "
+        "As they stand. One of more tokens than CLIP reads (77 for OpenAI's) is divided at its "
+        "sentences into "
+        "parts that fit, and its embedding is the mean of the parts' unit vectors; a sentence that is "
+        "too long by "
         "itself is cut. clip_model.divided_prompts counts them."
     ),
 }
@@ -53,12 +56,13 @@ class ClipScorer:
         from transformers import AutoTokenizer, CLIPModel
 
         try:
-            given = {} if Path(name).is_dir() else {"revision": revision}
+            given: dict[str, Any] = {} if Path(name).is_dir() else {"revision": revision}
             self._model = CLIPModel.from_pretrained(name, **given).eval().requires_grad_(False).to(device)
             self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"The CLIP model {name} cannot be had: {' '.join(str(error).split())[:200]}. Fetch {PINNED[0]} at "
+                f"The CLIP model {name} cannot be had: {' '.join(str(error).split())[:200]}. Fetch "
+                f"{PINNED[0]} at "
                 f"revision {PINNED[1]} on a machine with a network, and give its folder as --clip."
             ) from error
         self._size = int(self._model.config.vision_config.image_size)

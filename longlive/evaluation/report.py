@@ -65,7 +65,9 @@ def command_of(args: argparse.Namespace) -> str:
         if name in ("command", "what", "json", "files") or value is None or value is False or value == []:
             continue
         option = f"--{name.replace('_', '-')}"
-        words += [option] if value is True else [option, *map(str, value if isinstance(value, list) else [value])]
+        words += (
+            [option] if value is True else [option, *map(str, value if isinstance(value, list) else [value])]
+        )
     return shlex.join([*words, "--json"])
 
 

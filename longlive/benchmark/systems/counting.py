@@ -1,6 +1,7 @@
-"""FLOPs of each system at its published size, counted with fake tensors: nothing is computed, no file is read."""
+"""FLOPs of each system at its published size, counted with fake tensors; nothing is computed or read."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -68,7 +69,8 @@ def _count_skyreels(system: System) -> tuple[float, float]:
         latents = _wan_latents(system)
         times = torch.zeros(1, latents.shape[2], dtype=torch.int64)
         with _counting() as counter:
-            transformer(latents, times, torch.zeros(1, 512, 4096), fps=torch.zeros(1, dtype=torch.int64))
+            fps = {"fps": torch.zeros(1, dtype=torch.int64), "enable_diffusion_forcing": True}
+            transformer(latents, times, torch.zeros(1, 512, 4096), **fps)
         counts.append(counter.get_total_flops())
 
     counts: list[int] = []
@@ -107,6 +109,7 @@ def _wan_latents(system: System) -> torch.Tensor:
     return torch.zeros(1, 16, 1 + (system.frames - 1) // 4, system.height // 8, system.width // 8)
 
 
+@lru_cache
 def _wan_decoding(system: System) -> float:
     """TFLOP of decoding a whole video by Wan's VAE."""
 

@@ -63,7 +63,8 @@ SYSTEMS = {
             480,
             81,
             4,
-            needs="a row of its own here: diffusers has AnyFlowFARPipeline, whose published config (its weights "
+            needs="a row of its own here: diffusers has AnyFlowFARPipeline, whose published config (its "
+            "weights "
             "are on the Hub) was not at hand; not in the paper's table",
         ),
         System(
@@ -76,7 +77,8 @@ SYSTEMS = {
             384,
             99,
             3,
-            needs="a row of its own here: diffusers has HeliosPipeline (14B, more than 28 GB in bfloat16), whose "
+            needs="a row of its own here: diffusers has HeliosPipeline (14B, more than 28 GB in "
+            "bfloat16), whose "
             "published config was not at hand; not in the paper's table",
         ),
     )
@@ -88,7 +90,8 @@ CHECKOUTS = {
     "pyramid-flow": ("jy0205/Pyramid-Flow", "a folder of its weights (rain1011/pyramid-flow-miniflux)"),
     "magi-1": (
         "SandAI-org/MAGI-1",
-        "its config file with the paths of its weights (sand-ai/MAGI-1), and CUDA: flash-attn, flashinfer, NCCL",
+        "its config file with the paths of its weights (sand-ai/MAGI-1), and CUDA: flash-attn, "
+        "flashinfer, NCCL",
     ),
 }
 """Of systems that run from their authors' code: its repository on GitHub, and what else it needs."""

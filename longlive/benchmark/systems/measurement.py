@@ -20,7 +20,8 @@ DEFINITIONS = {
     "fps.denoise_decode": "Pictures by denoise, decode and other: without text and H.264.",
     "fps.end_to_end": "Pictures by all stages. Random pictures are harder to encode than real ones.",
     "pictures": "Counted as they came out, not as they were asked for.",
-    "engine": "Systems in our engine stream: measured once the window is full, over the asked length, without "
+    "engine": "Systems in our engine stream: measured once the window is full, over the asked length, "
+    "without "
     "a prompt switch. Text is read once, so it is not part of their end to end; with random weights there is "
     "no text encoder, and text is None.",
     "extrapolated": "Whether fewer steps ran than are published. Steps cost the same, so one video is "

@@ -91,10 +91,7 @@ def measure_pipeline(
         CheckpointError: if the weights cannot be read.
     """
     recipe, system = RECIPES[name], SYSTEMS[name]
-    if weights:
-        pipe = _load(recipe, weights, dtype).to(device)
-    else:
-        pipe = recipe.random(tiny, device, dtype)
+    pipe = _load(recipe, weights, dtype).to(device) if weights else recipe.random(tiny, device, dtype)
     pipe.set_progress_bar_config(disable=True)
     size = (
         TINY_SIZE if tiny else {"width": system.width, "height": system.height, "num_frames": system.frames}

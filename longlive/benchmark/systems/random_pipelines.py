@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
 
 diffusers: Any = importlib.import_module("diffusers")
 transformers: Any = importlib.import_module("transformers")
@@ -121,7 +122,7 @@ def framepack(tiny: bool, device: torch.device, dtype: torch.dtype) -> Any:
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         tokenizer=_tokenizer(),
         tokenizer_2=_tokenizer(),
-        feature_extractor=transformers.SiglipImageProcessor(size={"height": size, "width": size}),
+        feature_extractor=transformers.SiglipImageProcessorPil(size={"height": size, "width": size}),
     )
 
 
@@ -225,5 +226,9 @@ def _drawing(device: torch.device) -> Iterator[None]:
 
 def _pipeline(kind: Any, parts: dict[str, Any], dtype: torch.dtype, **others: Any) -> Any:
     for module in parts.values():
-        module.eval().requires_grad_(False).to(dtype)
+        nn.Module.to(module.eval().requires_grad_(False), dtype=dtype)
+        kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+        for name, part in module.named_parameters():  # as from_pretrained does
+            if any(word in name.split(".") for word in kept):
+                part.data = part.data.float()
     return kind(**parts, **others)

@@ -34,17 +34,21 @@ DEFINITIONS = (
     | pixels.DEFINITIONS
     | {
         "segments": (
-            f"A story is one video without a cut; each prompt has as many seconds. The first {LEFT_OUT_S:g} s after a "
+            f"A story is one video without a cut; each prompt has as many seconds. The first "
+            f"{LEFT_OUT_S:g} s after a "
             "switch, which comes with the first chunk of the segment, are left out of the segment's scores."
         ),
         "oracle_score": (
-            "In CLIP's place for models that draw the storybook's world: % of the five attributes of the prompt "
-            f"({', '.join(ATTRIBUTES)}) that the oracle reads as asked for, in pieces of {READ_S:g} s, mean over the "
+            "In CLIP's place for models that draw the storybook's world: % of the five attributes of "
+            "the prompt "
+            f"({', '.join(ATTRIBUTES)}) that the oracle reads as asked for, in pieces of {READ_S:g} s, "
+            f"mean over the "
             "segment, then over the stories."
         ),
         "oracle_all": "The same for all five attributes at once.",
         "chance_score": (
-            "The same pictures scored against the same segment's prompt of the next story: what a model that does not "
+            "The same pictures scored against the same segment's prompt of the next story: what a model "
+            "that does not "
             "read its prompt would get. Needs two stories."
         ),
         "mean_score": "The mean over the segments of a story, then over the stories.",
@@ -56,7 +60,7 @@ DEFINITIONS = (
 
 
 class Story(NamedTuple):
-    """The prompts of a video in order, the seed of its noise, and the scenes of the storybook's world, if any."""
+    """The prompts of a video in order, the seed of its noise, and the storybook's scenes, if it has any."""
 
     prompts: tuple[str, ...]
     seed: int
@@ -88,7 +92,7 @@ def draws_storybook(models: ModelBundle) -> bool:
 
 
 def drawn_stories(count: int, seed: int, num_prompts: int) -> list[Story]:
-    """Stories of the storybook's world: each prompt changes the action, every fourth something else as well."""
+    """Stories of the storybook's world: each prompt changes the action, two of five something else too."""
     rng, stories = np.random.default_rng([seed, 33]), []
     for index in range(count):
         scenes = [random_scene(rng)]

@@ -17,13 +17,15 @@ BETTER = {
 """The stand-in that is to see each defect, and its sign: 1 if the good clip has more of it."""
 
 DEFINITIONS = pixels.DEFINITIONS | {
-    "clips": "Made by this program: drawn scenes, and textures with a photograph's spectrum under a moving camera.",
+    "clips": "Made by this program: drawn scenes, and textures with a photograph's spectrum under a "
+    "moving camera.",
     "paired": (
         "% of clips whose score is better than that of the same clip broken. Chance 50, ceiling 100; equal "
         "scores count as lost."
     ),
     "unpaired": (
-        "% of pairs of a good and any broken clip of its kind in which the good one is better (the area under "
+        "% of pairs of a good and any broken clip of its kind in which the good one is better (the area "
+        "under "
         "the curve). Chance 50, ceiling 100; lower than paired where clips differ more than the defect."
     ),
     "scores": "Means over the clips, good ones and by defect.",

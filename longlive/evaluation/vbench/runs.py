@@ -38,7 +38,8 @@ FILES = {
     "temporal_flickering": "none",
     "motion_smoothness": "https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth",
     "dynamic_degree": "https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip (raft-things.pth)",
-    "aesthetic_quality": f"{_VIT_L} and sa_0_4_vit_l_14_linear.pth of github.com/LAION-AI/aesthetic-predictor",
+    "aesthetic_quality": f"{_VIT_L} and sa_0_4_vit_l_14_linear.pth of "
+    f"github.com/LAION-AI/aesthetic-predictor",
     "imaging_quality": _IQA,
     "object_class": _GRIT,
     "multiple_objects": _GRIT,
@@ -61,8 +62,8 @@ class VBenchOptions:
         python: of an environment that has it.
         dimensions: to score.
         long: VBench-Long, for videos of more than a few seconds.
-        standard: whether the files are videos of VBench's own prompts, named as it asks; else only the dimensions
-            of quality can be scored.
+        standard: whether the files are videos of VBench's own prompts, named as it asks; else only the
+            dimensions of quality can be scored.
     """
 
     python: str
@@ -78,17 +79,23 @@ class VBenchOptions:
                 raise ConfigError("--dimensions", name, rule, "Correct the name.")
             if name in SEMANTIC and not self.standard:
                 rule = "it is only defined for videos of VBench's own prompts"
-                raise ConfigError("--dimensions", name, rule, "Leave it out, or give such videos and --standard.")
+                raise ConfigError(
+                    "--dimensions", name, rule, "Leave it out, or give such videos and --standard."
+                )
 
 
 def make_environment(folder: Path) -> None:
     """A virtual environment with VBench; MediaError says what went wrong."""
     python = folder / "bin" / "python"
-    for words in ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", PACKAGE]):
+    for words in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(python), "-m", "pip", "install", PACKAGE],
+    ):
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             raise MediaError(
-                f"{' '.join(words)} failed: {_last_line(done.stderr or done.stdout)}. It needs a network (or a mirror "
+                f"{' '.join(words)} failed: {_last_line(done.stderr or done.stdout)}. It needs a "
+                f"network (or a mirror "
                 "of PyPI) and about 8 GB of disk."
             )
 
@@ -109,7 +116,9 @@ def run_vbench(
     installed = check_environment(options.python)
     good, lengths, broken = _readable(find_files(paths))
     if not good:
-        raise MediaError(f"None of {len(broken)} files can be read: {broken[0]['reason']}. Give other videos.")
+        raise MediaError(
+            f"None of {len(broken)} files can be read: {broken[0]['reason']}. Give other videos."
+        )
     scores: dict[str, float] = {}
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="longlive-") as folder:
@@ -137,7 +146,9 @@ def check_environment(python: str) -> dict[str, str | None]:
         done = subprocess.run([python, str(PROGRAM), "--check"], capture_output=True, text=True)
         found: dict[str, str | None] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, ValueError, IndexError) as error:
-        raise MediaError(f"--vbench-python is {python}, which is no Python that runs ({error}). {how}") from error
+        raise MediaError(
+            f"--vbench-python is {python}, which is no Python that runs ({error}). {how}"
+        ) from error
     if not found.get("vbench"):
         raise MediaError(f"The environment of {python} has no vbench. {how}")
     return found
@@ -149,7 +160,9 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[float], list[dict
     for path in paths:
         try:
             if path.suffix == ".json":
-                raise MediaError("a session file is no video. Write it as one with: python -m longlive replay")
+                raise MediaError(
+                    "a session file is no video. Write it as one with: python -m longlive replay"
+                )
             last = max(seconds for seconds, _ in sample_video(path, fps=1, longest_side=32))
         except (LongLiveError, ValueError) as error:
             broken.append({"file": str(path), "reason": " ".join(str(error).split())})
@@ -169,10 +182,21 @@ def _run_dimension(
     failed: dict[str, str],
 ) -> None:
     if name in NEEDS_DETECTRON and not installed.get("detectron2"):
-        failed[name] = "needs detectron2, which vbench does not install: github.com/facebookresearch/detectron2"
+        failed[name] = (
+            "needs detectron2, which vbench does not install: github.com/facebookresearch/detectron2"
+        )
         return
     output.mkdir()
-    words = [options.python, str(PROGRAM), "--videos", str(videos), "--output", str(output), "--dimension", name]
+    words = [
+        options.python,
+        str(PROGRAM),
+        "--videos",
+        str(videos),
+        "--output",
+        str(output),
+        "--dimension",
+        name,
+    ]
     words += ["--long"] * options.long + ["--standard"] * options.standard
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=MAX_DIMENSION_S, cwd=output)
@@ -182,20 +206,26 @@ def _run_dimension(
     except subprocess.TimeoutExpired:
         failed[name] = f"took more than {MAX_DIMENSION_S // 3600} hours"
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        failed[name] = f"{error}. It downloads {FILES[name]} when it is first run: see that the network reaches it"
+        failed[name] = (
+            f"{error}. It downloads {FILES[name]} when it is first run: see that the network reaches it"
+        )
 
 
 def _traps(options: VBenchOptions, lengths: Sequence[float], installed: dict[str, str | None]) -> list[str]:
     """What makes such numbers differ from published ones, as far as it applies here."""
     found = []
     if max(lengths) - min(lengths) > 1:
-        found.append(f"the videos are {min(lengths):.0f} to {max(lengths):.0f} s long: scores depend on the length")
+        found.append(
+            f"the videos are {min(lengths):.0f} to {max(lengths):.0f} s long: scores depend on the length"
+        )
     if not options.long and max(lengths) > 10:
         found.append(f"videos of {max(lengths):.0f} s without --long: VBench's own are of a few seconds")
     if options.long:
         found.append("VBench-Long ignores its clip lengths for imaging and aesthetic quality (its issue 186)")
     if options.standard:
-        found.append("plain prompts cost about 10 semantic points against the extended ones: say which were used")
+        found.append(
+            "plain prompts cost about 10 semantic points against the extended ones: say which were used"
+        )
     else:
         found.append("custom input: the dimensions of quality alone, so no total; totals need --standard")
     if not installed.get("detectron2") and options.standard:

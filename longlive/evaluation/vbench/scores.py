@@ -40,20 +40,28 @@ WEIGHTS = {"dynamic_degree": 0.5}
 QUALITY_WEIGHT, SEMANTIC_WEIGHT = 4, 1
 
 DEFINITIONS = {
-    "scores": "What VBench's code returned for each dimension; imaging_quality by 100 where it came in percent.",
+    "scores": "What VBench's code returned for each dimension; imaging_quality by 100 where it came in "
+    "percent.",
     "normalised": "(score - least) / (most - least), with the published constants.",
-    "quality, semantic": "The mean of the normalised dimensions of the group; dynamic_degree weighs one half.",
+    "quality, semantic": "The mean of the normalised dimensions of the group; dynamic_degree weighs one "
+    "half.",
     "total": "(4 quality + semantic) / 5. Only of a complete set.",
-    "partial": "Some dimensions of the group are missing: its mean is over the others, and comparable with no "
+    "partial": "Some dimensions of the group are missing: its mean is over the others, and comparable "
+    "with no "
     "published number.",
 }
 
 
 def aggregate(scores: Mapping[str, float]) -> dict[str, Any]:
     """The normalised scores, the means of both groups and, of a complete set, the total; all in [0, 1]."""
-    scores = {name: value / 100 if name == "imaging_quality" and value > 1 else value for name, value in scores.items()}
+    scores = {
+        name: value / 100 if name == "imaging_quality" and value > 1 else value
+        for name, value in scores.items()
+    }
     normalised = {name: normalise(name, value) for name, value in scores.items()}
-    groups = {name: _mean(names, normalised) for name, names in (("quality", QUALITY), ("semantic", SEMANTIC))}
+    groups = {
+        name: _mean(names, normalised) for name, names in (("quality", QUALITY), ("semantic", SEMANTIC))
+    }
     missing = [name for name in (*QUALITY, *SEMANTIC) if name not in scores]
     total = None
     if not missing and groups["quality"] is not None and groups["semantic"] is not None:
@@ -80,4 +88,6 @@ def normalise(name: str, value: float) -> float:
 def _mean(names: tuple[str, ...], normalised: Mapping[str, float]) -> float | None:
     there = [name for name in names if name in normalised]
     weight = sum(WEIGHTS.get(name, 1.0) for name in there)
-    return round(sum(normalised[name] * WEIGHTS.get(name, 1.0) for name in there) / weight, 4) if there else None
+    return (
+        round(sum(normalised[name] * WEIGHTS.get(name, 1.0) for name in there) / weight, 4) if there else None
+    )

@@ -11,7 +11,7 @@ from longlive.evaluation.videos.flow import warp
 from longlive.storybook.world.drawing import draw_story, random_scene
 
 NUM_FRAMES, FPS = 48, 16
-NOISE, JITTER = 12.0, 1.5
+NOISE, JITTER = 4.0, 0.5
 """Standard deviation of the noise in steps of 255, and the largest shift in pixels of the jitter."""
 
 

@@ -38,7 +38,7 @@ def dense_flow(first: Tensor, second: Tensor) -> Tensor:
 
 
 def warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """The pictures (N, C, H, W), read at each pixel's place plus its flow (N, 2, H, W); edges are repeated."""
+    """Pictures (N, C, H, W), read at each pixel's place plus its flow (N, 2, H, W); edges are repeated."""
     height, width = pictures.shape[-2:]
     down, across = torch.meshgrid(
         torch.arange(height, device=flow.device, dtype=flow.dtype),
@@ -73,4 +73,8 @@ def _correction(first: Tensor, warped: Tensor) -> Tensor:
 
 
 def _means(values: Tensor) -> Tensor:
-    return functional.avg_pool2d(values, REACH, stride=1, padding=REACH // 2, count_include_pad=False)
+    """Over the square around each pixel, across and then down."""
+    for kernel in ((1, REACH), (REACH, 1)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        values = functional.avg_pool2d(values, kernel, stride=1, padding=padding, count_include_pad=False)
+    return values

@@ -1,4 +1,4 @@
-"""Scores of real pixels without a trained network: stand-ins for VBench's measures, never called by its names.
+"""Scores of real pixels without a trained network: stand-ins for VBench's measures, not called as those.
 
 ``experiments/standins.py`` measures how well they part good clips from broken ones.
 """
@@ -21,21 +21,27 @@ _FLAT = 0.004
 DEFINITIONS = {
     "stand-ins": (
         "Computed from the pixels by the code in longlive/evaluation/videos, at a longest side of "
-        f"{LONGEST_SIDE} pixels, without a trained network. They are no VBench scores and not comparable with any."
+        f"{LONGEST_SIDE} pixels, without a trained network. They are no VBench scores and not "
+        f"comparable with any."
     ),
     "pixel_consistency": (
-        "0-100: similarity of each picture to the first and to the one before, each half, mean over the pictures. "
-        "Similarity: the mean of three cosines: of the square roots of a colour histogram (4x4x4), of the square "
+        "0-100: similarity of each picture to the first and to the one before, each half, mean over the "
+        "pictures. "
+        "Similarity: the mean of three cosines: of the square roots of a colour histogram (4x4x4), of "
+        "the square "
         "roots of histograms of edge directions (8) in 4x4 cells, and of 8x8 mean colours less their mean."
     ),
     "pixel_smoothness": (
-        "0-100: how well a picture follows from the two around it. They are moved half way along their optical "
-        "flow and averaged; 100 (1 - e / g), at least 0: e is the mean absolute difference from the real picture, g "
+        "0-100: how well a picture follows from the two around it. They are moved half way along their "
+        "optical "
+        "flow and averaged; 100 (1 - e / g), at least 0: e is the mean absolute difference from the "
+        "real picture, g "
         "the mean gradient, so e / g is about how many pixels it is off."
     ),
     "pixel_flicker": "% of white: the median over all pixels and times of |before - 2 now + after| / 2.",
     "pixel_motion": (
-        "% of the longest side in a second: the mean optical flow of the fastest twentieth of the pixels. 0: frozen."
+        "% of the longest side in a second: the mean optical flow of the fastest twentieth of the "
+        "pixels. 0: frozen."
     ),
 }
 NAMES = ("pixel_consistency", "pixel_smoothness", "pixel_flicker", "pixel_motion")

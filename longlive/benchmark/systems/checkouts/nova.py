@@ -9,7 +9,7 @@ import torch
 from stage_clock import PROMPT, StageClock, parse_arguments, print_result
 
 STEPS, DIFFUSION_STEPS, LATENTS = 64, 25, 9
-"""Autoregressive steps of a latent, denoising steps in each, and latents of a published video (33 pictures)."""
+"""Autoregressive steps of a latent, denoising steps in each, and latents of a published video."""
 
 
 def main() -> None:
@@ -52,7 +52,11 @@ def _load(weights: str, dtype: torch.dtype) -> Any:
 
 
 def _random(tiny: bool, dtype: torch.dtype) -> Any:
-    """The published 0.6B at 768x480, or the smallest that its code can build at 64x64."""
+    """The published 0.6B at 768x480, or the smallest that its code can build at 64x64.
+
+    The config of its VAE is with its weights alone: this one has its scales (8 in space, 4 in time) and the
+    default widths of its code.
+    """
     from diffnext.models.autoencoders.autoencoder_kl_opensora import AutoencoderKLOpenSora
     from diffnext.models.transformers.transformer_nova import NOVATransformer3DModel
     from diffnext.pipelines import NOVAPipeline
@@ -73,7 +77,12 @@ def _random(tiny: bool, dtype: torch.dtype) -> Any:
         arch=[f"vit_d16w{width}", f"vit_d32w{width}", "mlp_d3w1280"],
     )
     channels = (32, 32, 32, 32) if tiny else (128, 256, 512, 512)
-    vae = AutoencoderKLOpenSora(latent_channels=4, block_out_channels=channels)
+    vae = AutoencoderKLOpenSora(
+        latent_channels=4,
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 2 + ("DownEncoderBlock3D",) * 2,
+        up_block_types=("UpDecoderBlock3D",) * 4,
+    )
     for module in (transformer, vae):
         module.eval().requires_grad_(False).to(dtype)
     return NOVAPipeline(transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae)
