@@ -129,7 +129,7 @@ def draw_curves(result: Mapping[str, Any], path: Path) -> None:
         minutes = [window["from_s"] / 60 for window in one["windows"]]
         label = Path(one["file"]).name if len(files) <= len(COLOURS) else None
         values = [window["similarity"] for window in one["windows"]]
-        axes.plot(minutes, values, color=colour, linewidth=1, alpha=0.7, label=label)
+        axes.plot(minutes, values, color=colour, linewidth=1, label=label)
     if len(files) > 1:
         minutes = [point["from_s"] / 60 for point in result["curve"]]
         _band(axes, minutes, [point["similarity"] for point in result["curve"]], COLOURS[0], "mean")

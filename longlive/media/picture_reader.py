@@ -198,7 +198,8 @@ def sample_video(path: Path, *, fps: float, longest_side: int) -> Iterator[tuple
     except FileNotFoundError as error:
         raise MediaError(f"There is no file {name}. Check the name.") from error
     except (OSError, ValueError, av.FFmpegError) as error:
-        raise MediaError(f"{name} cannot be read: {reason_of(error)}. It may be damaged.") from error
+        reason = getattr(error, "strerror", None) or reason_of(error)
+        raise MediaError(f"{name} cannot be read: {reason}. It may be damaged.") from error
 
 
 def _sampled(container: Any, fps: float, longest_side: int) -> Iterator[tuple[float, np.ndarray]]:

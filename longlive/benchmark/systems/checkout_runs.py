@@ -109,7 +109,7 @@ def _run(
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise CheckpointError(
-            f"{SYSTEMS[name].title} ended with {last!r}. Install what its checkout asks for into "
+            f"{SYSTEMS[name].title} ended with an error ({last}). Install what its checkout asks for into "
             f"{checkout.python}, or give another Python as --{name}-python."
         )
     return _last_json(name, done.stdout)

@@ -127,7 +127,7 @@ def _load(recipe: PipelineRecipe, weights: str, dtype: torch.dtype) -> Any:
     import diffusers
 
     try:
-        return getattr(diffusers, recipe.pipeline).from_pretrained(weights, torch_dtype=dtype)
+        return getattr(diffusers, recipe.pipeline).from_pretrained(weights, dtype=dtype)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{weights} cannot be loaded as {recipe.pipeline}: {' '.join(str(error).split())[:300]}. "

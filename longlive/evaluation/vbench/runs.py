@@ -163,7 +163,7 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[float], list[dict
                 raise MediaError(
                     "a session file is no video. Write it as one with: python -m longlive replay"
                 )
-            last = max(seconds for seconds, _ in sample_video(path, fps=1, longest_side=32))
+            last = max(seconds for seconds, _ in sample_video(path, fps=1000, longest_side=32))
         except (LongLiveError, ValueError) as error:
             broken.append({"file": str(path), "reason": " ".join(str(error).split())})
             continue

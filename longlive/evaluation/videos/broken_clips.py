@@ -10,13 +10,13 @@ from torch.nn import functional
 from longlive.evaluation.videos.flow import warp
 from longlive.storybook.world.drawing import draw_story, random_scene
 
-NUM_FRAMES, FPS = 48, 16
+NUM_FRAMES, FPS = 32, 16
 NOISE, JITTER = 4.0, 0.5
 """Standard deviation of the noise in steps of 255, and the largest shift in pixels of the jitter."""
 
 
 def drawn_clip(seed: int) -> Tensor:
-    """A moving subject of the storybook's world: uint8 (48, 3, H, W)."""
+    """A moving subject of the storybook's world: uint8 (32, 3, H, W)."""
     rng = np.random.default_rng([seed, 31])
     return draw_story([(random_scene(rng), NUM_FRAMES)], rng)
 
@@ -24,7 +24,7 @@ def drawn_clip(seed: int) -> Tensor:
 def textured_clip(seed: int) -> Tensor:
     """A camera that moves over a texture with a photograph's spectrum, before which an object moves.
 
-    uint8 (48, 3, 80, 128). Amplitudes fall with the frequency, as those of photographs do.
+    uint8 (32, 3, 80, 128). Amplitudes fall with the frequency, as those of photographs do.
     """
     rng = np.random.default_rng([seed, 32])
     ground, thing = _texture(rng, 160, 256), _texture(rng, 160, 256)
@@ -38,7 +38,7 @@ def textured_clip(seed: int) -> Tensor:
         y = 80 + (down - 40) * scale + speed[1] * frame
         grid = torch.stack([x / 127.5 - 1, y / 79.5 - 1], -1)[None].float()
         picture = functional.grid_sample(ground[None], grid, align_corners=True, padding_mode="reflection")[0]
-        x, y = 64 + object_speed[0] * (frame - 24), 40 + object_speed[1] * (frame - 24) / 2
+        x, y = 64 + object_speed[0] * (frame - 16), 40 + object_speed[1] * (frame - 16) / 2
         mask = (radius - ((across - x) ** 2 + (down - y) ** 2).sqrt()).clamp(0, 1)
         picture = picture * (1 - mask) + thing[:, 40:120, 64:192] * mask
         pictures.append(picture)
