@@ -147,7 +147,7 @@ def _table1(args: argparse.Namespace) -> int:
     weights = dict(_pair("--weights", text) for text in args.weights)
     comparison = Comparison(
         names=names,
-        options=RuntimeOptions(device=args.device, dtype=args.dtype, compile=args.compile),
+        options=RuntimeOptions(**{name: getattr(args, name) for name in ("device", "dtype", "compile")}),
         repeats=args.repeats,
         seconds=args.seconds,
         steps_measured=args.steps,

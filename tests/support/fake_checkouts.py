@@ -36,6 +36,10 @@ class NOVAPipeline:
         pictures = 1 + 4 * (max_latent_length - 1)
         return type("Output", (), {"frames": np.full((1, pictures, 16, 32, 3), 7, np.uint8)})
 """
+BUILDER = """
+def build_pipeline(path, kind, dtype):
+    return kind.from_pretrained(path)
+"""
 PYRAMID_FLOW = """
 from PIL import Image
 
@@ -94,7 +98,11 @@ class MagiPipeline:
         save_video_to_disk(torch.cat([post_chunk_process(chunk, 0) for chunk in chunks]), output_path, fps=24)
 """
 FILES = {
-    "nova": {"diffnext/__init__.py": "", "diffnext/pipelines.py": NOVA},
+    "nova": {
+        "diffnext/__init__.py": "",
+        "diffnext/pipelines/__init__.py": NOVA,
+        "diffnext/pipelines/builder.py": BUILDER,
+    },
     "pyramid-flow": {"pyramid_dit/__init__.py": PYRAMID_FLOW},
     "magi-1": {
         "inference/__init__.py": "",

@@ -15,7 +15,7 @@ from longlive.evaluation import clip_score
 from longlive.evaluation.clip_score import ClipScorer
 from longlive.evaluation.statistics import Scores, estimate, mean
 from longlive.evaluation.trials import ATTRIBUTES, CHANGES
-from longlive.evaluation.videos import pixels
+from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
 from longlive.files import read_text
 from longlive.generation.session import Session
@@ -32,6 +32,7 @@ LEFT_OUT_S = 1.0
 DEFINITIONS = (
     clip_score.DEFINITIONS
     | pixels.DEFINITIONS
+    | network.DEFINITIONS
     | {
         "segments": (
             f"A story is one video without a cut; each prompt has as many seconds. The first "
@@ -184,7 +185,9 @@ def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]
         for name in names
         if has_other or not name.startswith("chance")
     }
-    whole = {name: estimate([story["video"][name] for story in found]).as_json() for name in pixels.NAMES}
+    whole = {
+        name: estimate([story["video"][name] for story in found]).as_json() for name in found[0]["video"]
+    }
     return {"stories": len(found), "segments": segments} | over_segments | whole
 
 
@@ -200,7 +203,10 @@ def _score_story(task: StoryTask) -> dict[str, Any]:
         part = pictures[number * frames + round(LEFT_OUT_S * fps) : (number + 1) * frames]
         own, other = (_score(task, part, story, number, fps) for story in (task.story, task.other))
         segments.append(own | {f"chance_{name}": value for name, value in other.items()})
-    return {"segments": segments, "video": pixels.pixel_scores(pictures, fps)}
+    return {
+        "segments": segments,
+        "video": pixels.pixel_scores(pictures, fps) | network.network_scores(pictures, fps),
+    }
 
 
 def _generate(models: ModelBundle, task: StoryTask) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from longlive.errors import LongLiveError
 from longlive.evaluation.statistics import Scores, mean
+from longlive.evaluation.videos import network
 from longlive.evaluation.videos.pixels import DEFINITIONS as PIXELS
 from longlive.evaluation.videos.pixels import Descriptor, describe, pixel_scores, shrink
 from longlive.evaluation.videos.reading import read_windows
@@ -14,21 +15,25 @@ REFERENCE_S = 2.0
 SCORED_S = 2.0
 """Of each window, so many of its first seconds are scored by pixel_scores."""
 
-DEFINITIONS = PIXELS | {
-    "similarity": (
-        "0-100: similarity (as in pixel_consistency) of each picture of a window to the mean "
-        "description of the "
-        "first seconds of the same video, mean over the window. Of other videos: see chance."
-    ),
-    "chance": (
-        "The similarity of a video's last window to the first seconds of each other file, mean over the "
-        "pairs: "
-        "what no resemblance at all gives. None for a single file."
-    ),
-    "pixel scores of a window": f"Of its first {SCORED_S:g} s.",
-    "drift": "The last window less the first, in points.",
-    "curve": "The mean over the files that last so long, with its interval over files.",
-}
+DEFINITIONS = (
+    PIXELS
+    | network.DEFINITIONS
+    | {
+        "similarity": (
+            "0-100: similarity (as in pixel_consistency) of each picture of a window to the mean "
+            "description of the "
+            "first seconds of the same video, mean over the window. Of other videos: see chance."
+        ),
+        "chance": (
+            "The similarity of a video's last window to the first seconds of each other file, mean over the "
+            "pairs: "
+            "what no resemblance at all gives. None for a single file."
+        ),
+        "pixel scores of a window": f"Of its first {SCORED_S:g} s.",
+        "drift": "The last window less the first, in points.",
+        "curve": "The mean over the files that last so long, with its interval over files.",
+    }
+)
 
 
 def measure_curves(
@@ -78,7 +83,8 @@ def _curve(path: Path, window_s: float, reference_s: float) -> tuple[list[Scores
         if reference is None:
             reference = seen.part(slice(0, max(1, round(reference_s * window.fps)))).mean()
         similarity = float(seen.similarity(reference).mean())
-        own = pixel_scores(window.pictures[: max(3, round(SCORED_S * window.fps))], window.fps)
+        scored = window.pictures[: max(3, round(SCORED_S * window.fps))]
+        own = pixel_scores(scored, window.fps) | network.network_scores(scored, window.fps)
         scores.append({"from_s": window.start_s, "similarity": similarity} | own)
     assert reference is not None  # read_windows raises if there is no window
     return [{name: round(value, 3) for name, value in row.items()} for row in scores], reference, seen

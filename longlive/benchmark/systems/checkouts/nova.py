@@ -47,8 +47,9 @@ def main() -> None:
 
 def _load(weights: str, dtype: torch.dtype) -> Any:
     from diffnext.pipelines import NOVAPipeline
+    from diffnext.pipelines.builder import build_pipeline
 
-    return NOVAPipeline.from_pretrained(weights, torch_dtype=dtype, trust_remote_code=True)
+    return build_pipeline(weights, NOVAPipeline, dtype)
 
 
 def _random(tiny: bool, dtype: torch.dtype) -> Any:
