@@ -251,7 +251,10 @@ def _stories(args: argparse.Namespace) -> int:
     }
     about |= {"result": result, "definitions": interactive.DEFINITIONS}
     _finish(args, about, started, _stories_text(result))
-    return 0
+    lost = [reason for found in result["runs"] for reason in found["videos_not_kept"]]
+    for reason in lost:
+        print_note(reason)
+    return 1 if lost else 0
 
 
 def _check_stories(args: argparse.Namespace) -> None:
@@ -301,7 +304,9 @@ def _stories_text(result: Mapping[str, Any]) -> str:
             for name, value in segment.items()
             if name != "segment" and not name.startswith("chance")
         }
-        others = {name: value for name, value in run.items() if name not in ("model", "segments")}
+        others = {
+            name: value for name, value in run.items() if name not in ("model", "segments", "videos_not_kept")
+        }
         columns[run["model"]] = rows | others
     return table(columns)
 
@@ -318,9 +323,9 @@ def _drift(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     paths = find_files(args.files)
     result = measure_curves(paths, window_s=args.window, reference_s=args.reference, progress=logger.info)
+    _finish(args, {"result": result, "definitions": DEFINITIONS}, started, _drift_text(result))
     if args.figure and result["files"]:
         figures.draw_curves(result, args.figure)
-    _finish(args, {"result": result, "definitions": DEFINITIONS}, started, _drift_text(result))
     for one in result["failed"]:
         print_note(f"left out: {one['reason']}")
     return 1 if result["failed"] else 0
@@ -409,8 +414,11 @@ def _write(args: argparse.Namespace, about: Mapping[str, Any], started: float) -
 
     result = provenance(args, time.perf_counter() - started) | dict(about)
     if args.out:
-        with atomic_write(args.out) as part:
-            part.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        try:
+            with atomic_write(args.out) as part:
+                part.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        except OSError as error:  # a full disk, say: what was measured is still printed
+            print_note(f"{args.out} cannot be written ({error.strerror}), so the result is printed alone")
     return result
 
 

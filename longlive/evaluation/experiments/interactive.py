@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longlive.errors import ConfigError, reason_of
+from longlive.errors import ConfigError, MediaError, reason_of
 from longlive.evaluation import clip_score
 from longlive.evaluation.clip_score import ClipScorer
 from longlive.evaluation.statistics import Scores, estimate, mean
@@ -188,14 +188,15 @@ def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]
     whole = {
         name: estimate([story["video"][name] for story in found]).as_json() for name in found[0]["video"]
     }
-    return {"stories": len(found), "segments": segments} | over_segments | whole
+    lost = [story["error"] for story in found if story["error"]]
+    return {"stories": len(found), "videos_not_kept": lost, "segments": segments} | over_segments | whole
 
 
 @torch.no_grad()
 def _score_story(task: StoryTask) -> dict[str, Any]:
     """The scores of each segment of a video, and of the whole."""
     models = cached_models(task.folder)
-    pictures = _generate(models, task)
+    pictures, error = _generate(models, task)
     fps = models.config.fps
     frames = round(task.segment_s * fps)
     segments = []
@@ -204,29 +205,32 @@ def _score_story(task: StoryTask) -> dict[str, Any]:
         own, other = (_score(task, part, story, number, fps) for story in (task.story, task.other))
         segments.append(own | {f"chance_{name}": value for name, value in other.items()})
     return {
+        "error": error,
         "segments": segments,
         "video": pixels.pixel_scores(pictures, fps) | network.network_scores(pictures, fps),
     }
 
 
-def _generate(models: ModelBundle, task: StoryTask) -> Tensor:
-    """The video of a story, uint8 (F, 3, H, W); kept as a file if asked for."""
+def _generate(models: ModelBundle, task: StoryTask) -> tuple[Tensor, str | None]:
+    """The video of a story, uint8 (F, 3, H, W), kept as a file if asked for; and why it could not be kept."""
     total = round(task.segment_s * models.config.fps) * len(task.story.prompts)
-    chunks = []
+    chunks, current, count = [], 0, 0
     with Session(models, task.story.prompts[0], seed=task.story.seed) as session:
-        count = 0
         while count < total:
-            number = int(session.seconds // task.segment_s)
-            if (
-                0 < number < len(task.story.prompts)
-                and session.prompts[-1].text != task.story.prompts[number]
-            ):
-                session.set_prompt(task.story.prompts[number])
+            due = min(int(session.seconds // task.segment_s), len(task.story.prompts) - 1)
+            if due != current:
+                session.set_prompt(task.story.prompts[due])
+                current = due
             chunks.append(session.next_chunk().until(total))
             count += len(chunks[-1].frames)
+    error = None
     if task.video is not None:
-        write_video(task.video, chunks, models.config.display_scale, encoder=models.runtime.encoder)
-    return torch.from_numpy(np.concatenate([chunk.frames for chunk in chunks])).permute(0, 3, 1, 2)
+        try:
+            write_video(task.video, chunks, models.config.display_scale, encoder=models.runtime.encoder)
+        except MediaError as reason:  # a full disk, say: it is scored all the same
+            error = str(reason)
+    pictures = torch.from_numpy(np.concatenate([chunk.frames for chunk in chunks]))
+    return pictures.permute(0, 3, 1, 2), error
 
 
 def _score(task: StoryTask, pictures: Tensor, story: Story, number: int, fps: float) -> Scores:

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from longlive import load_models
 from longlive.cli import main
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, MediaError
 from longlive.evaluation.experiments.interactive import (
+    StoryTask,
     drawn_stories,
     draws_storybook,
     measure_stories,
@@ -56,11 +59,9 @@ def test_the_oracle_takes_clips_place_and_a_drawn_video_would_get_the_ceiling(
     models, stories = {"m": load_models(noise_folder)}, drawn_stories(2, 0, 2)
     assert draws_storybook(models["m"])
 
-    def drawn(models: object, task: object) -> object:
-        import numpy as np
-
-        scenes = [(scene, 48) for scene in task.story.scenes]  # type: ignore[attr-defined]
-        return draw_story(scenes, np.random.default_rng(3))
+    def drawn(models: object, task: StoryTask) -> tuple[torch.Tensor, None]:
+        scenes = [(scene, 48) for scene in task.story.scenes]
+        return draw_story(scenes, np.random.default_rng(3)), None
 
     options = {"segment_s": 3.0, "clip": None, "videos": None, "num_workers": 1}
     noise = measure_stories(models, {"m": stories}, **options)["runs"][0]
@@ -101,6 +102,22 @@ def test_table_2_runs_with_a_tiny_clip_and_gives_the_same_numbers_again(
     assert -100 < run["mean_clip_score"]["ci_low"] <= run["mean_clip_score"]["ci_high"] < 100
     assert first["clip_model"]["picture_size"] == 32 and len(first["clip_model"]["weights_sha256"]) == 64
     assert {"clip_score", "clip_pictures", "clip_prompts", "segments"} <= set(found[0]["definitions"])
+
+
+def test_a_full_disk_costs_the_videos_and_not_the_scores(
+    noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise MediaError(f"the video {path.name} cannot be written: no space left")
+
+    monkeypatch.setattr("longlive.evaluation.experiments.interactive.write_video", full)
+    words = ["--models", f"m={noise_folder}", "--prompts", "1", "--seconds", "3", "--workers", "1"]
+    assert main(["evaluate", "table3", *words, "--videos", str(tmp_path), "--json"]) == 1
+    told = capsys.readouterr()
+    (run,) = json.loads(told.out.splitlines()[-1])["result"]["runs"]
+    assert run["mean_oracle_score"]["n"] == 1
+    assert run["videos_not_kept"] == ["the video m_000.mp4 cannot be written: no space left"]
+    assert "no space left" in told.err
 
 
 def test_table_3_has_one_prompt_and_prints_a_table(

@@ -1,6 +1,9 @@
 """A curve for any video or session file; broken ones are named, and the others kept."""
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,21 @@ def test_the_command_draws_the_curves_and_names_what_it_left_out(
     assert told.err.count("left out:") == 4
     colours = {colour for _, colour in Image.open(figure).convert("RGB").getcolors(2**24) or []}
     assert {(0xC2, 0x41, 0x0C), (0x1D, 0x4E, 0xD8)} <= colours
+
+
+def test_a_full_disk_costs_the_file_and_not_the_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield path
+
+    monkeypatch.setattr("longlive.cli.evaluate_tables.atomic_write", full)
+    words = [str(folder / "a_steady.mp4"), "--window", "1", "--out", str(folder / "drift.json"), "--json"]
+    assert main(["evaluate", "drift", *words]) == 0
+    told = capsys.readouterr()
+    assert "No space left" in told.err and len(json.loads(told.out.splitlines()[-1])["result"]["files"]) == 1
 
 
 def test_a_session_file_is_made_again(tiny_folder: Path, tmp_path: Path) -> None:
