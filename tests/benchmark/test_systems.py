@@ -65,7 +65,7 @@ def test_rows_take_turns_and_one_that_fails_leaves_the_others(monkeypatch: pytes
 
     monkeypatch.setattr(comparison.engine, "measure_engine", engine)
     monkeypatch.setattr(comparison.pipelines, "measure_pipeline", pipeline)
-    names = ("longlive", "ltx-video", "wan2.1", "helios", "nova")
+    names = ("longlive", "ltx-video", "wan2.1", "nova")
     table = Comparison(
         names=names, repeats=2, count=False, checkouts={"nova": Checkout(None, sys.executable, None)}
     )
@@ -73,7 +73,7 @@ def test_rows_take_turns_and_one_that_fails_leaves_the_others(monkeypatch: pytes
     assert asked == ["longlive", "ltx-video", "wan2.1", "longlive", "wan2.1"]
     found = {row["name"]: row for row in rows}
     assert found["ltx-video"]["error"] == "RuntimeError: no memory left" and "fps" not in found["ltx-video"]
-    assert "diffusers" in found["helios"]["needs"] and "--nova-repo" in found["nova"]["needs"]
+    assert "--nova-repo" in found["nova"]["needs"] and "BAAI/nova" in found["nova"]["needs"]
     ratio, turns = found["wan2.1"]["ratio"], found["wan2.1"]["fps_turns"]
     assert ratio["turns"] == len(turns) == 2 and ratio["least"] < ratio["median"] < ratio["most"] < 1
     assert found["longlive"]["ratio"]["least"] == found["longlive"]["ratio"]["most"] == 1
@@ -97,7 +97,10 @@ def test_a_row_of_our_engine_counts_its_pictures_and_has_no_text_encoder() -> No
 @pytest.mark.parametrize("name", list(pipelines.RECIPES))
 def test_every_pipeline_of_diffusers_runs_and_its_stages_are_found(name: str) -> None:
     found = pipelines.measure_pipeline(name, CPU, torch.float32, steps_measured=2, tiny=True, weights=None)
-    assert found.pictures == {"framepack": 13}.get(name, 9) and (found.height, found.width) == (32, 32)
+    assert found.pictures == {"framepack": 13, "helios": 33}.get(name, 9) and (found.height, found.width) == (
+        32,
+        32,
+    )
     assert (found.steps, found.steps_measured) == (SYSTEMS[name].steps, 2)
     assert all((value or 0) > 0 for value in found.seconds.values())
 
@@ -162,12 +165,7 @@ def test_one_command_makes_the_whole_table_at_tiny_width(
     assert table == json.loads(out.read_text())
     rows = {row["name"]: row for row in table["rows"]}
     assert list(rows) == list(SYSTEMS)
-    assert [name for name, row in rows.items() if "needs" in row] == [
-        "pyramid-flow",
-        "magi-1",
-        "anyflow-far",
-        "helios",
-    ]
+    assert [name for name, row in rows.items() if "needs" in row] == ["pyramid-flow", "magi-1"]
     measured = [row for row in rows.values() if "needs" not in row]
     assert all(row["fps"]["end_to_end"] > 0 and row["ratio"]["turns"] == 1 for row in measured)
     assert rows["wan2.1"]["random_weights"] and not rows["nova"]["random_weights"]

@@ -70,9 +70,7 @@ class Comparison:
             "paper_fps": system.paper_fps,
             "counted": count_system(system.name) if self.count else None,
         }
-        needs = system.needs
-        if system.kind == "checkout":
-            needs = missing(system.name, self.checkouts[system.name]) or ""
+        needs = missing(system.name, self.checkouts[system.name]) if system.kind == "checkout" else None
         return row | ({"needs": needs} if needs else {})
 
     def _try(self, name: str, row: Row) -> Measurement | None:

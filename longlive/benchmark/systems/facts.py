@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["engine", "diffusers", "checkout", "none"]
-"""What runs a system: our engine, a pipeline of diffusers, its authors' checkout, or nothing here."""
+Kind = Literal["engine", "diffusers", "checkout"]
+"""What runs a system: our engine, a pipeline of diffusers, or its authors' checkout."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class System:
         width, height, frames: the published size of a video; in the engine, of what the paper generated.
         steps: denoising steps of a published video (in the engine: of a chunk).
         passes: of the transformer in a step; 2 where guidance runs it twice.
-        needs: what is missing here, for people; empty if nothing.
     """
 
     name: str
@@ -33,7 +32,6 @@ class System:
     frames: int
     steps: int
     passes: int = 1
-    needs: str = ""
 
 
 REFERENCE = "longlive"
@@ -53,37 +51,11 @@ SYSTEMS = {
         System("nova", "NOVA", "checkout", 0.88, 0.64, 768, 480, 33, 64),
         System("pyramid-flow", "Pyramid Flow", "checkout", 6.7, 2.03, 640, 384, 121, 10),
         System("magi-1", "MAGI-1", "checkout", 0.19, 4.5, 832, 480, 96, 64),
-        System(
-            "anyflow-far",
-            "AnyFlow-FAR",
-            "none",
-            None,
-            1.4,
-            832,
-            480,
-            81,
-            4,
-            needs="a row of its own here: diffusers has AnyFlowFARPipeline, whose published config (its "
-            "weights "
-            "are on the Hub) was not at hand; not in the paper's table",
-        ),
-        System(
-            "helios",
-            "Helios",
-            "none",
-            None,
-            14.0,
-            640,
-            384,
-            99,
-            3,
-            needs="a row of its own here: diffusers has HeliosPipeline (14B, more than 28 GB in "
-            "bfloat16), whose "
-            "published config was not at hand; not in the paper's table",
-        ),
+        System("anyflow-far", "AnyFlow-FAR", "diffusers", None, 1.42, 832, 480, 81, 4),
+        System("helios", "Helios", "diffusers", None, 14.0, 640, 384, 132, 50, 2),
     )
 }
-"""The rows in the order in which they are measured and shown."""
+"""The rows in the order in which they are measured and shown; the last two are not in the paper."""
 
 CHECKOUTS = {
     "nova": ("baaivision/NOVA", "a folder of its weights (BAAI/nova-d48w1024-osp480)"),

@@ -65,6 +65,10 @@ RECIPES = {
         30,
         _picture,
     ),
+    "anyflow-far": PipelineRecipe(
+        "AnyFlowFARPipeline", random_pipelines.anyflow_far, {}, {"chunk_partition": [1, 2]}, 16
+    ),
+    "helios": PipelineRecipe("HeliosPipeline", random_pipelines.helios, {"guidance_scale": 5.0}, {}, 24),
 }
 TINY_SIZE = {"width": 32, "height": 32, "num_frames": 9}
 

@@ -68,6 +68,33 @@ def skyreels(tiny: bool, device: torch.device, dtype: torch.dtype) -> Any:
     return _pipeline(kind, parts, dtype, scheduler=scheduler, tokenizer=_tokenizer())
 
 
+def anyflow_far(tiny: bool, device: torch.device, dtype: torch.dtype) -> Any:
+    """AnyFlow-FAR on Wan2.1 1.3B."""
+    with _drawing(device):
+        parts = {
+            "transformer": diffusers.AnyFlowFARTransformer3DModel(**(_TINY_WAN if tiny else WAN)),
+            "vae": diffusers.AutoencoderKLWan(**(_TINY_VAE if tiny else {})),
+            "text_encoder": _umt5(tiny),
+        }
+    scheduler = diffusers.FlowMapEulerDiscreteScheduler()
+    return _pipeline(diffusers.AnyFlowFARPipeline, parts, dtype, scheduler=scheduler, tokenizer=_tokenizer())
+
+
+def helios(tiny: bool, device: torch.device, dtype: torch.dtype) -> Any:
+    """Helios 14B (the defaults of its classes)."""
+    shape = {name: value for name, value in _TINY_WAN.items() if name != "rope_max_seq_len"}
+    with _drawing(device):
+        parts = {
+            "transformer": diffusers.HeliosTransformer3DModel(
+                **(shape | {"rope_dim": (4, 4, 4)} if tiny else {})
+            ),
+            "vae": diffusers.AutoencoderKLWan(**(_TINY_VAE if tiny else {})),
+            "text_encoder": _umt5(tiny),
+        }
+    scheduler = diffusers.HeliosScheduler(stages=1, stage_range=[0, 1], use_dynamic_shifting=True)
+    return _pipeline(diffusers.HeliosPipeline, parts, dtype, scheduler=scheduler, tokenizer=_tokenizer())
+
+
 def ltx(tiny: bool, device: torch.device, dtype: torch.dtype) -> Any:
     """LTX-Video 0.9 (the defaults of its classes)."""
     tiny_transformer = {
