@@ -43,8 +43,8 @@ def missing(name: str, checkout: Checkout) -> str | None:
     """What a row needs that was not given, for people; None if nothing."""
     repository, weights = CHECKOUTS[name]
     if checkout.repo is None:
-        return f"github.com/{repository} in a folder (--{name}-repo), an environment for it "
-        f"(--{name}-python), {weights}"
+        code = f"github.com/{repository} in a folder (--{name}-repo)"
+        return f"{code}, an environment for it (--{name}-python), {weights}"
     if name in NEEDS_WEIGHTS and not checkout.weights:
         return f"{weights} (--weights {name}=…): it cannot be built with random weights"
     return None
