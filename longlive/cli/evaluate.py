@@ -1,4 +1,7 @@
-"""The command ``evaluate``: the storybook model's obedience, and the tables and figures of the paper."""
+"""The command ``evaluate``: the storybook model's obedience, and the paper's tables at its scale.
+
+What compares other systems or scores any video is in ``evaluate_tables``.
+"""
 
 import argparse
 import json
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from longlive.cli import evaluate_tables
 from longlive.cli.common import Command
 from longlive.errors import ConfigError
 
@@ -88,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model(starts)
     for drawn in (table4, fig7, ranks, drift):
         drawn.add_argument("--figure", type=Path, help="draw the result as well (PNG)")
+    evaluate_tables.add_kinds(kinds)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
     from longlive.generation.noise import check_seed
     from longlive.runtime.allocator import configure_cpu
 
+    if args.what in evaluate_tables.KINDS:
+        return evaluate_tables.run(args)
     _check(args)
     check_seed(args.seed)
     if _figure(args):

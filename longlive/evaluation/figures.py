@@ -118,6 +118,28 @@ def draw_drift(result: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def draw_curves(result: Mapping[str, Any], path: Path) -> None:
+    """Drift of any videos: similarity to the first seconds of each, and the mean with its interval."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    files = result["files"]
+    for colour, one in zip(itertools.cycle(COLOURS[1:]), files, strict=False):
+        minutes = [window["from_s"] / 60 for window in one["windows"]]
+        label = Path(one["file"]).name if len(files) <= len(COLOURS) else None
+        values = [window["similarity"] for window in one["windows"]]
+        axes.plot(minutes, values, color=colour, linewidth=1, label=label)
+    if len(files) > 1:
+        minutes = [point["from_s"] / 60 for point in result["curve"]]
+        _band(axes, minutes, [point["similarity"] for point in result["curve"]], COLOURS[0], "mean")
+    if result["chance"] is not None:
+        axes.axhline(result["chance"], color=GREY, linestyle=":", label="other videos")
+    _style_axes(axes, f"Similarity to the first {result['reference_s']:g} s", "minutes")
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
 def _band(
     axes: Any, x: Sequence[float], figures: Sequence[Mapping[str, Any]], colour: str, label: str
 ) -> None:

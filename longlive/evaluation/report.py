@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psutil
+import torch
 
 from longlive.models.bundle import ModelBundle
 from longlive.runtime.environment import git_revision, processor_name, versions
@@ -30,30 +31,43 @@ def report(
         seconds: duration of the measurement.
     """
     return {
+        **provenance(args, seconds),
+        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()},
+        "seed": args.seed,
+        "prompts": args.prompts,
+        "result": result,
+        "definitions": {"intervals": INTERVALS} | dict(definitions),
+    }
+
+
+def provenance(args: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """What a result was measured with: command, date, machine, versions, revision, and how long it took."""
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
         "command": command_of(args),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": {
             "processor": processor_name(),
             "cores": os.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "gpu": cuda,
         },
         "versions": versions(),
         "git_revision": git_revision(),
-        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()},
-        "seed": args.seed,
-        "prompts": args.prompts,
         "minutes": round(seconds / 60, 2),
-        "result": result,
-        "definitions": {"intervals": INTERVALS} | dict(definitions),
     }
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command line with all its options written out."""
-    words = ["python", "-m", "longlive", "evaluate", args.what]
+    """The command line with all its options written out; ``files`` are its arguments without a name."""
+    words = ["python", "-m", "longlive", "evaluate", args.what, *map(str, getattr(args, "files", []))]
     for name, value in vars(args).items():
-        if name not in ("command", "what", "json") and value is not None:
-            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        if name in ("command", "what", "json", "files") or value is None or value is False or value == []:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words += (
+            [option] if value is True else [option, *map(str, value if isinstance(value, list) else [value])]
+        )
     return shlex.join([*words, "--json"])
 
 

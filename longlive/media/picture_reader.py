@@ -8,6 +8,7 @@ import io
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -142,6 +143,20 @@ def _fit(image: Image.Image, target: Target) -> np.ndarray:
 
 def _read_video(file: BinaryIO, demuxer: str, target: Target, name: str) -> np.ndarray:
     """The last pictures of a video, at the target's rate."""
+    with _opened(file, demuxer, name) as container:
+        _seek_to_end(container, target)
+        pictures = _last_pictures(container, target, name)
+        if not pictures:  # its length was wrong
+            container.seek(0)
+            pictures = _last_pictures(container, target, name)
+    if not pictures:
+        raise MediaError(f"{name} has no picture that can be read. It may be damaged. Give {FORMATS}.")
+    return np.stack(pictures)
+
+
+@contextmanager
+def _opened(file: BinaryIO, demuxer: str, name: str) -> Iterator[Any]:
+    """A video whose first stream of pictures can be decoded here, and is not too large."""
     options = {"codec_whitelist": ",".join(DECODERS)}
     with av.open(file, "r", format=demuxer, options=options, metadata_errors="replace") as container:
         if not container.streams.video:
@@ -152,14 +167,49 @@ def _read_video(file: BinaryIO, demuxer: str, target: Target, name: str) -> np.n
         if stream.width * stream.height > MAX_VIDEO_PIXELS:
             raise _too_many_pixels(name, MAX_VIDEO_PIXELS)
         stream.thread_type = "AUTO"
-        _seek_to_end(container, target)
-        pictures = _last_pictures(container, target, name)
-        if not pictures:  # its length was wrong
-            container.seek(0)
-            pictures = _last_pictures(container, target, name)
-    if not pictures:
-        raise MediaError(f"{name} has no picture that can be read. It may be damaged. Give {FORMATS}.")
-    return np.stack(pictures)
+        yield container
+
+
+def sample_video(path: Path, *, fps: float, longest_side: int) -> Iterator[tuple[float, np.ndarray]]:
+    """A whole video, picture by picture, small: every so many-th picture, so that steps of time are equal.
+
+    Args:
+        path: of a video; it may be hours long.
+        fps: about how many pictures to give in a second; a slower video gives all of its own.
+        longest_side: of what is given, at most, in pixels.
+
+    Yields:
+        the second of a picture since the first, and uint8 (H, W, 3), upright.
+
+    Raises:
+        MediaError: if it cannot be opened or has no picture. What is broken at its end is left out.
+    """
+    name = str(path)
+    try:
+        with open(path, "rb") as file:
+            demuxer = _video_format(file.read(_HEAD_BYTES))
+            file.seek(0)
+            if demuxer is None:
+                raise MediaError(
+                    f"{name} is no video of a known kind. Give MP4, QuickTime, WebM, Matroska or AVI."
+                )
+            with _opened(file, demuxer, name) as container:
+                yield from _sampled(container, fps, longest_side)
+    except FileNotFoundError as error:
+        raise MediaError(f"There is no file {name}. Check the name.") from error
+    except (OSError, ValueError, av.FFmpegError) as error:
+        reason = getattr(error, "strerror", None) or reason_of(error)
+        raise MediaError(f"{name} cannot be read: {reason}. It may be damaged.") from error
+
+
+def _sampled(container: Any, fps: float, longest_side: int) -> Iterator[tuple[float, np.ndarray]]:
+    stream = container.streams.video[0]
+    stride = max(1, round(float(stream.average_rate or fps) / fps))
+    for number, (seconds, frame) in enumerate(_frames(container)):
+        if number % stride == 0:
+            image = _flatten(_upright(frame, stream.sample_aspect_ratio))
+            image.thumbnail((longest_side, longest_side), Image.Resampling.BOX)
+            yield seconds, np.asarray(image)
 
 
 def _seek_to_end(container: Any, target: Target) -> None:

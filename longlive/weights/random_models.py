@@ -1,5 +1,7 @@
 """Models with random weights, built without any file: their speed is that of the real ones."""
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
@@ -51,18 +53,46 @@ def random_models(
     if decoder not in DECODERS:
         raise ConfigError("decoder", decoder, f"it must be one of {tuple(DECODERS)}", "Use 'tiny'.")
     folder = None if name in BUILT_IN else resolve(name)
-    config, device = folder.config if folder else BUILT_IN[name], torch.device(device)
+    config = folder.config if folder else BUILT_IN[name]
+    return random_bundle(
+        config,
+        lambda name: _vae(config, folder, name),
+        source=name,
+        decoder=decoder,
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def random_bundle(
+    config: ModelConfig,
+    make_vae: Callable[[str], Vae],
+    *,
+    source: str,
+    decoder: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ModelBundle:
+    """A model of any config with random weights.
+
+    Args:
+        config: its facts.
+        make_vae: makes the VAE of a name, whose weights are drawn after those of the transformer: ``decoder``,
+            and where rollouts overlap ``wan`` too, which encodes.
+        source, decoder: the names of the model and of its decoder.
+        device, dtype: of the weights.
+    """
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
         transformer = CausalWanTransformer(config.transformer)
-        decodes = _vae(config, folder, decoder)
-        vae = _vae(config, folder, "wan") if config.overlap and decoder != "wan" else decodes
+        decodes = make_vae(decoder)
+        vae = make_vae("wan") if config.overlap and decoder != "wan" else decodes
         context = CausalWanTransformer(config.transformer) if config.context_transformer else None
     for module in {transformer, decodes, vae, *([] if context is None else [context])}:
         nn.Module.to(module.eval().requires_grad_(False), device=device, dtype=dtype)
     optimize_decoder(decodes)
     return ModelBundle(
-        source=name,
+        source=source,
         config=config,
         transformer=transformer,
         context_transformer=context,

@@ -20,6 +20,7 @@ from longlive.evaluation.trials import (
     draw_single_scenes,
     true_pictures,
 )
+from longlive.evaluation.videos import pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
 from longlive.models.bundle import ModelBundle
 from longlive.storybook.world.drawing import FPS
@@ -28,23 +29,30 @@ from longlive.storybook.world.oracle import read
 WINDOW_SECONDS = 10
 BATCH = 4
 READ_FRAMES = 40
+SCORED_S = 2
+"""Of each window, so many of its first seconds are scored by pixel_scores."""
 
-DEFINITIONS = consistency.DEFINITIONS | {
-    "attributes": (
-        "% of pieces of 2.5 s in which the oracle reads the attribute as asked for (one_subject: counts "
-        "exactly one); of each video the mean over the ten seconds, then over the videos."
-    ),
-    "all_attributes": "The same for pieces in which every attribute is read as asked for.",
-    "beginning": "The first 9 pictures are left out; the 2 s after them come before the first window.",
-    "subject_consistency in a window": "Each of its pieces of 2 s against the beginning.",
-    "background_consistency in a window": "Its last second against the first of the beginning.",
-    "pictures": (
-        "brightness: mean of all channels; contrast: their standard deviation; saturation: largest less "
-        "smallest channel; sharpness: difference of neighbours across and down; flicker: difference of "
-        "successive pictures; all in % of white, means over the window."
-    ),
-    "drift": "The last ten seconds less the first, paired by video.",
-}
+DEFINITIONS = (
+    consistency.DEFINITIONS
+    | pixels.DEFINITIONS
+    | {
+        "attributes": (
+            "% of pieces of 2.5 s in which the oracle reads the attribute as asked for (one_subject: counts "
+            "exactly one); of each video the mean over the ten seconds, then over the videos."
+        ),
+        "all_attributes": "The same for pieces in which every attribute is read as asked for.",
+        "beginning": "The first 9 pictures are left out; the 2 s after them come before the first window.",
+        "subject_consistency in a window": "Each of its pieces of 2 s against the beginning.",
+        "background_consistency in a window": "Its last second against the first of the beginning.",
+        "pictures": (
+            "brightness: mean of all channels; contrast: their standard deviation; saturation: largest less "
+            "smallest channel; sharpness: difference of neighbours across and down; flicker: difference of "
+            "successive pictures; all in % of white, means over the window."
+        ),
+        "pixel_… in a window": f"Of its first {SCORED_S} s.",
+        "drift": "The last ten seconds less the first, paired by video.",
+    }
+)
 
 
 class DriftTask(NamedTuple):
@@ -172,7 +180,7 @@ def window_scores(
     scores["one_subject"] = 100 * float(np.mean([reading.has_one_subject for reading in readings]))
     scores |= consistency.video_consistency(first, pictures).as_scores()
     scores[consistency.CHANGE] = consistency.background_change(first_second, pictures[-FPS:])
-    return scores | picture_statistics(pictures)
+    return scores | picture_statistics(pictures) | pixels.pixel_scores(pictures[: SCORED_S * FPS], FPS)
 
 
 def picture_statistics(pictures: Tensor) -> Scores:
