@@ -1,5 +1,6 @@
 """Does what the scheduler decides: admits, suspends, stops and forgets runs, and keeps their status."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +15,14 @@ from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.served_models import ServedModels
 from longlive.serving.supervisor import RunSupervisor
 
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+CLOSE_TIMEOUT_S = 10.0
+
 
 class Dispatcher:
-    """The only one that changes the status of a run.
+    """The only one that changes the status of a run; asks the scheduler ten times a second.
 
     Attributes:
         changed: held while runs or their status change; notified when they have.
@@ -31,13 +37,61 @@ class Dispatcher:
         self.on_forget: Callable[[Run], None] = lambda run: None
         self._runs, self._models, self._supervisor = runs, models, supervisor
         self._max_store_bytes = max_store_bytes
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask the scheduler."""
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the scheduler is asked."""
+        return self._thread.is_alive()
+
+    def close(self) -> bool:
+        """Suspend every run that is made, and do nothing more.
+
+        Returns:
+            whether all let go of the model in time; else threads still compute.
+        """
+        with self.changed:
+            self._is_closed = True
+            for run in self._runs:
+                if run.status is RunStatus.RUNNING:
+                    self.suspend(run, scheduler.Suspend(run.key, "shutdown"))
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        with self.changed:
+            self.changed.notify_all()
+            while self._runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
+                self.changed.wait(left)
+        self._thread.join(5)
+        return not self._runs.count(RunStatus.RUNNING)
+
+    def capacity(self) -> int:
+        """How many runs can be made at once, of the models that are in use."""
+        running = [run.model for run in self._runs if run.status is RunStatus.RUNNING]
+        return self._models.capacity().at_once(running)
 
     def tick(self) -> None:
         """Ask the scheduler what to do, and do it."""
+        if self._is_closed:
+            return
         views = [run.view() for run in self._runs]
         capacity, now = self._models.capacity(), time.monotonic()
         for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
             self._apply(self._runs[action.key], action)
+
+    def _loop(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait(TICK_S)
+                if self._is_closed:
+                    return
+                try:
+                    self.tick()
+                except Exception:
+                    logger.exception("scheduler tick failed")
 
     def _apply(self, run: Run, action: Action) -> None:
         life = run.lifecycle

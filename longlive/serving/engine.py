@@ -10,9 +10,7 @@ What was made lies on disk, so a run goes on after its worker, its connection or
 """
 
 import contextvars
-import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +24,6 @@ from longlive.errors import BusyError
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
 from longlive.media.segments import Container
-from longlive.serving import scheduler
 from longlive.serving.dispatcher import Dispatcher
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.executors.executor import Executor
@@ -42,11 +39,6 @@ from longlive.serving.scheduler import RunStatus
 from longlive.serving.served_models import ServedModels
 from longlive.serving.status import EngineStatus
 from longlive.serving.supervisor import RunSupervisor
-
-logger = logging.getLogger(__name__)
-
-TICK_S = 0.1
-CLOSE_TIMEOUT_S = 10.0
 
 Create = Callable[[str, Path, ModelConfig, Limits, Observer], Run]
 """Makes a run of a viewer in a folder."""
@@ -95,10 +87,9 @@ class Engine:
         supervisor = RunSupervisor(self.models, resume)
         self._dispatcher = Dispatcher(self.runs, self.models, supervisor, max_store_bytes)
         self._changed = self._dispatcher.changed
-        self._is_closed = self._is_warming_up = False
-        self._export_gauges()
-        self._thread = threading.Thread(target=self._loop, name="longlive-scheduler", daemon=True)
-        self._thread.start()
+        self._is_warming_up = False
+        _export_gauges(self.metrics, self.runs, self._dispatcher.capacity)
+        self._dispatcher.start()
 
     @property
     def executor(self) -> Executor:
@@ -221,7 +212,7 @@ class Engine:
             for take in self.runs.surplus_takes(run, self.limits.max_takes):
                 self._dispatcher.forget(take)
             run.record(Started(run.seed, length, self.models[run.model].name, run.model))
-            self._tick()
+            self._dispatcher.tick()
         return run
 
     def forget(self, token: str) -> bool:
@@ -268,13 +259,13 @@ class Engine:
             running=self.runs.count(RunStatus.RUNNING),
             waiting=self.runs.queue_length(),
             suspended=self.runs.count(RunStatus.SUSPENDED),
-            capacity=self._capacity(),
+            capacity=self._dispatcher.capacity(),
             fps=self.metrics.fps,
             executor=self.executor.name,
             model=self.executor.config.name,
             models=tuple(self.models),
             is_ready=not self._is_warming_up,
-            is_alive=self._thread.is_alive() and (is_served or self._is_warming_up),
+            is_alive=self._dispatcher.is_alive and (is_served or self._is_warming_up),
         )
 
     def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
@@ -303,54 +294,25 @@ class Engine:
         Returns:
             whether all let go of the model in time; else threads still compute.
         """
-        with self._changed:
-            self._is_closed = True
-            for run in self.runs:
-                if run.status is RunStatus.RUNNING:
-                    self._dispatcher.suspend(run, scheduler.Suspend(run.key, "shutdown"))
-        deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        with self._changed:
-            self._changed.notify_all()
-            while self.runs.count(RunStatus.RUNNING) and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
-        self._thread.join(5)
+        has_let_go = self._dispatcher.close()
         self.models.close()
         for run in self.runs:
             if run.status is RunStatus.FINISHED:  # no other engine could resume it
                 run.delete()
         self._store.close()
-        return not self.runs.count(RunStatus.RUNNING)
-
-    def _export_gauges(self) -> None:
-        self.metrics.watch("sessions", lambda: self.runs.count(RunStatus.RUNNING))
-        self.metrics.watch("queue_length", self.runs.queue_length)
-        self.metrics.watch("suspended", lambda: self.runs.count(RunStatus.SUSPENDED))
-        self.metrics.watch("capacity", self._capacity)
-        self.metrics.watch("store_bytes", self.runs.num_bytes)
-
-    def _capacity(self) -> int:
-        """How many runs can be made at once, of the models that are in use."""
-        running = [run.model for run in self.runs if run.status is RunStatus.RUNNING]
-        return self.models.capacity().at_once(running)
+        return has_let_go
 
     def _mark_returned(self, run: Run) -> None:
         """The viewer is back: a suspended run waits again, at the position of its arrival."""
         run.lifecycle.has_returned = True
         if run.status is RunStatus.SUSPENDED:
             run.emit(NoticeEvent("welcome_back"))
-            self._tick()
-
-    def _loop(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait(TICK_S)
-                if self._is_closed:
-                    return
-                try:
-                    self._tick()
-                except Exception:
-                    logger.exception("scheduler tick failed")
-
-    def _tick(self) -> None:
-        if not self._is_closed:
             self._dispatcher.tick()
+
+
+def _export_gauges(metrics: Metrics, runs: RunRegistry, capacity: Callable[[], int]) -> None:
+    metrics.watch("sessions", lambda: runs.count(RunStatus.RUNNING))
+    metrics.watch("queue_length", runs.queue_length)
+    metrics.watch("suspended", lambda: runs.count(RunStatus.SUSPENDED))
+    metrics.watch("capacity", capacity)
+    metrics.watch("store_bytes", runs.num_bytes)

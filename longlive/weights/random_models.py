@@ -77,8 +77,8 @@ def random_bundle(
 
     Args:
         config: its facts.
-        make_vae: makes the VAE of a name, whose weights are drawn after those of the transformer: ``decoder``,
-            and where rollouts overlap ``wan`` too, which encodes.
+        make_vae: makes the VAE of a name, whose weights are drawn after those of the transformer: that of
+            ``decoder``, and where rollouts overlap that of ``wan`` too, which encodes.
         source, decoder: the names of the model and of its decoder.
         device, dtype: of the weights.
     """

@@ -538,7 +538,7 @@ def test_an_engine_that_closes_says_whether_all_have_let_go_of_the_model(monkeyp
     quick = fakes.make_engine(FakeModels(chunk_s=0.01))
     read(quick.start("ada", MEADOW, seed=0), is_segment(0))
     assert quick.close() is True
-    monkeypatch.setattr("longlive.serving.engine.CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("longlive.serving.dispatcher.CLOSE_TIMEOUT_S", 0.1)
     slow = fakes.make_engine(FakeModels(chunk_s=2.0))
     run = slow.start("ada", MEADOW, seed=0)
     wait_for(lambda: run.status == "running" and slow.executor.runner.models.busy_now == 1)

@@ -154,7 +154,7 @@ class Run:
         with self._lock:
             self.presence.rate.check()
             position = self.presence.clock.position(self.end_s)
-            self._change_prompts(self._post(self._progress.rescheduled(removed, scenes, position)))
+            _change_prompts(self, self._post(self._progress.rescheduled(removed, scenes, position)))
             self.presence.rate.count()
 
     def playhead(self, seconds: float, playing: bool, *, stalls: int = 0) -> None:
@@ -207,7 +207,7 @@ class Run:
             if self.lifecycle.is_suspending:
                 handle.post(Suspend())
             if change := self.prompts.change_since(self._prompts_handed):
-                self._change_prompts(handle.post(change))
+                _change_prompts(self, handle.post(change))
 
     def detach(self) -> None:
         """Nothing makes it any more."""
@@ -301,11 +301,6 @@ class Run:
     def _post(self, message: Message) -> Message:
         return deferred(message, self.num_chunks - 1) if self._handle is None else self._handle.post(message)
 
-    def _change_prompts(self, posted: Message) -> None:
-        assert isinstance(posted, Reschedule), posted
-        self.prompts.reschedule(posted)
-        self.write(lambda store: store.write_prompts(tuple(self.prompts)))
-
     def write(self, write: Callable[[RunStore], None]) -> None:
         """Write to the store; a full disk is reported to the viewer, and the run goes on."""
         try:
@@ -333,6 +328,12 @@ def storyboard_of(run: Run) -> Storyboard:
 def scheduled_of(run: Run) -> tuple[StoryboardRow, ...]:
     """The prompts to come; waits for nothing, so that an event loop may ask."""
     return scheduled_rows(run._progress)
+
+
+def _change_prompts(run: Run, posted: Message) -> None:
+    assert isinstance(posted, Reschedule), posted
+    run.prompts.reschedule(posted)
+    run.write(lambda store: store.write_prompts(tuple(run.prompts)))
 
 
 def _shown(run: Run, event: SegmentEvent) -> SegmentEvent:
