@@ -177,6 +177,8 @@ class ViewerStream:
                     self.status, self._status_until = self.advice or PLAYING, None
             case NoticeEvent():
                 self.status, self._status_until = notice_text(event), self.run.end_s
+                if event.code == "recording_over":
+                    self.advice = self.status  # what was said before is out of date
             case QueuePosition():
                 self.status, self._status_until = queue_text(event), self.run.end_s
             case RunFinished():

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.page_client import cards_of
 from tests.support.tcp_relay import TcpRelay
+
+expect.set_options(timeout=60_000)  # a busy machine shows things late
 
 READ_CARD = """(video) => {
   if (!video || video.readyState < 2) return null;
