@@ -105,7 +105,7 @@ def _add_stories(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="videos, session files or folders"
+        "files", nargs="+", type=Path, metavar="FILE", help="videos, session files, or folders of videos"
     )
     parser.add_argument("--window", type=float, default=10.0, help="seconds of a window (default: 10)")
     parser.add_argument(
