@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import math
 import os
 import sys
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from longlive.cli.common import print_note
 from longlive.errors import ConfigError
 from longlive.files import atomic_write, check_destination
+from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
     from longlive.benchmark.systems.checkout_runs import Checkout
     from longlive.models.bundle import ModelBundle
 
-logger = logging.getLogger(__name__)
 STORIES = "assets/prompts/interactive_160x6.jsonl"
 CHECKOUTS = ("nova", "pyramid-flow", "magi-1")
 
@@ -105,7 +104,7 @@ def _add_stories(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _add_drift(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="videos, session files or folders"
+        "files", nargs="+", type=Path, metavar="FILE", help="videos, session files, or folders of videos"
     )
     parser.add_argument("--window", type=float, default=10.0, help="seconds of a window (default: 10)")
     parser.add_argument(
@@ -157,11 +156,13 @@ def _table1(args: argparse.Namespace) -> int:
         checkouts={name: _checkout(args, name, weights.get(name)) for name in CHECKOUTS},
     )
     started = time.perf_counter()
+    if comparison.count:
+        print_progress("counting FLOPs at the published sizes (--no-count leaves that out)")
     about = {"tiny": args.tiny, "definitions": DEFINITIONS}
     rows: list[dict[str, Any]] = []
     for rows in comparison.rows():
         done = sum(len(row.get("fps_turns", ())) for row in rows)
-        logger.info("%d measurements", done)
+        print_progress(f"{done} measurements")
         _write(args, about | {"rows": rows}, started)
     _finish(args, about | {"rows": rows}, started, _table1_text(rows))
     return 1 if any("error" in row for row in rows) else 0
@@ -288,7 +289,7 @@ def _vbench_of_videos(args: argparse.Namespace, labels: Sequence[str]) -> dict[s
 
     options = VBenchOptions(args.vbench_python, long=True)
     return {
-        label: run_vbench(sorted(args.videos.glob(f"{label}_*.mp4")), options, logger.info)
+        label: run_vbench(sorted(args.videos.glob(f"{label}_*.mp4")), options, print_progress)
         for label in labels
     }
 
@@ -322,7 +323,12 @@ def _drift(args: argparse.Namespace) -> int:
         figures.check_target(args.figure)
     started = time.perf_counter()
     paths = find_files(args.files)
-    result = measure_curves(paths, window_s=args.window, reference_s=args.reference, progress=logger.info)
+    result = measure_curves(
+        paths,
+        window_s=args.window,
+        reference_s=args.reference,
+        progress=lambda path: print_progress(f"reading {path}"),
+    )
     _finish(args, {"result": result, "definitions": DEFINITIONS}, started, _drift_text(result))
     if args.figure and result["files"]:
         figures.draw_curves(result, args.figure)
@@ -386,7 +392,7 @@ def _vbench(args: argparse.Namespace) -> int:
     dimensions = args.dimensions or (QUALITY + SEMANTIC if args.standard else QUALITY)
     started = time.perf_counter()
     options = VBenchOptions(args.vbench_python, dimensions, long=args.long, standard=args.standard)
-    result = run_vbench(args.files, options, logger.info)
+    result = run_vbench(args.files, options, print_progress)
     _finish(args, {"result": result, "definitions": DEFINITIONS}, started, _vbench_text(result))
     return 1 if result["failed"] or result["broken"] else 0
 

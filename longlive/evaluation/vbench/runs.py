@@ -11,7 +11,7 @@ from typing import Any
 
 from longlive.errors import ConfigError, LongLiveError, MediaError
 from longlive.evaluation.vbench.scores import QUALITY, SEMANTIC, aggregate
-from longlive.evaluation.videos.reading import find_files
+from longlive.evaluation.videos.reading import SESSION, find_files
 from longlive.media.picture_reader import sample_video
 
 PACKAGE = "vbench==0.1.5"
@@ -159,7 +159,7 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Path], list[float], list[dict
     good, lengths, broken = [], [], []
     for path in paths:
         try:
-            if path.suffix == ".json":
+            if path.suffix.lower() == SESSION:
                 raise MediaError(
                     "a session file is no video. Write it as one with: python -m longlive replay"
                 )

@@ -18,7 +18,8 @@ from longlive.weights.loading import load_models
 
 FPS = 16.0
 """About how many pictures a second are read of a video; a session gives all of its own."""
-SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".json")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+SESSION = ".json"
 _LEAST = 3
 
 Timed = tuple[float, np.ndarray]
@@ -41,7 +42,7 @@ class Window:
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """The files of the arguments; a folder stands for the videos and session files in it, by name.
+    """The files of the arguments; a folder stands for the videos in it, by name.
 
     Raises:
         MediaError: if there is none.
@@ -68,7 +69,7 @@ def read_windows(path: Path, window_s: float) -> Iterator[Window]:
     Raises:
         MediaError, SessionFileError, CheckpointError: if it cannot be read, or is shorter than half a window.
     """
-    source = session_pictures(path) if path.suffix.lower() == ".json" else None
+    source = session_pictures(path) if path.suffix.lower() == SESSION else None
     pictures = source or sample_video(path, fps=FPS, longest_side=LONGEST_SIDE)
     count = 0
     for window in _split(pictures, window_s):
