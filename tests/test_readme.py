@@ -125,13 +125,23 @@ def parsing_only(monkeypatch: pytest.MonkeyPatch) -> None:
 CASES = [(page, words) for page, text in PAGES.items() for words in commands_of(text)]
 
 
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The LoRA files that the commands name, which are looked for when the command line is read."""
+    monkeypatch.chdir(tmp_path)
+    for name in {word.partition("=")[0] for _, words in CASES for word in words if ".safetensors" in word}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+
 @pytest.mark.parametrize("words", [words for _, words in CASES if words[0] == "app.py"], ids=shlex.join)
+@pytest.mark.usefixtures("files")
 def test_every_option_of_the_app_parses(words: list[str]):
     app.read_options(words[1:])
 
 
 @pytest.mark.parametrize("words", [words for _, words in CASES if words[0] == "longlive"], ids=shlex.join)
-@pytest.mark.usefixtures("parsing_only")
+@pytest.mark.usefixtures("parsing_only", "files")
 def test_every_command_parses(capsys: pytest.CaptureFixture[str], words: list[str]):
     with pytest.raises((Parsed, SystemExit)):
         main(words[1:])

@@ -366,11 +366,14 @@ def test_the_endpoints_read_well(client: Client) -> None:
         "/complete",
         "/forget",
         "/generate",
+        "/open_link",
         "/prompt",
         "/resume",
+        "/share_link",
         "/start",
         "/stop",
         "/storyboard",
+        "/verify",
     ]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
