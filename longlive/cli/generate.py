@@ -202,13 +202,13 @@ def run_replay(args: argparse.Namespace) -> int:
 def _remix(args: argparse.Namespace, record: "SessionRecord", out: Path | None) -> int:
     """Generate a new video of the prompts, times and seed of a session file with another model."""
     from longlive.generation.session import Session
-    from longlive.generation.storyboard import storyboard_of
+    from longlive.generation.storyboard import storyboard_of_record
 
     if args.verify:
         rule = "a remix is another video, whose chunks cannot be compared"
         raise ConfigError("--verify", True, rule, "Leave it out, or leave out --remix.")
     name = args.model or record.model
-    scenes, seconds = storyboard_of(record, check_stream(name, {})[0])
+    scenes, seconds = storyboard_of_record(record, check_stream(name, {})[0])
     out = free_path(out or Path(f"{name_of_video(scenes[0].text, record.seed)}.mp4"), args.force)
     session_file = args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})

@@ -108,7 +108,7 @@ def set_due_prompts(session: Session, pending: list[Scene]) -> None:
         session.set_prompt(scene.text, scene.switch, queue=True)
 
 
-def storyboard_of(record: SessionRecord, config: ModelConfig) -> tuple[list[Scene], float]:
+def storyboard_of_record(record: SessionRecord, config: ModelConfig) -> tuple[list[Scene], float]:
     """The storyboard of a recorded video, to be made with another model: its prompts by seconds, its length.
 
     A cut stays a cut; every other prompt changes as the other model was made for. Which chunks the prompts

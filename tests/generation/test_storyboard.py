@@ -11,7 +11,7 @@ from longlive.generation.storyboard import (
     play,
     read_scenes,
     read_storyboard,
-    storyboard_of,
+    storyboard_of_record,
     storyboard_seconds,
     unreached_scenes,
 )
@@ -186,16 +186,18 @@ def test_a_recorded_video_gives_its_storyboard_for_another_model(tiny_models: Mo
         scenes = [Scene(1.0, BLUE, "hard"), Scene(2.0, STAR)]
         chunks = sum(1 for _ in play(session, scenes, 3.0))
         record = replace(session.record(), num_frames=48)
-    board, seconds = storyboard_of(record, tiny_models.config)
+    board, seconds = storyboard_of_record(record, tiny_models.config)
     assert (seconds, [scene.text for scene in board]) == (3.0, [RED, BLUE, STAR])
     assert [scene.switch for scene in board] == [None, "hard", None], "a cut stays; the rest is the model's"
     with Session(tiny_models, board[0].text, seed=record.seed) as again:
         assert sum(1 for _ in play(again, board[1:], seconds)) == chunks
         assert again.prompts == record.prompts and again.digests == record.chunks
     one = replace(tiny_models.config, chunk=1, window=9, sink=1)
-    assert storyboard_of(record, one) == (board, seconds), "seconds do not depend on the other model's chunks"
+    assert storyboard_of_record(record, one) == (board, seconds), (
+        "seconds do not depend on the other model's chunks"
+    )
     pending = replace(record, chunks=record.chunks[:2], num_frames=None)
-    short, seconds = storyboard_of(pending, tiny_models.config)
+    short, seconds = storyboard_of_record(pending, tiny_models.config)
     assert [scene.text for scene in short] == [RED] and seconds == 21 / 16
 
 
@@ -203,6 +205,6 @@ def test_what_cannot_be_made_with_another_model_is_said(tiny_models: ModelBundle
     with Session(tiny_models, RED) as session:
         record = session.record()
     with pytest.raises(SessionFileError, match="has no chunks"):
-        storyboard_of(record, tiny_models.config)
+        storyboard_of_record(record, tiny_models.config)
     with pytest.raises(SessionFileError, match="begins with a picture or a video"):
-        storyboard_of(replace(record, chunks=("a",), start="x"), tiny_models.config)
+        storyboard_of_record(replace(record, chunks=("a",), start="x"), tiny_models.config)

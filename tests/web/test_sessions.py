@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longlive.errors import LongLiveError
-from longlive.web.endpoints.sessions import SessionEndpoint, read_session, scenes_of
+from longlive.generation.storyboard import storyboard_of_record
+from longlive.web.endpoints.sessions import SessionEndpoint, read_session
 from longlive.web.endpoints.share_link import SharedVideo, write_share_link
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.middleware.json_body import MAX_FILE_BYTES
@@ -142,7 +143,7 @@ def test_what_a_file_holds_is_said_before_anything_is_made(served: Served, sessi
 
 def test_the_prompts_of_another_model_are_made_at_their_times(session: dict[str, Any]) -> None:
     record = read_session(session | {"stream": session["stream"] | {"chunk": 6, "window": 12, "sink": 3}})
-    scenes = scenes_of(record, tiny_config())
+    scenes, _ = storyboard_of_record(record, tiny_config())
     assert [(scene.at, scene.text) for scene in scenes] == [(0, MEADOW), (69 / 16, JUMP)]
 
 

@@ -101,7 +101,7 @@ class OnDemandExecutor:
         """
         self.config, self.card = config, card
         self._load, self._slot = load, slot
-        self._capacity = 1
+        self._capacity, self._described = 1, dict[str, Any]()
 
     def capacity(self) -> int:
         """How many runs it can make at once; as it was last, while it is not loaded, and 1 before that."""
@@ -119,9 +119,11 @@ class OnDemandExecutor:
         return self._slot.load(self, self._load)
 
     def describe(self) -> dict[str, Any]:
-        """What ``describe_models`` says of the model; nothing while it is not loaded."""
+        """What ``describe_models`` says of the model; as it was last, while it is not loaded."""
         runner = self._slot.get(self)
-        return describe_models(runner.models) if runner else {}
+        if runner is not None:
+            self._described = describe_models(runner.models)
+        return self._described
 
     @property
     def is_loaded(self) -> bool:

@@ -10,10 +10,9 @@ from typing import Any
 import gradio as gr
 
 from longlive.chunks import MediaSegment
-from longlive.config import ModelConfig
 from longlive.errors import LongLiveError, SessionFileError, reason_of
 from longlive.generation.session_file import SessionRecord
-from longlive.generation.storyboard import MAX_SCENES, Scene
+from longlive.generation.storyboard import MAX_SCENES, storyboard_of_record
 from longlive.prompts import check_prompt
 from longlive.serving.executors.executor import Executor
 from longlive.serving.limits import Limits
@@ -199,9 +198,10 @@ class SessionEndpoint:
 
     def _start_prompts(self, record: SessionRecord, viewer: str, address: str, mode: str) -> Run:
         """A run of the model that runs here with the prompts of a record, at the same times."""
+        scenes, _ = storyboard_of_record(record, self._engine.executor.config)
         first, *script = [
             replace(scene, text=self._endpoints.in_known_words(check_prompt(scene.text)))
-            for scene in scenes_of(record, self._engine.executor.config)
+            for scene in scenes[:MAX_SCENES]
         ]
         return self._engine.start(
             viewer,
@@ -227,16 +227,6 @@ def read_session(value: Any) -> SessionRecord:
         raise SessionFileError("This is no session file: it must be a JSON object, or text.")
     with reading():
         return SessionRecord.parse(_text_of(value) if value.startswith("data:") else value)
-
-
-def scenes_of(record: SessionRecord, config: ModelConfig) -> list[Scene]:
-    """The prompts of a record as ``Engine.start`` takes them: for a model, at the times that they had."""
-    scenes: list[Scene] = []
-    chunk = -1
-    for event in record.prompts[:MAX_SCENES]:
-        chunk = max(chunk + 1, round(event.chunk * record.stream.chunk / config.chunk))
-        scenes.append(Scene(config.chunk_start_s(chunk), str(event.text), event.switch))
-    return scenes
 
 
 def computed_on(facts: Mapping[str, Any]) -> str:
