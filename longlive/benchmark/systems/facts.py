@@ -15,8 +15,8 @@ class System:
         name: as on the command line.
         title: as people know it.
         kind: what runs it.
-        paper_fps: pictures per second in the paper's Table 1 (one H100, its own definition); None: not there, or not at
-            hand when this was written (Pyramid Flow).
+        paper_fps: pictures per second in the paper's Table 1 (one H100, its own definition); None: not there,
+            or not at hand when this was written (Pyramid Flow).
         parameters_b: of the transformer, in units of 10^9.
         width, height, frames: the published size of a video; in the engine, of what the paper generated.
         steps: denoising steps of a published video (in the engine: of a chunk).
