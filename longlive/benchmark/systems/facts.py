@@ -15,7 +15,8 @@ class System:
         name: as on the command line.
         title: as people know it.
         kind: what runs it.
-        paper_fps: pictures per second in the paper's Table 1 (one H100, its own definition); None: not there.
+        paper_fps: pictures per second in the paper's Table 1 (one H100, its own definition); None: not there,
+            or not at hand when this was written (Pyramid Flow).
         parameters_b: of the transformer, in units of 10^9.
         width, height, frames: the published size of a video; in the engine, of what the paper generated.
         steps: denoising steps of a published video (in the engine: of a chunk).
@@ -49,7 +50,7 @@ SYSTEMS = {
         System("skyreels-v2", "SkyReels-V2", "diffusers", 0.49, 1.44, 960, 544, 97, 50, 2),
         System("framepack", "FramePack", "diffusers", 0.92, 12.9, 832, 480, 33, 25),
         System("nova", "NOVA", "checkout", 0.88, 0.64, 768, 480, 33, 64),
-        System("pyramid-flow", "Pyramid Flow", "checkout", 6.7, 2.03, 640, 384, 121, 10),
+        System("pyramid-flow", "Pyramid Flow", "checkout", None, 2.03, 640, 384, 121, 10),
         System("magi-1", "MAGI-1", "checkout", 0.19, 4.5, 832, 480, 96, 64),
         System("anyflow-far", "AnyFlow-FAR", "diffusers", None, 1.42, 832, 480, 81, 4),
         System("helios", "Helios", "diffusers", None, 14.0, 640, 384, 132, 50, 2),

@@ -13,7 +13,7 @@ from torch import Tensor
 from longlive.errors import ConfigError, MediaError, reason_of
 from longlive.evaluation import clip_score
 from longlive.evaluation.clip_score import ClipScorer
-from longlive.evaluation.statistics import Scores, estimate, mean
+from longlive.evaluation.statistics import Scores, estimate
 from longlive.evaluation.trials import ATTRIBUTES, CHANGES
 from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
@@ -175,11 +175,11 @@ def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]
     names = list(found[0]["segments"][0])
     segments = [
         {"segment": number + 1}
-        | {name: mean([story["segments"][number][name] for story in found]).as_json() for name in names}
+        | {name: estimate([story["segments"][number][name] for story in found]).as_json() for name in names}
         for number in range(len(found[0]["segments"]))
     ]
     over_segments = {
-        f"mean_{name}": mean(
+        f"mean_{name}": estimate(
             [float(np.mean([segment[name] for segment in story["segments"]])) for story in found]
         ).as_json()
         for name in names

@@ -156,7 +156,8 @@ class CompareEndpoint:
         if not isinstance(prompt, str) or not prompt.strip():
             raise gr.Error(NO_PROMPT, print_exception=False)
         with shown_errors():
-            return parent, read_chunk(chunk), self._endpoints.in_known_words(check_prompt(prompt))
+            known = self._endpoints.in_known_words(check_prompt(prompt), parent.model)
+            return parent, read_chunk(chunk), known
 
     async def _make_takes(
         self, comparison: _Comparison, parent: Run, prompt: PromptText, request: gr.Request

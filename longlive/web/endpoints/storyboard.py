@@ -45,7 +45,7 @@ class StoryboardEndpoint:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
             if prompts is not None:
-                stream.run.reschedule(None, self._scenes(prompts))
+                stream.run.reschedule(None, self._scenes(prompts, stream.run))
             return _answer(stream.run)
 
     def storyboard_on_page(self, question: Answer) -> Answer:
@@ -69,7 +69,7 @@ class StoryboardEndpoint:
             if removed is not None or prompts is not None:
                 if run.is_leaving:
                     return {"error": NOT_PLAYING, "is_open": False}
-                run.reschedule(_read_removed(removed), self._scenes(prompts or []))
+                run.reschedule(_read_removed(removed), self._scenes(prompts or [], run))
         except LongLiveError as error:
             return {"error": shortened(error)}
         return _answer(run)
@@ -90,10 +90,11 @@ class StoryboardEndpoint:
         model = self._endpoints.engine.executor.config
         return {"prompts": [vars(scene) | {"switch": scene.switch or model.switch} for scene in scenes]}
 
-    def _scenes(self, prompts: Any) -> list[Scene]:
-        """Prompts to come in the model's words."""
+    def _scenes(self, prompts: Any, run: Run) -> list[Scene]:
+        """Prompts to come in the words of the run's model."""
+        known = self._endpoints.in_known_words
         return [
-            replace(scene, text=self._endpoints.in_known_words(check_prompt(scene.text)))
+            replace(scene, text=known(check_prompt(scene.text), run.model))
             for scene in read_later_scenes(prompts)
         ]
 
