@@ -41,7 +41,7 @@ def test_options_come_from_the_command_line_then_the_environment_then_defaults(m
     monkeypatch.setenv("LONGLIVE_PORT", "7999")
     monkeypatch.setenv("LONGLIVE_SHARE", "0")
     options = app.read_options(["--model", "there"])
-    assert (options.model, options.host, options.port, options.share) == ("there", "127.0.0.1", 7999, False)
+    assert (options.model, options.host, options.port, options.share) == (["there"], "127.0.0.1", 7999, False)
     assert app.read_options(["--port", "8000", "--mcp"]).port == 8000
 
 

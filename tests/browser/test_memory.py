@@ -86,6 +86,7 @@ def test_fit_and_similarity_are_drawn_and_are_there_again_after_a_reload(
     visit: Callable[..., Viewer], judged: Served
 ) -> None:
     viewer = visit(served=judged)
+    viewer.page.get_by_role("tab", name="Memory").click()
     viewer.start(MEADOW)
     viewer.page.wait_for_selector("#memory .chart figcaption .fit:has-text('fits its prompt 100 %')")
     switch_to(viewer, JUMP, "soft")
@@ -149,6 +150,7 @@ WARN = """(warning) => {
 
 def test_pictures_that_stand_still_are_mentioned(visit: Callable[..., Viewer]) -> None:
     viewer = visit()
+    viewer.page.get_by_role("tab", name="Memory").click()
     viewer.page.evaluate(WARN, PICTURE_WARNINGS["still"])
     viewer.page.wait_for_selector("#memory .warning:has-text('has stood still')")
     assert viewer.page.locator("#memory .fit").is_hidden(), "this model has no judge"

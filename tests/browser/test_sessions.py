@@ -27,7 +27,12 @@ def part(viewer: Viewer, selector: str) -> Locator:
     return viewer.page.locator(f"#open-session {selector}")
 
 
+def show_panel(viewer: Viewer) -> None:
+    viewer.page.get_by_role("tab", name="Open and share").click()
+
+
 def choose(viewer: Viewer, content: bytes, name: str = "my video.json") -> None:
+    show_panel(viewer)
     file = {"name": name, "mimeType": "application/json", "buffer": content}
     viewer.page.set_input_files(FILE, files=[file])  # type: ignore[list-item]
 
@@ -49,6 +54,7 @@ def made_once(viewer: Viewer, served: Served) -> SessionRecord:
     viewer.wait("data.files")
     record = next(iter(served.engine.runs)).store.record()
     assert record is not None
+    show_panel(viewer)
     return record
 
 

@@ -13,6 +13,7 @@ from longlive.cli import main
 from longlive.cli.train import STAGES
 from longlive.training.recipe import STAGES as RECIPE_STAGES
 from longlive.weights.conversion import write_transformer
+from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.formats.lora_reading import read_lora
 from longlive.weights.layout import ModelFolder
 from tests.support.tiny_recipe import tiny_tables, toml_of
@@ -83,8 +84,7 @@ def test_merging_and_fetching_read_one_file_alike(
         tmp_path / "fetched.safetensors",
         ModelFolder.read(tiny_folder).config.transformer,
         tiny_folder / WEIGHTS,
-        lora,
-        lora_scale=float(options[1]) if options else None,
+        [LoraFile(lora, scale=float(options[1]) if options else None)],
         dtype=merged["proj_out.weight"].dtype,
         progress=lines.append,
     )
