@@ -97,7 +97,7 @@ def rewrite_model(models: ModelBundle, target: Path) -> None:
 def storybook_card() -> ModelCard:
     """What people are told about the model."""
     phrases = prompt_phrases()
-    parts = tuple(PromptPart(name, phrases[name], optional=name == "weather") for name in phrases)
+    parts = tuple(PromptPart(name, phrases[name], optional=name in ("place", "weather")) for name in phrases)
     return ModelCard(about=ABOUT, words=known_words(), stories=STORIES, parts=parts)
 
 

@@ -14,6 +14,7 @@ STREET = "A young woman in a red coat walks through a snowy street. Soft light, 
     "text, previous, whole",
     [
         ("it jumps", MEADOW, "a red ball jumps on a green meadow"),
+        ("it jumps", "a blue star spins", "a blue star jumps"),
         ("in the snow", MEADOW, "a red ball stands in the snow"),
         (
             "jumping",
