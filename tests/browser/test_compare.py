@@ -150,6 +150,7 @@ def test_the_take_that_plays_can_be_seen_beside_the_one_that_it_left(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_tried_is_said_in_the_panel_and_a_comparison_can_be_cancelled(
     visit: Callable[..., Viewer], served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_the_keys_do_what_the_help_says(visit) -> None:
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_video_so_far_is_saved_while_it_goes_on(visit, served) -> None:
     viewer = visit()
     viewer.start(MEADOW)
@@ -70,6 +71,7 @@ def test_the_video_so_far_is_saved_while_it_goes_on(visit, served) -> None:
 @pytest.mark.parametrize(
     "look", [{"color_scheme": "light"}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"]
 )
+@pytest.mark.slow
 def test_axe_finds_no_grave_fault(visit, look) -> None:
     viewer = visit(**look)
     faults = {"before": _faults(viewer)}

@@ -118,6 +118,7 @@ def test_fit_and_similarity_are_drawn_and_are_there_again_after_a_reload(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_prompt_add_up_to_what_the_viewer_waited(visit: Callable[..., Viewer]) -> None:
     viewer = visit()
     viewer.start(MEADOW)

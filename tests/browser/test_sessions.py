@@ -95,6 +95,7 @@ def test_a_session_file_is_made_again_with_a_mark_on_each_chunk(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_a_share_link_makes_the_same_video_in_another_browser(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_share_link_makes_the_same_video_in_another_browser(
     assert viewer.errors == other.errors == []
 
 
+@pytest.mark.slow
 def test_a_video_of_this_tab_is_verified_as_another_take_and_left_with_a_prompt(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_video_of_this_tab_is_verified_as_another_take_and_left_with_a_prompt(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_opened_is_told_in_words_and_nothing_breaks(
     visit: Callable[..., Viewer], served: Served
 ) -> None:
@@ -171,6 +174,7 @@ def test_what_cannot_be_opened_is_told_in_words_and_nothing_breaks(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_prompts_of_another_model_are_made_with_the_one_that_runs(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:
@@ -198,6 +202,7 @@ def test_the_prompts_of_another_model_are_made_with_the_one_that_runs(
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_compatible_player_makes_a_file_again_too(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.hostile_requests import API
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 
 
+@pytest.mark.slow
 def test_neither_sessions_nor_tokens_nor_prompts_stand_in_the_log_of_a_run(tmp_path: Path) -> None:
     with serve_in_process(tmp_path / "log.txt") as served:
         first, second = (Client(served.url, verbose=False, download_files=False) for _ in range(2))

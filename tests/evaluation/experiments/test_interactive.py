@@ -53,6 +53,7 @@ def test_the_open_set_is_read_and_what_is_wrong_with_another_is_said(tmp_path: P
             read_stories(path, count, 0, number)
 
 
+@pytest.mark.slow
 def test_the_oracle_takes_clips_place_and_a_drawn_video_would_get_the_ceiling(
     noise_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_oracle_takes_clips_place_and_a_drawn_video_would_get_the_ceiling(
     assert truth["segments"][0]["oracle_score"]["n"] == truth["pixel_motion"]["n"] == 2
 
 
+@pytest.mark.slow
 def test_table_2_runs_with_a_tiny_clip_and_gives_the_same_numbers_again(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

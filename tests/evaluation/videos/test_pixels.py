@@ -8,6 +8,7 @@ from longlive.evaluation.videos.broken_clips import BREAKS, KINDS, drawn_clip, t
 from longlive.evaluation.videos.pixels import NAMES, describe, pixel_scores, shrink
 
 
+@pytest.mark.slow
 def test_every_defect_is_seen_on_both_kinds_of_clips() -> None:
     """With fewer clips than the published figures; chance is 50, the ceiling 100."""
     result = judge_standins(num_clips=2, seed=7, num_workers=1)

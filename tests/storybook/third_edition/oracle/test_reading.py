@@ -42,6 +42,7 @@ def test_random_scenes_are_read_also_blurred() -> None:
         assert read(blurred).attributes[1:4] == scene.attributes[1:4], "subject, colour and action"
 
 
+@pytest.mark.slow
 def test_a_turn_is_read_after_it_and_not_before() -> None:
     with_hat = replace(CAT, prop="hat", action="dance")
     assert read(draw(CAT, with_hat)).attributes == with_hat.attributes
