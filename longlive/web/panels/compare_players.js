@@ -137,11 +137,12 @@ class InStep {
     this.onChange();
   }
 
-  // All stand still at the same picture.
+  // All stand still at the same picture: in its middle, as nearly equal times may lie on both sides of its end.
   pause() {
     this.isPlaying = false;
     this.players.forEach(({ video }) => video.pause());
-    if (!this.isOver) this.seek(this.second, this.going);
+    const { fps } = this.players[0];
+    if (!this.isOver) this.seek((Math.floor(this.second * fps) + 0.5) / fps, this.going);
     this.onChange();
   }
 
