@@ -65,9 +65,12 @@ def test_every_chunk_has_its_thumbnail_in_order(watching: Viewer) -> None:
 
 @pytest.mark.slow
 def test_the_prompts_stand_above_their_chunks_and_those_to_come_after_them(watching: Viewer) -> None:
+    watching.page.fill("#storyboard .adding .time input", "5:00")
+    watching.page.fill("#storyboard .adding textarea", "a prompt to come")
+    watching.page.click("#storyboard .add")
+    expect(watching.page.locator("#timeline .band.waiting .text")).to_have_text("a prompt to come")
     watching.write(JUMP)
-    watching.page.press("#prompt textarea", "Enter")
-    expect(watching.page.locator("#timeline .band.waiting .text")).to_have_text(JUMP)
+    watching.page.press("#prompt textarea", "Enter")  # cancels what is scheduled
     watching.wait("data.prompt === '1'")
     watching.page.wait_for_function("!document.querySelector('#timeline .band.waiting')")
     bands = watching.page.locator("#timeline .band")
