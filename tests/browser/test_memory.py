@@ -23,7 +23,8 @@ SHOWN = """() => {
   });
   const { switch: kind, switchChunk } = document.querySelector('#memory').dataset;
   const event = document.querySelector('#memory .event').textContent;
-  const shown = { sink: read('.sink'), window: read('.window'), now: read('.now'), kind, switchChunk, event };
+  const moment = document.querySelector('#memory .moment').textContent;
+  const shown = { sink: read('.sink'), window: read('.window'), now: read('.now'), kind, switchChunk, event, moment };
   return { ...shown, chunk: shown.now[0]?.[0] ?? -1 };
 }"""
 
@@ -113,8 +114,8 @@ def test_fit_and_similarity_are_drawn_and_are_there_again_after_a_reload(
     assert {"4", "27"} <= set(tops), "all of what was seen before, and three quarters"
 
     viewer.page.click("#timeline [data-chunk='2']")
-    assert shown_when(viewer, "shown.chunk === 2")["sink"] == [[0, True]]
-    assert viewer.text("#memory .moment") == "Looking back"
+    shown = shown_when(viewer, "shown.moment === 'Looking back' && shown.chunk === 2")
+    assert shown["sink"] == [[0, True]]
     assert viewer.errors == []
 
 
