@@ -26,6 +26,7 @@ ORDER = (
     "training",
     "storybook",
     "serving",
+    "audience",
     "web",
     "benchmark",
     "evaluation",
