@@ -1,1 +1,1 @@
-"""One video and many who watch it: links to watch along, proposals and votes, a public room, and ways out of the page."""
+"""One video and many who watch it: links, proposals and votes, a public room, HLS and RTMP."""

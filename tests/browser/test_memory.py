@@ -24,8 +24,8 @@ SHOWN = """() => {
   const { switch: kind, switchChunk } = document.querySelector('#memory').dataset;
   const event = document.querySelector('#memory .event').textContent;
   const moment = document.querySelector('#memory .moment').textContent;
-  const shown = { sink: read('.sink'), window: read('.window'), now: read('.now'), kind, switchChunk, event, moment };
-  return { ...shown, chunk: shown.now[0]?.[0] ?? -1 };
+  const shown = { sink: read('.sink'), window: read('.window'), now: read('.now'), kind, switchChunk, event };
+  return { ...shown, moment, chunk: shown.now[0]?.[0] ?? -1 };
 }"""
 
 
