@@ -30,6 +30,7 @@ _NAME = r"[A-Za-z0-9_-]{1,64}"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics|/live"
     "|/segments|/thumbnails|/video"
+    f"|/room|/watch/{_NAME}(/(live|segments|thumbnails))?|/watch/assets/[0-9a-f]{{16}}/[a-z.]{{1,40}}"
     "|/(assets|static|svelte)/[ -~]{1,200}"
     f"|{API}/(info/?|openapi\\.json|theme\\.css|startup-events|app_id|queue/status)"
     f"|{API}/queue/data|{API}/heartbeat/{_NAME}|{API}/call/(v2/)?{_NAME}/{_NAME}"
