@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from longlive.audience.audience_file import KeptAudience, forget_audience, read_audience, write_audience
-from longlive.errors import BusyError
+from longlive.audience.proposals import Proposal, Proposals
+from longlive.errors import BusyError, PromptError
 from longlive.serving.runs.run import Run
 
 ID_BYTES = 16
@@ -31,6 +32,7 @@ class Audience:
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
         is_listed: whether it is offered to viewers who wait for a slot.
+        proposals: that wait.
         peak: the most who have watched at once.
     """
 
@@ -39,6 +41,7 @@ class Audience:
         self.id = id or secrets.token_urlsafe(ID_BYTES)
         self.run = run
         self.is_open, self.takes_proposals, self.is_listed = True, False, False
+        self.proposals = Proposals()
         self.peak = self._count = 0
         self._lock = threading.Lock()
 
@@ -49,7 +52,25 @@ class Audience:
 
     def describe(self) -> dict[str, Any]:
         """What those who watch are told of it, as JSON values; a room says more."""
-        return {"takes_proposals": self.takes_proposals}
+        return {"takes_proposals": self.takes_proposals, "proposals": self._described_proposals()}
+
+    def propose(self, voice: str, address: str, text: str) -> Proposal:
+        """Propose a prompt; arguments and errors as for ``Proposals.propose``."""
+        self._check_takes_proposals()
+        return self.proposals.propose(voice, address, text)
+
+    def vote(self, voice: str, address: str, number: int) -> Proposal:
+        """Vote for a proposal; arguments and errors as for ``Proposals.vote``."""
+        self._check_takes_proposals()
+        return self.proposals.vote(voice, address, number)
+
+    def _described_proposals(self) -> list[dict[str, Any]]:
+        waiting = self.proposals.open() if self.takes_proposals else ()
+        return [{"number": one.number, "text": one.text, "votes": one.votes} for one in waiting]
+
+    def _check_takes_proposals(self) -> None:
+        if not self.takes_proposals:
+            raise PromptError("No proposals are taken here now.")
 
     @contextmanager
     def join(self) -> Iterator[None]:
