@@ -14,6 +14,7 @@ from longlive.audience.room_options import RoomOptions
 from longlive.audience.room_player import last_pictures
 from longlive.errors import PromptError
 from longlive.generation.storyboard import Scene
+from longlive.prompts import PromptText
 from longlive.serving.scheduler import RunStatus
 from tests.support.fakes import FakeModels, make_engine, read_card
 from tests.support.hand_clock import HandClock
