@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from longlive.audience.audience_file import KeptAudience, forget_audience, read_audience, write_audience
+from longlive.audience.proposals import Proposals
 from longlive.errors import BusyError
 from longlive.serving.runs.run import Run
 
 ID_BYTES = 16
+ROOM = "room"
+"""The id of the audience that everybody may join."""
 MAX_WATCHERS = 1000
 """Connections to one audience; each holds a socket of this process."""
 
@@ -30,6 +33,7 @@ class Audience:
         run: what is watched; a room goes on to another one when a run is over.
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
+        proposals: of those who watch.
         is_listed: whether it is offered to viewers who wait for a slot.
         peak: the most who have watched at once.
     """
@@ -39,6 +43,7 @@ class Audience:
         self.id = id or secrets.token_urlsafe(ID_BYTES)
         self.run = run
         self.is_open, self.takes_proposals, self.is_listed = True, False, False
+        self.proposals = Proposals()
         self.peak = self._count = 0
         self._lock = threading.Lock()
 
@@ -49,7 +54,9 @@ class Audience:
 
     def describe(self) -> dict[str, Any]:
         """What those who watch are told of it, as JSON values; a room says more."""
-        return {"takes_proposals": self.takes_proposals}
+        proposals = self.proposals.open() if self.takes_proposals else ()
+        shown = [{"number": one.number, "text": one.text, "votes": one.votes} for one in proposals]
+        return {"takes_proposals": self.takes_proposals, "proposals": shown}
 
     @contextmanager
     def join(self) -> Iterator[None]:
