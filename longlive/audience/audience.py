@@ -15,10 +15,12 @@ from typing import Any
 
 from longlive.audience.audience_file import KeptAudience, forget_audience, read_audience, write_audience
 from longlive.audience.proposals import Proposal, Proposals
-from longlive.errors import BusyError, PromptError
+from longlive.errors import BusyError
 from longlive.serving.runs.run import Run
 
 ID_BYTES = 16
+ROOM = "room"
+"""The id of the audience that everybody may join."""
 MAX_WATCHERS = 1000
 """Connections to one audience; each holds a socket of this process."""
 
@@ -31,8 +33,8 @@ class Audience:
         run: what is watched; a room goes on to another one when a run is over.
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
+        proposals: of those who watch.
         is_listed: whether it is offered to viewers who wait for a slot.
-        proposals: that wait.
         peak: the most who have watched at once.
     """
 
@@ -52,25 +54,17 @@ class Audience:
 
     def describe(self) -> dict[str, Any]:
         """What those who watch are told of it, as JSON values; a room says more."""
-        return {"takes_proposals": self.takes_proposals, "proposals": self._described_proposals()}
+        proposals = self.proposals.open() if self.takes_proposals else ()
+        shown = [{"number": one.number, "text": one.text, "votes": one.votes} for one in proposals]
+        return {"takes_proposals": self.takes_proposals, "proposals": shown}
 
     def propose(self, voice: str, address: str, text: str) -> Proposal:
         """Propose a prompt; arguments and errors as for ``Proposals.propose``."""
-        self._check_takes_proposals()
         return self.proposals.propose(voice, address, text)
 
     def vote(self, voice: str, address: str, number: int) -> Proposal:
         """Vote for a proposal; arguments and errors as for ``Proposals.vote``."""
-        self._check_takes_proposals()
         return self.proposals.vote(voice, address, number)
-
-    def _described_proposals(self) -> list[dict[str, Any]]:
-        waiting = self.proposals.open() if self.takes_proposals else ()
-        return [{"number": one.number, "text": one.text, "votes": one.votes} for one in waiting]
-
-    def _check_takes_proposals(self) -> None:
-        if not self.takes_proposals:
-            raise PromptError("No proposals are taken here now.")
 
     @contextmanager
     def join(self) -> Iterator[None]:

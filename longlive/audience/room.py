@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from longlive.audience.audience import Audience
+from longlive.audience.audience import ROOM, Audience
 from longlive.audience.proposals import Proposal, Proposals
 from longlive.audience.room_file import RoomFile
 from longlive.audience.room_options import RoomOptions
@@ -27,7 +27,6 @@ from longlive.serving.runs.run import Run
 
 logger = logging.getLogger(__name__)
 
-ROOM = "room"
 TICK_S = 0.2
 MAX_CHOICES = 20
 """Of the prompts that were chosen, the newest are remembered."""

@@ -18,7 +18,7 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import compare, memory, sessions, storyboard
+from longlive.web.panels import compare, memory, sessions, storyboard, watching
 from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
@@ -52,6 +52,7 @@ _PANELS: tuple[Panel, ...] = (
     Panel("Compare", "compare", compare.add),
     Panel("Memory", "memory", memory.add),
     Panel("Open and share", "sessions", sessions.add),
+    Panel("Watch along", "watching", watching.add),
 )
 _HERE = Path(__file__).parent
 _STATUS = """

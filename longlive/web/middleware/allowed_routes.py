@@ -16,9 +16,11 @@ from longlive.web.middleware.json_body import (
     CancelBody,
     ComponentBody,
     JoinBody,
+    ProposalBody,
     ResetBody,
     RunBody,
     SessionBody,
+    VoteBody,
     check_body,
 )
 
@@ -42,6 +44,7 @@ _CALL = re.compile(f"{API}/call/({_NAME})/?")
 _CALL_BY_NAMES = re.compile(f"{API}/call/v2/({_NAME})/?")
 _CALL_STREAM = re.compile(f"{API}/call/(?:v2/)?{_NAME}/({_NAME})")
 _ANY_CALL = re.compile(f"{API}/(call|queue/join)")
+_WATCHER_CALL = re.compile(f"/watch/{_NAME}/(propose|vote)")
 _RUN = re.compile(f"{API}/(?:run|api)/({_NAME})/?")
 
 
@@ -155,6 +158,9 @@ def body_reader(path: str, gradio: GradioApp) -> Callable[[Body], Body]:
     if call := _CALL.fullmatch(path):
         function = gradio.named(call[1])
         return lambda body: _with_data(CallBody, body, function)
+    if watcher := _WATCHER_CALL.fullmatch(path):
+        model = ProposalBody if watcher[1] == "propose" else VoteBody
+        return lambda body: check_body(model, body).model_dump()
     if (run := _RUN.fullmatch(path)) and not (function := gradio.named(run[1])).queue:
         return lambda body: _with_data(RunBody, body, function)
     if _READ.fullmatch(path):
