@@ -80,6 +80,11 @@ class Room(Audience):
         self.proposals, self.takes_proposals = proposals, True
         self.save()
 
+    @property
+    def operator_token(self) -> str:
+        """What opens the operator's calls; empty: nothing does."""
+        return self._options.operator_token
+
     def start(self) -> None:
         """Let time pass."""
         self._thread.start()
