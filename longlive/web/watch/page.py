@@ -34,9 +34,13 @@ _NEVER_CHANGES = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 def page_answer(request: Request, status: int) -> Response:
     """The page; its script finds out by itself what is to be watched."""
-    folder = "assets" if request.path_params else "watch/assets"  # as seen from /watch/ID, and from /room
-    html = _read("watch/watch.html").replace("{assets}", f"{folder}/{_digest(_theme(request))}")
-    html = html.replace("{proposals}", _read("watch/proposals.html"))
+    # As seen from /watch/ID, and from /room.
+    folder, home = ("assets", "../") if request.path_params else ("watch/assets", "./")
+    places = {"{assets}": f"{folder}/{_digest(_theme(request))}", "{home}": home}
+    places["{proposals}"] = _read("watch/proposals.html")
+    html = _read("watch/watch.html")
+    for name, place in places.items():
+        html = html.replace(name, place)
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
     return Response(html, status, media_type="text/html", headers=headers)
 
