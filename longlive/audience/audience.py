@@ -27,6 +27,7 @@ class Audience:
         run: what is watched; a room goes on to another one when a run is over.
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
+        goes_on: whether another run follows when the present one is over, as in a room.
         peak: the most who have watched at once.
     """
 
@@ -34,7 +35,7 @@ class Audience:
         """An open audience of ``run``; without an ``id``, with one that nobody can guess."""
         self.id = id or secrets.token_urlsafe(ID_BYTES)
         self.run = run
-        self.is_open, self.takes_proposals = True, False
+        self.is_open, self.takes_proposals, self.goes_on = True, False, False
         self.peak = self._count = 0
         self._lock = threading.Lock()
 

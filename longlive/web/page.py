@@ -23,6 +23,7 @@ from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
+from longlive.web.watch.hls_routes import hls_routes
 
 MAX_GRADIO_SESSIONS = 64
 """Gradio keeps the last values of so many pages; nothing here needs them."""
@@ -130,7 +131,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """
     return {
         "app_kwargs": {
-            "routes": [*routes, live_route(), *review_routes()],
+            "routes": [*routes, live_route(), *review_routes(), *hls_routes()],
             "middleware": [Middleware(RequestFilterMiddleware)],
         },
         "ssr_mode": False,

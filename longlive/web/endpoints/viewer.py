@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from longlive.audience.audience import Audiences
 from longlive.chunks import MediaSegment
 from longlive.errors import MediaError
 from longlive.media.segments import Container
@@ -50,6 +51,7 @@ class Endpoints:
         """Serve from ``engine``; there is one stream for each run that it keeps."""
         self.engine = engine
         self.streams = ViewerStreams()
+        self.audiences = Audiences()
         engine.on_forget = self.streams.forget
 
     async def start(

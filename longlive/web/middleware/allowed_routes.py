@@ -30,6 +30,7 @@ _NAME = r"[A-Za-z0-9_-]{1,64}"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics|/live"
     "|/segments|/thumbnails|/video"
+    f"|/live/{_NAME}\\.m3u8|/live/{_NAME}/\\d{{1,9}}-[0-9a-f]{{16}}\\.ts"
     "|/(assets|static|svelte)/[ -~]{1,200}"
     f"|{API}/(info/?|openapi\\.json|theme\\.css|startup-events|app_id|queue/status)"
     f"|{API}/queue/data|{API}/heartbeat/{_NAME}|{API}/call/(v2/)?{_NAME}/{_NAME}"
