@@ -29,8 +29,8 @@ MAX_KEPT = 2 * WINDOW
 """Segments that can be fetched: a player may ask for one a while after it was listed."""
 MIN_INTERVAL_S = 0.05
 HOLD_BACK_TARGETS = 3
-"""Players are asked to stay so many target durations behind the newest segment, the fewest that are
-allowed.""" _DRIFT_S = 0.5
+"""Players are asked to stay so many target durations behind the newest segment: as few as may be."""
+_DRIFT_S = 0.5
 _EPOCH_S = 1.7e9
 
 

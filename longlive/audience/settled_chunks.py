@@ -60,8 +60,8 @@ class SettledChunks:
         return is_last and len(self._digests) >= run.store.num_chunks
 
     def take(self, *, at_most: int) -> list[SettledChunk]:
-        """What has settled since the last call, oldest first; of that the last ``at_most`` chunks (or a
-        few).""" taken = list(self._take(at_most))
+        """What has settled since the last call, oldest first: the last ``at_most`` chunks of each run."""
+        taken = list(self._take(at_most))
         if self._audience.run is not self._run:
             self._run, self._digests, self._is_continuous = self._audience.run, [], False
             taken += self._take(at_most)
@@ -87,8 +87,8 @@ class SettledChunks:
             self._is_continuous, skipped = True, 0
 
     def _go_back(self, run: Run) -> None:
-        """To where the store still has what was taken: a viewer who has gone back may drop what they had
-        seen.""" stored = run.store.chunks
+        """To where the store has what was taken: a viewer who has gone back may drop what was seen."""
+        stored = run.store.chunks
         while self._digests and not _is_stored(stored[len(self._digests) - 1 :][:1], self._digests[-1]):
             self._digests.pop()
             self._is_continuous = False
