@@ -40,7 +40,7 @@ class SettledRun:
     def make(self, count: int = 1, grey: int = 40) -> None:
         """Store so many chunks more."""
         for index in range(len(self.chunks), len(self.chunks) + count):
-            pictures = np.full((FRAMES, 64, 96, 3), grey + index, np.uint8)
+            pictures = np.full((FRAMES, 64, 96, 3), (grey + index) % 256, np.uint8)
             chunk = FrameChunk(index, 0, "a ball", FRAMES * index, pictures, FPS)
             digest, start_s = f"{grey}-{index}", index * FRAMES / FPS
             self.chunks.append(_StoredChunk(digest, start_s, [self.encoder.encode(chunk)]))
