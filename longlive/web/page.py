@@ -18,12 +18,13 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import compare, memory, sessions, storyboard
+from longlive.web.panels import compare, memory, sessions, storyboard, watching
 from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
 from longlive.web.watch.hls_routes import hls_routes
+from longlive.web.watch.routes import watch_routes
 
 MAX_GRADIO_SESSIONS = 64
 """Gradio keeps the last values of so many pages; nothing here needs them."""
@@ -52,6 +53,7 @@ _PANELS: tuple[Panel, ...] = (
     Panel("Compare", "compare", compare.add),
     Panel("Memory", "memory", memory.add),
     Panel("Open and share", "sessions", sessions.add),
+    Panel("Watch along", "watching", watching.add),
 )
 _HERE = Path(__file__).parent
 _STATUS = """
@@ -131,7 +133,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """
     return {
         "app_kwargs": {
-            "routes": [*routes, live_route(), *review_routes(), *hls_routes()],
+            "routes": [*routes, live_route(), *review_routes(), *watch_routes(), *hls_routes()],
             "middleware": [Middleware(RequestFilterMiddleware)],
         },
         "ssr_mode": False,

@@ -12,14 +12,13 @@ cookie or a token.
 import asyncio
 import re
 import time
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from longlive.audience.audience import Audience
 from longlive.audience.hls import MIN_INTERVAL_S, HlsPlaylist, HlsPlaylists
+from longlive.web.watch.routes import audience_of
 
 WAIT_S = 3.0
 MAX_WAITING = 1000
@@ -50,7 +49,7 @@ class _HlsServer:
 
     async def send_playlist(self, request: Request) -> Response:
         """Answer with a playlist."""
-        audience = _audience_of(request)
+        audience = audience_of(request)
         if audience is None:
             return _not_found()
         asked = request.query_params.get("_HLS_msn")
@@ -68,7 +67,7 @@ class _HlsServer:
 
     async def send_segment(self, request: Request) -> Response:
         """Answer with a segment."""
-        audience = _audience_of(request)
+        audience = audience_of(request)
         data = self._playlists.of(audience).segment(request.path_params["name"]) if audience else None
         return _not_found() if data is None else Response(data, 200, _SEGMENT, "video/mp2t")
 
@@ -97,14 +96,6 @@ async def _update(playlist: HlsPlaylist) -> None:
         await asyncio.sleep(MIN_INTERVAL_S)
         if await asyncio.to_thread(playlist.update):
             return
-
-
-def _audience_of(request: Request) -> Audience | None:
-    endpoints: Any = getattr(request.app.get_blocks(), "endpoints", None)
-    if endpoints is None:
-        return None
-    found: Audience | None = endpoints.audiences.find(request.path_params["id"])
-    return found
 
 
 def _not_found() -> Response:
