@@ -33,6 +33,7 @@ class Audience:
         run: what is watched; a room goes on to another one when a run is over.
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
+        goes_on: whether another run follows when the present one is over, as in a room.
         proposals: of those who watch.
         is_listed: whether it is offered to viewers who wait for a slot.
         peak: the most who have watched at once.
@@ -43,6 +44,7 @@ class Audience:
         self.id = id or secrets.token_urlsafe(ID_BYTES)
         self.run = run
         self.is_open, self.takes_proposals, self.is_listed = True, False, False
+        self.goes_on = False
         self.proposals = Proposals()
         self.peak = self._count = 0
         self._lock = threading.Lock()

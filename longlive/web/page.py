@@ -25,6 +25,7 @@ from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
+from longlive.web.watch.hls_routes import hls_routes
 from longlive.web.watch.room_routes import room_routes
 from longlive.web.watch.routes import watch_routes
 from longlive.web.watch.voting import voting_routes
@@ -155,7 +156,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
 
 
 def _watching_routes() -> list[Route]:
-    return [*watch_routes(), *voting_routes(), *room_routes()]
+    return [*watch_routes(), *voting_routes(), *room_routes(), *hls_routes()]
 
 
 def _add_player(endpoints: Endpoints) -> dict[str, Any]:

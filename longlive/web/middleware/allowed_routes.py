@@ -33,6 +33,7 @@ _NAME = r"[A-Za-z0-9_-]{1,64}"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics|/live"
     "|/segments|/thumbnails|/video"
+    f"|/live/{_NAME}\\.m3u8|/live/{_NAME}/\\d{{1,9}}-[0-9a-f]{{16}}\\.ts"
     f"|/room(/(video|session))?|/watch/{_NAME}(/(live|segments|thumbnails|voice))?"
     "|/watch/assets/[0-9a-f]{16}/[a-z.]{1,40}"
     "|/(assets|static|svelte)/[ -~]{1,200}"
