@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from longlive.audience.audience_file import KeptAudience, forget_audience, read_audience, write_audience
-from longlive.audience.proposals import Proposals
+from longlive.audience.proposals import Proposal, Proposals
 from longlive.errors import BusyError
 from longlive.serving.runs.run import Run
 
@@ -33,6 +33,7 @@ class Audience:
         run: what is watched; a room goes on to another one when a run is over.
         is_open: whether anybody may watch.
         takes_proposals: whether those who watch may propose prompts.
+        goes_on: whether another run follows when the present one is over, as in a room.
         proposals: of those who watch.
         is_listed: whether it is offered to viewers who wait for a slot.
         peak: the most who have watched at once.
@@ -43,6 +44,7 @@ class Audience:
         self.id = id or secrets.token_urlsafe(ID_BYTES)
         self.run = run
         self.is_open, self.takes_proposals, self.is_listed = True, False, False
+        self.goes_on = False
         self.proposals = Proposals()
         self.peak = self._count = 0
         self._lock = threading.Lock()
@@ -57,6 +59,14 @@ class Audience:
         proposals = self.proposals.open() if self.takes_proposals else ()
         shown = [{"number": one.number, "text": one.text, "votes": one.votes} for one in proposals]
         return {"takes_proposals": self.takes_proposals, "proposals": shown}
+
+    def propose(self, voice: str, address: str, text: str) -> Proposal:
+        """Propose a prompt; arguments and errors as for ``Proposals.propose``."""
+        return self.proposals.propose(voice, address, text)
+
+    def vote(self, voice: str, address: str, number: int) -> Proposal:
+        """Vote for a proposal; arguments and errors as for ``Proposals.vote``."""
+        return self.proposals.vote(voice, address, number)
 
     @contextmanager
     def join(self) -> Iterator[None]:

@@ -34,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="more clients, who start a video and disconnect at once (default: 0)",
     )
     parser.add_argument(
+        "--watchers", type=int, default=0, help="who watch the viewers' videos along (default: 0)"
+    )
+    parser.add_argument(
+        "--watcher-browsers",
+        type=int,
+        default=0,
+        help="how many of those are pages in Chromium (default: 0)",
+    )
+    parser.add_argument(
         "--switch-every", type=float, default=10.0, help="seconds between prompts (default: 10)"
     )
     parser.add_argument(
@@ -62,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         waiting_s=args.waiting_seconds,
         switch_every=args.switch_every,
         drops=args.drops,
+        watchers=args.watchers,
+        watcher_browsers=args.watcher_browsers,
         timeout_s=args.patience,
         read_every=args.read_every,
     )
