@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from longlive.audience.audience_file import KeptAudience, forget_audience, read_audience, write_audience
-from longlive.audience.proposals import Proposals
+from longlive.audience.proposals import Proposal, Proposals
 from longlive.errors import BusyError
 from longlive.serving.runs.run import Run
 
@@ -59,6 +59,14 @@ class Audience:
         proposals = self.proposals.open() if self.takes_proposals else ()
         shown = [{"number": one.number, "text": one.text, "votes": one.votes} for one in proposals]
         return {"takes_proposals": self.takes_proposals, "proposals": shown}
+
+    def propose(self, voice: str, address: str, text: str) -> Proposal:
+        """Propose a prompt; arguments and errors as for ``Proposals.propose``."""
+        return self.proposals.propose(voice, address, text)
+
+    def vote(self, voice: str, address: str, number: int) -> Proposal:
+        """Vote for a proposal; arguments and errors as for ``Proposals.vote``."""
+        return self.proposals.vote(voice, address, number)
 
     @contextmanager
     def join(self) -> Iterator[None]:

@@ -79,8 +79,11 @@ def _run_of(request: Request) -> Run | None:
 
 async def _send_video(request: Request) -> Response:
     run = _run_of(request)
-    if run is None:
-        return error_answer(404, NO_VIDEO)
+    return error_answer(404, NO_VIDEO) if run is None else await video_answer(run)
+
+
+async def video_answer(run: Run) -> Response:
+    """The video so far; 503 while as many are being written as may be."""
     if not _writing.acquire(blocking=False):
         return error_answer(503, "Other videos are being saved just now. Please try again in a few seconds.")
     try:

@@ -11,18 +11,9 @@ from longlive.audience.proposals import Proposals
 from longlive.audience.voices import VoiceLimits
 from longlive.errors import PromptError
 from longlive.prompts import MAX_CHARACTERS
+from tests.support.hand_clock import HandClock
 
 BALL, BOX = "the red ball jumps", "the blue box sleeps"
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def texts(proposals: Proposals) -> list[tuple[str, int]]:
@@ -142,7 +133,7 @@ def test_a_voice_that_moves_takes_a_place_at_its_new_address() -> None:
 
 
 def test_a_place_is_free_again_when_its_voice_has_no_vote_and_was_silent() -> None:
-    clock = Clock()
+    clock = HandClock()
     proposals = Proposals(VoiceLimits(per_address=1), clock=clock)
     ball = proposals.propose("anna", "1", BALL)
     clock.now += 601
@@ -154,7 +145,7 @@ def test_a_place_is_free_again_when_its_voice_has_no_vote_and_was_silent() -> No
 
 
 def test_a_thousand_proposals_a_minute_leave_six_and_nothing_grows() -> None:
-    clock = Clock()
+    clock = HandClock()
     proposals = Proposals(clock=clock)
     accepted = 0
     for number in range(1000):
@@ -180,7 +171,7 @@ def test_no_more_proposals_wait_than_can_be_read() -> None:
 
 
 def test_no_more_voices_are_remembered_than_fit_and_idle_ones_go_first() -> None:
-    clock = Clock()
+    clock = HandClock()
     proposals = Proposals(many(most=2), clock=clock)
     ball = proposals.propose("anna", "1", BALL)
     box = proposals.propose("ben", "2", BOX)

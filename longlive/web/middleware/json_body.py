@@ -89,6 +89,12 @@ class VoteBody(_Body):
     number: int
 
 
+class OperatorBody(_Body):
+    """``POST /room/operator/ACTION``: what the operator of the room does, with the number of a proposal."""
+
+    number: int | None = None
+
+
 _RULES = {"data": "a list", "text": "text", "number": "a whole number"}
 
 AnyBody = TypeVar("AnyBody", bound=_Body)

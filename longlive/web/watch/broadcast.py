@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from weakref import WeakValueDictionary
 
 from longlive.audience.audience import Audience
+from longlive.chunks import MediaSegment
 from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.runs.events import Rewound, RunEvent
 from longlive.serving.runs.run import KEPT_EVENTS, Run
@@ -146,7 +147,7 @@ class Broadcast:
             segment = event.segment
             # A run that was found on disk emits stored segments again, for its viewer.
             if segment.first_frame / segment.fps >= self._end_s - _SAME_S:
-                self._end_s = (segment.first_frame + segment.num_frames) / segment.fps
+                self._end_s = _end_of(segment)
                 yield self._pack(number, event)
 
     def _news(self) -> Iterator[bytes]:
@@ -174,10 +175,10 @@ class Broadcast:
         self._waking.enter_context(run.events.notify(wake))
         self._run, self._serial = run, run.events.last
         self._packed.clear()
-        recent = recent_segments(run, self._serial)
-        ends = [(one.segment.first_frame + one.segment.num_frames) / one.segment.fps for _, one in recent]
-        self._end_s = max([run.end_s, *ends])
-        first = recent[0][1].segment.index if recent else run.num_chunks
+        recent, stored = recent_segments(run, self._serial), run.store.chunks[:]
+        # Where the log ends, not the run: a chunk counts as made a moment before its event comes.
+        self._end_s = _end_of(recent[-1][1].segment) if recent else stored[-1].end_s if stored else 0.0
+        first = recent[0][1].segment.index if recent else len(stored)
         return [self._hello(run, first), *(self._pack(number, event) for number, event in recent)]
 
     def _pack(self, number: int, event: SegmentEvent) -> bytes:
@@ -202,6 +203,10 @@ class Broadcast:
         is_playing = position < run.end_s and not run.presence.clock.is_paused
         place = {"at": round(position, 3), "is_playing": is_playing, "watching": self.audience.count}
         return pack_frame({"kind": "state", "state": state_of(run)} | place, b"")
+
+
+def _end_of(segment: MediaSegment) -> float:
+    return (segment.first_frame + segment.num_frames) / segment.fps
 
 
 class Broadcasts:

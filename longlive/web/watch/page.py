@@ -18,10 +18,12 @@ _SCRIPTS = (
     "stored_video.js",
     "chunk_strip.js",
     "watch/links.js",
+    "watch/proposals.js",
     "watch/watch.js",
+    "watch/room.js",
     "review.js",
 )
-_STYLES = ("style.css", "watch/watch.css")
+_STYLES = ("style.css", "watch/watch.css", "watch/proposals.css")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'"
@@ -32,8 +34,13 @@ _NEVER_CHANGES = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 def page_answer(request: Request, status: int) -> Response:
     """The page; its script finds out by itself what is to be watched."""
-    folder = "assets" if request.path_params else "watch/assets"  # as seen from /watch/ID, and from /room
-    html = _read("watch/watch.html").replace("{assets}", f"{folder}/{_digest(_theme(request))}")
+    # As seen from /watch/ID, and from /room.
+    folder, home = ("assets", "../") if request.path_params else ("watch/assets", "./")
+    places = {"{assets}": f"{folder}/{_digest(_theme(request))}", "{home}": home}
+    places["{proposals}"] = _read("watch/proposals.html")
+    html = _read("watch/watch.html")
+    for name, place in places.items():
+        html = html.replace(name, place)
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
     return Response(html, status, media_type="text/html", headers=headers)
 

@@ -5,9 +5,7 @@ GET /watch/ID/live?chunk=12&take=T   frames like those of ``/live``, from chunk 
                                      them, from what the owner sees
 GET /watch/ID/segments?chunk=3       as ``/segments``, of what the owner has begun to see
 GET /watch/ID/thumbnails?first=0     as ``/thumbnails``, likewise
-POST /watch/ID/propose               {"text": "…"}: a prompt for the owner, or for a vote
-POST /watch/ID/vote                  {"number": 3}: for a proposal; both answer with ``number``, ``text``
-                                     and ``votes``
+/watch/ID/propose, vote, voice       see voting.py
 GET /watch/assets/DIGEST/NAME        the page's script and style, which never change
 
 No answer says more of an unknown id than another one, and none holds anything with which the run could be
@@ -24,29 +22,21 @@ closed     the last one
 
 import asyncio
 import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from longlive.audience.audience import ROOM, Audience
-from longlive.audience.proposals import Proposal
-from longlive.errors import BusyError, PromptError
-from longlive.web.middleware.client_address import address_of
+from longlive.errors import BusyError
 from longlive.web.review import error_answer, segments_answer, thumbnails_answer
 from longlive.web.watch.broadcast import Broadcasts
 from longlive.web.watch.page import ASSETS, page_answer, send_asset
 from longlive.web.watch.watched_run import num_seen
 
 UNKNOWN = "There is nothing to watch here: the link is wrong, or the video was closed or has gone."
-NO_PROPOSALS = "No prompts are asked for here just now."
-VOICE = "longlive_voice"
-"""The cookie by which a browser's proposals and votes are known; it opens nothing."""
-_VOICE_BYTES = 16
-_VOICE_PATTERN = re.compile(r"[\w-]{22}", re.ASCII)
 _NUMBER = re.compile("[0-9]{1,6}")
 _TAKE = re.compile("[0-9a-f]{0,64}")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -65,11 +55,9 @@ def watch_routes() -> list[Route]:
         Route("/room", _page),
         Route(f"{ASSETS}/{{digest}}/{{name}}", send_asset),
         Route("/watch/{id}", _page),
-        Route("/watch/{id}/live", _of_audience(live)),
-        Route("/watch/{id}/segments", _of_audience(_segments)),
-        Route("/watch/{id}/thumbnails", _of_audience(_thumbnails)),
-        Route("/watch/{id}/propose", _of_audience(_propose), methods=["POST"]),
-        Route("/watch/{id}/vote", _of_audience(_vote), methods=["POST"]),
+        Route("/watch/{id}/live", of_audience(live)),
+        Route("/watch/{id}/segments", of_audience(_segments)),
+        Route("/watch/{id}/thumbnails", of_audience(_thumbnails)),
     ]
 
 
@@ -80,7 +68,9 @@ def audience_of(request: Request) -> Audience | None:
     return cast(Audience | None, endpoints.audiences.find(id)) if endpoints else None
 
 
-def _of_audience(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def of_audience(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that gives ``answer`` the audience that a request names."""
+
     async def endpoint(request: Request) -> Response:
         audience = audience_of(request)
         return error_answer(404, UNKNOWN) if audience is None else await answer(request, audience)
@@ -131,30 +121,3 @@ async def _thumbnails(request: Request, audience: Audience) -> Response:
         return error_answer(422, "first must be the number of a chunk, from 0 to 999999.")
     run = audience.run
     return await asyncio.to_thread(thumbnails_answer, run, int(first), num_seen(run))
-
-
-async def _propose(request: Request, audience: Audience) -> Response:
-    text = (await request.json())["text"]
-    return _heard(request, audience, lambda voice, place: audience.proposals.propose(voice, place, text))
-
-
-async def _vote(request: Request, audience: Audience) -> Response:
-    number = (await request.json())["number"]
-    return _heard(request, audience, lambda voice, place: audience.proposals.vote(voice, place, number))
-
-
-def _heard(request: Request, audience: Audience, act: Callable[[str, str], Proposal]) -> Response:
-    """The answer to what a voice does; a browser that has none is given one."""
-    if not audience.takes_proposals:
-        return error_answer(403, NO_PROPOSALS)
-    known = request.cookies.get(VOICE, "")
-    voice = known if _VOICE_PATTERN.fullmatch(known) else secrets.token_urlsafe(_VOICE_BYTES)
-    try:
-        proposal = act(voice, address_of(request))
-    except PromptError as error:
-        return error_answer(422, str(error))
-    answer = {"number": proposal.number, "text": proposal.text, "votes": proposal.votes}
-    response = JSONResponse(answer, headers={"Cache-Control": "no-store"})
-    is_secure = request.url.scheme == "https"
-    response.set_cookie(VOICE, voice, max_age=30 * 86400, httponly=True, samesite="strict", secure=is_secure)
-    return response

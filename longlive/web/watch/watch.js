@@ -151,7 +151,7 @@ const show = () => {
   find(".badge").hidden = isFinal;
   find(".buttons").hidden = isFinal || !run?.segments.length;
   find(".cover").hidden = now !== "unknown" && host.dataset.frame !== "-1";
-  document.querySelector("#timeline").hidden = now === "unknown";
+  document.querySelector("#timeline").hidden = isFinal;
 };
 const setText = (node, text) => node.textContent !== text && (node.textContent = text);
 
