@@ -88,6 +88,11 @@ class Publisher:
         self._thread.join(TIMEOUT_S)
 
     def _run(self) -> None:
+        with self._audience.join():  # so a room does not rest
+            self._run_until_closed()
+        self._set("closed")
+
+    def _run_until_closed(self) -> None:
         pause_s = MIN_PAUSE_S
         while not self._closed.is_set():
             begun = time.monotonic()
@@ -104,7 +109,6 @@ class Publisher:
             logger.warning("publishing to %s: %s; trying again in %.0f s", self._host, reason, pause_s)
             self._closed.wait(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
-        self._set("closed")
 
     def _connect_and_send(self) -> str:
         """Send until the connection is lost, or not made; why."""
