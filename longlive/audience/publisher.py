@@ -51,7 +51,7 @@ class PublisherStatus:
     Attributes:
         state: ``connecting``, ``live``, ``waiting`` (for the next attempt) or ``closed``.
         connections: made so far.
-        reason: why the last connection was lost or not made, in words; empty if none was.
+        reason: while it does not go well: why the last connection was lost or not made, in words.
     """
 
     state: str
@@ -105,8 +105,9 @@ class Publisher:
                 break
             if time.monotonic() - begun > STEADY_S or reason == CHANGED:
                 pause_s = MIN_PAUSE_S
+            level = logging.DEBUG if reason == self._status.reason else logging.WARNING
+            logger.log(level, "publishing to %s: %s; trying again in %.0f s", self._host, reason, pause_s)
             self._set("waiting", reason=reason)
-            logger.warning("publishing to %s: %s; trying again in %.0f s", self._host, reason, pause_s)
             self._closed.wait(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
@@ -142,7 +143,7 @@ class Publisher:
                     if words != CONNECTED:
                         return words
                     is_connected = True
-                    self._set("live", connections=self._status.connections + 1)
+                    self._set("live", connections=self._status.connections + 1, reason="")
                     logger.info("publishing to %s", self._host)
             self._closed.wait(POLL_S)
         return ""
