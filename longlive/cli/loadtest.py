@@ -54,11 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="check the pictures of one in this many segments; 0 for none (default: 1)",
     )
+    parser.add_argument(
+        "--room-voters", type=int, default=0, help="only those who vote in the app's room (default: 0)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="how long those stay; the app may restart (default: 30)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the load test and print what the viewers got."""
+    if args.room_voters:
+        from longlive.benchmark.loadtest.voting.room_load import describe, run_room_load
+
+        print(to_json(describe(run_room_load(args.url, args.room_voters, args.minutes, print_progress))))
+        return 0
     from longlive.benchmark.loadtest.plan import Plan
     from longlive.benchmark.loadtest.report import as_json, table
     from longlive.benchmark.loadtest.runner import run_load_test

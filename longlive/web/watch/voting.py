@@ -63,10 +63,11 @@ async def _heard(request: Request, audience: Audience, act: Callable[[str, str],
     try:
         proposal = await asyncio.to_thread(act, voice, address_of(request))  # a room writes it down
     except PromptError as error:
-        return error_answer(422, str(error))
-    answer = {"number": proposal.number, "text": proposal.text, "votes": proposal.votes}
-    response = JSONResponse(answer, headers=_HEADERS)
-    set_voice(response, request, voice, folder)
+        response = error_answer(422, str(error))
+    else:
+        answer = {"number": proposal.number, "text": proposal.text, "votes": proposal.votes}
+        response = JSONResponse(answer, headers=_HEADERS)
+    set_voice(response, request, voice, folder)  # also where it was refused: it has taken a place
     return response
 
 
