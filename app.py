@@ -15,7 +15,7 @@ from longlive.runtime.options import parse_with_environment
 from longlive.serving.run_logger import configure_logging
 from longlive.web.file_serving import remove_served
 from longlive.web.health import routes_of
-from longlive.web.launch import add_serving_options, open_engine, open_room, prompt_writer
+from longlive.web.launch import add_serving_options, open_engine, open_publisher, open_room, prompt_writer
 from longlive.web.middleware.client_address import trust_proxies
 from longlive.web.page import build_page, page_options
 
@@ -43,9 +43,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     room = open_room(room_options, engine) if room_options else None
+    publisher = open_publisher(room_options, room)
     page = build_page(engine, player=options.player, with_mcp=options.mcp, prompt_writer=writer, room=room)
     where = {"server_name": url_host(options.host), "server_port": options.port, "share": options.share}
-    routes = routes_of(engine.status, engine.metrics)
+    routes = routes_of(engine.status, engine.metrics, publisher=publisher)
     try:
         check_address(options.host, options.port)  # again: loading the model has taken a while
         with direct_connections(options.host):  # Gradio asks its own address whether it answers
@@ -57,6 +58,8 @@ def main() -> int:
         return 2
     finally:
         page.close(verbose=False)
+        if publisher is not None:
+            publisher.close()
         if room is not None:
             room.close()
         has_let_go = engine.close()

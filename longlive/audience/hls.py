@@ -32,6 +32,9 @@ HOLD_BACK_TARGETS = 3
 """Players are asked to stay so many target durations behind the newest segment: as few as may be."""
 _DRIFT_S = 0.5
 _EPOCH_S = 1.7e9
+# Another process begins with another number, since its times may be others. It is small: hls.js keeps an
+# array with a place for each, and took 2 s for every segment when they began at 95 million.
+_MAX_DISCONTINUITY = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class HlsPlaylist:
         self._id, self._chunks = audience.id, SettledChunks(audience)
         self._writer = TransportStreamWriter()
         self._entries: deque[_Entry] = deque(maxlen=MAX_KEPT)
-        self._discontinuities = int(now - _EPOCH_S)
+        self._discontinuities = int(now) % _MAX_DISCONTINUITY
         self._text, self._updated_at = "", -math.inf
         self._lock = threading.Lock()
 

@@ -51,7 +51,7 @@ class PublisherStatus:
     Attributes:
         state: ``connecting``, ``live``, ``waiting`` (for the next attempt) or ``closed``.
         connections: made so far.
-        reason: why the last connection was lost or not made, in words; empty if none was.
+        reason: while it does not go well: why the last connection was lost or not made, in words.
     """
 
     state: str
@@ -88,6 +88,11 @@ class Publisher:
         self._thread.join(TIMEOUT_S)
 
     def _run(self) -> None:
+        with self._audience.join():  # so a room does not rest
+            self._run_until_closed()
+        self._set("closed")
+
+    def _run_until_closed(self) -> None:
         pause_s = MIN_PAUSE_S
         while not self._closed.is_set():
             begun = time.monotonic()
@@ -100,11 +105,11 @@ class Publisher:
                 break
             if time.monotonic() - begun > STEADY_S or reason == CHANGED:
                 pause_s = MIN_PAUSE_S
+            level = logging.DEBUG if reason == self._status.reason else logging.WARNING
+            logger.log(level, "publishing to %s: %s; trying again in %.0f s", self._host, reason, pause_s)
             self._set("waiting", reason=reason)
-            logger.warning("publishing to %s: %s; trying again in %.0f s", self._host, reason, pause_s)
             self._closed.wait(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
-        self._set("closed")
 
     def _connect_and_send(self) -> str:
         """Send until the connection is lost, or not made; why."""
@@ -138,7 +143,7 @@ class Publisher:
                     if words != CONNECTED:
                         return words
                     is_connected = True
-                    self._set("live", connections=self._status.connections + 1)
+                    self._set("live", connections=self._status.connections + 1, reason="")
                     logger.info("publishing to %s", self._host)
             self._closed.wait(POLL_S)
         return ""

@@ -77,7 +77,7 @@ class Room(Audience):
         if not self._restore(proposals):
             self._player.begin(self._given(self._prompt))
         super().__init__(self._player.run, ROOM)
-        self.proposals, self.takes_proposals = proposals, True
+        self.proposals, self.takes_proposals, self.goes_on = proposals, True, True
         self.save()
 
     @property

@@ -2,10 +2,11 @@
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from longlive.audience.proposals import Refuse
+from longlive.audience.publisher import check_rtmp_url
 from longlive.audience.word_list import WordList
 from longlive.errors import ConfigError
 from longlive.generation.storyboard import Scene, read_storyboard
@@ -25,6 +26,7 @@ class RoomOptions:
         length_s: seconds of one run; the next begins with its last pictures.
         voices_per_address: voices that take part from one address.
         operator_token: opens the operator's calls; empty: nobody may call them.
+        publish: address of a stream that it is sent to, with its key; empty for none.
     """
 
     scenes: tuple[Scene, ...] = ()
@@ -34,6 +36,7 @@ class RoomOptions:
     length_s: float = 1800.0
     voices_per_address: int = 4
     operator_token: str = ""
+    publish: str = field(default="", repr=False)
 
     @property
     def first_prompt(self) -> str:
@@ -74,6 +77,11 @@ def add_room_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--operator-token-env", help="environment variable with the token that opens /room/operator"
     )
+    group.add_argument(
+        "--publish",
+        metavar="rtmp://HOST/APP/KEY",
+        help="send the room's video to a streaming service; better as LONGLIVE_PUBLISH: its key is secret",
+    )
 
 
 def read_room_options(options: argparse.Namespace) -> RoomOptions | None:
@@ -83,7 +91,11 @@ def read_room_options(options: argparse.Namespace) -> RoomOptions | None:
         ConfigError, PromptError: if a value is impossible, or a file cannot be read.
     """
     if not options.room:
+        if options.publish:
+            raise ConfigError("--publish", "(not shown)", "only a room is sent on", "Add --room.")
         return None
+    if options.publish:
+        check_rtmp_url(options.publish)
     for name in ("room_round_s", "room_rest_s", "room_length_s", "voices_per_address"):
         value = getattr(options, name)
         if not value > 0:
@@ -99,6 +111,7 @@ def read_room_options(options: argparse.Namespace) -> RoomOptions | None:
         length_s=options.room_length_s,
         voices_per_address=options.voices_per_address,
         operator_token=_operator_token(options.operator_token_env),
+        publish=options.publish or "",
     )
 
 

@@ -61,19 +61,26 @@ class SettledChunks:
 
     def take(self, *, at_most: int) -> list[SettledChunk]:
         """What has settled since the last call, oldest first: the last ``at_most`` chunks of each run."""
-        taken = list(self._take(at_most))
-        if self._audience.run is not self._run:
-            self._run, self._digests, self._is_continuous = self._audience.run, [], False
-            taken += self._take(at_most)
+        newest = self._audience.run
+        taken = list(self._take(at_most, to_end=newest is self._run))
+        if newest is not self._run:
+            self._run, self._digests, self._is_continuous = newest, [], False
+            taken += self._take(at_most, to_end=True)
         return taken
 
-    def _take(self, at_most: int) -> Iterator[SettledChunk]:
-        """The settled chunks of the run beyond the cursor, which is moved there."""
+    def _take(self, at_most: int, *, to_end: bool) -> Iterator[SettledChunk]:
+        """The settled chunks of the run beyond the cursor, which is moved there.
+
+        Args:
+            at_most: see ``take``.
+            to_end: whether those that its viewer has not seen count too, once the run is over; not where the
+                audience has gone on to another run before.
+        """
         run = self._run
         self._go_back(run)
         position = run.presence.clock.position(run.end_s)
         later = run.store.chunks[len(self._digests) :]
-        if run.status is not RunStatus.FINISHED:
+        if not to_end or run.status is not RunStatus.FINISHED:
             later = list(itertools.takewhile(lambda chunk: chunk.start_s < position + LEAD_S, later))
         skipped = max(0, len(later) - at_most)
         self._digests += [""] * skipped

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 
+from longlive.audience.publisher import Publisher
 from longlive.audience.room import Room
 from longlive.audience.room_options import RoomOptions, add_room_options
 from longlive.errors import ConfigError
@@ -105,6 +106,11 @@ def open_room(options: RoomOptions, engine: Engine) -> Room:
     room = Room(engine, options, adapt=lambda text: nearest_prompt(text, card))
     room.start()
     return room
+
+
+def open_publisher(options: RoomOptions | None, room: Room | None) -> Publisher | None:
+    """What sends the room's video on from now on; None if the options name no address."""
+    return Publisher(room, options.publish) if options and room and options.publish else None
 
 
 def _check_options(options: argparse.Namespace) -> None:

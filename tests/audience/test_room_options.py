@@ -64,3 +64,12 @@ def test_a_token_that_can_be_guessed_or_is_not_set_is_refused(monkeypatch: pytes
     for variable in ("OPERATOR", "NOT_SET_ANYWHERE"):
         with pytest.raises(ConfigError, match=r"--operator-token-env.*at least 16 characters"):
             read("--room", f"--operator-token-env={variable}")
+
+
+def test_where_a_room_is_sent_is_checked_and_never_shown() -> None:
+    options = read("--room", "--publish=rtmp://host/app/k3y")
+    assert options is not None and options.publish == "rtmp://host/app/k3y" and "k3y" not in repr(options)
+    for arguments, reason in ((["--room"], "address of a stream"), ([], "only a room is sent on")):
+        with pytest.raises(ConfigError, match=reason) as caught:
+            read(*arguments, "--publish=http://host/k3y")
+        assert "k3y" not in str(caught.value)

@@ -48,7 +48,8 @@ def test_the_next_run_begins_anew_after_what_was_left_of_the_one_before() -> Non
     audience.goes_on = True
     chunks = SettledChunks(audience)
     assert taken(chunks) == [(0, True, 0), (1, True, 0)]
-    first.make()
+    first.make(3)
+    first.position = 1.6
     first.status = RunStatus.FINISHED
     assert not chunks.is_over
     audience.run = second.as_run()

@@ -67,7 +67,7 @@ class Broadcast:
             BusyError: if too many watch; before the first frame.
         """
         with self.audience.join(), self._going_on():
-            self._update()
+            self._update(is_heartbeat=False)
             cursor, run, serial = self._last, self._run, self._serial
             first = first_chunk(run, chunk, take)
             yield self._hello(run, first)
@@ -113,7 +113,7 @@ class Broadcast:
         try:
             while not self._is_over:
                 self._wake.clear()
-                self._update()
+                self._update(is_heartbeat=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), HEARTBEAT_S)
         except Exception:
@@ -122,8 +122,8 @@ class Broadcast:
         finally:
             self._changed.set()
 
-    def _update(self) -> None:
-        """Make one frame of all that has come."""
+    def _update(self, *, is_heartbeat: bool) -> None:
+        """Make one frame of all that has come; of nothing, only for a heartbeat."""
         run = self.audience.run
         frames = [] if run is self._run else self._switch(run)
         kept = run.events.kept()
@@ -132,8 +132,9 @@ class Broadcast:
             self._last += 1
             self._serial = kept[0][0] - 1
         frames += [frame for number, event in kept for frame in self._add(number, event)]
-        self._publish(b"".join([*frames, self._state(), *self._news()]))
-        self._is_over = not self.audience.is_open
+        if frames or is_heartbeat:
+            self._publish(b"".join([*frames, self._state(), *self._news()]))
+            self._is_over = not self.audience.is_open
 
     def _add(self, number: int, event: RunEvent) -> Iterator[bytes]:
         """The frame of an event that is new, if those who watch are to know of it."""

@@ -6,10 +6,11 @@ GET /live/ID/CHUNK-DIGEST.ts    a segment, which never changes
 
 ID is that of an open audience: ``room``, or what stands in a link. For any other, and for segments that are
 not kept, the answer is 404, always the same. Pages of other sites may read both; nothing here goes by a
-cookie or a token.
+cookie or a token. All players of a playlist count as one who watches, since a CDN may stand before them.
 """
 
 import asyncio
+import contextlib
 import re
 import time
 
@@ -17,10 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from longlive.audience.audience import Audience
 from longlive.audience.hls import MIN_INTERVAL_S, HlsPlaylist, HlsPlaylists
+from longlive.errors import BusyError
 from longlive.web.watch.routes import audience_of
 
 WAIT_S = 3.0
+LEAVE_S = 15.0
 MAX_WAITING = 1000
 """Requests that wait at once; others are answered with what there is."""
 _ANYWHERE = {"Access-Control-Allow-Origin": "*"}
@@ -45,6 +49,8 @@ class _HlsServer:
     def __init__(self) -> None:
         self._playlists = HlsPlaylists()
         self._updates: dict[HlsPlaylist, asyncio.Task[None]] = {}
+        self._joined: dict[Audience, asyncio.Task[None]] = {}
+        self._asked_at: dict[Audience, float] = {}
         self._num_waiting = 0
 
     async def send_playlist(self, request: Request) -> Response:
@@ -55,6 +61,7 @@ class _HlsServer:
         asked = request.query_params.get("_HLS_msn")
         if asked is not None and not _NUMBER.fullmatch(asked):
             return Response("_HLS_msn must be the number of a segment.\n", 400, _ERROR, "text/plain")
+        self._join(audience)
         playlist = self._playlists.of(audience)
         await asyncio.to_thread(playlist.update)
         if asked is not None:
@@ -70,6 +77,20 @@ class _HlsServer:
         audience = audience_of(request)
         data = self._playlists.of(audience).segment(request.path_params["name"]) if audience else None
         return _not_found() if data is None else Response(data, 200, _SEGMENT, "video/mp2t")
+
+    def _join(self, audience: Audience) -> None:
+        """All players together count as one who watches, until none has asked for ``LEAVE_S``."""
+        self._asked_at[audience] = time.monotonic()
+        if audience not in self._joined:
+            self._joined[audience] = asyncio.create_task(self._stay(audience))
+
+    async def _stay(self, audience: Audience) -> None:
+        try:
+            with contextlib.suppress(BusyError), audience.join():
+                while (left_s := self._asked_at[audience] + LEAVE_S - time.monotonic()) > 0:
+                    await asyncio.sleep(left_s)
+        finally:
+            del self._joined[audience], self._asked_at[audience]
 
     async def _wait_for(self, playlist: HlsPlaylist, number: int) -> None:
         """Return when a playlist has this segment or is over, or after ``WAIT_S``."""

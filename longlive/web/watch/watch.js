@@ -117,7 +117,8 @@ const follow = () => {
   if (isElsewhere) screen.currentTime = Math.max(currentTime + drift, buffered.start(0) + 0.001);
   screen.playbackRate = isElsewhere || Math.abs(drift) < NEAR_S ? 1 : drift > 0 ? 1.1 : 0.9;
   const hasMore = owner.is_playing || drift > 0.05;
-  if (hasMore && screen.paused) screen.play().catch(() => stop(true));
+  // A browser may refuse to play before it is touched; a pause that comes at once is no refusal.
+  if (hasMore && screen.paused) screen.play().catch(({ name }) => name === "NotAllowedError" && stop(true));
   if (!hasMore && !screen.paused) screen.pause();
 };
 

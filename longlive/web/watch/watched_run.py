@@ -14,6 +14,8 @@ State = Literal["waiting", "live", "paused", "resting", "ended"]
 """Of a run: its first pictures are still to come; its viewer watches, or has stopped the player; it is
 suspended until its viewer is back; it is over."""
 
+STALLED_S = 0.8
+"""A player that stands still with less than this ahead waits for more video; nobody has paused it."""
 MAX_BEHIND = 40
 """Chunks; who was away for longer goes on at the live edge."""
 MAX_SPANS, MAX_CHARACTERS = 20, 200
@@ -35,7 +37,8 @@ def state_of(run: Run) -> State:
             return "waiting"
     if not run.end_s:
         return "waiting"
-    return "paused" if run.presence.clock.is_paused else "live"
+    has_more = run.end_s - position_of(run) > STALLED_S
+    return "paused" if run.presence.clock.is_paused and has_more else "live"
 
 
 def position_of(run: Run) -> float:

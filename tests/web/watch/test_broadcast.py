@@ -165,10 +165,10 @@ def test_those_who_watch_are_led_to_the_next_run(engine: Engine, run: Run) -> No
         stream = Broadcast(audience).follow(None, "")
         found = await read_some(stream, lambda got: bool(chunks_of(got)))
         audience.run = engine.start("ada", JUMP, seed=8)
-        return found + await read(stream, lambda got: greeted(got) and chunks_of(got)[-1:] == [2])
+        return found + await read(stream, lambda got: 2 in chunks_of(after_hello(got)))
 
-    def greeted(got: list[Frame]) -> bool:
-        return any(one and one["kind"] == "hello" for one, _ in got)
+    def after_hello(got: list[Frame]) -> list[Frame]:
+        return list(itertools.dropwhile(lambda one: one[0] and one[0]["kind"] != "hello", got))
 
     found = asyncio.run(watch())
     hellos = [(i, one) for i, (one, _) in enumerate(found) if one and one["kind"] == "hello"]
@@ -215,6 +215,26 @@ def test_who_is_too_slow_is_cut_off_and_holds_nothing(run: Run, monkeypatch: pyt
         return len(found)
 
     assert asyncio.run(watch()) < 100
+
+
+def test_those_who_come_in_a_crowd_do_not_drive_the_others_out(run: Run) -> None:
+    run.playhead(0.0, False)
+    wait_for(lambda: run.end_s > 2)
+    broadcast = Broadcast(Audience(run))
+
+    async def watch() -> int:
+        first = broadcast.follow(None, "")
+        await anext(first)
+        others = [broadcast.follow(None, "") for _ in range(200)]
+        for one in others:
+            await anext(one)
+        run.playhead(0.5, True)
+        found = await read(first, lambda got: len(chunks_of(got)) >= 6)
+        for one in others:
+            await one.aclose()  # type: ignore[attr-defined]
+        return len(chunks_of(found))
+
+    assert asyncio.run(watch()) >= 6
 
 
 def test_more_events_than_the_log_keeps_make_no_gap(run: Run) -> None:

@@ -137,3 +137,23 @@ def test_those_who_wait_wake_when_the_next_segment_comes() -> None:
 
     run_in_thread(wait())
     assert playlist.next_number == number + 1
+
+
+def test_all_players_count_as_one_who_watches_for_as_long_as_they_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hls_routes, "LEAVE_S", 0.02)
+    audience, server = SettledRun().audience(), _HlsServer()
+
+    async def ask() -> None:
+        server._join(audience)
+        server._join(audience)
+        await asyncio.sleep(0)
+        assert audience.count == 1
+        await server._joined[audience]
+        assert audience.count == 0 and not server._joined and not server._asked_at
+        server._join(audience)
+        await asyncio.sleep(0)
+        assert audience.count == 1
+
+    run_in_thread(ask())

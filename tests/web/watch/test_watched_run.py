@@ -99,6 +99,13 @@ def test_the_state_is_one_word_for_all_that_can_be(engine: Engine, run: Run) -> 
     wait_for(lambda: state_of(other) == "ended")
 
 
+def test_a_player_that_waits_for_more_video_is_not_paused(run: Run) -> None:
+    run.presence.clock.seek(run.end_s - 0.5, False)
+    assert state_of(run) == "live"
+    run.presence.clock.seek(2.0, False)
+    assert state_of(run) == "paused"
+
+
 def test_messages_have_their_fields_and_no_others(run: Run) -> None:
     _, event = recent_segments(run, run.events.last)[-1]
     ((message, data),) = frames(iter([event_frame(event)]))

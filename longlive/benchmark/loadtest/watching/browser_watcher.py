@@ -9,6 +9,9 @@ from longlive.benchmark.loadtest.watching.watcher import OwnerSecond
 from longlive.benchmark.loadtest.watching.watchers_result import WatcherResult, stall_figures
 
 OPENING_S = 60.0
+
+Pictures = list[tuple[float, float]]
+"""When each was shown, as ``now``, and its second of the video."""
 _POLL_MS = 200
 # The clock of the page and that of this process are compared once.
 _SHOWN = "window.shown.map(([at, second]) => [at + performance.timeOrigin / 1000, second])"
@@ -21,7 +24,7 @@ class BrowserWatcher:
         """Begin to open the page; arguments as for ``Watcher``, and the path of the browser."""
         self._name, self._url, self._owner_second, self._asked_at = name, url, owner_second, now
         self._chromium, self._is_leaving, self._end = chromium, threading.Event(), ""
-        self._shown: list[tuple[float, float]] = []  # time (as ``now``) and second of the video
+        self._shown: Pictures = []
         self._thread = threading.Thread(target=self._run, name="longlive-watcher", daemon=True)
         self._thread.start()
 
@@ -31,21 +34,8 @@ class BrowserWatcher:
         self._thread.join(OPENING_S)
 
     def result(self) -> WatcherResult:
-        """What it got; the first picture is where playback may still wait."""
-        shown = self._shown[1:]
-        if not shown:
-            return WatcherResult(self._name, end=self._end or "No picture came.")
-        stalls, longest_s = stall_figures([later - at for (at, _), (later, _) in itertools.pairwise(shown)])
-        delays = tuple(round(self._owner_second(at) - second, 3) for at, second in shown)
-        return WatcherResult(
-            watcher=self._name,
-            first_picture_s=round(self._shown[0][0] - self._asked_at, 3),
-            seconds=round(shown[-1][0] - shown[0][0], 1),
-            stalls=stalls,
-            longest_stall_s=longest_s,
-            delays_s=delays,
-            end=self._end,
-        )
+        """What it got."""
+        return result_of_pictures(self._name, self._asked_at, self._shown, self._owner_second, self._end)
 
     def _run(self) -> None:
         try:
@@ -69,3 +59,22 @@ class BrowserWatcher:
             offset = time.monotonic() - time.time()
             self._shown = [(at + offset, second) for at, second in page.evaluate(_SHOWN)]
             browser.close()
+
+
+def result_of_pictures(
+    name: str, asked_at: float, shown: Pictures, owner_second: OwnerSecond, end: str
+) -> WatcherResult:
+    """The result by the pictures on a screen; the first one may stand there until playback begins."""
+    playing = shown[1:]
+    if not playing:
+        return WatcherResult(name, end=end or "No picture came.")
+    stalls, longest_s = stall_figures([later - at for (at, _), (later, _) in itertools.pairwise(playing)])
+    return WatcherResult(
+        watcher=name,
+        first_picture_s=round(shown[0][0] - asked_at, 3),
+        seconds=round(playing[-1][0] - shown[0][0], 1),
+        stalls=stalls,
+        longest_stall_s=longest_s,
+        delays_s=tuple(round(owner_second(at) - second, 3) for at, second in playing),
+        end=end,
+    )

@@ -50,7 +50,7 @@ class Watcher:
         self._name, self._url, self._owner_second, self._selector = name, url, owner_second, selector
         self._log, self._player = _Log(now), WatcherPlayer()
         self.connection: WatcherConnection | None = None
-        self._connect_at, self._tick_at = now, now
+        self._take, self._connect_at, self._tick_at = "", now, now
         self._connect(now)
 
     @property
@@ -129,7 +129,10 @@ class Watcher:
     def _handle(self, message: dict[str, Any], now: float) -> None:
         player = self._player
         match message["kind"]:
+            case "hello" if message["take"] == self._take:
+                player.drop_from(now, float(message["second"]))
             case "hello":
+                self._take = message["take"]
                 player.open(now)
             case "segment":
                 start_s = message["first_frame"] / message["fps"]

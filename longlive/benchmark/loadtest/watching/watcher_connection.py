@@ -21,25 +21,30 @@ class ChunkedBody:
     def __init__(self) -> None:
         """Nothing came yet."""
         self._held, self._left = bytearray(), 0
+        self._is_first = True
 
     def feed(self, data: bytes) -> bytes:
         """What of the body these bytes complete."""
         self._held += data
         body = bytearray()
-        while self._held:
-            if not self._left:
-                end = self._held.find(b"\r\n", 2)  # the line before ends the chunk before
-                if end < 0:
-                    break
-                self._left = int(self._held[:end].split(b";")[0].strip() or b"0", 16)
-                del self._held[: end + 2]
-                if not self._left:
-                    break
+        while self._held and (self._left or self._begin_chunk()):
             part = self._held[: self._left]
             body += part
             del self._held[: len(part)]
             self._left -= len(part)
         return bytes(body)
+
+    def _begin_chunk(self) -> bool:
+        """Read how long the next chunk is; False if that has not come, or it is the last one."""
+        start = 0 if self._is_first else 2  # after the end of the line that the chunk before stands in
+        end = self._held.find(b"\r\n", start)
+        if end < 0:
+            return False
+        size = int(self._held[start:end].split(b";")[0], 16)
+        if size:
+            self._left, self._is_first = size, False
+            del self._held[: end + 2]
+        return size > 0
 
 
 class FrameReader:

@@ -16,9 +16,9 @@ _EDGE_S = 0.02
 class _Owner:
     """Where the owner's video stands, as it was heard last."""
 
-    at: float = 0.0
-    is_playing: bool = False
-    heard_at: float = 0.0
+    at: float
+    is_playing: bool
+    heard_at: float
 
 
 class WatcherPlayer:
@@ -37,7 +37,7 @@ class WatcherPlayer:
         self._position: float | None = None
         self._rate, self._moved_at = 0.0, 0.0
         self._dry_since: float | None = None
-        self._owner = _Owner()
+        self._owner: _Owner | None = None
 
     def second(self, now: float) -> float | None:
         """The second of the video on the screen; None before the first picture."""
@@ -77,7 +77,7 @@ class WatcherPlayer:
         """Steer; to be called every ``TICK_S``."""
         self._move(now)
         owner = self._owner
-        if self._end_s <= self._start_s or not owner.heard_at:
+        if self._end_s <= self._start_s or owner is None:
             return
         passed, behind = (now - owner.heard_at, BEHIND_S) if owner.is_playing else (0.0, 0.0)
         goal = min(max(self._start_s, owner.at + passed - behind), self._end_s - _EDGE_S)
@@ -107,7 +107,7 @@ class WatcherPlayer:
             self._position += way_s
             return
         self._position = max(self._position, self._end_s)
-        if self._dry_since is None and self._owner.is_playing:
+        if self._dry_since is None and self._owner and self._owner.is_playing:
             self._dry_since = now - (way_s - max(0.0, ahead_s)) / self._rate
 
     def _end_stall(self, now: float) -> None:
