@@ -318,6 +318,7 @@ GETS = tuple(
     {API}/profiling/traces {API}/theme.css {API}/token
     /live /live?after=0&player=me /live?after=*&player=me /live?after=0&player=*
     /room /watch /watch/ /watch/* /watch/*/live /watch/x/live?chunk=* /watch/x/segments?chunk=*
+    /live/room.m3u8 /live/*.m3u8 /live/x.m3u8?_HLS_msn=* /live/x/*.ts /live/*/0-0123456789abcdef.ts
     /watch/x/thumbnails?first=* /watch/assets/* /watch/assets/0123456789abcdef/*
     /segments /segments?chunk=* /segments?chunk=0 /thumbnails /thumbnails?first=* /thumbnails?first=0
     """.split()
