@@ -34,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="more clients, who start a video and disconnect at once (default: 0)",
     )
     parser.add_argument(
+        "--watchers", type=int, default=0, help="who watch the viewers' videos along (default: 0)"
+    )
+    parser.add_argument(
+        "--watcher-browsers",
+        type=int,
+        default=0,
+        help="how many of those are pages in Chromium (default: 0)",
+    )
+    parser.add_argument(
         "--switch-every", type=float, default=10.0, help="seconds between prompts (default: 10)"
     )
     parser.add_argument(
@@ -45,11 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="check the pictures of one in this many segments; 0 for none (default: 1)",
     )
+    parser.add_argument(
+        "--room-voters", type=int, default=0, help="only those who vote in the app's room (default: 0)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="how long those stay; the app may restart (default: 30)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the load test and print what the viewers got."""
+    if args.room_voters:
+        from longlive.benchmark.loadtest.voting.room_load import describe, run_room_load
+
+        print(to_json(describe(run_room_load(args.url, args.room_voters, args.minutes, print_progress))))
+        return 0
     from longlive.benchmark.loadtest.plan import Plan
     from longlive.benchmark.loadtest.report import as_json, table
     from longlive.benchmark.loadtest.runner import run_load_test
@@ -62,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         waiting_s=args.waiting_seconds,
         switch_every=args.switch_every,
         drops=args.drops,
+        watchers=args.watchers,
+        watcher_browsers=args.watcher_browsers,
         timeout_s=args.patience,
         read_every=args.read_every,
     )

@@ -97,20 +97,23 @@ class SessionRecord:
         chunks = self.chunks[:num_chunks]
         return dataclasses.replace(self, prompts=prompts, chunks=chunks, num_frames=None, reseeds=reseeds)
 
+    def to_json(self) -> str:
+        """The content of the file."""
+        values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
+        for name in ("num_frames", "reseeds", "start"):  # which the versions before do not know
+            if not values[name]:
+                del values[name]
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
     def write(self, path: str | Path) -> None:
         """Write the file beside ``path`` and move it there when whole.
 
         Raises:
             SessionFileError: if it cannot be written (a full disk, say); what was at ``path`` is still there.
         """
-        values = {"version": VERSION} | dataclasses.asdict(self) | {"stream": self.stream.options}
-        for name in ("num_frames", "reseeds", "start"):  # which the versions before do not know
-            if not values[name]:
-                del values[name]
-        text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         try:
             with atomic_write(path) as part:
-                part.write_text(text, encoding="utf-8")
+                part.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise SessionFileError(
                 f"The session file {path} cannot be written: {error}. Choose another place."

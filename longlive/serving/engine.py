@@ -123,6 +123,7 @@ class Engine:
         address: str = "",
         start: np.ndarray | None = None,
         model: str | None = None,
+        arrived: float | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
@@ -135,6 +136,7 @@ class Engine:
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
             model: name of the model that makes it; None for the default one.
+            arrived: its place in the queue is that of a run that was started then (``time.monotonic``).
 
         Raises:
             PromptError: if a prompt cannot be used.
@@ -146,7 +148,7 @@ class Engine:
             create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
         )
         config = self.models.find(model).config
-        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
+        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt), arrived)
 
     def branch(
         self,
@@ -191,21 +193,30 @@ class Engine:
         return self._begin(create, viewer, executor.config, limits or self.limits, address, length)
 
     def _begin(
-        self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
+        self,
+        create: Create,
+        viewer: str,
+        model: ModelConfig,
+        limits: Limits,
+        address: str,
+        length: int,
+        arrived: float | None = None,
     ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
-            self.runs.check_busy(address, self.runs.of_viewer(viewer), self.limits)
+            self.runs.check_busy(address, self.runs.of_viewer(viewer), limits)
         # Without the lock, as it may copy for a while.
         run = create(viewer, self.folder / secrets.token_hex(16), model, limits, self._observer)
         with self._changed:
             previous = self.runs.of_viewer(viewer)
             try:
-                self.runs.check_busy(address, previous, self.limits)
+                self.runs.check_busy(address, previous, limits)
             except BusyError:
                 run.delete()
                 raise
             run.address = address
+            if arrived is not None:
+                run.lifecycle.arrived = arrived
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)

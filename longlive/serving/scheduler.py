@@ -6,6 +6,7 @@ It has no thread and no clock. The dispatcher applies the actions; nothing else 
 """
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -302,6 +303,7 @@ def _models(runs: Iterable[RunView]) -> list[str]:
 def _evict_oldest(runs: Iterable[RunView], max_bytes: float) -> list[Action]:
     runs = list(runs)
     idle = [run for run in runs if run.status in (RunStatus.FINISHED, RunStatus.SUSPENDED)]
+    idle = [run for run in idle if math.isfinite(run.limits.retention_s)]
     over = sum(run.num_bytes for run in runs) - max_bytes
     actions: list[Action] = []
     for run in sorted(idle, key=lambda run: run.changed):

@@ -16,6 +16,7 @@ _HERE = Path(__file__).parent
 _PLAYER_SCRIPTS = (
     "routes.js",
     "connection.js",
+    "segment_buffer.js",
     "stored_video.js",
     "stage_meter.js",
     "player.js",

@@ -1,15 +1,17 @@
 // The connection to /live, which brings all messages of a run in order; see live.py for the frames.
-// Gradio runs this after routes.js and before player.js, in the same function.
+// Gradio runs this after routes.js and before player.js, in the same function; those who watch along have it, too.
 
 const RETRY_MS = 1000; // between two attempts to connect
 const BROKEN_MS = 6000; // without a byte for so long, the connection is taken for broken
 const QUIET_MS = 1500; // the server sends something more often than that
 const PLAYER = Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(36)).join("-");
 
-// Calls onMessage(message, data) for each message after `after`, and onReconnect() where the connection was broken.
+// Calls onMessage(message, data) for each message after `after`, onReconnect() where the connection was broken, and
+// onRefused(answer) where the server gives no messages.
 class Connection {
-  constructor(token, after, { onMessage, onReconnect }) {
-    Object.assign(this, { token, after, onMessage, onReconnect, isOpen: true, isPartial: false, isUnknown: false });
+  constructor(token, after, { onMessage, onReconnect = () => {}, onRefused = () => {} }) {
+    Object.assign(this, { token, after, onMessage, onReconnect, onRefused });
+    Object.assign(this, { isOpen: true, isPartial: false, isUnknown: false });
     this.byteAt = performance.now();
     this.listen();
   }
@@ -17,6 +19,11 @@ class Connection {
   // Whether the viewer's line is what the player waits for: half a message has come, or nothing at all.
   get isSlow() {
     return this.isPartial || performance.now() - this.byteAt > QUIET_MS;
+  }
+
+  // What is asked for: address and headers.
+  get question() {
+    return [routeUrl(`live?after=${this.after}&player=${PLAYER}`), { Authorization: `Bearer ${this.token}` }];
   }
 
   close() {
@@ -39,12 +46,11 @@ class Connection {
   async read(isAgain) {
     this.request = new AbortController();
     this.byteAt = performance.now();
-    const url = routeUrl(`live?after=${this.after}&player=${PLAYER}`);
-    const headers = { Authorization: `Bearer ${this.token}` };
+    const [url, headers] = this.question;
     const answer = await fetch(url, { headers, signal: this.request.signal, cache: "no-store" });
     this.isUnknown = answer.status === 404;
     if (isAgain && (answer.ok || this.isUnknown)) this.onReconnect();
-    if (!answer.ok) return;
+    if (!answer.ok) return this.onRefused(answer);
     const reader = answer.body.getReader();
     let bytes = new Uint8Array();
     for (;;) {
@@ -58,7 +64,6 @@ class Connection {
       this.isPartial = bytes.length > 0;
     }
   }
-
 }
 
 // Calls onMessage(message, data) for the whole frames at the start of `bytes`; returns what is left.

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from longlive.audience.publisher import Publisher
 from longlive.runtime.deprecated_options import RENAMED_HEALTH_FIELDS
 from longlive.serving.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
@@ -31,13 +33,19 @@ Value = TypeVar("Value")
 
 
 def routes_of(
-    get_status: Callable[[], EngineStatus], metrics: Metrics, *, timeout_s: float = ANSWER_TIMEOUT_S
+    get_status: Callable[[], EngineStatus],
+    metrics: Metrics,
+    *,
+    publisher: Publisher | None = None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> list[Route]:
     """The two routes, for ``page_options``; ``uptime_s`` counts from this call.
 
     Args:
         get_status: reads the state of the engine.
         metrics: of the engine.
+        publisher: sends the room's video on, if anything does; how that goes is part of /health, but a
+            streaming service that is gone makes nothing of the app fail.
         timeout_s: seconds after which an engine that does not answer is reported as failing.
     """
     begun = time.monotonic()
@@ -52,6 +60,8 @@ def routes_of(
         except Exception:
             logger.exception("the engine's status could not be read")
             answer = {"status": "failing", "why": "The engine's status could not be read."}
+        if publisher is not None:
+            answer |= {"publishing": asdict(publisher.status())}
         code = 200 if answer["status"] == "ok" else 503
         return JSONResponse(answer | uptime, code, headers=_NO_STORE)
 

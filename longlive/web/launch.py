@@ -4,6 +4,9 @@ import argparse
 import importlib.util
 import os
 
+from longlive.audience.publisher import Publisher
+from longlive.audience.room import Room
+from longlive.audience.room_options import RoomOptions, add_room_options
 from longlive.errors import ConfigError
 from longlive.models.bundle import ModelBundle
 from longlive.network import check_address
@@ -20,6 +23,7 @@ from longlive.serving.runs.store.store_folder import StoreFolder, remove_stale_f
 from longlive.serving.served_models import ServedModels, open_models
 from longlive.training.data.chat_models import ChatModel, EndpointChat
 from longlive.web.file_serving import serve_from
+from longlive.web.prompt_advice import nearest_prompt
 
 EXECUTORS = ("thread", "zerogpu", "ray")
 
@@ -60,6 +64,7 @@ def add_serving_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt-model", help="name of the language model at that server")
     group.add_argument("--prompt-key-env", help="environment variable that holds its API key")
     add_viewer_options(parser)
+    add_room_options(parser)
     add_model_options(parser, decoder="auto", several_models=True)
 
 
@@ -89,6 +94,23 @@ def open_engine(options: argparse.Namespace) -> Engine:
     if _executor_name(options) == "thread":
         engine.metrics.watch_gpu(RuntimeOptions.of(vars(options)).torch_device)
     return engine
+
+
+def open_room(options: RoomOptions, engine: Engine) -> Room:
+    """The room over an engine, which goes on from now on.
+
+    Raises:
+        LongLiveError: if its video cannot be started.
+    """
+    card = engine.executor.card
+    room = Room(engine, options, adapt=lambda text: nearest_prompt(text, card))
+    room.start()
+    return room
+
+
+def open_publisher(options: RoomOptions | None, room: Room | None) -> Publisher | None:
+    """What sends the room's video on from now on; None if the options name no address."""
+    return Publisher(room, options.publish) if options and room and options.publish else None
 
 
 def _check_options(options: argparse.Namespace) -> None:

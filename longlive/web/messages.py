@@ -8,6 +8,8 @@ from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.limits import Limits
 from longlive.serving.runs.events import QueuePosition, RunFinished
 
+MAX_WAIT_S = 86_400
+"""A longer wait is not said."""
 PLAYING = "Playing. Send another prompt whenever you like."
 NOT_PLAYING = "No video is playing. Press Start first."
 NOT_KEPT = "This video is no longer kept. Press Start for a new one."
@@ -94,11 +96,9 @@ def notice_text(event: NoticeEvent) -> str:
 
 
 def queue_text(event: QueuePosition) -> str:
-    """Where a viewer is in the queue."""
-    return (
-        f"Queue position {event.position}: starts in {duration(event.wait_s)} at most. "
-        "Please keep this page open."
-    )
+    """Where a viewer is in the queue; a public room before it may not end at all."""
+    when = f": starts in {duration(event.wait_s)} at most" if event.wait_s < MAX_WAIT_S else ""
+    return f"Queue position {event.position}{when}. Please keep this page open."
 
 
 def limits_text(limits: Limits) -> str:

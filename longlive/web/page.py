@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from longlive.audience.room import Room
 from longlive.serving.engine import Engine
 from longlive.training.data.chat_models import ChatModel
 from longlive.web.components import LivePlayer, LiveVideo, RawJSON, StartFrom, StatusLine, Timeline
@@ -18,11 +20,15 @@ from longlive.web.endpoints.completion import CompletionEndpoint
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.live import live_route
 from longlive.web.middleware.request_filter import RequestFilterMiddleware
-from longlive.web.panels import compare, memory, sessions, storyboard
+from longlive.web.panels import compare, memory, room_tab, sessions, storyboard, watching
 from longlive.web.panels.model_choice import Example, ModelChoice
 from longlive.web.panels.panel import PageContext, Panel, PanelView
 from longlive.web.review import review_routes
 from longlive.web.theme import make_theme
+from longlive.web.watch.hls_routes import hls_routes
+from longlive.web.watch.room_routes import room_routes
+from longlive.web.watch.routes import watch_routes
+from longlive.web.watch.voting import voting_routes
 
 MAX_GRADIO_SESSIONS = 64
 """Gradio keeps the last values of so many pages; nothing here needs them."""
@@ -51,6 +57,7 @@ _PANELS: tuple[Panel, ...] = (
     Panel("Compare", "compare", compare.add),
     Panel("Memory", "memory", memory.add),
     Panel("Open and share", "sessions", sessions.add),
+    Panel("Watch along", "watching", watching.add),
 )
 _HERE = Path(__file__).parent
 _STATUS = """
@@ -81,6 +88,7 @@ def build_page(
     player: str = "live",
     with_mcp: bool = False,
     prompt_writer: ChatModel | None = None,
+    room: Room | None = None,
 ) -> Page:
     """Build the page over ``engine``; launch it with ``page_options()``.
 
@@ -89,8 +97,11 @@ def build_page(
         player: ``live`` or ``compatible`` (HLS); a viewer can change it.
         with_mcp: leave only /generate in the public API, from which MCP takes its tools.
         prompt_writer: completes viewers' prompts; None: rules do.
+        room: has a tab; None: there is no room.
     """
     endpoints = Endpoints(engine)
+    if room is not None:
+        endpoints.audiences.add(room)
     page = Page(endpoints, title="LongLive", analytics_enabled=False, delete_cache=(3600, 3600))
     with page:
         with gr.Row(elem_id="top", equal_height=False):
@@ -110,7 +121,7 @@ def build_page(
             parts |= _add_downloads()
         context = _context(endpoints, parts, "undocumented" if with_mcp else "public")
         with panels:
-            _add_panels(context)
+            _add_panels(context, room)
         _connect(page, context)
         _connect_completion(context, CompletionEndpoint(endpoints, prompt_writer))
         _add_generate(ClipEndpoint(engine))
@@ -130,7 +141,7 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
     """
     return {
         "app_kwargs": {
-            "routes": [*routes, live_route(), *review_routes()],
+            "routes": [*routes, live_route(), *review_routes(), *_watching_routes()],
             "middleware": [Middleware(RequestFilterMiddleware)],
         },
         "ssr_mode": False,
@@ -142,6 +153,10 @@ def page_options(routes: Sequence[Route] = ()) -> dict[str, Any]:
         "max_file_size": "1mb",
         "state_session_capacity": MAX_GRADIO_SESSIONS,
     }
+
+
+def _watching_routes() -> list[Route]:
+    return [*watch_routes(), *voting_routes(), *room_routes(), *hls_routes()]
 
 
 def _add_player(endpoints: Endpoints) -> dict[str, Any]:
@@ -235,11 +250,12 @@ def _context(endpoints: Endpoints, parts: dict[str, Any], visibility: Any) -> Pa
     return PageContext(endpoints, parts, outputs, visibility)
 
 
-def _add_panels(context: PageContext) -> None:
+def _add_panels(context: PageContext, room: Room | None) -> None:
     """Add each panel in a tab of its own; Gradio's tabs would leave out those that are not in sight."""
-    titles = [[panel.elem_id, panel.title] for panel in _PANELS]
+    panels = [*_PANELS, Panel("Room", "room", partial(room_tab.add, room=room))] if room else _PANELS
+    titles = [[panel.elem_id, panel.title] for panel in panels]
     PanelView("panels/tabs.html", ["panels/tabs.js"], value=titles, elem_id="panel-tabs")
-    for panel in _PANELS:
+    for panel in panels:
         with gr.Column(elem_id=f"{panel.elem_id}-panel"):
             panel.add(context)
 

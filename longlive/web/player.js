@@ -1,9 +1,8 @@
-// The live player: appends each segment to a MediaSource at its place in time, so that currentTime x fps is the
-// number of the frame, and reports the playhead to the server. In compatible mode it only observes gr.Video.
-// Gradio runs this, after connection.js, as the body of a function of (element, trigger, props, server, upload, watch).
+// The live player: plays the segments as they come, and reports the playhead to the server. In compatible mode it only
+// observes gr.Video. Gradio runs this, after connection.js and segment_buffer.js, as the body of a function of
+// (element, trigger, props, server, upload, watch).
 
 const START_S = 0.9; // buffered video before playback starts
-const KEEP_S = 20; // played video that stays in the buffer
 const STALL_S = 0.25; // a picture that stands still for longer counts as a stall
 const AGAIN_S = 0.7; // buffered video before playback goes on after it stalled
 const FIGURES_PX = 90; // height of caption and figures
@@ -55,7 +54,7 @@ const video = () => (run?.mode === "compatible" ? document.querySelector("#compa
 
 const open = (message) => {
   if (run) close();
-  run = { ...message, segments: [], pending: [], stalls: 0, missingAnswers: 0, reportedAt: 0, lag: null };
+  run = { ...message, segments: [], stalls: 0, missingAnswers: 0, reportedAt: 0, lag: null };
   run.isPlaying = run.isComplete = false;
   run.connection = connect(run);
   host.dataset.frame = host.dataset.prompt = "-1";
@@ -69,7 +68,7 @@ const open = (message) => {
   setState("starting");
   const { token, take, parent, mode: playerMode, from_s: fromS } = run;
   publish("open", { token, take, parent, mode: playerMode, start: fromS });
-  if (run.mode === "live") openSource();
+  if (run.mode === "live") openBuffer();
   bringIntoSight();
   run.timer = setInterval(tick, TICK_MS);
 };
@@ -109,15 +108,11 @@ const close = () => {
   screen.load();
 };
 
-const openSource = () => {
-  const Media = window.ManagedMediaSource ?? window.MediaSource;
-  if (!Media) return fail("This browser cannot play live video. Choose the Compatible player below.");
-  const source = (run.source = new Media());
-  screen.disableRemotePlayback = true;
-  const url = (screen.src = URL.createObjectURL(source));
-  source.addEventListener("sourceopen", () => {
-    URL.revokeObjectURL(url); // not screen.src, which may belong to a newer run by now
-    if (run.source === source) pump();
+const openBuffer = () => {
+  const current = run;
+  run.buffer = new SegmentBuffer(screen, {
+    onChange: () => current === run && playWhenReady(),
+    onFail: (reason) => current === run && fail(`${reason} Choose the Compatible player below.`),
   });
 };
 
@@ -133,77 +128,23 @@ const addSegment = (message, data) => {
   publish("segment", message);
   if (message.figures) showFigures(message.figures);
   if (message.stages) noteArrival(message);
-  if (run.mode !== "live") return;
-  run.pending.push({ bytes: data, mime: message.mime, at: message.first_frame / message.fps });
-  pump();
+  if (run.mode === "live") run.buffer.add(data, message.mime, message.first_frame / message.fps);
 };
 
 // What was not seen from this second on is dropped: a new prompt takes effect there.
 const rewind = ({ chunk, second }) => {
   const dropped = new Set(run.segments.map((segment) => segment.chunk).filter((number) => number >= chunk));
   run.segments = run.segments.filter((segment) => segment.chunk < chunk);
-  run.pending = run.pending.filter((item) => item.at < second);
-  run.pending.push({ from: second, at: second });
   host.dataset.dropped = Number(host.dataset.dropped) + dropped.size;
   publish("rewind", { chunk, seconds: second });
-  pump();
-};
-
-const pump = () => {
-  const { source, pending } = run;
-  if (source?.readyState !== "open") return;
-  if (!run.buffer && pending.length) {
-    const { mime } = pending[0];
-    if (!mime) return void pending.shift();
-    if (!source.constructor.isTypeSupported(mime)) return fail(`This browser cannot play ${mime}.`);
-    run.buffer = source.addSourceBuffer(mime);
-    run.buffer.addEventListener("updateend", pump);
-  }
-  if (run.buffer?.updating) return;
-  if (pending.length && !trim(screen.currentTime - 2 * KEEP_S)) append(pending.shift());
-  else if (!pending.length && run.isComplete) source.endOfStream();
-  playWhenReady();
-};
-
-const append = (item) => {
-  if (item.from !== undefined) return remove(item.from);
-  try {
-    run.buffer.timestampOffset = item.at;
-    run.buffer.appendBuffer(item.bytes);
-  } catch (error) {
-    if (error.name !== "QuotaExceededError") throw error;
-    run.pending.unshift(item);
-    trim(screen.currentTime - 2);
-  }
-};
-
-const remove = (from) => {
-  const { buffered } = screen;
-  if (buffered.length && buffered.end(buffered.length - 1) > from) run.buffer.remove(from, Infinity);
-  else pump();
-};
-
-// Drop what was played long ago, if the buffer begins before `limit`; true while the buffer is busy with that.
-const trim = (limit) => {
-  const { buffered } = screen;
-  if (!buffered.length || buffered.start(0) >= limit) return false;
-  run.buffer.remove(0, Math.max(limit, screen.currentTime - KEEP_S));
-  return true;
-};
-
-const bufferedAhead = () => {
-  const { buffered, currentTime } = video();
-  for (let i = 0; i < buffered.length; i++) {
-    if (buffered.start(i) <= currentTime + 0.05 && currentTime < buffered.end(i)) return buffered.end(i) - currentTime;
-  }
-  return 0;
+  run.buffer?.removeFrom(second);
 };
 
 // Both players are started here: gr.Video does not start by itself if it was hidden when its video came.
 const playWhenReady = () => {
   if (run.mode === "live" && !run.isPlaying) seek();
   const needed = run.hasStalled ? AGAIN_S : START_S;
-  if (run.isPlaying || !run.segments.length || (bufferedAhead() < needed && !run.isComplete)) return;
+  if (run.isPlaying || !run.segments.length || (bufferedAhead(video()) < needed && !run.isComplete)) return;
   run.isPlaying = true;
   video().muted = true;
   video()
@@ -213,7 +154,7 @@ const playWhenReady = () => {
 
 // Nothing is left to show: wait until there is enough to go on for a while.
 const waitForMore = () => {
-  if (run.mode !== "live" || !run.isPlaying || run.isComplete || screen.paused || bufferedAhead() > 0.05) return;
+  if (run.mode !== "live" || !run.isPlaying || run.isComplete || screen.paused || bufferedAhead(video()) > 0.05) return;
   run.isPlaying = false;
   run.hasStalled = true;
   host.dataset.stalls = ++run.stalls;
@@ -241,8 +182,8 @@ const smooth = () => {
   const { buffered, currentTime } = screen;
   const starts = Array.from({ length: buffered.length }, (_, i) => buffered.start(i));
   const next = starts.find((start) => start > currentTime);
-  if (next !== undefined && !bufferedAhead()) screen.currentTime = next + 0.001;
-  screen.playbackRate = bufferedAhead() < 0.25 && !run.isComplete ? 0.9 : 1;
+  if (next !== undefined && !bufferedAhead(video())) screen.currentTime = next + 0.001;
+  screen.playbackRate = bufferedAhead(video()) < 0.25 && !run.isComplete ? 0.9 : 1;
   waitForMore();
 };
 
@@ -390,7 +331,7 @@ const finish = (message) => {
   if (message.has_take) host.dataset.take = "yes";
   publish("end", { token: run.token, take: run.take });
   if (!run.segments.length) setState(message.failed ? "failed" : "idle");
-  if (run.mode === "live") pump();
+  run.buffer?.finish();
 };
 
 const handle = (message, data) => {

@@ -1,5 +1,6 @@
 // Looking back: stored chunks are shown again over the live video, which goes on underneath.
-// Gradio runs this after stored_video.js and player.js, in the same function.
+// Gradio runs this after stored_video.js and player.js, in the same function; those who watch along have it after watch.js,
+// without a button to branch.
 
 const NOT_HERE = "Looking back works with the Live player only.";
 
@@ -106,11 +107,12 @@ window.addEventListener("longlive:look", ({ detail: { chunk, poster, token, name
 window.addEventListener("longlive:open", ({ detail }) => detail.token !== review?.token && backToLive());
 document.addEventListener("keydown", ({ key }) => key === "Escape" && backToLive());
 // A new take can begin at every chunk but the first, which is a new video's.
+const branchButton = overlay.querySelector(".branch");
 const showBranchButton = (chunk) => {
   review.chunk = chunk;
-  overlay.querySelector(".branch").disabled = chunk < 1;
+  if (branchButton) branchButton.disabled = chunk < 1;
 };
-overlay.querySelector(".branch").addEventListener("click", () => {
+branchButton?.addEventListener("click", () => {
   const { token, chunk } = review;
   backToLive();
   window.dispatchEvent(new CustomEvent("longlive:branch", { detail: { token, chunk } }));

@@ -51,8 +51,8 @@ Answer = Callable[[Run, int], Response]
 def review_routes() -> list[Route]:
     """The routes, for ``page_options``; the page that is served must be one of ``build_page``."""
     return [
-        Route(SEGMENTS_PATH, _route("chunk", _segments)),
-        Route(THUMBNAILS_PATH, _route("first", _thumbnails)),
+        Route(SEGMENTS_PATH, _route("chunk", segments_answer)),
+        Route(THUMBNAILS_PATH, _route("first", thumbnails_answer)),
         Route(VIDEO_PATH, _send_video),
     ]
 
@@ -63,10 +63,10 @@ def _route(parameter: str, answer: Answer) -> Callable[[Request], Awaitable[Resp
     async def endpoint(request: Request) -> Response:
         number = request.query_params.get(parameter, "")
         if not _NUMBER.fullmatch(number):
-            return _error(422, f"{parameter} must be the number of a chunk, from 0 to 999999.")
+            return error_answer(422, f"{parameter} must be the number of a chunk, from 0 to 999999.")
         run = _run_of(request)
         if run is None:
-            return _error(404, NO_VIDEO)
+            return error_answer(404, NO_VIDEO)
         return await asyncio.to_thread(answer, run, int(number))
 
     return endpoint
@@ -79,10 +79,13 @@ def _run_of(request: Request) -> Run | None:
 
 async def _send_video(request: Request) -> Response:
     run = _run_of(request)
-    if run is None:
-        return _error(404, NO_VIDEO)
+    return error_answer(404, NO_VIDEO) if run is None else await video_answer(run)
+
+
+async def video_answer(run: Run) -> Response:
+    """The video so far; 503 while as many are being written as may be."""
     if not _writing.acquire(blocking=False):
-        return _error(503, "Other videos are being saved just now. Please try again in a few seconds.")
+        return error_answer(503, "Other videos are being saved just now. Please try again in a few seconds.")
     try:
         return await asyncio.to_thread(_video, run)
     finally:
@@ -93,39 +96,42 @@ def _video(run: Run) -> Response:
     """What is stored, in a file that goes once it was sent."""
     record = run.store.record()
     if record is None:
-        return _error(404, "Nothing of this video is stored yet.")
+        return error_answer(404, "Nothing of this video is stored yet.")
     path = run.store.folder / f"so-far-{secrets.token_hex(8)}.mp4"
     try:
         write_video(run.store, path)
     except MediaError as error:
-        return _error(503, f"The video cannot be saved now: {error}. Please try again later.")
+        return error_answer(503, f"The video cannot be saved now: {error}. Please try again later.")
     name = f"{name_of_video(record.prompts[0].text, run.seed)}.mp4"
     remove = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(path, media_type="video/mp4", filename=name, headers=_HEADERS, background=remove)
 
 
-def _segments(run: Run, chunk: int) -> Response:
+def segments_answer(run: Run, chunk: int) -> Response:
+    """The segments of a chunk, or why there are none."""
     try:
         segments = run.store.chunk(chunk)
     except OSError:  # it was forgotten meanwhile
-        return _error(404, "This video is no longer kept.")
+        return error_answer(404, "This video is no longer kept.")
     if not segments:
         stored = run.store.num_chunks
         kept = f"chunks 0 to {stored - 1} are stored" if stored else "none is stored yet"
-        return _error(404, f"There is no chunk {chunk}: {kept}.")
+        return error_answer(404, f"There is no chunk {chunk}: {kept}.")
     take = {"kind": "segment", "take": run.name}
     body = b"".join(pack_frame(take | segment_message(segment), segment.data) for segment in segments)
     return Response(body, media_type="application/octet-stream", headers=_HEADERS)
 
 
-def _thumbnails(run: Run, first: int) -> Response:
-    stored = run.store.chunks[first : first + MAX_THUMBNAILS]
+def thumbnails_answer(run: Run, first: int, end: int | None = None) -> Response:
+    """What is known of the chunks from ``first`` on; with ``end``, only of those before it."""
+    num_chunks = run.store.num_chunks if end is None else min(end, run.store.num_chunks)
+    stored = run.store.chunks[first : min(first + MAX_THUMBNAILS, num_chunks)]
     matches = run.recording.matches
     chunks = [
         _summary_message(summarize(chunk.segments)) | {"matches": matches(first + place)}
         for place, chunk in enumerate(stored)
     ]
-    answer = {"take": run.name, "num_chunks": run.store.num_chunks, "chunks": chunks}
+    answer = {"take": run.name, "num_chunks": num_chunks, "chunks": chunks}
     return JSONResponse(answer, headers=_HEADERS)
 
 
@@ -141,5 +147,6 @@ def _summary_message(chunk: ChunkSummary) -> Message:
     } | report_message(chunk.report)
 
 
-def _error(status: int, detail: str) -> Response:
+def error_answer(status: int, detail: str) -> Response:
+    """An error in words."""
     return JSONResponse({"detail": detail}, status, headers=_HEADERS)

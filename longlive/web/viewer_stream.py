@@ -186,33 +186,8 @@ class ViewerStream:
                 self.finished = event
 
     def _message(self, number: int, event: RunEvent) -> Message:
-        match event:
-            case RunStarted():
-                return self._header("begin", number)
-            case SegmentEvent():
-                header = self._header("segment", number) | {"matches": event.matches}
-                return header | self._times(event) | segment_message(event.segment)
-            case NoticeEvent():
-                return self._header("notice", number)
-            case QueuePosition(position, wait_s):
-                return self._header("queue", number) | {"position": position, "wait_s": round(wait_s, 1)}
-            case Rewound(chunk, second):
-                return self._header("rewind", number) | {"chunk": chunk, "second": second}
-            case RunFinished():
-                has_failed = event.failure is not None
-                return self._header("end", number) | {
-                    "has_take": event.video is not None,
-                    "failed": has_failed,
-                }
-
-    def _times(self, event: SegmentEvent) -> Message:
-        """What a message says beside its segment: times, and how chunks before fit their prompts."""
-        speed = {"fps": event.fps, "delay_s": event.prompt_delay_s, "chunk_ms": event.chunk_ms}
-        speed["left_s"] = round(event.left_s)
-        times: Message = {"figures": speed if event.segment.ends_chunk and event.fps else None}
-        if event.stage_ms:
-            times["stages"] = {name: round(ms, 1) for name, ms in event.stage_ms.items()}
-        return times | ({"fits": [[one.chunk, one.fit] for one in event.fits]} if event.fits else {})
+        message = event_message(event)
+        return message | self._header(message["kind"], number)
 
     def _header(self, kind: str, serial: int) -> Message:
         place = {"number": self.number, "token": self.run.token, "serial": serial, "mode": self.mode}
@@ -262,6 +237,34 @@ class ViewerStreams:
         for viewer, one in list(self._by_viewer.items()):
             if one is stream:
                 self._by_viewer.pop(viewer, None)
+
+
+def event_message(event: RunEvent) -> Message:
+    """What a message says of an event, to whomever: its ``kind``, and what belongs to that."""
+    match event:
+        case RunStarted():
+            return {"kind": "begin"}
+        case SegmentEvent():
+            message = {"kind": "segment", "matches": event.matches}
+            return message | _times(event) | segment_message(event.segment)
+        case NoticeEvent():
+            return {"kind": "notice"}
+        case QueuePosition(position, wait_s):
+            return {"kind": "queue", "position": position, "wait_s": round(wait_s, 1)}
+        case Rewound(chunk, second):
+            return {"kind": "rewind", "chunk": chunk, "second": second}
+        case RunFinished():
+            return {"kind": "end", "has_take": event.video is not None, "failed": event.failure is not None}
+
+
+def _times(event: SegmentEvent) -> Message:
+    """What a message says beside its segment: times, and how chunks before fit their prompts."""
+    speed = {"fps": event.fps, "delay_s": event.prompt_delay_s, "chunk_ms": event.chunk_ms}
+    speed["left_s"] = round(event.left_s)
+    times: Message = {"figures": speed if event.segment.ends_chunk and event.fps else None}
+    if event.stage_ms:
+        times["stages"] = {name: round(ms, 1) for name, ms in event.stage_ms.items()}
+    return times | ({"fits": [[one.chunk, one.fit] for one in event.fits]} if event.fits else {})
 
 
 def _end_s(segment: MediaSegment) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from longlive.audience.room_options import RoomOptions
 from longlive.chunks import AttendedChunks, FrameChunk, LatentChunk, StreamPlace, SwitchMode
 from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
 from longlive.errors import LostError
@@ -331,10 +332,15 @@ def serve_page(
     player: str = "live",
     runner: ModelRunner | None = None,
     others: Sequence[FakeModels] = (),
+    room: RoomOptions | None = None,
     **limits: float,
 ) -> Iterator[Served]:
-    """The page over a model of test cards (and ``others``), or over the one of ``runner``, on a free port."""
+    """The page over a model of test cards (and ``others``), or over the one of ``runner``, on a free port.
+
+    With ``room``, there is one.
+    """
     from longlive.web.health import routes_of
+    from longlive.web.launch import open_room
     from longlive.web.page import build_page, page_options
 
     models = models or FakeModels()
@@ -343,10 +349,13 @@ def serve_page(
     else:
         engine = Engine(ThreadExecutor(runner), limits=Limits(**limits))  # type: ignore[arg-type]
     options = page_options(routes_of(engine.status, engine.metrics))
-    page = build_page(engine, player=player)
+    shown = open_room(room, engine) if room else None
+    page = build_page(engine, player=player, room=shown)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **options)
     try:
         yield Served(url, engine, models, page)
     finally:
         page.close()
+        if shown:
+            shown.close()
         engine.close()

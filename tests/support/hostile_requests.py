@@ -16,6 +16,7 @@ MARKUP = '<img src=x onerror="window.hacked=true">'
 SCRIPT = "<script>window.hacked=true</script>"
 HOST = "evil-host.example"
 STRANGERS = tuple(f"stranger{number}" for number in range(6))
+STREAMS = ("text/event-stream", "application/octet-stream")
 READ_S, READ_BYTES, PATIENCE_S = 0.2, 400_000, 20
 
 PATHS = (
@@ -92,10 +93,10 @@ junk = st.recursive(
 )
 hashes = st.one_of(st.sampled_from(STRANGERS), st.sampled_from(STRANGERS), words, junk)
 FUNCTIONS = ["start", "start_compatible", "prompt", "stop", "generate", "resume", "storyboard"]
-FUNCTIONS += ["verify", "open_link", "share_link"]
+FUNCTIONS += ["verify", "open_link", "share_link", "watch_along"]
 names = st.sampled_from([*FUNCTIONS, "leave", "lambda", "", "__init__"])
 SERVER_FUNCTIONS = ["playhead", "replay_since", "exists", "status", "storyboard", "read_storyboard"]
-SERVER_FUNCTIONS += ["describe", "share"]
+SERVER_FUNCTIONS += ["describe", "share", "watch_along", "offer"]
 scenes = st.fixed_dictionaries(
     {"text": st.one_of(words, junk)},
     optional={"at": st.one_of(numbers, junk), "switch": st.one_of(words, junk)},
@@ -136,6 +137,7 @@ given = {
 }
 links = junk | words | words.map(lambda text: f"#video=1.{text}")
 given |= {"verify": st.tuples(sessions), "open_link": st.tuples(links), "share_link": st.tuples(words | junk)}
+given["watch_along"] = st.tuples(st.booleans() | junk, st.booleans() | junk, st.booleans() | junk)
 given["start_compatible"], given["resume_compatible"] = given["start"], given["resume"]
 data = st.one_of(*given.values(), junk, st.lists(junk, max_size=4), st.just(()))
 
@@ -241,6 +243,8 @@ def posts(functions: dict[str, int], components: list[int]) -> st.SearchStrategy
             "before": numbers | junk,
             "removed": st.just("all") | st.lists(numbers, max_size=3) | junk,
             "prompts": st.lists(scenes, max_size=3) | junk,
+            **dict.fromkeys(("is_open", "takes_proposals", "is_listed"), st.booleans() | junk),
+            **dict.fromkeys(("send", "dismiss"), numbers | junk),
             "text": words
             | st.builds(json.dumps, st.fixed_dictionaries({"prompts": st.lists(scenes)}))
             | junk,
@@ -313,6 +317,8 @@ GETS = tuple(
     {API}/run-history/records {API}/vibe-code {API}/dev/reload {API}/startup-events
     {API}/profiling/traces {API}/theme.css {API}/token
     /live /live?after=0&player=me /live?after=*&player=me /live?after=0&player=*
+    /room /watch /watch/ /watch/* /watch/*/live /watch/x/live?chunk=* /watch/x/segments?chunk=*
+    /watch/x/thumbnails?first=* /watch/assets/* /watch/assets/0123456789abcdef/*
     /segments /segments?chunk=* /segments?chunk=0 /thumbnails /thumbnails?first=* /thumbnails?first=0
     """.split()
 )
@@ -378,6 +384,22 @@ headers = st.dictionaries(
 methods = st.sampled_from(["GET"] * 8 + ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "POST", "TRACE", "FOO"])
 gets = st.builds(_get, methods, st.sampled_from(GETS), short, queries, headers)
 
+
+def watchers(link: str) -> st.SearchStrategy[Request]:
+    """What one may send who has the link to a video that others may watch along."""
+    reads = "/ /live /live?chunk=* /live?chunk=0&take=* /segments?chunk=* /segments?chunk=0 /* /propose /vote"
+    paths = [f"/{link}{one.rstrip('/')}" for one in [*reads.split(), "/thumbnails?first=*"]]
+    calls = [
+        f"/watch/{id}/{call}" for id in (link.split("/")[1], "room", "x") for call in ("propose", "vote")
+    ]
+    proposal = st.fixed_dictionaries({"text": words | junk, "number": numbers | junk})
+    return st.one_of(
+        st.builds(_get, methods, st.sampled_from(paths), short, queries, headers),
+        st.builds(_post, st.sampled_from(calls), proposal, st.just("application/json"), st.just(0)),
+        st.builds(_post, st.sampled_from(calls), raw | junk, kinds, cuts),
+    )
+
+
 JOIN = f"POST {API}/queue/join HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
 LINES = (
     b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -435,7 +457,7 @@ class Sender:
         asked = request.method, request.path
         async with self._client.stream(*asked, content=request.content, headers=request.headers) as answer:
             headers, text = dict(answer.headers), bytearray()
-            is_stream = "event-stream" in headers.get("content-type", "")
+            is_stream = headers.get("content-type", "").startswith(STREAMS)
             try:
                 async with asyncio.timeout(READ_S if is_stream else PATIENCE_S):
                     async for part in answer.aiter_bytes():

@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from gradio_client import Client
 
+from longlive.audience.publisher import PublisherStatus
 from longlive.serving.engine import Engine
 from longlive.serving.metrics import FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
@@ -25,12 +27,15 @@ QUIET = EngineStatus(running=0, waiting=0, capacity=4, executor="thread", model=
 
 @contextmanager
 def served(
-    ask: Callable[[], EngineStatus] = lambda: QUIET, metrics: Metrics | None = None, timeout_s: float = 5.0
+    ask: Callable[[], EngineStatus] = lambda: QUIET,
+    metrics: Metrics | None = None,
+    timeout_s: float = 5.0,
+    publisher: Any = None,
 ) -> Iterator[tuple[str, Engine]]:
     """A page over test cards with the two routes; its address and its engine."""
     engine = make_engine()
     page = build_page(engine)
-    routes = routes_of(ask, metrics or Metrics(), timeout_s=timeout_s)
+    routes = routes_of(ask, metrics or Metrics(), timeout_s=timeout_s, publisher=publisher)
     _, url, _ = page.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(routes)
     )
@@ -39,6 +44,21 @@ def served(
     finally:
         page.close()
         engine.close()
+
+
+def test_how_publishing_goes_is_said_and_makes_nothing_fail() -> None:
+    class Publisher:
+        def status(self) -> PublisherStatus:
+            return PublisherStatus("waiting", 2, "Connection refused")
+
+    with served(publisher=Publisher()) as (url, _):
+        answer = httpx.get(f"{url}health")
+    assert answer.status_code == 200
+    assert answer.json()["publishing"] == {
+        "state": "waiting",
+        "connections": 2,
+        "reason": "Connection refused",
+    }
 
 
 def test_a_healthy_server_reports_its_numbers() -> None:

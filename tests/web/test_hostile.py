@@ -31,6 +31,7 @@ from tests.support.hostile_requests import (
     Request,
     Sender,
     requests,
+    watchers,
 )
 from tests.support.paths import ROOT
 
@@ -50,9 +51,9 @@ class Watcher:
         self.token, self.outputs = "", []
         self._served = served
         parts = self.client.config["components"]
-        self.player, self.storyboard = (
+        self.player, self.storyboard, self.audience = (
             next(one["id"] for one in parts if one["props"].get("elem_id") == name)
-            for name in ("player", "storyboard")
+            for name in ("player", "storyboard", "watch-along")
         )
         self._job = self.client.submit(MEADOW, 7, [], api_name="/start")
         self._ended = threading.Event()
@@ -225,7 +226,9 @@ def test_hostile_requests_break_nothing_and_reveal_nothing(
         secrets = [watcher.token, watcher.client.session_hash]
         hidden = [*secrets, *canaries, "Traceback", sys.prefix, served.folder]
         functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
-        strategy = requests(functions, [watcher.player, watcher.storyboard])
+        link = watcher.client.predict(True, True, True, api_name="/watch_along")["link"]
+        components = [watcher.player, watcher.storyboard, watcher.audience]
+        strategy = requests(functions, components) | watchers(link)
         begun = time.monotonic()
         seen = call_in_thread(attack, served.url, strategy | with_canaries(tmp_path), number, hidden)
         took = time.monotonic() - begun

@@ -1,9 +1,7 @@
 """``/live``: a run's messages as binary frames."""
 
-import contextlib
-import json
-import struct
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -12,12 +10,12 @@ from gradio_client import Client
 
 from longlive.web.live import PATH
 from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.live_frames import Frame
+from tests.support.live_frames import live as open_live
 from tests.support.page_client import cards_of
 from tests.support.run_reader import wait_for
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
-
-Frame = tuple[dict[str, Any] | None, bytes]
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +35,12 @@ def token(served: Served) -> Iterator[str]:
     client.close()
 
 
-@contextlib.contextmanager
-def live(served: Served, token: str, after: int = 0, player: str = "me") -> Iterator[Iterator[Frame]]:
-    """The frames of a connection, as they come; None as the message of an idle one."""
-    url, headers = f"{served.url}{PATH[1:]}", {"Authorization": f"Bearer {token}"}
-    with httpx.stream("GET", url, params={"after": after, "player": player}, headers=headers) as answer:
-        assert answer.status_code == 200, answer.read()
-        yield frames(answer.iter_bytes())
-
-
-def frames(parts: Iterator[bytes]) -> Iterator[Frame]:
-    held = b""
-    for part in parts:
-        held += part
-        while len(held) >= 8:
-            header, data = struct.unpack(">II", held[:8])
-            end = 8 + header + data
-            if len(held) < end:
-                break
-            yield json.loads(held[8 : 8 + header]) if header else None, held[8 + header : end]
-            held = held[end:]
-    assert not held, "a frame was cut off"
+def live(
+    served: Served, token: str, after: int = 0, player: str = "me"
+) -> AbstractContextManager[Iterator[Frame]]:
+    """The frames of a connection, as they come."""
+    headers = {"Authorization": f"Bearer {token}"}
+    return open_live(f"{served.url}{PATH[1:]}", headers, after=after, player=player)
 
 
 def messages(read: Iterator[Frame]) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -77,6 +77,11 @@ class ApiViewer:
             self._send_when_due(now, now - self.log.first_at)
             if now - self.log.first_at >= self._behaviour.seconds:
                 self.leave(now)
+
+    def open_audience(self) -> "Future[str]":
+        """Let others watch along; where, after the page's address."""
+        answer = self._client.submit(True, api_name="/watch_along")
+        return self._server.run(lambda: str(answer.result()["link"]))
 
     def leave(self, now: float) -> None:
         """Press Stop."""
@@ -230,6 +235,10 @@ class _ServerFunctions:
     def call(self, name: str, data: dict[str, Any]) -> "Future[Any]":
         """Call a function in the pool."""
         return self._pool.submit(self._post, name, data)
+
+    def run(self, function: Callable[[], str]) -> "Future[str]":
+        """Call anything else that waits for the server in the pool."""
+        return self._pool.submit(function)
 
     def _post(self, name: str, data: dict[str, Any]) -> Any:
         body = {"data": data, "component_id": self._player, "fn_name": name, "session_hash": self._session}

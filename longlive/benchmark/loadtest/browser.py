@@ -26,8 +26,8 @@ FLAGS = (
     "--disable-background-networking",
 )
 
-# Records [time, second of the video] of every picture shown, in whichever video element plays.
-_RECORD = """() => {
+# JavaScript that records [time, second of the video] of every picture shown, in any video element.
+RECORD = """() => {
   window.shown = [];
   const observed = new WeakSet();
   const host = document.querySelector('#player');
@@ -157,7 +157,7 @@ def record_page(url: str, player: str, plan: BrowserPlan) -> BrowserRecording:
         page.wait_for_selector("#start")
         page.wait_for_function("document.querySelector('#player')?.dataset.state === 'idle'")
         page.wait_for_timeout(1000)
-        page.evaluate(_RECORD)
+        page.evaluate(RECORD)
         if plan.pictures is not None:
             page.evaluate(_KEEP, [*plan.pictures, KEEP_EVERY_S, KEEP_FOR_S])
         page.fill("#prompt textarea", plan.prompts[0])

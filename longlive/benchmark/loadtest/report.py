@@ -11,6 +11,7 @@ import torch
 from longlive.benchmark.loadtest.figures import ViewerResult
 from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.virtual_player import STALL_S
+from longlive.benchmark.loadtest.watching.watchers_result import WatchersResult
 from longlive.benchmark.statistics import percentile
 from longlive.runtime.environment import device_name, git_revision, processor_name, versions
 
@@ -38,6 +39,7 @@ class LoadTestResult:
         load_cpu_share: processor cores that the test itself used, browsers left out.
         load_average: of this machine over the minute before the test.
         viewers: the result of each.
+        watchers: what those who watched along got; None if there were none.
     """
 
     url: str
@@ -75,6 +77,7 @@ class LoadTestResult:
     load_cpu_share: float
     load_average: float
     viewers: tuple[ViewerResult, ...]
+    watchers: WatchersResult | None = None
 
 
 def combine(url: str, plan: Plan, viewers: Sequence[ViewerResult], **facts: Any) -> LoadTestResult:
@@ -143,9 +146,11 @@ _COLUMNS = {
 
 def table(result: LoadTestResult) -> str:
     """The result as text: all viewers together, one row for each, and remarks on each."""
-    apart = ("plan", "viewers", "url")
+    apart = ("plan", "viewers", "watchers", "url")
     facts = {name: value for name, value in vars(result).items() if name not in apart}
-    lines = [f"{name:<24} {'-' if value is None else value}" for name, value in facts.items()]
+    lines = _rows(facts)
+    if result.watchers is not None:
+        lines += ["", "those who watched along", *_rows(vars(result.watchers))]
     lines += ["", "".join(f"{head:>10}" for head in _COLUMNS.values()) + "  profile"]
     for one in result.viewers:
         cells = [getattr(one, name) for name in _COLUMNS]
@@ -159,6 +164,10 @@ def table(result: LoadTestResult) -> str:
             "this machine is busy, and some stalls may be the test's own."
         )
     return "\n".join(lines)
+
+
+def _rows(facts: dict[str, Any]) -> list[str]:
+    return [f"{name:<24} {'-' if value is None else value}" for name, value in facts.items()]
 
 
 def _remarks(one: ViewerResult) -> list[str]:

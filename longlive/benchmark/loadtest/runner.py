@@ -25,6 +25,7 @@ from longlive.benchmark.loadtest.figures import ViewerResult, result_of, result_
 from longlive.benchmark.loadtest.plan import Plan
 from longlive.benchmark.loadtest.report import LoadTestResult, combine
 from longlive.benchmark.loadtest.viewer_log import ViewerLog
+from longlive.benchmark.loadtest.watching.crowd import Crowd, CrowdPlan
 from longlive.errors import EndpointError
 from longlive.network import direct_connections
 
@@ -122,13 +123,14 @@ def run_load_test(
         progress(f"opening the page {plan.viewers + plan.waiting} times")
         viewers = _open_viewers(url, plan, pool, http, chromium)
         dropper, health = AbandoningClient(url, http), HealthMonitor(url, http)
+        crowd = _crowd(url, viewers, plan, chromium)
         tasks = _SideTasks(
             lambda: pool.submit(health.poll), lambda: pool.submit(dropper.visit, profile(0).prompt(0)), plan
         )
         try:
             progress("watching")
             overhead = _Overhead.begin()
-            _run_viewers(viewers, plan, overhead, tasks)
+            _run_viewers(viewers, plan, overhead, tasks, crowd)
             cpu_share, seconds = overhead.cpu_share, time.monotonic() - overhead.begun
         finally:
             list(pool.map(lambda viewer: viewer.close(), viewers))
@@ -140,6 +142,7 @@ def run_load_test(
         **health.facts(),
         drops=dropper.sent,
         refused_drops=dropper.refused,
+        watchers=crowd.result(),
         seconds=round(seconds, 1),
         longest_step_s=round(overhead.longest_step_s, 3),
         load_cpu_share=round(cpu_share, 3),
@@ -169,8 +172,15 @@ def _open_viewers(
     return [*browsers, *programs]
 
 
-def _run_viewers(viewers: Sequence[Viewer], plan: Plan, overhead: _Overhead, tasks: _SideTasks) -> None:
-    """Start the viewers by the plan, and step them until each has left."""
+def _crowd(url: str, viewers: Sequence[Viewer], plan: Plan, chromium: str) -> Crowd:
+    watched = [one for one in viewers[: plan.viewers] if isinstance(one, ApiViewer)]
+    return Crowd(url, watched, CrowdPlan(plan.watchers, plan.watcher_browsers, plan.settle_s, chromium))
+
+
+def _run_viewers(
+    viewers: Sequence[Viewer], plan: Plan, overhead: _Overhead, tasks: _SideTasks, crowd: Crowd
+) -> None:
+    """Start the viewers by the plan, and step them and the watchers until each has left."""
     first, later = list(viewers[: plan.viewers]), list(viewers[plan.viewers :])
     last = now = next_start = overhead.begun
     while not all(one.is_over for one in viewers) and now - overhead.begun < plan.timeout_s:
@@ -183,9 +193,11 @@ def _run_viewers(viewers: Sequence[Viewer], plan: Plan, overhead: _Overhead, tas
         tasks.run_due(now - overhead.begun)
         for one in viewers:
             one.step(now)
+        crowd.step(now)
         time.sleep(STEP_S)
         last, now = now, time.monotonic()
         overhead.longest_step_s = max(overhead.longest_step_s, now - last)
+    crowd.finish(now)
     for one in viewers:
         if not one.is_over:
             one.give_up(now)

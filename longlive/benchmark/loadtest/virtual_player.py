@@ -67,6 +67,14 @@ class VirtualPlayer:
             return 0.0
         return min(self._end_s, self._resumed_from[-1] + now - self._resumed_at[-1])
 
+    def second_at(self, at: float) -> float:
+        """The second of the video that was on the screen at a time which is not in the future."""
+        last = bisect.bisect_right(self._resumed_at, at) - 1
+        if last < 0:
+            return 0.0
+        later = self._resumed_from[last + 1 : last + 2] or [self._end_s]
+        return min(later[0], self._resumed_from[last] + at - self._resumed_at[last])
+
     def is_playing(self, now: float) -> bool:
         """Whether the playhead moves."""
         return bool(self._resumed_at) and self._dry_s(now) <= 0

@@ -87,7 +87,7 @@ class RunRegistry:
         Args:
             address: of the viewer who wants to start a run; empty if it is not known.
             previous: runs of that viewer, which will end and do not count.
-            limits: of the engine.
+            limits: of the new run.
         """
         active = (RunStatus.WAITING, RunStatus.RUNNING)
         others = [run for run in self if run.status in active and not run.is_leaving and run not in previous]

@@ -102,4 +102,4 @@ class BranchEndpoint:
         mode = "compatible" if run.container == "ts" else "live"
         advice = self._endpoints.advice(prompt, parent.model)
         status = f"A new take from {clock_text(run.end_s)} on. {advice}".strip()
-        return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, advice))
+        return self._endpoints.open(viewer, ViewerStream(run, mode, status, advice))

@@ -194,7 +194,7 @@ class SessionEndpoint:
                     viewer, record, container=CONTAINERS[mode], limits=limits, address=address, parent=parent
                 )
         status = f"Making the first pictures (seed {run.seed})."
-        return self._endpoints.streams.open(viewer, ViewerStream(run, mode, status, advice))
+        return self._endpoints.open(viewer, ViewerStream(run, mode, status, advice))
 
     def _start_prompts(self, record: SessionRecord, viewer: str, address: str, mode: str) -> Run:
         """A run of the model that runs here with the prompts of a record, at the same times."""

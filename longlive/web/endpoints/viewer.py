@@ -8,11 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from longlive.audience.audience import Audiences
 from longlive.chunks import MediaSegment
 from longlive.errors import MediaError
 from longlive.media.segments import Container
 from longlive.prompts import PromptText, check_prompt
 from longlive.serving.engine import Engine
+from longlive.serving.runs.events import PromptScheduled
 from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
@@ -50,7 +52,8 @@ class Endpoints:
         """Serve from ``engine``; there is one stream for each run that it keeps."""
         self.engine = engine
         self.streams = ViewerStreams()
-        engine.on_forget = self.streams.forget
+        self.audiences = Audiences(engine.runs)
+        engine.on_forget = self._forget
 
     async def start(
         self,
@@ -154,17 +157,22 @@ class Endpoints:
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
-            text = self.in_known_words(check_prompt(prompt), stream.run.model)
-            scheduled = stream.run.prompt(text, read_switch(switch))
-        advice = self.advice(prompt, stream.run.model)
-        status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
-        stream.show_status(status, scheduled.at_seconds, advice)
+            scheduled = self.send(stream, prompt, switch)
         answer = {
             "chunk": scheduled.chunk,
             "at_seconds": round(scheduled.at_seconds, 3),
             "in_seconds": round(scheduled.in_seconds, 3),
         }
         return answer, stream.status, stream.timeline()
+
+    def send(self, stream: ViewerStream, prompt: str, switch: str) -> PromptScheduled:
+        """Switch the run of a stream to another prompt, and say so; PromptError, ConfigError as it cannot."""
+        text = self.in_known_words(check_prompt(prompt), stream.run.model)
+        scheduled = stream.run.prompt(text, read_switch(switch))
+        advice = self.advice(prompt, stream.run.model)
+        status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
+        stream.show_status(status, scheduled.at_seconds, advice)
+        return scheduled
 
     async def stop(self, request: gr.Request) -> str:
         """End your running video; its files come with the last output of /start.
@@ -246,9 +254,18 @@ class Endpoints:
         run = self.engine.find(token)
         return self.streams.of_run(run) if run else None
 
+    def open(self, viewer: str, stream: ViewerStream) -> ViewerStream:
+        """Give a stream to a viewer; those who watch the viewer's last video along watch this one."""
+        self.audiences.lead_on(viewer, stream.run)
+        return self.streams.open(viewer, stream)
+
     def leave(self, request: gr.Request) -> None:
         """The viewer's page was closed; the run is suspended soon, and kept for a while."""
         self.streams.leave(viewer_of(request))
+
+    def _forget(self, run: Run) -> None:
+        self.streams.forget(run)
+        self.audiences.close(run)
 
     def _begin(self, mode: str, request: gr.Request, prompt: str, *how: Any) -> ViewerStream:
         """The stream of a new run; ``how`` as for ``_start_run``. Reads a file, so it runs in a thread."""
@@ -257,7 +274,7 @@ class Endpoints:
             run = _start_run(self.engine, viewer, mode, address_of(request), prompt, *how)
         advice = self.advice(prompt, run.model)
         status = f"Making the first pictures (seed {run.seed}). {limits_text(self.engine.limits)} {advice}"
-        return self.streams.open(viewer, ViewerStream(run, mode, status.strip(), advice))
+        return self.open(viewer, ViewerStream(run, mode, status.strip(), advice))
 
     def _running(self, request: gr.Request) -> ViewerStream | None:
         """The stream of the viewer's run, if it can be stopped."""
@@ -275,7 +292,7 @@ class Endpoints:
             raise gr.Error(NOT_KEPT, print_exception=False)
         mode = "compatible" if run.container == "ts" else "live"
         stream = self.streams.of_run(run) or ViewerStream(run, mode, "Welcome back.")
-        return self.streams.open(viewer_of(request), stream), max(0.0, seconds)
+        return self.open(viewer_of(request), stream), max(0.0, seconds)
 
     async def follow(
         self, stream: ViewerStream, after: int, request: gr.Request

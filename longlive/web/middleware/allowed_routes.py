@@ -16,9 +16,12 @@ from longlive.web.middleware.json_body import (
     CancelBody,
     ComponentBody,
     JoinBody,
+    OperatorBody,
+    ProposalBody,
     ResetBody,
     RunBody,
     SessionBody,
+    VoteBody,
     check_body,
 )
 
@@ -30,6 +33,9 @@ _NAME = r"[A-Za-z0-9_-]{1,64}"
 _READ = re.compile(
     "/|/config/?|/theme\\.css|/robots\\.txt|/manifest\\.json|/favicon\\.ico|/health|/metrics|/live"
     "|/segments|/thumbnails|/video"
+    f"|/live/{_NAME}\\.m3u8|/live/{_NAME}/\\d{{1,9}}-[0-9a-f]{{16}}\\.ts"
+    f"|/room(/(video|session))?|/watch/{_NAME}(/(live|segments|thumbnails|voice))?"
+    "|/watch/assets/[0-9a-f]{16}/[a-z.]{1,40}"
     "|/(assets|static|svelte)/[ -~]{1,200}"
     f"|{API}/(info/?|openapi\\.json|theme\\.css|startup-events|app_id|queue/status)"
     f"|{API}/queue/data|{API}/heartbeat/{_NAME}|{API}/call/(v2/)?{_NAME}/{_NAME}"
@@ -41,6 +47,8 @@ _CALL = re.compile(f"{API}/call/({_NAME})/?")
 _CALL_BY_NAMES = re.compile(f"{API}/call/v2/({_NAME})/?")
 _CALL_STREAM = re.compile(f"{API}/call/(?:v2/)?{_NAME}/({_NAME})")
 _ANY_CALL = re.compile(f"{API}/(call|queue/join)")
+_WATCHER_CALL = re.compile(f"/watch/{_NAME}/(propose|vote)")
+_OPERATOR_CALL = re.compile("/room/operator/[a-z]{1,20}")
 _RUN = re.compile(f"{API}/(?:run|api)/({_NAME})/?")
 
 
@@ -154,6 +162,11 @@ def body_reader(path: str, gradio: GradioApp) -> Callable[[Body], Body]:
     if call := _CALL.fullmatch(path):
         function = gradio.named(call[1])
         return lambda body: _with_data(CallBody, body, function)
+    if watcher := _WATCHER_CALL.fullmatch(path):
+        model = ProposalBody if watcher[1] == "propose" else VoteBody
+        return lambda body: check_body(model, body).model_dump()
+    if _OPERATOR_CALL.fullmatch(path):
+        return lambda body: check_body(OperatorBody, body).model_dump()
     if (run := _RUN.fullmatch(path)) and not (function := gradio.named(run[1])).queue:
         return lambda body: _with_data(RunBody, body, function)
     if _READ.fullmatch(path):

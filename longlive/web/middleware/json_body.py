@@ -77,6 +77,26 @@ class ComponentBody(SessionBody):
     data: Any = None
 
 
+class ProposalBody(_Body):
+    """``POST /watch/ID/propose``: a prompt that somebody proposes who watches along."""
+
+    text: str
+
+
+class VoteBody(_Body):
+    """``POST /watch/ID/vote``: the number of a proposal."""
+
+    number: int
+
+
+class OperatorBody(_Body):
+    """``POST /room/operator/ACTION``: what the operator of the room does, with the number of a proposal."""
+
+    number: int | None = None
+
+
+_RULES = {"data": "a list", "text": "text", "number": "a whole number"}
+
 AnyBody = TypeVar("AnyBody", bound=_Body)
 
 
@@ -119,7 +139,7 @@ def check_body(model: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
         return model.model_validate(body)
     except ValidationError as error:
         field = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
-        rule = "a list" if field == "data" else "1 to 64 letters, digits, _ or -"
+        rule = _RULES.get(field, "1 to 64 letters, digits, _ or -")
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field} must be {rule}.") from None
 
 

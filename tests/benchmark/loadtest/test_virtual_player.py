@@ -56,3 +56,11 @@ def test_nothing_came_nothing_plays() -> None:
     player = VirtualPlayer()
     player.complete(5.0)
     assert (player.seconds(9.0), player.is_playing(9.0), player.stalls(9.0)) == (0.0, False, [])
+
+
+def test_where_it_was_is_known_afterwards() -> None:
+    player = VirtualPlayer()
+    player.add(10.0, 1.0)
+    player.add(13.0, 3.0)
+    assert [player.second_at(at) for at in (9.0, 10.5, 12.0, 13.5)] == [0.0, 0.5, 1.0, 1.5]
+    assert player.second_at(20.0) == 3.0
