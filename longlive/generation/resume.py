@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from longlive.chunks import latents_digest
-from longlive.config import ModelConfig, StreamConfig
-from longlive.errors import SessionFileError
+from longlive.config import ModelConfig, StreamConfig, size_text, sizes_text
+from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.models.bundle import ModelBundle
 
@@ -79,6 +79,17 @@ def check_facts(here: Mapping[str, Any], record: SessionRecord) -> None:
     for name, option in (("quantization", "--quantize"), ("cache", "--cache")):
         recorded = getattr(record, name)
         _check_same(name, recorded, here[name], f"Load the model with {option} {recorded}.")
+
+
+def config_of_record(record: SessionRecord, config: ModelConfig) -> ModelConfig:
+    """A model's config at the size of a record; SessionFileError if the model does not have it."""
+    try:
+        return config.at(record.size)
+    except ConfigError as error:
+        raise SessionFileError(
+            f"The pictures of this video have {size_text(record.size)} pixels, but {config.name} makes "
+            f"{sizes_text(config.all_sizes)} here. Use the model as it was then."
+        ) from error
 
 
 def check_latents(

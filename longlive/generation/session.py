@@ -24,7 +24,13 @@ from longlive.generation.cuda_streams import SideStream
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
-from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
+from longlive.generation.resume import (
+    check_latents,
+    check_models,
+    config_of_record,
+    plan_exact,
+    plan_quick,
+)
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.generation.start_clip import Start, unpack_latents
 from longlive.generation.stopwatch import Stopwatch
@@ -98,14 +104,14 @@ class Session:
     def models(self) -> ModelBundle:
         """The model; may be replaced by the same one run with less memory (``RuntimeProfile.downgrade``).
 
-        The decoder stays. What follows is the same, unless keys and values are stored in another dtype from
-        then on: no replay can repeat that.
+        Decoder and size stay. What follows is the same, unless keys and values are stored in another dtype
+        from then on: no replay can repeat that.
         """
         return self._generator.models
 
     @models.setter
     def models(self, models: ModelBundle) -> None:
-        self._generator.models = models
+        self._generator.models = models.at_size(self.models.config.size)
 
     @property
     def num_chunks(self) -> int:
@@ -226,10 +232,16 @@ class Session:
     def of_record(cls, models: ModelBundle, record: SessionRecord) -> "Session":
         """A new session, at its first chunk, that will use the recorded prompts at their chunks.
 
+        Args:
+            models: of any of its sizes; the session has that of the record.
+            record: of another session.
+
         Raises:
-            SessionFileError: if the record belongs to another model, dtype, quantization or cache.
+            SessionFileError: if the record belongs to another model, dtype, quantization or cache, or is of
+                a size that the model does not have.
         """
         check_models(models, record)
+        models = models.at_size(config_of_record(record, models.config).size)
         stream = vars(record.stream) | {"start": unpack_latents(record.start, models.config, record.stream)}
         session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
         generator = session._generator
@@ -280,7 +292,7 @@ class Session:
                 latents are not those of its chunks.
         """
         session = cls.of_record(models, record)
-        clean = check_latents(record, latents, models.config, models.dtype)
+        clean = check_latents(record, latents, session.models.config, models.dtype)
         plan = (plan_exact if exact else plan_quick)(record.prompts, len(clean), session.stream)
         session._generator.replay(plan, clean, record.chunks, turn)
         if clean:
