@@ -3,9 +3,10 @@
 ``#video=1.DATA``: the format's version, then JSON, compressed (zlib), in base64url without padding. The JSON
 holds ``model`` (its name), ``digest`` (the first 16 digits of its weights' digest), ``seed``, ``take``,
 ``chunks`` (how many were made), ``frames`` (pictures, if the last chunk was cut short), ``stream`` (options),
-``prompts``: a list of ``[chunk, text, switch]``, ``size`` (width and height; older links have none and mean
-the model's own), and for a branch with another seed ``reseeds``: a list of ``[chunk, seed]``. It has no digests
-of chunks, so it says how to make the video, not whether that came out the same; the session file does both.
+``prompts``: a list of ``[chunk, text, switch]``, ``size`` (width and height; older links have none, and mean
+the model's own), and for a branch with another seed ``reseeds``: a list of ``[chunk, seed]``. It has no
+digests of chunks, so it says how to make the video, not whether that came out the same; the session file does
+both.
 """
 
 import base64
