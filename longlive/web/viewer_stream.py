@@ -189,7 +189,7 @@ class ViewerStream:
     def _message(self, number: int, event: RunEvent) -> Message:
         match event:
             case RunStarted():
-                return self._header("begin", number)
+                return self._header("begin", number) | {"size": self.run.size}
             case SegmentEvent():
                 header = self._header("segment", number) | {"matches": event.matches}
                 return header | self._times(event) | segment_message(event.segment)
