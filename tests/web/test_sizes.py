@@ -13,11 +13,13 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from longlive.errors import SessionFileError
 from longlive.web.endpoints.sessions import SessionEndpoint
 from longlive.web.endpoints.share_link import SharedVideo, read_share_link, write_share_link
 from longlive.web.endpoints.viewer import Endpoints
 from tests.support.fakes import PATIENT, PORTRAIT, Served, serve_page, sized_cards, sketches
 from tests.support.page_client import size_of
+from tests.web.test_share_link import packed, unpacked
 
 RED, BLUE = "a red ball stands on a green meadow", "a blue cube"
 STORYBOARD = {"prompts": [{"at": 0, "text": RED}, {"at": 1, "text": BLUE, "switch": "hard"}]}
@@ -44,10 +46,15 @@ def portrait(served: Served) -> dict[str, Any]:
     *asked, size = STORYBOARD, 2, 7, None, None, "64x96"
     video, session_file, _ = client.predict(*asked, size, api_name="/generate")
     client.close()
-    assert size_of(video["video"]) == (128, 192), "enlarged to twice their size"
+    assert shown(video) == (128, 192), "enlarged to twice their size"
     values: dict[str, Any] = json.loads(Path(session_file).read_text())
     assert (values["width"], values["height"]) == PORTRAIT
     return values
+
+
+def shown(video: Any) -> tuple[int, int]:
+    """The size of a video as the client hands it over."""
+    return size_of(video["video"] if isinstance(video, dict) else video)
 
 
 def first_pictures(client: Client, *arguments: Any, api_name: str) -> tuple[list[int], tuple[int, int], str]:
@@ -91,14 +98,14 @@ def test_a_session_file_and_a_link_are_made_again_in_their_size(
 ) -> None:
     *_, video, session_file, sums = list(client.submit(portrait, api_name="/verify"))[-1]
     assert sums["same"] == sums["chunks"] == len(portrait["chunks"])
-    assert size_of(video["video"]) == (128, 192)
+    assert shown(video) == (128, 192)
     again = json.loads(Path(session_file).read_text())
     assert (again["width"], again["height"]) == PORTRAIT
     record, _ = SessionEndpoint(Endpoints(served.engine))._read({"file": portrait})
     link = write_share_link(SharedVideo.of(record))
     assert read_share_link(link).size == PORTRAIT
     *_, video, _, _ = list(client.submit(f"#{link}", api_name="/open_link"))[-1]
-    assert size_of(video["video"]) == (128, 192)
+    assert shown(video) == (128, 192)
 
 
 def test_what_a_model_cannot_make_is_told_in_words(
@@ -127,9 +134,6 @@ def test_what_a_model_cannot_make_is_told_in_words(
 
 @pytest.mark.parametrize("size", [[64], [64, 96, 3], ["64", 96], [64, 2**40], 7, "64x96", {"a": 1}])
 def test_a_link_with_a_hostile_size_is_refused(portrait: dict[str, Any], size: Any) -> None:
-    from longlive.errors import SessionFileError
-    from tests.web.test_share_link import packed, unpacked
-
     record = SharedVideo.of(SessionEndpoint._read(None, {"file": portrait})[0])  # type: ignore[arg-type]
     with pytest.raises(SessionFileError, match="cannot be opened"):
         read_share_link(packed(unpacked(write_share_link(record)) | {"size": size}))
@@ -138,8 +142,6 @@ def test_a_link_with_a_hostile_size_is_refused(portrait: dict[str, Any], size: A
 def test_a_link_of_an_earlier_version_means_the_models_own_size(
     served: Served, portrait: dict[str, Any]
 ) -> None:
-    from tests.web.test_share_link import packed, unpacked
-
     record, _ = SessionEndpoint(Endpoints(served.engine))._read({"file": portrait})
     values = unpacked(write_share_link(SharedVideo.of(record)))
     del values["size"]
