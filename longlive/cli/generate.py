@@ -307,6 +307,8 @@ def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | 
 
     if "seed" in args:
         check_seed(args.seed)
+    if "size" in args and args.size:
+        parse_size(args.size)
     if args.scale is not None and not 1 <= args.scale <= MAX_SCALE:
         raise ConfigError("--scale", args.scale, f"it must be from 1 to {MAX_SCALE}", "Try 2.")
     if args.threads is not None and args.threads < 1:

@@ -232,13 +232,10 @@ class Session:
     def of_record(cls, models: ModelBundle, record: SessionRecord) -> "Session":
         """A new session, at its first chunk, that will use the recorded prompts at their chunks.
 
-        Args:
-            models: of any of its sizes; the session has that of the record.
-            record: of another session.
+        It has the size of the record, whichever ``models`` has.
 
         Raises:
-            SessionFileError: if the record belongs to another model, dtype, quantization or cache, or is of
-                a size that the model does not have.
+            SessionFileError: if the record belongs to another model, size, dtype, quantization or cache.
         """
         check_models(models, record)
         models = models.at_size(config_of_record(record, models.config).size)

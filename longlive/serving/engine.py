@@ -135,8 +135,7 @@ class Engine:
             container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
-            model: name of the model that makes it; None for the default one.
-            size: width and height of its pictures, one of the model's sizes; None for the model's own.
+            model, size: name of the model, and one of its sizes; None for the first, and for its own.
 
         Raises:
             PromptError: if a prompt cannot be used.

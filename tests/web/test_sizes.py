@@ -19,7 +19,7 @@ from longlive.web.endpoints.share_link import SharedVideo, read_share_link, writ
 from longlive.web.endpoints.viewer import Endpoints
 from tests.support.fakes import PATIENT, PORTRAIT, Served, serve_page, sized_cards, sketches
 from tests.support.page_client import size_of
-from tests.web.test_share_link import packed, unpacked
+from tests.support.share_links import packed, unpacked
 
 RED, BLUE = "a red ball stands on a green meadow", "a blue cube"
 STORYBOARD = {"prompts": [{"at": 0, "text": RED}, {"at": 1, "text": BLUE, "switch": "hard"}]}

@@ -86,27 +86,13 @@ class Endpoints:
             yield outputs_of(with_data(message, segment), stream)
 
     def start_on_page(
-        self,
-        prompt: str,
-        seed: Any,
-        later: Any,
-        request: gr.Request,
-        start_from: Any = None,
-        model: Any = None,
-        size: Any = None,
+        self, prompt: str, seed: Any, later: Any, request: gr.Request, start_from: Any, model: Any, size: Any
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
         return self._begin("live", request, prompt, seed, later, start_from, model, size).opening()
 
     async def start_compatible(
-        self,
-        prompt: str,
-        seed: Any,
-        later: Any,
-        request: gr.Request,
-        start_from: Any = None,
-        model: Any = None,
-        size: Any = None,
+        self, prompt: str, seed: Any, later: Any, request: gr.Request, start_from: Any, model: Any, size: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
         how = (prompt, seed, later, start_from, model, size)
