@@ -66,13 +66,18 @@ def one_per_chunk(prompts: Sequence[PromptEvent]) -> Iterator[PromptEvent]:
         free += 1
 
 
-def check_models(models: ModelBundle, record: SessionRecord) -> None:
-    """Raise SessionFileError if the record belongs to another model, dtype, quantization or cache."""
+def check_models(models: ModelBundle, record: SessionRecord) -> ModelBundle:
+    """The model at the record's size.
+
+    Raises:
+        SessionFileError: if the record belongs to another model, size, dtype, quantization or cache.
+    """
     check_facts(describe_models(models), record)
+    return models.at_size(config_of_record(record, models.config).size)
 
 
 def check_facts(here: Mapping[str, Any], record: SessionRecord) -> None:
-    """As ``check_models``, where the model is known by what ``describe_models`` says of it."""
+    """As ``check_models``, but for the size, where the model is known by what ``describe_models`` says."""
     cure = f"Load the model {record.model!r} as it was then; replay --remix makes its prompts with this one."
     _check_same("model", record.model_digest, here["model_digest"], cure)
     _check_same("dtype", record.dtype, here["dtype"], "Load the model in that dtype.")

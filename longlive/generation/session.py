@@ -24,13 +24,7 @@ from longlive.generation.cuda_streams import SideStream
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.noise import check_seed
 from longlive.generation.prompt_timeline import PromptTimeline
-from longlive.generation.resume import (
-    check_latents,
-    check_models,
-    config_of_record,
-    plan_exact,
-    plan_quick,
-)
+from longlive.generation.resume import check_latents, check_models, plan_exact, plan_quick
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.generation.start_clip import Start, unpack_latents
 from longlive.generation.stopwatch import Stopwatch
@@ -237,8 +231,7 @@ class Session:
         Raises:
             SessionFileError: if the record belongs to another model, size, dtype, quantization or cache.
         """
-        check_models(models, record)
-        models = models.at_size(config_of_record(record, models.config).size)
+        models = check_models(models, record)
         stream = vars(record.stream) | {"start": unpack_latents(record.start, models.config, record.stream)}
         session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
         generator = session._generator

@@ -97,7 +97,7 @@ def test_what_is_fetched_is_described_before(family: FakeHub, capsys: pytest.Cap
         "from ZihanSu/Self_Gradient_Forcing_Plus@c11e68083d89: framewise/model.pt (generator_ema)",
         "licence of the transformer: Apache-2.0",
         "settings: chunks of 1, window 21, sink 4, relative positions",
-        "a second set of weights for the clean pass; pictures of 832x480 or 480x832; prompts change by keep",
+        "a second set of weights for the clean pass; pictures of 48x32 or 32x48; prompts change by keep",
         "480x832: the base model (Wan 2.1 T2V 1.3B) was trained for it; these weights were tuned at 832x480.",
     ):
         assert words in shown
