@@ -32,13 +32,6 @@ def served() -> Iterator[Served]:
         yield page
 
 
-@pytest.fixture
-def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
-    yield client
-    client.close()
-
-
 @pytest.fixture(scope="module")
 def portrait(served: Served) -> dict[str, Any]:
     """Content of the session file of a video of upright pictures."""
