@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from longlive.errors import SessionFileError
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
 from longlive.serving.engine import Engine
+from longlive.serving.executors.events import SegmentEvent
 from longlive.serving.executors.model_runner import ModelRunner, open_session
-from longlive.serving.executors.thread import WARM_UP_JOB
+from longlive.serving.executors.ray import Worker
+from longlive.serving.executors.thread import WARM_UP_JOB, ThreadExecutor
+from longlive.serving.limits import Limits
 from longlive.serving.runs.events import RunFinished
 from longlive.serving.runs.run import Run
 from longlive.storybook.judge import judge
@@ -159,3 +163,12 @@ def test_only_pictures_of_the_size_that_a_judge_knows_are_judged() -> None:
     runner = ModelRunner(FakeModels(config=config))
     assert runner.judge_for(None) is runner.judge_for((128, 80)) is judge
     assert runner.judge_for((80, 128)) is None
+
+
+def test_a_worker_of_ray_makes_a_job_in_its_size(two_size_models: ModelBundle) -> None:
+    worker = Worker(lambda _: ThreadExecutor(ModelRunner(two_size_models)))
+    assert not worker.warm_up()
+    job = replace(WARM_UP_JOB, size=UPRIGHT, limits=Limits(max_video_s=0.5, buffer_ahead_s=99))
+    events = list(worker.events(worker.start(pickle.loads(pickle.dumps(job)))))
+    sizes = {one.checkpoint.record.size for one in events if isinstance(one, SegmentEvent) and one.checkpoint}
+    assert sizes == {UPRIGHT}

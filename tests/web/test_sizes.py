@@ -11,9 +11,11 @@ import av
 import httpx
 import pytest
 from gradio_client import Client
+from gradio_client.client import Job
 from gradio_client.exceptions import AppError
 
 from longlive.errors import SessionFileError
+from longlive.serving.runs.run import Run
 from longlive.web.endpoints.sessions import SessionEndpoint
 from longlive.web.endpoints.share_link import SharedVideo, read_share_link, write_share_link
 from longlive.web.endpoints.viewer import Endpoints
@@ -28,7 +30,8 @@ STORYBOARD = {"prompts": [{"at": 0, "text": RED}, {"at": 1, "text": BLUE, "switc
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """Two models; the second has one size."""
-    with serve_page(sized_cards(chunk_s=0.02), others=[sketches()], disconnect_timeout_s=2) as page:
+    limits = {"no_player_timeout_s": 20, "disconnect_timeout_s": 0.5, "retention_s": 1}
+    with serve_page(sized_cards(chunk_s=0.02), others=[sketches()], **limits) as page:
         yield page
 
 
@@ -50,17 +53,18 @@ def shown(video: Any) -> tuple[int, int]:
     return size_of(video["video"] if isinstance(video, dict) else video)
 
 
-def first_pictures(client: Client, *arguments: Any, api_name: str) -> tuple[list[int], tuple[int, int], str]:
-    """The size that a video says it has, that of its first pictures, and its token; then it is stopped."""
+def begun(served: Served, job: Job, chunk: int = 0) -> tuple[Run, list[int], tuple[int, int]]:
+    """The run of a call from its first pictures in a chunk on, the size that it said, and that of these."""
     said: list[int] = []
-    for player, *_ in client.submit(*arguments, api_name=api_name):
+    for player, *_ in job:
         if player["kind"] == "begin":
             said = player["size"]
-        if player["kind"] == "segment":
-            client.predict(api_name="/stop")
+        if player["kind"] == "segment" and player["chunk"] >= chunk:
+            run = served.engine.find(player["token"])
+            assert run is not None
             with av.open(io.BytesIO(base64.b64decode(player["data"]))) as file:
                 stream = file.streams.video[0]
-                return said, (stream.width // 2, stream.height // 2), player["token"]
+                return run, said, (stream.width // 2, stream.height // 2)
     raise AssertionError("no pictures came")
 
 
@@ -72,18 +76,20 @@ def test_a_program_chooses_a_size_or_gets_the_models_own(served: Served, client:
         (("a line", 7, [], None, "sketches"), (96, 64)),
         ((RED, 7, [], None, None, ""), (96, 64)),
     ):
-        said, seen, token = first_pictures(client, *arguments, api_name="/start")
-        run = served.engine.find(token)
-        assert run is not None and tuple(said) == seen == run.size == size
+        run, said, seen = begun(served, client.submit(*arguments, api_name="/start"))
+        client.predict(api_name="/stop")
+        assert tuple(said) == seen == run.size == size
     sizes = httpx.get(f"{served.url}health").json()["sizes"]
     assert sizes == {"test cards": ["96x64", "64x96", "80x80"], "sketches": ["96x64"]}
 
 
 def test_a_branch_has_the_size_of_its_video(served: Served, client: Client) -> None:
-    _, _, token = first_pictures(client, RED, 7, [], None, None, "64x96", api_name="/start")
-    _, seen, branch = first_pictures(client, token, 1, BLUE, "soft", None, api_name="/branch")
-    run = served.engine.find(branch)
-    assert run is not None and seen == run.size == PORTRAIT
+    asked = (RED, 7, [], None, None, "64x96")
+    parent, _, _ = begun(served, client.submit(*asked, api_name="/start"), chunk=1)
+    job = client.submit(parent.token, 1, BLUE, "soft", None, api_name="/branch")
+    run, said, seen = begun(served, job)
+    client.predict(api_name="/stop")
+    assert run is not parent and tuple(said) == seen == run.size == PORTRAIT
 
 
 def test_a_session_file_and_a_link_are_made_again_in_their_size(
