@@ -128,26 +128,22 @@ class Engine:
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
 
-                Args:
-                    viewer: whose run it is.
-                    prompt: what the video begins with.
-                    seed: of the noise.
-                    script: prompts to come.
-                    container, limits: format of the segments; limits instead of the engine's.
-                    address: of the viewer; only so many runs of one address are let in.
-                    start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
-        <<<<<<< HEAD
-                    model: name of the model that makes it; None for the default one.
-                    arrived: its place in the queue is that of a run that was started then (``time.monotonic``).
-        =======
-                    model, size: name of the model, and one of its sizes; None for the first, and for its own.
-        >>>>>>> sizes
+        Args:
+            viewer: whose run it is.
+            prompt: what the video begins with.
+            seed: of the noise.
+            script: prompts to come.
+            container, limits: format of the segments; limits instead of the engine's.
+            address: of the viewer; only so many runs of one address are let in.
+            start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
+            model, size: name of the model, and one of its sizes; None for the first, and for its own.
+            arrived: its place in the queue is that of a run that was started then (``time.monotonic``).
 
-                Raises:
-                    PromptError: if a prompt cannot be used.
-                    ConfigError: if there is no such model, or it does not have this size.
-                    BusyError: if the queue is full, or the address has enough runs.
-                    MediaError: if the disk is full.
+        Raises:
+            PromptError: if a prompt cannot be used.
+            ConfigError: if there is no such model, or it does not have this size.
+            BusyError: if the queue is full, or the address has enough runs.
+            MediaError: if the disk is full.
         """
         create = partial(
             create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
