@@ -15,7 +15,7 @@ _OPTIONS = {"mpegts_flags": "resend_headers"}
 
 
 class TransportStreamWriter:
-    """Turns segments into MPEG-TS whose times and continuity counters go on from one call to the next."""
+    """Writes segments as MPEG-TS whose times and continuity counters go on from one call to the next."""
 
     def __init__(self) -> None:
         """Begin a stream."""

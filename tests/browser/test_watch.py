@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import READ_CARD, Viewer, first_frame
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.browser
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+GRAVE = ("serious", "critical")
 Watch = Callable[..., "Watcher"]
 
 
@@ -126,8 +128,11 @@ def test_one_who_watches_can_look_back_and_return_by_keyboard(visit, watch: Watc
     assert watcher.errors == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_and_has_the_colours_of_the_owner_s(visit, watch: Watch, scheme: str) -> None:
+def test_the_page_fits_a_phone_and_has_the_colours_of_the_owner_s(
+    visit, watch: Watch, served: Served, scheme: str
+) -> None:
     owner = visit(color_scheme=scheme)
     owner.start(MEADOW)
     watcher = watch(open_door(owner), color_scheme=scheme, **PHONE)
@@ -138,6 +143,12 @@ def test_the_page_fits_a_phone_and_has_the_colours_of_the_owner_s(visit, watch: 
     shown = [one.locator("#status p").first.evaluate(colour) for one in (owner.page, watcher.page)]
     assert shown[0] == shown[1]
     assert owner.overflow() == 0
+    audiences = served.page.endpoints.audiences
+    audiences.change(audiences.of_run(next(iter(served.engine.runs))), takes_proposals=True)
+    expect(watcher.page.locator("#proposals")).to_be_visible()
+    for page, part in ((watcher.page, "body"), (owner.page, "#watch-along")):
+        found = Axe().run(page, context=part).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in GRAVE] == []
 
 
 @pytest.mark.slow

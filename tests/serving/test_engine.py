@@ -544,3 +544,19 @@ def test_an_engine_that_closes_says_whether_all_have_let_go_of_the_model(monkeyp
     wait_for(lambda: run.status == "running" and slow.executor.runner.models.busy_now == 1)
     assert slow.close() is False
     wait_for(lambda: run.status != "running")
+
+
+def test_a_run_that_arrived_with_another_one_is_admitted_before_those_who_wait(
+    make_engine: Callable[..., Engine],
+) -> None:
+    engine = make_engine(FakeModels(streams=1), max_queue_size=2)
+    first = engine.start("viewer", MEADOW, seed=7)
+    wait_for(lambda: first.num_chunks > 0)
+    waiting = engine.start("other", MEADOW, seed=7)
+    following = engine.start("third", MEADOW, seed=7, arrived=first.lifecycle.arrived)
+    wait_for(lambda: following.lifecycle.queue_position == 1)
+    assert waiting.status is waiting.status.WAITING
+    roomy = dataclasses.replace(engine.limits, max_queue_size=10)
+    assert engine.start("fourth", MEADOW, seed=7, limits=roomy) is not None, "its own limits count"
+    with pytest.raises(BusyError, match="The queue is full"):
+        engine.start("fifth", MEADOW, seed=7)

@@ -136,6 +136,13 @@ def test_the_wait_holds_when_there_are_fewer_slots_than_runs() -> None:
     assert wait_s(1, [], 0, NOW, 100.0) == 0.0
 
 
+def test_a_run_that_is_kept_for_ever_is_not_evicted_for_its_size() -> None:
+    kept = dataclasses.replace(LIMITS, retention_s=float("inf"))
+    runs = view("a", SUSPENDED, since=500.0, limits=kept, num_bytes=90), view("b", SUSPENDED, num_bytes=20)
+    assert actions(*runs, max_store_bytes=100) == [Evict("b")]
+    assert actions(*runs, max_store_bytes=50) == [Evict("b")]
+
+
 def test_the_oldest_idle_runs_are_evicted_when_the_store_is_full() -> None:
     runs = [
         view("a", FINISHED, since=30.0, num_bytes=40),

@@ -24,8 +24,10 @@ def test_neither_sessions_nor_tokens_nor_prompts_stand_in_the_log_of_a_run(tmp_p
         first.predict(JUMP, "soft", api_name="/prompt")
         resumed = second.submit(token, 0, api_name="/resume")
         list(itertools.islice(iter(resumed), 3))
+        link = second.predict(True, api_name="/watch_along")["link"]
+        httpx.get(f"{served.url}{link}/thumbnails?first=x")
         second.predict(api_name="/stop")
-        secrets = [token, first.session_hash, second.session_hash]
+        secrets = [token, first.session_hash, second.session_hash, link.rpartition("/")[2]]
         secrets += [watch_hls(served.url.rstrip("/"))]
         httpx.get(f"{served.url}{API[1:]}/queue/data", params={"session_hash": "nobody-4711"})
         for client in (first, second):

@@ -14,7 +14,6 @@ from longlive.errors import MediaError
 from longlive.media.segments import Container
 from longlive.prompts import PromptText, check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.runs.events import PromptScheduled
 from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
@@ -149,22 +148,8 @@ class Endpoints:
         if stream is None or stream.run.is_leaving:
             raise gr.Error(NOT_PLAYING, print_exception=False)
         with shown_errors():
-            scheduled = self.send(stream, prompt, switch)
-        answer = {
-            "chunk": scheduled.chunk,
-            "at_seconds": round(scheduled.at_seconds, 3),
-            "in_seconds": round(scheduled.in_seconds, 3),
-        }
-        return answer, stream.status, stream.timeline()
-
-    def send(self, stream: ViewerStream, prompt: str, switch: str) -> PromptScheduled:
-        """Switch the run of a stream to another prompt, and say so; PromptError, ConfigError as it cannot."""
-        text = self.in_known_words(check_prompt(prompt), stream.run.model)
-        scheduled = stream.run.prompt(text, read_switch(switch))
-        advice = self.advice(prompt, stream.run.model)
-        status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
-        stream.show_status(status, scheduled.at_seconds, advice)
-        return scheduled
+            scheduled = send_prompt(self, stream, prompt, switch)
+        return scheduled, stream.status, stream.timeline()
 
     async def stop(self, request: gr.Request) -> str:
         """End your running video; its files come with the last output of /start.
@@ -313,6 +298,25 @@ class Endpoints:
         """A hint about words of a prompt that the model does not know; empty if it knows all."""
         executor = self.engine.models.find(model)
         return vocabulary_hint(prompt, executor.config.name, executor.card)
+
+
+def send_prompt(endpoints: Endpoints, stream: ViewerStream, prompt: str, switch: str) -> dict[str, Any]:
+    """Switch the run of a stream to another prompt, and let its status line say so.
+
+    Returns:
+        when it will be seen: ``chunk``, ``at_seconds``, ``in_seconds``.
+
+    Raises:
+        PromptError: if the prompt cannot be used, or too many wait or came in the last minute.
+        ConfigError: if there is no such switch.
+    """
+    text = endpoints.in_known_words(check_prompt(prompt), stream.run.model)
+    scheduled = stream.run.prompt(text, read_switch(switch))
+    advice = endpoints.advice(prompt, stream.run.model)
+    status = f"Your prompt will be seen in {scheduled.in_seconds:.1f} s. {advice}".strip()
+    stream.show_status(status, scheduled.at_seconds, advice)
+    at, wait = round(scheduled.at_seconds, 3), round(scheduled.in_seconds, 3)
+    return {"chunk": scheduled.chunk, "at_seconds": at, "in_seconds": wait}
 
 
 CONTAINERS: dict[str, Container] = {"live": "mp4", "compatible": "ts"}

@@ -9,7 +9,7 @@ from longlive.errors import ConfigError, LongLiveError, PromptError
 from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.endpoints.arguments import read_chunk, shortened, shown_errors
-from longlive.web.endpoints.viewer import Endpoints, viewer_of
+from longlive.web.endpoints.viewer import Endpoints, send_prompt, viewer_of
 from longlive.web.messages import NOT_KEPT, NOT_PLAYING
 
 Answer = dict[str, Any]
@@ -124,7 +124,7 @@ class WatchingEndpoint:
             proposal = next((one for one in audience.proposals.open() if one.number == number), None)
             if proposal is None or run.is_leaving:
                 raise PromptError(NOT_PLAYING if proposal else "This proposal is no longer open.")
-            self._endpoints.send(stream, proposal.text, question.get("switch", "soft"))
+            send_prompt(self._endpoints, stream, proposal.text, question.get("switch", "soft"))
             audience.proposals.take(number)
 
     def _answer(self, run: Run) -> Answer:

@@ -68,13 +68,13 @@ def result_of_pictures(
     playing = shown[1:]
     if not playing:
         return WatcherResult(name, end=end or "No picture came.")
-    stalls, longest_s = stall_figures([later - at for (at, _), (later, _) in itertools.pairwise(playing)])
+    stalls, longest = stall_figures([later - at for (at, _), (later, _) in itertools.pairwise(playing)])
     return WatcherResult(
         watcher=name,
         first_picture_s=round(shown[0][0] - asked_at, 3),
         seconds=round(playing[-1][0] - shown[0][0], 1),
         stalls=stalls,
-        longest_stall_s=longest_s,
+        longest_stall_s=longest,
         delays_s=tuple(round(owner_second(at) - second, 3) for at, second in playing),
         end=end,
     )

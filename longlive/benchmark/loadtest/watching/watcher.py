@@ -98,13 +98,13 @@ class Watcher:
         """What it got."""
         log = self._log
         until = log.left_at or log.asked_at
-        stalls, longest_s = stall_figures(self._player.stalls)
+        stalls, longest = stall_figures(self._player.stalls)
         return WatcherResult(
             watcher=self._name,
             first_picture_s=None if log.first_at is None else round(log.first_at - log.asked_at, 3),
             seconds=0.0 if log.first_at is None else round(until - log.first_at, 1),
             stalls=stalls,
-            longest_stall_s=longest_s,
+            longest_stall_s=longest,
             jumps=self._player.jumps,
             delays_s=tuple(log.delays_s),
             bytes_per_s=round(log.num_bytes / max(until - log.asked_at, 1e-9)),
