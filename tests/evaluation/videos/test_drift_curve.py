@@ -91,7 +91,7 @@ def test_a_full_disk_costs_the_file_and_not_the_result(
         raise OSError(errno.ENOSPC, "No space left on device")
         yield path
 
-    monkeypatch.setattr("longlive.cli.evaluate_tables.atomic_write", full)
+    monkeypatch.setattr("longlive.cli.evaluate.common.atomic_write", full)
     words = [str(folder / "a_steady.mp4"), "--window", "1", "--out", str(folder / "drift.json"), "--json"]
     assert main(["evaluate", "drift", *words]) == 0
     told = capsys.readouterr()
