@@ -2,16 +2,18 @@
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longlive.cli.common import Command, print_note
-from longlive.cli.evaluate.common import add_result_options, finish_result, split_pair
-from longlive.errors import ConfigError
+from longlive.cli.evaluate.common import add_result_options, finish_result, split_pair, write_result
+from longlive.cli.evaluate.vbench import add_repo
+from longlive.errors import ConfigError, LongLiveError
 from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
+    from longlive.evaluation.vbench.runs import VBenchOptions
     from longlive.models.bundle import ModelBundle
 
 STORIES = "assets/prompts/interactive_160x6.jsonl"
@@ -25,6 +27,7 @@ def _add_table2(parser: argparse.ArgumentParser) -> None:
 def _add_table3(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, seconds=30)
     parser.add_argument("--vbench-python", help="score them by VBench-Long as well, with this Python")
+    add_repo(parser)
     add_result_options(parser)
 
 
@@ -84,14 +87,17 @@ def run(args: argparse.Namespace) -> int:
         videos=args.videos,
         num_workers=args.workers,
     )
-    if getattr(args, "vbench_python", None):
-        result["vbench_long"] = _vbench_of_videos(args, list(models))
     about: dict[str, Any] = {
-        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()}
+        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()},
+        "result": result,
+        "definitions": interactive.DEFINITIONS,
     }
-    about |= {"result": result, "definitions": interactive.DEFINITIONS}
+    if getattr(args, "vbench_python", None):
+        write_result(args, about, started)  # VBench takes hours
+        result["vbench_long"] = {label: _vbench_long(args, label) for label in models}
     finish_result(args, about, started, _text(result))
     lost = [reason for found in result["runs"] for reason in found["videos_not_kept"]]
+    lost += [one["error"] for one in result.get("vbench_long", {}).values() if "error" in one]
     for reason in lost:
         print_note(reason)
     return 1 if lost else 0
@@ -106,13 +112,13 @@ def _check(args: argparse.Namespace) -> None:
     if len({text.partition("=")[0] for text in args.models}) < len(args.models):
         raise ConfigError("--models", args.models, "no label may come twice", "Give each a label of its own.")
     if getattr(args, "vbench_python", None):
-        from longlive.evaluation.vbench.runs import check_environment
-
         if args.videos is None:
             raise ConfigError(
                 "--videos", None, "VBench reads files, so it must be a folder", "Try --videos out."
             )
-        check_environment(args.vbench_python)
+        from longlive.evaluation.vbench.runs import ready_environment
+
+        ready_environment(_long_options(args))
 
 
 def _stories_for(args: argparse.Namespace, models: "ModelBundle", num_prompts: int) -> Any:
@@ -123,14 +129,21 @@ def _stories_for(args: argparse.Namespace, models: "ModelBundle", num_prompts: i
     return read_stories(args.stories, args.prompts, args.seed, num_prompts)
 
 
-def _vbench_of_videos(args: argparse.Namespace, labels: Sequence[str]) -> dict[str, Any]:
-    from longlive.evaluation.vbench.runs import VBenchOptions, run_vbench
+def _long_options(args: argparse.Namespace) -> "VBenchOptions":
+    from longlive.evaluation.vbench.runs import VBenchOptions
 
-    options = VBenchOptions(args.vbench_python, long=True)
-    return {
-        label: run_vbench(sorted(args.videos.glob(f"{label}_*.mp4")), options, print_progress)
-        for label in labels
-    }
+    return VBenchOptions(args.vbench_python, long=True, repo=args.vbench_repo)
+
+
+def _vbench_long(args: argparse.Namespace, label: str) -> dict[str, Any]:
+    """What VBench-Long gives for the videos of a model, or why it gives nothing."""
+    from longlive.evaluation.vbench.runs import run_vbench
+
+    paths = [args.videos / f"{label}_{number:03}.mp4" for number in range(args.prompts)]
+    try:
+        return run_vbench([path for path in paths if path.exists()], _long_options(args), print_progress)
+    except LongLiveError as error:
+        return {"error": f"VBench-Long of {label}: {' '.join(str(error).split())}"}
 
 
 def _text(result: Mapping[str, Any]) -> str:

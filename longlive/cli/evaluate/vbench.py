@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``evaluate vbench``."""
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="videos or folders")
     parser.add_argument("--vbench-python", help="Python of an environment with vbench")
+    add_repo(parser)
     parser.add_argument(
         "--make-environment", type=Path, metavar="FOLDER", help="make such an environment, and end"
     )
@@ -27,14 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_result_options(parser)
 
 
+def add_repo(parser: argparse.ArgumentParser) -> None:
+    """The option of a checkout, which VBench-Long needs: the package has it without its configs."""
+    parser.add_argument(
+        "--vbench-repo",
+        type=Path,
+        metavar="FOLDER",
+        help="a checkout of github.com/Vchitect/VBench, used instead of the package's code; for VBench-Long",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Make the environment, or score the videos; 1 if a dimension or a file failed."""
-    from longlive.evaluation.vbench.runs import PACKAGE, VBenchOptions, make_environment, run_vbench
+    from longlive.evaluation.vbench.environment import PACKAGE, make_environment
+    from longlive.evaluation.vbench.runs import VBenchOptions, run_vbench
     from longlive.evaluation.vbench.scores import DEFINITIONS, QUALITY, SEMANTIC
 
     if args.make_environment:
-        make_environment(args.make_environment)
-        print(f"--vbench-python {args.make_environment / 'bin' / 'python'}")
+        print(f"--vbench-python {make_environment(args.make_environment, print_progress)}")
         return 0
     if not args.vbench_python or not args.files:
         missing = "--vbench-python" if not args.vbench_python else "FILE"
@@ -42,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(missing, None, rule, "evaluate vbench --make-environment FOLDER makes one.")
     dimensions = args.dimensions or (QUALITY + SEMANTIC if args.standard else QUALITY)
     started = time.perf_counter()
-    options = VBenchOptions(args.vbench_python, dimensions, long=args.long, standard=args.standard)
+    options = VBenchOptions(
+        args.vbench_python, dimensions, long=args.long, standard=args.standard, repo=args.vbench_repo
+    )
     result = run_vbench(args.files, options, print_progress)
     finish_result(args, {"result": result, "definitions": DEFINITIONS}, started, _text(result))
     return 1 if result["failed"] or result["broken"] else 0

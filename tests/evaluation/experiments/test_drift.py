@@ -17,6 +17,7 @@ from longlive.evaluation.experiments.drift import (
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.subject import observe_subject
 from longlive.evaluation.trials import SingleScene
+from longlive.evaluation.videos import network, pixels
 from longlive.storybook.world.drawing import FPS
 from longlive.weights.loading import load_models
 from tests.support.drawn_scenes import SCENE, draw
@@ -33,6 +34,13 @@ def test_a_true_window_scores_everything_and_a_changed_one_what_is_left() -> Non
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 40)
     half = window_scores(torch.cat([pictures[:40], blue]), SINGLE, *first)
     assert (half["colour"], half["all_attributes"], half["shape"]) == (50, 50, 100)
+    assert {name for name in whole if name.startswith(("pixel_", "network_"))} == {
+        *pixels.NAMES,
+        network.NAME,
+    }
+    frozen = window_scores(pictures[:1].expand(80, -1, -1, -1), SINGLE, *first)
+    assert frozen[network.NAME] == pytest.approx(100, abs=1e-3) and 50 < whole[network.NAME] < 99
+    assert frozen["pixel_motion"] < 1e-3 < whole["pixel_motion"]
 
 
 def test_parts_follow_each_other_without_gaps(noise_folder: Path) -> None:
