@@ -178,7 +178,7 @@ def test_the_command_prints_scores_and_what_is_missing(
 def test_what_vbench_long_needs_is_said_before_anything_is_scored(
     python: str, packages: Path, repo: Path, videos: Path
 ) -> None:
-    with pytest.raises(MediaError, match=r"configs.*scenedetect.*moviepy.*dreamsim.*write_video.*repo"):
+    with pytest.raises(MediaError, match=r"configs.*scenedetect.*moviepy.*dreamsim.*torchvision.*repo"):
         run_vbench([videos], VBenchOptions(python, long=True))
     write_packages(packages, LONG_PACKAGES)
     with pytest.raises(MediaError, match=r"it needs its folder configs, which only a checkout has"):
@@ -247,14 +247,19 @@ def test_an_environment_is_made_in_steps_that_are_told(
     )
     steps: list[str] = []
     assert make_environment(tmp_path / "made", steps.append) == tmp_path / "made" / "bin" / "python"
-    assert [step.split()[-1] for step in steps] == [str(tmp_path / "made"), "pip", "dreamsim", "vbench"]
+    assert [step.split()[-1] for step in steps] == [
+        str(tmp_path / "made"),
+        "pip",
+        "torchvision<0.26",
+        "vbench",
+    ]
 
 
 @pytest.mark.parametrize(
     ("failing", "complaint"),
     [
         ("vbench==0.1.5", r"pip install vbench==0.1.5 .* failed: no such thing.*network"),
-        ("import vbench", r"cannot be imported: no such thing.*pip install"),
+        ("-c", r"cannot be imported: no such thing.*pip install"),
     ],
 )
 def test_an_environment_that_cannot_be_made_is_said(

@@ -12,8 +12,11 @@ from longlive.errors import MediaError
 
 PACKAGE = "vbench==0.1.5"
 """The version whose calls are made here."""
-UNDECLARED = ("setuptools<81", "scenedetect", "moviepy<2", "dreamsim")
-"""What its code imports and does not require; all but the first are needed by VBench-Long alone."""
+UNDECLARED = ("setuptools<81",)
+"""What its code needs and does not require: CLIP imports pkg_resources."""
+LONG_REQUIREMENTS = ("scenedetect", "moviepy<2", "dreamsim", "peft<0.8", "torchvision<0.26")
+"""What VBench-Long needs besides: newer peft wants a newer transformers than vbench allows, and newer
+torchvision has no ``write_video``."""
 PROGRAM = Path(__file__).with_name("program.py")
 REPOSITORY = "github.com/Vchitect/VBench"
 _HOW = "python -m longlive evaluate vbench --make-environment FOLDER makes one."
@@ -57,7 +60,7 @@ def make_environment(folder: Path, progress: Callable[[str], None] = lambda line
     for words in (
         [sys.executable, "-m", "venv", str(folder)],
         [*pip, "--upgrade", "pip"],
-        [*pip, PACKAGE, *UNDECLARED],
+        [*pip, PACKAGE, *UNDECLARED, *LONG_REQUIREMENTS],
     ):
         progress(" ".join(words))
         done = subprocess.run(words, capture_output=True, text=True)
@@ -68,11 +71,13 @@ def make_environment(folder: Path, progress: Callable[[str], None] = lambda line
                 "folder with python -m venv, install torch and torchvision for the CPU, and run this again."
             )
     progress("importing vbench")
-    done = subprocess.run([str(python), "-c", "import vbench"], capture_output=True, text=True)
+    done = subprocess.run(
+        [str(python), "-c", "import vbench, clip, vbench.utils"], capture_output=True, text=True
+    )
     if done.returncode:
         raise MediaError(
             f"vbench is installed in {folder}, and cannot be imported: {last_line(done.stderr)}. Install "
-            f"what it misses with {' '.join(pip)}."
+            f"what it misses with {' '.join(pip)}; torch and torchvision must both be for CUDA, or both not."
         )
     return python
 

@@ -6,13 +6,14 @@ It imports nothing of ours, and needs Python 3.9.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
 from importlib import metadata
 from typing import Any
 
-LONG_MODULES = ("scenedetect", "moviepy.editor", "dreamsim")
+LONG_MODULES = ("scenedetect", "moviepy.editor", "dreamsim", "torchvision.io:write_video")
 
 
 def main() -> None:
@@ -42,28 +43,27 @@ def _version(name: str) -> str | None:
 
 def _long_needs() -> list[str]:
     """What VBench-Long misses here: its wheel has no configs, and several packages are not declared."""
-    missing = [f"the package {name.split('.')[0]}" for name in LONG_MODULES if not _has(name)]
+    missing = [f"{name.split('.')[0]} ({why})" for name in LONG_MODULES if (why := _import_error(name))]
     spec = importlib.util.find_spec("vbench2_beta_long")
     if spec is None or spec.origin is None:
-        return ["the package vbench2_beta_long", *missing]
+        return ["vbench2_beta_long", *missing]
     if not os.path.isdir(os.path.join(os.path.dirname(spec.origin), "configs")):
         missing.insert(0, "its folder configs, which only a checkout has (--vbench-repo)")
-    return missing if _writes_videos() else [*missing, "a torchvision that has io.write_video"]
+    return missing
 
 
 def _has(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ImportError:  # of the package before the dot
-        return False
+    return importlib.util.find_spec(name) is not None
 
 
-def _writes_videos() -> bool:
+def _import_error(name: str) -> str | None:
+    """Why a module, or what follows a colon in it, cannot be imported."""
+    module, _, part = name.partition(":")
     try:
-        from torchvision.io import write_video
-    except Exception:  # of whatever kind: torchvision's own parts may not load
-        return False
-    return callable(write_video)
+        found = importlib.import_module(module)
+        return None if not part or hasattr(found, part) else f"it has no {part}"
+    except Exception as error:  # of any kind: torchvision raises RuntimeError
+        return str(error).strip().split("\n")[-1]
 
 
 def _score(args: argparse.Namespace) -> dict[str, Any]:

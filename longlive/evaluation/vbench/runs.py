@@ -10,9 +10,9 @@ from typing import Any
 
 from longlive.errors import ConfigError, LongLiveError, MediaError
 from longlive.evaluation.vbench.environment import (
+    LONG_REQUIREMENTS,
     PROGRAM,
     REPOSITORY,
-    UNDECLARED,
     Environment,
     check_environment,
     last_line,
@@ -68,7 +68,7 @@ def ready_environment(options: VBenchOptions) -> Environment:
     """
     found = check_environment(options.python, options.repo)
     if options.long and found.long_needs:
-        packages = " ".join(f"'{name}'" for name in UNDECLARED)
+        packages = " ".join(f"'{name}'" for name in LONG_REQUIREMENTS)
         raise MediaError(
             f"VBench-Long cannot run with {options.python}: it needs {', '.join(found.long_needs)}. Install "
             f"{packages} there, and give a checkout of {REPOSITORY} as --vbench-repo."
