@@ -79,21 +79,21 @@ def run(args: argparse.Namespace) -> int:
         interactive.scorer(*clip)  # before an hour of video is made
     if args.videos:
         args.videos.mkdir(parents=True, exist_ok=True)
-    result = interactive.measure_stories(
+    about: dict[str, Any] = {
+        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()},
+        "definitions": interactive.DEFINITIONS,
+    }
+    for result in interactive.measure_stories(
         models,
         stories,
         segment_s=args.seconds,
         clip=clip,
         videos=args.videos,
         num_workers=args.workers,
-    )
-    about: dict[str, Any] = {
-        "models": {label: {"name": m.config.name, "digest": m.digest} for label, m in models.items()},
-        "result": result,
-        "definitions": interactive.DEFINITIONS,
-    }
+    ):
+        about["result"] = result
+        write_result(args, about, started)
     if getattr(args, "vbench_python", None):
-        write_result(args, about, started)  # VBench takes hours
         result["vbench_long"] = {label: _vbench_long(args, label) for label in models}
     finish_result(args, about, started, _text(result))
     lost = [reason for found in result["runs"] for reason in found["videos_not_kept"]]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,8 +137,8 @@ def measure_stories(
     clip: tuple[str, str | None] | None,
     videos: Path | None,
     num_workers: int,
-) -> dict[str, Any]:
-    """The scores of each model by segment, its quality and consistency.
+) -> Iterator[dict[str, Any]]:
+    """The scores of each model by segment, its quality and consistency; the result so far after each story.
 
     Args:
         models: by their labels.
@@ -148,27 +148,31 @@ def measure_stories(
         videos: folder in which the videos are kept, by model; None: nowhere.
         num_workers: processes.
     """
-    runs = []
+    by_clip = [label for label, bundle in models.items() if not draws_storybook(bundle)]
+    prompts = [prompt for label in by_clip for story in stories[label] for prompt in story.prompts]
+    facts = scorer(*clip).facts(prompts) if clip else None
+    runs: list[dict[str, Any]] = []
     for label, bundle in models.items():
-        told = stories[label]
-        own_clip = None if draws_storybook(bundle) else clip
+        own = stories[label]
+        own_clip = clip if label in by_clip else None
         tasks = [
             StoryTask(
                 bundle.folder,
                 story,
-                told[(number + 1) % len(told)],
+                own[(number + 1) % len(own)],
                 segment_s,
                 own_clip,
                 videos and videos / f"{label}_{number:03}.mp4",
             )
-            for number, story in enumerate(told)
+            for number, story in enumerate(own)
         ]
-        found = list(map_in_workers(_score_story, tasks, num_workers, label))
-        runs.append(
-            {"model": label, "scored_by": "clip" if own_clip else "oracle"} | _summary(found, len(told) > 1)
-        )
-    facts = scorer(*clip).facts if clip else None
-    return {"segment_s": segment_s, "clip_model": facts, "runs": runs}
+        found: list[dict[str, Any]] = []
+        run: dict[str, Any] = {"model": label, "scored_by": "clip" if own_clip else "oracle"}
+        for scores in map_in_workers(_score_story, tasks, num_workers, label):
+            found.append(scores)
+            so_far = [*runs, run | _summary(found, len(own) > 1)]
+            yield {"segment_s": segment_s, "clip_model": facts, "runs": so_far}
+        runs = so_far
 
 
 def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _score(name: str, paths: Sequence[Path], options: VBenchOptions, environment
         told = (
             f". It downloads {files} when it is first run: put that there, or see that the network reaches it"
         )
-        raise MediaError(f"{error}{told if files else ''}") from error
+        raise MediaError(f"{str(error).rstrip('.')}{told if files else ''}") from error
 
 
 def _run(
