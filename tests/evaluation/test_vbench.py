@@ -228,7 +228,9 @@ def test_an_environment_without_vbench_is_said(videos: Path) -> None:
         run_vbench([videos], VBenchOptions(sys.executable))
 
 
-def test_only_broken_videos_are_said(python: str, tmp_path: Path) -> None:
+def test_an_empty_folder_and_only_broken_videos_are_said(python: str, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="holds no video"):
+        run_vbench([tmp_path], VBenchOptions(python))
     (tmp_path / "x.mp4").write_bytes(b"nothing")
     with pytest.raises(MediaError, match="None of 1 files can be scored"):
         run_vbench([tmp_path / "x.mp4"], VBenchOptions(python))

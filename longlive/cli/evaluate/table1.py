@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="NAME=WHERE", help="real weights; others are random"
     )
+    parser.add_argument(
+        "--vbench",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="what evaluate vbench --out wrote for videos of that row: for the columns of VBench",
+    )
     parser.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="to compute in")
     parser.add_argument(
@@ -58,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from longlive.benchmark.systems.comparison import Comparison
     from longlive.benchmark.systems.facts import SYSTEMS
     from longlive.benchmark.systems.measurement import DEFINITIONS
+    from longlive.evaluation.vbench.scores import DEFINITIONS as VBENCH
     from longlive.runtime.allocator import configure_cpu
     from longlive.runtime.startup import RuntimeOptions
 
@@ -65,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, names, list(SYSTEMS))
     configure_cpu(1)
     weights = dict(split_pair("--weights", text) for text in args.weights)
+    vbench = _read_vbench(args.vbench)
     comparison = Comparison(
         names=names,
         options=RuntimeOptions(**{name: getattr(args, name) for name in ("device", "dtype", "compile")}),
@@ -79,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     if comparison.count:
         print_progress("counting FLOPs at the published sizes (--no-count leaves that out)")
-    about = {"tiny": args.tiny, "definitions": DEFINITIONS}
+    about = {"tiny": args.tiny, "definitions": DEFINITIONS | (VBENCH if vbench else {})}
     rows: list[dict[str, Any]] = []
-    for rows in comparison.rows():
+    for measured in comparison.rows():
+        rows = [row | {"vbench": vbench.get(row["name"])} for row in measured]
         done = sum(len(row.get("fps_turns", ())) for row in rows)
         print_progress(f"{done} measurements")
         write_result(args, about | {"rows": rows}, started)
@@ -90,13 +100,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in [*names, *(text.partition("=")[0] for text in args.weights)]:
+    for name in [*names, *(text.partition("=")[0] for text in (*args.weights, *args.vbench))]:
         if name not in known:
             raise ConfigError("--systems", name, f"the systems are {', '.join(known)}", "Correct the name.")
     for option, value in (("--repeats", args.repeats), ("--steps", args.steps)):
         if value < 1:
             raise ConfigError(option, value, "it must be at least 1", "Leave it out.")
     check_seconds("--seconds", args.seconds)
+
+
+def _read_vbench(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The totals of VBench by row, from the files that ``evaluate vbench --out`` wrote."""
+    from longlive.evaluation.vbench.scores import read_totals
+
+    named = [split_pair("--vbench", pair) for pair in pairs]
+    return {name: read_totals("--vbench", Path(path)) for name, path in named}
 
 
 def _checkout(args: argparse.Namespace, name: str, weights: str | None) -> "Checkout":
@@ -124,12 +142,20 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
             "pictures": _number(row.get("pictures")),
             "": "extrapolated" if row.get("extrapolated") else "",
         }
-    columns = {
-        name: {title: cells[name] for title, cells in shown.items()} for name in next(iter(shown.values()))
-    }
+        if row["vbench"]:
+            shown[row["title"]] |= _vbench_cells(row["vbench"])
+    names = dict.fromkeys(name for cells in shown.values() for name in cells)
+    columns = {name: {title: cells.get(name, "") for title, cells in shown.items()} for name in names}
     notes = [f"{row['title']} needs {row['needs']}" for row in rows if "needs" in row]
     notes += [f"{row['title']} failed: {row['error']}" for row in rows if "error" in row]
     return "\n".join([table(columns), *notes, "Pictures per second; --json has the stages and definitions."])
+
+
+def _vbench_cells(totals: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"VBench {name}": _number(totals[name]) + (" (partial)" if totals.get(f"{name}_is_partial") else "")
+        for name in ("total", "quality", "semantic")
+    }
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,8 @@ from longlive.cli import main
         ("table1 --seconds nan", "--seconds is nan"),
         ("table1 --weights wan2.1", "--weights is 'wan2.1'"),
         ("table1 --weights sora=x", "'sora'"),
+        ("table1 --vbench sora=x", "'sora'"),
+        ("table1 --vbench wan2.1=gone.json", "--vbench is 'gone.json'"),
         ("table2 --prompts 0", "--prompts is 0"),
         ("table2 --seconds 1", "--seconds is 1.0"),
         ("table2 --models storybook", "--models is 'storybook'"),
