@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longlive.evaluation import consistency
 from longlive.evaluation.consistency import PIECE
-from longlive.evaluation.statistics import Scores, difference, estimate
+from longlive.evaluation.statistics import Estimate, Scores, difference, estimate, mean
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.subject import SubjectObservation, observe_subject
 from longlive.evaluation.trials import (
@@ -129,11 +129,16 @@ def _summary(videos: Sequence[Sequence[Scores]]) -> dict[str, Any]:
     return {
         "windows": [
             {"from": WINDOW_SECONDS * window}
-            | {name: estimate(values).as_json() for name, values in column.items()}
+            | {name: _estimate(name, values).as_json() for name, values in column.items()}
             for window, column in enumerate(columns)
         ],
         "drift": {name: difference(columns[last][name], columns[0][name]).as_json() for name in names},
     }
+
+
+def _estimate(name: str, values: Sequence[float]) -> Estimate:
+    """Of shares, which may be all or nothing; and of the stand-ins, which are none."""
+    return mean(values) if name in (*pixels.NAMES, network.NAME) else estimate(values)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 from longlive.errors import ConfigError, MediaError, reason_of
 from longlive.evaluation import clip_score
 from longlive.evaluation.clip_score import ClipScorer
-from longlive.evaluation.statistics import Scores, estimate
+from longlive.evaluation.statistics import Scores, estimate, mean
 from longlive.evaluation.trials import ATTRIBUTES, CHANGES
 from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
@@ -189,9 +189,7 @@ def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]
         for name in names
         if has_other or not name.startswith("chance")
     }
-    whole = {
-        name: estimate([story["video"][name] for story in found]).as_json() for name in found[0]["video"]
-    }
+    whole = {name: mean([story["video"][name] for story in found]).as_json() for name in found[0]["video"]}
     lost = [story["error"] for story in found if story["error"]]
     return {"stories": len(found), "videos_not_kept": lost, "segments": segments} | over_segments | whole
 

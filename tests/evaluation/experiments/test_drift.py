@@ -59,6 +59,12 @@ def test_drift_is_the_last_window_less_the_first_by_story() -> None:
     assert summary["drift"]["a"] == {"value": 5, "ci_low": 5, "ci_high": 5, "n": 2}
 
 
+def test_an_interval_is_wilsons_for_shares_alone() -> None:
+    (window,) = _summary([[{"shape": 100.0, "pixel_flicker": 0.0}]] * 4)["windows"]
+    assert window["shape"]["ci_low"] == pytest.approx(51.0, abs=0.1)
+    assert window["pixel_flicker"]["ci_high"] == 0
+
+
 def test_statistics_of_known_pictures() -> None:
     white, black = (
         torch.full((1, 3, 8, 8), 255, dtype=torch.uint8),
