@@ -170,10 +170,10 @@ def _storybook_table(result: dict[str, Any]) -> str:
 
     names = (*ATTRIBUTES, "one_subject")
 
-    def line(label: str, values: Mapping[str, float | None]) -> str:
-        return label.ljust(24) + "".join(_percent(values.get(name)).rjust(13) for name in names)
+    def line(label: str, values: Mapping[str, Any]) -> str:
+        return label.ljust(26) + "".join(_percent(values.get(name)).rjust(13) for name in names)
 
-    lines = ["".ljust(24) + "".join(name.rjust(13) for name in names)]
+    lines = ["".ljust(26) + "".join(name.rjust(13) for name in names)]
     for part in [key for key in result if key == "before" or key.startswith("after_")]:
         lines += [line(f"{part} {row}", values) for row, values in result[part].items()]
     lines.append(line("chance", result["chance"]))
@@ -181,7 +181,10 @@ def _storybook_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _percent(value: float | None) -> str:
+def _percent(value: float | list[float] | None) -> str:
+    """A share, or an interval, in %."""
+    if isinstance(value, list):
+        return f"[{100 * value[0]:.0f}, {100 * value[1]:.0f}]"
     return "" if value is None else f"{100 * value:.1f} %"
 
 
