@@ -241,7 +241,7 @@ def test_dimensions_are_checked() -> None:
         VBenchOptions("python", ("beauty",))
 
 
-def test_an_environment_is_made_in_steps_that_are_told(
+def test_an_environment_is_made_in_steps_that_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -166,10 +166,10 @@ def _score(name: str, paths: Sequence[Path], options: VBenchOptions, environment
         raise MediaError(f"VBench cannot be run here: {error}. Free some space, or set TMPDIR") from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         files = files_of(name, long=options.long)
-        told = (
+        advice = (
             f". It downloads {files} when it is first run: put that there, or see that the network reaches it"
         )
-        raise MediaError(f"{str(error).rstrip('.')}{told if files else ''}") from error
+        raise MediaError(f"{str(error).rstrip('.')}{advice if files else ''}") from error
 
 
 def _run(
