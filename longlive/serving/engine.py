@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,13 +97,8 @@ class Engine:
         """That of the default model."""
         return self.models.default
 
-    @property
-    def on_forget(self) -> Callable[[Run], None]:
-        """Called with each run that is no longer kept; must be quick."""
-        return self._dispatcher.on_forget
-
-    @on_forget.setter
     def on_forget(self, forget: Callable[[Run], None]) -> None:
+        """Have ``forget`` called with each run that is no longer kept; it must be quick."""
         self._dispatcher.on_forget = forget
 
     def warm_up(self) -> None:
@@ -145,11 +141,10 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-        create = partial(
-            create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
-        )
+        facts: dict[str, Any] = {"seed": seed, "prompt": prompt, "script": script, "container": container}
+        create = partial(create_run, **facts, start=start, arrived=arrived)
         config = self.models.find(model).config.at(size)
-        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt), arrived)
+        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 
     def branch(
         self,
@@ -194,14 +189,7 @@ class Engine:
         return self._begin(create, viewer, config, limits or self.limits, address, length)
 
     def _begin(
-        self,
-        create: Create,
-        viewer: str,
-        model: ModelConfig,
-        limits: Limits,
-        address: str,
-        length: int,
-        arrived: float | None = None,
+        self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
     ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
@@ -216,8 +204,6 @@ class Engine:
                 run.delete()
                 raise
             run.address = address
-            if arrived is not None:
-                run.lifecycle.arrived = arrived
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)

@@ -192,7 +192,7 @@ class Run:
             return Job(
                 name=self.name,
                 seed=self.seed,
-                prompts=self._to_come.hand_over(),
+                prompts=self._to_come.for_job(),
                 limits=self.limits,
                 container=self.container,
                 scale=self.scale,

@@ -53,7 +53,7 @@ class Endpoints:
         self.engine = engine
         self.streams = ViewerStreams()
         self.audiences = Audiences(engine.runs)
-        engine.on_forget = self._forget
+        engine.on_forget(self._forget)
 
     async def start(
         self,
