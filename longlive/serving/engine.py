@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -141,8 +140,8 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-        facts: dict[str, Any] = {"seed": seed, "prompt": prompt, "script": script, "container": container}
-        create = partial(create_run, **facts, start=start, arrived=arrived)
+        create = partial(create_run, seed=seed, prompt=prompt, script=script, container=container)
+        create = partial(create, start=start, arrived=arrived)
         config = self.models.find(model).config.at(size)
         return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 

@@ -46,7 +46,7 @@ def create_run(
     start: np.ndarray | None = None,
     arrived: float | None = None,
 ) -> Run:
-    """A new run, on disk from here on; ``start`` holds the pictures that it begins with.
+    """A new run, on disk from here on; arguments as for ``Engine.start``.
 
     Its pictures have the size of ``model``, and its place in the queue is that of one that ``arrived`` then.
 
