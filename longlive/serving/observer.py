@@ -4,6 +4,7 @@ observer.record(run.name, PromptAccepted("soft", chunk=4, length=31))
 """
 
 import logging
+import math
 from dataclasses import dataclass
 
 from longlive.chunks import SwitchMode
@@ -167,7 +168,8 @@ class Observer:
             case ChunksDropped(chunk, count):
                 log.info("dropped %d unseen chunks from chunk %d on", count, chunk)
             case Suspended(reason, retention_s):
-                log.info("suspended: %s; kept for %.0f s", reason.replace("_", " "), retention_s)
+                kept = f"for {retention_s:.0f} s" if math.isfinite(retention_s) else "until it goes on"
+                log.info("suspended: %s; kept %s", reason.replace("_", " "), kept)
             case Resumed(mode, chunk, cause):
                 log.info("resumed (%s) at chunk %d: %s", mode, chunk, quoted(cause))
             case Failure(kind, detail, chunk):

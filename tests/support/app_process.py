@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 
+from longlive.audience.room_options import RoomOptions
 from longlive.serving.run_logger import configure_logging
 from tests.support.fakes import FakeModels, serve_page
 from tests.support.prefork import ForkedProgram
+from tests.support.room_page import room_of
+from tests.support.run_reader import wait_for
 
 LIMITS = {
     "no_player_timeout_s": 20.0,
@@ -24,12 +27,17 @@ LIMITS = {
 }
 
 
+OPERATOR_TOKEN = "token-of-the-operator"
+ROOM = RoomOptions(rest_s=7200, operator_token=OPERATOR_TOKEN)
+
+
 @dataclass
 class AppProcess:
-    """A page that another process serves; ``log`` is complete when it has ended."""
+    """A page with a room that another process serves; ``log`` is complete when it has ended."""
 
     url: str
     folder: str
+    room_token: str
     log: list[str] = field(default_factory=list)
 
 
@@ -58,9 +66,15 @@ def serve_in_process(log: Path) -> Iterator[AppProcess]:
 def main() -> None:
     """Serve until a line comes on stdin."""
     configure_logging()
-    with serve_page(FakeModels(chunk_s=0.05, streams=2), **LIMITS) as served:
-        print(json.dumps({"url": served.url, "folder": str(served.engine.folder)}), flush=True)
+    with serve_page(FakeModels(chunk_s=0.05, streams=3), room=ROOM, **LIMITS) as served:
+        room = room_of(served)
+        facts = {"url": served.url, "folder": str(served.engine.folder), "room_token": room.run.token}
+        print(json.dumps(facts), flush=True)
         sys.stdin.readline()
+        made = room.run.num_chunks
+        wait_for(lambda: room.run.num_chunks > made and not room.is_paused, 60)
+        room.close()
+        room.run.stop("closed")
         served.wait_until_empty()
 
 

@@ -390,7 +390,8 @@ gets = st.builds(_get, methods, st.sampled_from(GETS), short, queries, headers)
 def watchers(link: str) -> st.SearchStrategy[Request]:
     """What one may send who has the link to a video that others may watch along."""
     reads = "/ /live /live?chunk=* /live?chunk=0&take=* /segments?chunk=* /segments?chunk=0 /* /propose /vote"
-    paths = [f"/{link}{one.rstrip('/')}" for one in [*reads.split(), "/thumbnails?first=*"]]
+    reads = [*reads.split(), "/thumbnails?first=*"]
+    paths = [f"/{where}{one.rstrip('/')}" for where in (link, "watch/room") for one in reads]
     calls = [
         f"/watch/{id}/{call}" for id in (link.split("/")[1], "room", "x") for call in ("propose", "vote")
     ]

@@ -175,7 +175,7 @@ def _forget_pytest(kept: int) -> None:
     for kind in (DeprecationWarning, PendingDeprecationWarning):
         warnings.simplefilter("ignore", kind)  # as usual; pytest shows them
     sys.meta_path[:] = [one for one in sys.meta_path if not type(one).__module__.startswith("_pytest")]
-    for name in [one for one in sys.modules if one.partition(".")[0] in ("longlive", "spaces")]:
+    for name in [one for one in sys.modules if one.partition(".")[0] in ("longlive", "spaces", "tests")]:
         del sys.modules[name]
     gc.set_threshold(*USUAL_THRESHOLD)
     nothing = os.open(os.devnull, os.O_RDWR)

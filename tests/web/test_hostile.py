@@ -18,7 +18,7 @@ from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.app_process import AppProcess, serve_in_process
+from tests.support.app_process import OPERATOR_TOKEN, AppProcess, serve_in_process
 from tests.support.event_loop import call_in_thread
 from tests.support.fakes import PATIENT, read_card
 from tests.support.hostile_requests import (
@@ -223,7 +223,7 @@ def test_hostile_requests_break_nothing_and_reveal_nothing(
     with serve_in_process(tmp_path / "log.txt") as served:
         watcher = Watcher(served)
         watcher.wait(2)
-        secrets = [watcher.token, watcher.client.session_hash]
+        secrets = [watcher.token, watcher.client.session_hash, served.room_token, OPERATOR_TOKEN]
         hidden = [*secrets, *canaries, "Traceback", sys.prefix, served.folder]
         functions = {one["api_name"]: one["id"] for one in watcher.client.config["dependencies"]}
         link = watcher.client.predict(True, True, True, api_name="/watch_along")["link"]
