@@ -144,6 +144,7 @@ class Bench:
             "model": facts.name,
             "device": device_name(self.models.device),
             "dtype": str(self.models.dtype).removeprefix("torch."),
+            "decoder_dtype": str(next(self.models.decoder.parameters()).dtype).removeprefix("torch."),
             "decoder": self.models.decoder_name,
             "quantization": self.models.runtime.quantization,
             "cache": self.models.runtime.cache,

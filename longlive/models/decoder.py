@@ -79,12 +79,17 @@ class StreamingDecoder:
     def _update(self, latents: Tensor, num_blocks: int) -> None:
         """Update the features by latents whose pictures are not wanted; in first blocks only, if possible."""
         vae = self.vae
+        latents = latents.to(self._dtype)
         if isinstance(vae, TinyVae) or vae.config["is_residual"] or num_blocks == len(vae.decoder.up_blocks):
             self.decode_latents(latents)
             return
         features = new_features(vae) if self._features is None else self._features
         self._features = features
         update_features(vae, latents, features, num_blocks=num_blocks)  # type: ignore[arg-type]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.vae.parameters()).dtype
 
     def branch(self) -> "StreamingDecoder":
         """An independent decoder that goes on from here; features so far are shared, and never written."""
@@ -148,8 +153,9 @@ class StreamingDecoder:
             latents: (B, F, C, H, W), normalised.
 
         Returns:
-            (B, frames, 3, 8 H, 8 W), in [-1, 1].
+            (B, frames, 3, 8 H, 8 W), in [-1, 1], in the decoder's dtype.
         """
+        latents = latents.to(self._dtype)
         if isinstance(self.vae, TinyVae):
             pictures = []
             for latent in latents.split(1, dim=1):  # one by one: full-size feature maps take most memory

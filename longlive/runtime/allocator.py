@@ -28,6 +28,14 @@ def configure_cpu(threads: int) -> None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; False where torch cannot tell (before 2.13)."""
+    import torch
+
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def trim_heap() -> None:
     """Give free memory back to the system, once."""
     trim = getattr(_library(), "malloc_trim", None)

@@ -39,6 +39,12 @@ _OPTIONS = (
     _Option(
         "decoder", (AUTO, *get_args(DecoderName)), "wan", "makes the pictures; auto: tiny if the model has it"
     ),
+    _Option(
+        "decoder-dtype",
+        (AUTO, *get_args(DType)),
+        AUTO,
+        "of the decoder; auto: as --dtype, but bfloat16 on a CPU that has instructions for it",
+    ),
     _Option("compile", get_args(CompileMode), "off", "blocks by torch.compile, passes as CUDA graphs"),
     _Option(
         "attention", (AUTO, *get_args(AttentionName)), AUTO, "kernel; auto: the fastest that is installed"
@@ -49,7 +55,7 @@ _OPTIONS = (
     _Option("text", (AUTO, *get_args(TextPlacement)), AUTO, "where the text encoder lies; auto: what fits"),
 )
 # What a sweep does not vary.
-_SINGLE = ("text", "encoder")
+_SINGLE = ("text", "encoder", "decoder-dtype")
 
 
 def add_model_options(

@@ -9,7 +9,7 @@ from longlive.serving import scheduler
 from longlive.serving.executors.events import NoticeEvent
 from longlive.serving.observer import Admitted, Ended, Suspended
 from longlive.serving.runs.events import QueuePosition, RunFinished
-from longlive.serving.runs.run import Run
+from longlive.serving.runs.run import Run, view_of
 from longlive.serving.runs.run_registry import RunRegistry
 from longlive.serving.scheduler import Action, RunStatus
 from longlive.serving.served_models import ServedModels
@@ -77,7 +77,7 @@ class Dispatcher:
         """Ask the scheduler what to do, and do it."""
         if self._is_closed:
             return
-        views = [run.view() for run in self._runs]
+        views = [view_of(run) for run in self._runs]
         capacity, now = self._models.capacity(), time.monotonic()
         for action in scheduler.schedule(views, capacity, now, max_store_bytes=self._max_store_bytes):
             self._apply(self._runs[action.key], action)

@@ -144,11 +144,10 @@ class Engine:
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
-        create = partial(
-            create_run, seed=seed, prompt=prompt, script=script, container=container, start=start
-        )
+        create = partial(create_run, seed=seed, prompt=prompt, script=script, container=container)
+        create = partial(create, start=start, arrived=arrived)
         config = self.models.find(model).config
-        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt), arrived)
+        return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 
     def branch(
         self,
@@ -193,14 +192,7 @@ class Engine:
         return self._begin(create, viewer, executor.config, limits or self.limits, address, length)
 
     def _begin(
-        self,
-        create: Create,
-        viewer: str,
-        model: ModelConfig,
-        limits: Limits,
-        address: str,
-        length: int,
-        arrived: float | None = None,
+        self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
     ) -> Run:
         """Keep a new run in place of the viewer's other one; ``length`` of its prompt, for the log."""
         with self._changed:
@@ -215,8 +207,6 @@ class Engine:
                 run.delete()
                 raise
             run.address = address
-            if arrived is not None:
-                run.lifecycle.arrived = arrived
             for old in previous:
                 old.stop("replaced")
             self.runs.add(run)

@@ -15,7 +15,7 @@ from longlive.chunks import ChunkReport, MediaSegment
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
-from longlive.serving.runs.run import Run, scheduled_of
+from longlive.serving.runs.run import Run
 from longlive.web.messages import PICTURE_WARNINGS, PLAYING, finished_text, notice_text, queue_text
 
 MAX_SPANS = 20
@@ -160,7 +160,7 @@ class ViewerStream:
                 "chunk": row.chunk,
                 "is_fixed": row.is_fixed,
             }
-            for row in scheduled_of(self.run)[:MAX_SPANS]
+            for row in self.run.scheduled_prompts()[:MAX_SPANS]
         ]
         return {"spans": spans, "waiting": waiting}
 

@@ -1,5 +1,6 @@
 """Folder -> ModelBundle: reads the weights of a model in our layout, and names what does not fit."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -70,14 +71,23 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     decoder: str = "wan",
+    decoder_dtype: torch.dtype | None = None,
     text: TextPlacement = "resident",
 ) -> ModelBundle:
-    """Load the weights of a resolved model; arguments and errors as for ``load_models``."""
+    """Load the weights of a resolved model; arguments and errors as for ``load_models``.
+
+    ``decoder_dtype`` is what the decoder computes in; None for ``dtype``. Latents do not depend on it, unless
+    the model's rollouts overlap.
+    """
     path = folder.path
     transformers, vae = load_transformers(folder), _load_vae(path / "vae")
     # Rollouts that overlap are encoded again as the video goes on.
     nn.Module.to(vae, device=device if folder.config.overlap else "cpu", dtype=dtype)
-    chosen = _placed(vae, device, dtype) if decoder == "wan" else load_decoder(path, decoder, device, dtype)
+    decoder_dtype = decoder_dtype or dtype
+    if decoder == "wan":
+        chosen = _placed(vae if decoder_dtype is dtype else copy.deepcopy(vae), device, decoder_dtype)
+    else:
+        chosen = load_decoder(path, decoder, device, decoder_dtype)
     for transformer in transformers:
         nn.Module.to(transformer, device=device, dtype=dtype)
     text_encoder = _load_text_encoder(folder)

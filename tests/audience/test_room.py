@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from longlive.audience.audience import Audiences
-from longlive.audience.room import Room
+from longlive.audience.room import Adapt, Room
 from longlive.audience.room_options import RoomOptions
 from longlive.audience.room_player import last_pictures
 from longlive.errors import PromptError
@@ -30,15 +30,12 @@ def same(text: PromptText) -> PromptText:
 class Stage:
     """A room over test cards, whose rounds go by a clock that stands still."""
 
-    def __init__(self, folder: Path | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path | None = None, streams: int = 4, adapt: Adapt = same, **options: Any):
         self.clock = HandClock()
-        self.engine = make_engine(FakeModels(chunk_s=0.01), folder=folder, max_queue_size=1)
-        self.room = Room(
-            self.engine,
-            RoomOptions(**{"scenes": SCENES} | options),
-            clock=self.clock,
-            adapt=lambda text: text,
-        )
+        models = FakeModels(chunk_s=0.01, streams=streams)
+        self.engine = make_engine(models, folder=folder, max_queue_size=1)
+        asked = RoomOptions(**{"scenes": SCENES} | options)
+        self.room = Room(self.engine, asked, clock=self.clock, adapt=adapt)
 
     def play_until(self, condition: Callable[[], object]) -> None:
         """Tick as the room's thread would, until something is so."""

@@ -83,11 +83,10 @@ def test_anybody_goes_on_from_the_room_by_themselves(browser: Browser, served: S
     token = room.run.token
     page.click("#room-links .branch")
     page.wait_for_function("document.querySelector('#player')?.dataset.frame >= 0")
-    expect(page.locator("#status")).to_contain_text("A video of your own")
     assert "#" not in page.url, "a reload begins no other"
     mine = next(one for one in served.engine.runs if one.token != token)
     assert mine.store.facts["parent"]["run"] == room.run.name
     page.click("#room-tab")
-    expect(page.locator("#room-now .prompt")).to_have_text("the red ball jumps")
+    expect(page.locator("#room-now .prompt")).to_contain_text("the red ball")
     expect(page.locator("#room-now .way")).to_have_attribute("href", f"{served.url}room")
     assert errors == [] and not room.run.is_leaving

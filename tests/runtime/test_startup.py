@@ -19,6 +19,7 @@ from longlive.runtime.startup import (
     ready_models,
     start,
 )
+from longlive.weights.registry import config_of
 
 LARGE, MIDDLE, SMALL = Preset("resident"), Preset("streamed"), Preset("streamed", cache="fp8")
 
@@ -43,6 +44,34 @@ def test_on_a_cpu_nothing_is_moved_rounded_or_reported_unasked(tiny_folder: Path
     assert (models.decoder_name, models.runtime.quantization, models.runtime.cache) == ("wan", "off", "full")
     assert models.runtime.max_streams == 16
     assert models.transformer.blocks[0].attn1._fused is not None, "optimized"
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_the_decoder_takes_bfloat16_where_the_cpu_is_fast_at_it_and_latents_are_the_same(
+    is_fast: bool, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"avx512_bf16": is_fast, "avx512_f": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print)
+    exact = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder_dtype="float32"), print)
+    assert next(models.decoder.parameters()).dtype is (torch.bfloat16 if is_fast else torch.float32)
+    assert next(models.vae.parameters()).dtype is models.dtype is torch.float32, "start pictures stay exact"
+    with Session(models, "a red ball", seed=3) as one, Session(exact, "a red ball", seed=3) as other:
+        for _ in range(2):
+            latents, same = one.next_latents(), other.next_latents()
+            assert torch.equal(latents.latents, same.latents)
+            pictures, wanted = one.decode(latents).frames, other.decode(same).frames
+            error = np.abs(pictures.astype(float) - wanted).max()
+            assert (0 < error < 8) if is_fast else error == 0
+
+
+def test_the_decoder_is_exact_where_rollouts_overlap_as_later_latents_depend_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    options = RuntimeOptions(device="cpu")
+    assert options.torch_decoder_dtype(config_of("longlive-1.3b")) is torch.bfloat16
+    assert options.torch_decoder_dtype(config_of("causvid")) is torch.float32
 
 
 def test_what_is_asked_for_is_what_runs(tiny_folder: Path) -> None:

@@ -18,7 +18,7 @@ from longlive.serving.executors.job import Job
 from longlive.serving.executors.model_runner import ModelRunner, open_session
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
-from longlive.serving.runs.run import Run, storyboard_of
+from longlive.serving.runs.run import Run
 from tests.support import fakes
 from tests.support.fakes import FakeModels, FakeSession, LosingExecutor, read_card
 from tests.support.run_reader import is_finished, is_segment, read, wait_for
@@ -51,7 +51,7 @@ def start(engine: Engine, script: list[Scene] = SCRIPT) -> Run:
 
 
 def scheduled(run: Run) -> list[tuple[int, str]]:
-    return [(row.chunk, row.text) for row in storyboard_of(run).scheduled]
+    return [(row.chunk, row.text) for row in run.storyboard().scheduled]
 
 
 def made(run: Run, last_chunk: int) -> list[tuple[int, str]]:
@@ -62,7 +62,7 @@ def made(run: Run, last_chunk: int) -> list[tuple[int, str]]:
         return run.num_chunks > last_chunk
 
     wait_for(is_made, timeout=60)
-    board = storyboard_of(run)
+    board = run.storyboard()
     assert all(row.at_seconds == run._progress._model.chunk_start_s(row.chunk) for row in board.begun)
     run.stop("user")
     finished = read(run, is_finished)[-1]
@@ -87,7 +87,7 @@ def test_a_prompt_that_is_moved_takes_effect_at_its_new_second_and_a_removed_one
     run.reschedule([7], [])
     run.reschedule([], [Scene(7.0, SNOW)])
     assert scheduled(run)[-1] == (10, SNOW), "7.125 s, less what the cut takes: 0.1875 s"
-    assert storyboard_of(run).scheduled[-1].at_seconds == pytest.approx(7.125)
+    assert run.storyboard().scheduled[-1].at_seconds == pytest.approx(7.125)
     assert made(run, 11) == [(0, MEADOW), (6, JUMP), (10, SNOW)]
 
 
@@ -158,7 +158,7 @@ def test_a_change_at_the_moment_when_a_chunk_begins_is_made_or_refused_and_never
             refused.append(chunk)
     watching.join()
     wait_for(lambda: run.num_chunks > chunks[-1], timeout=60)
-    begun = [(row.chunk, row.text) for row in storyboard_of(run).begun]
+    begun = [(row.chunk, row.text) for row in run.storyboard().begun]
     assert begun == [(0, MEADOW), *((chunk, f"prompt {chunk}") for chunk in refused)]
     assert len(scheduled(run)) == len(chunks) - len(refused)
 
@@ -179,7 +179,7 @@ def test_changes_are_kept_over_a_restart_and_while_nobody_watches(tmp_path: Path
     again = fakes.make_engine(folder=tmp_path)
     found = again.claim("ada", run.token)
     assert found is not None and scheduled(found) == [(7, CUBE), (9, SNOW)]
-    assert storyboard_of(found).begun[0].text == MEADOW
+    assert found.storyboard().begun[0].text == MEADOW
     assert made(found, 10) == [(0, MEADOW), (7, CUBE), (9, SNOW)]
     again.close()
 
@@ -190,7 +190,7 @@ def test_changes_in_the_queue_reach_the_worker(make_engine) -> None:
     run = engine.start("ben", MEADOW, seed=7, script=SCRIPT)
     run.reschedule([7], [Scene(0.2, SNOW)])
     assert scheduled(run) == [(1, SNOW), (5, JUMP)] and not run.num_chunks
-    assert [row.text for row in storyboard_of(run).begun] == [MEADOW]
+    assert [row.text for row in run.storyboard().begun] == [MEADOW]
     first.stop("user")
     read(run, is_segment(1))
     assert made(run, 8) == [(0, MEADOW), (1, SNOW), (5, JUMP)]
@@ -239,9 +239,9 @@ def test_scenes_of_the_real_session_begin_at_their_seconds_also_after_cuts(tiny_
     engine = fakes.make_engine(tiny_models, opener=open_session, buffer_ahead_s=99, max_video_s=6)
     script = [Scene(1.0, CUBE, "hard"), Scene(2.0, SNOW, "hard"), Scene(3.0, MEADOW, "hard"), Scene(5, JUMP)]
     run = engine.start("ada", "a red ball", seed=7, script=script)
-    promised = [(row.at_seconds, row.text) for row in storyboard_of(run).scheduled]
+    promised = [(row.at_seconds, row.text) for row in run.storyboard().scheduled]
     read(run, is_finished, timeout=60)
-    begun = storyboard_of(run).begun[1:]
+    begun = run.storyboard().begun[1:]
     assert [(row.at_seconds, row.text) for row in begun] == promised
     starts = [chunk.start_s for chunk in run.store.chunks]
     for scene, row in zip(script, begun, strict=True):

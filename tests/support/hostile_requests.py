@@ -318,6 +318,7 @@ GETS = tuple(
     {API}/profiling/traces {API}/theme.css {API}/token
     /live /live?after=0&player=me /live?after=*&player=me /live?after=0&player=*
     /room /watch /watch/ /watch/* /watch/*/live /watch/x/live?chunk=* /watch/x/segments?chunk=*
+    /room/video /room/video?take=* /room/session?take=* /room/operator/* /watch/*/voice /watch/room/voice
     /live/room.m3u8 /live/*.m3u8 /live/x.m3u8?_HLS_msn=* /live/x/*.ts /live/*/0-0123456789abcdef.ts
     /watch/x/thumbnails?first=* /watch/assets/* /watch/assets/0123456789abcdef/*
     /segments /segments?chunk=* /segments?chunk=0 /thumbnails /thumbnails?first=* /thumbnails?first=0
@@ -393,6 +394,7 @@ def watchers(link: str) -> st.SearchStrategy[Request]:
     calls = [
         f"/watch/{id}/{call}" for id in (link.split("/")[1], "room", "x") for call in ("propose", "vote")
     ]
+    calls += [f"/room/operator/{action}" for action in ("pause", "skip", "mute", "x")]
     proposal = st.fixed_dictionaries({"text": words | junk, "number": numbers | junk})
     return st.one_of(
         st.builds(_get, methods, st.sampled_from(paths), short, queries, headers),

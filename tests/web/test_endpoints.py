@@ -31,14 +31,6 @@ def served() -> Iterator[Served]:
         yield page
 
 
-@pytest.fixture
-def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
-    yield client
-    client.close()
-    served.wait_until_empty()
-
-
 def test_start_prompt_and_stop_make_a_story_that_turns_and_is_kept(client: Client) -> None:
     job = client.submit(MEADOW, 7, [], api_name="/start")
     seen, promise = [], None

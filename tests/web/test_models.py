@@ -11,7 +11,7 @@ from gradio_client.exceptions import AppError
 
 from longlive.web.page import build_page
 from longlive.web.panels.model_choice import model_abilities
-from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page, sketches, tiny_config
+from tests.support.fakes import FakeModels, Served, make_engine, serve_page, sketches, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,6 @@ def served() -> Iterator[Served]:
     limits = {"no_player_timeout_s": 20, "disconnect_timeout_s": 0.5, "retention_s": 1}
     with serve_page(FakeModels(chunk_s=0.05), others=[sketches()], **limits) as page:
         yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
-    yield client
-    client.close()
-    served.wait_until_empty()
 
 
 def begun(client: Client, *arguments: Any) -> list[str]:

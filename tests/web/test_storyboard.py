@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.page_client import call_component, cards_of
 
 MEADOW, JUMP, CUBE = (
@@ -26,14 +26,6 @@ def served() -> Iterator[Served]:
     models = FakeModels(chunk_s=0.05)
     with serve_page(models, no_player_timeout_s=60, disconnect_timeout_s=2, retention_s=1) as page:
         yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
-    yield client
-    client.close()
-    served.wait_until_empty()
 
 
 class Video:

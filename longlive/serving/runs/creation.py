@@ -44,8 +44,9 @@ def create_run(
     script: Sequence[Scene] = (),
     container: Container = "mp4",
     start: np.ndarray | None = None,
+    arrived: float | None = None,
 ) -> Run:
-    """A new run, on disk from here on; ``start`` holds the pictures that it begins with.
+    """A new run, on disk from here on; arguments as for ``Engine.start``.
 
     Raises:
         PromptError: if a prompt cannot be used.
@@ -61,7 +62,9 @@ def create_run(
         store.write_prompts(prompts)
 
     store = _new_store(folder, facts, fill, start)
-    return Run(viewer, store, model, limits, observer, token=token)
+    run = Run(viewer, store, model, limits, observer, token=token)
+    run.lifecycle.arrived = run.lifecycle.arrived if arrived is None else arrived
+    return run
 
 
 def replay_run(

@@ -18,7 +18,7 @@ from longlive.serving.executors.events import Failure, NoticeEvent, SegmentEvent
 from longlive.serving.executors.executor import StreamHandle
 from longlive.serving.executors.job import Job
 from longlive.serving.executors.mailbox import deferred
-from longlive.serving.executors.messages import Message, Playhead, Prompt, Reschedule, Stop, Suspend
+from longlive.serving.executors.messages import Message, Playhead, Prompt, Stop, Suspend
 from longlive.serving.limits import Limits
 from longlive.serving.observer import (
     ChunkMade,
@@ -35,11 +35,12 @@ from longlive.serving.runs.events import PromptScheduled, Rewound, RunEvent, Run
 from longlive.serving.runs.lifecycle import Lifecycle
 from longlive.serving.runs.presence import Presence
 from longlive.serving.runs.progress import Progress
-from longlive.serving.runs.prompt_schedule import PromptSchedule, defer
+from longlive.serving.runs.prompt_schedule import PromptSchedule
+from longlive.serving.runs.prompts_to_come import PromptsToCome
 from longlive.serving.runs.recording import Recording
 from longlive.serving.runs.store.run_store import RunStore
 from longlive.serving.runs.store.start_file import read_start
-from longlive.serving.runs.storyboard import Storyboard, StoryboardRow, scheduled_rows
+from longlive.serving.runs.storyboard import Storyboard, StoryboardRow
 from longlive.serving.scheduler import RunStatus, RunView
 
 KEPT_EVENTS = 64
@@ -93,7 +94,7 @@ class Run:
         self._progress = Progress(model, store, self.prompts)
         self._observer = observer
         self._handle: StreamHandle | None = None
-        self._prompts_handed: tuple[Prompt, ...] = ()  # to the worker with its job
+        self._to_come = PromptsToCome(self.prompts, self._progress, self.presence, limits, self._post)
         self._lock = threading.RLock()
         self.events.append(RunStarted())
 
@@ -122,10 +123,6 @@ class Run:
         """Whether it was told to stop, or is over."""
         return self.lifecycle.stop is not None or self.status is RunStatus.FINISHED
 
-    def view(self) -> RunView:
-        """What the scheduler knows of it."""
-        return _view_of(self)
-
     def emit(self, event: RunEvent) -> None:
         """Add an event for the followers; the oldest ones are dropped."""
         if dropped := self.events.append(event):
@@ -142,7 +139,9 @@ class Run:
             PromptError: if it cannot be used, or too many wait already or came in the last minute.
         """
         try:
-            scheduled = self._schedule(check_prompt(text), switch)
+            text = check_prompt(text)
+            with self._lock:
+                scheduled = self._schedule(text, switch)
         except PromptError:
             self.record(PromptRefused())
             raise
@@ -152,10 +151,17 @@ class Run:
     def reschedule(self, removed: Collection[int] | None, scenes: Sequence[Scene]) -> None:
         """Change the prompts to come; arguments and errors as for ``Progress.rescheduled``."""
         with self._lock:
-            self.presence.rate.check()
-            position = self.presence.clock.position(self.end_s)
-            _change_prompts(self, self._post(self._progress.rescheduled(removed, scenes, position)))
-            self.presence.rate.count()
+            self._to_come.reschedule(removed, scenes)
+            self._write_prompts()
+
+    def storyboard(self) -> Storyboard:
+        """The prompts that were shown, and those to come."""
+        with self._lock:
+            return Storyboard.of(self.store, self.prompts, self._progress)
+
+    def scheduled_prompts(self) -> tuple[StoryboardRow, ...]:
+        """The prompts to come; waits for nothing, so that an event loop may ask."""
+        return self._to_come.rows()
 
     def playhead(self, seconds: float, playing: bool, *, stalls: int = 0) -> None:
         """Take in the player's report: the second on the screen, and how often it has stalled so far."""
@@ -181,13 +187,12 @@ class Run:
         with self._lock:
             state = self.store.resume_state(exact=exact)
             self._progress.begin_job()
-            self._prompts_handed = tuple(self.prompts)
             clock = self.presence.clock
             playhead = Playhead(clock.position(self.end_s), playing=not clock.is_paused)
             return Job(
                 name=self.name,
                 seed=self.seed,
-                prompts=self._prompts_handed,
+                prompts=self._to_come.hand_over(),
                 limits=self.limits,
                 container=self.container,
                 scale=self.scale,
@@ -206,8 +211,8 @@ class Run:
                 handle.post(self.lifecycle.stop)
             if self.lifecycle.is_suspending:
                 handle.post(Suspend())
-            if change := self.prompts.change_since(self._prompts_handed):
-                _change_prompts(self, handle.post(change))
+            if self._to_come.attach(handle):
+                self._write_prompts()
 
     def detach(self) -> None:
         """Nothing makes it any more."""
@@ -247,47 +252,39 @@ class Run:
 
     def prompt_delay(self) -> float:
         """How long a viewer who sends a prompt now waits to see it, in seconds."""
-        started, prompt = self._started_chunk, self._next_prompt("", "soft")
-        return self.seconds_until(self.start_of(defer(prompt, started).chunk))
+        rewinds = self._can_rewind("soft")
+        first = self._to_come.first_chunk("soft", self._started_chunk, rewinds=rewinds)
+        return self.seconds_until(self.start_of(first))
+
+    def replay_stored(self, seconds: float) -> None:
+        """Emit the stored segments after a second of the video, for a follower of a run found on disk."""
+        with self._lock:
+            if self.events.last == 1:
+                for segment in self.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
+                    self.emit(_shown(self, SegmentEvent(segment, 0.0, 0.0)))
 
     def delete(self) -> None:
         """Remove its files."""
         shutil.rmtree(self.store.folder, ignore_errors=True)
 
     def _schedule(self, text: str, switch: SwitchMode) -> PromptScheduled:
-        with self._lock:
-            self.presence.rate.check()
-            pending = len(self.prompts.own)
-            if pending >= self.limits.max_pending_prompts:
-                raise PromptError(
-                    f"{pending} prompts are waiting already. Please let the video reach the next one first."
-                )
-            self.presence.rate.count()
-            posted = self._post(self._next_prompt(text, switch))
-            assert isinstance(posted, Prompt), posted
-            self.prompts.add(posted)
-            self.write(lambda store: store.write_prompts(tuple(self.prompts)))
-            if posted.rewinds:
-                self._drop_from(posted.chunk)
-            at = self.start_of(posted.chunk)
-            self.presence.metrics.prompt_sent(posted.chunk, at)
-            return PromptScheduled(posted.chunk, at, self.seconds_until(at))
+        rewinds = self._can_rewind(switch)
+        posted = self._to_come.send(text, switch, self._started_chunk, rewinds=rewinds)
+        self._write_prompts()
+        if posted.rewinds:
+            self._drop_from(posted.chunk)
+        at = self.start_of(posted.chunk)
+        self.presence.metrics.prompt_sent(posted.chunk, at)
+        return PromptScheduled(posted.chunk, at, self.seconds_until(at))
 
     @property
     def _started_chunk(self) -> int:
         return self._handle.started_chunk if self._handle else self.num_chunks - 1
 
-    def _next_prompt(self, text: str, switch: SwitchMode) -> Prompt:
-        """Another prompt of the viewer's, at the chunk where it takes effect.
-
-        Chunks that were made but not seen are dropped for it where that can be done: not for ``keep``, whose
-        cache would be incomplete; not in an HLS playlist; not for a program that has no player.
-        """
+    def _can_rewind(self, switch: SwitchMode) -> bool:
+        # The cache would be incomplete with ``keep``, HLS cannot take back, and a program sees all at once.
         is_live = self._handle is not None and self.container == "mp4" and self.presence.has_player
-        if switch == "keep" or not is_live or not self.store.is_intact:
-            return self._progress.next_prompt(text, switch)
-        position = self.presence.clock.position(self.end_s)
-        return self._progress.next_rewinding_prompt(text, switch, position, self._started_chunk)
+        return switch != "keep" and is_live and self.store.is_intact
 
     def _drop_from(self, chunk: int) -> None:
         """Drop what was made from this chunk on, if anything was."""
@@ -301,6 +298,9 @@ class Run:
     def _post(self, message: Message) -> Message:
         return deferred(message, self.num_chunks - 1) if self._handle is None else self._handle.post(message)
 
+    def _write_prompts(self) -> None:
+        self.write(lambda store: store.write_prompts(tuple(self.prompts)))
+
     def write(self, write: Callable[[RunStore], None]) -> None:
         """Write to the store; a full disk is reported to the viewer, and the run goes on."""
         try:
@@ -309,31 +309,6 @@ class Run:
             failure = Failure("disk", str(error), self.num_chunks)
             self.record(failure)
             self.emit(NoticeEvent("video_not_kept", failure=failure))
-
-
-def replay_stored(run: Run, seconds: float) -> None:
-    """Emit the stored segments after a second of the video, for a follower of a run found on disk."""
-    with run._lock:
-        if run.events.last == 1:
-            for segment in run.store.segments_after(seconds, at_most=KEPT_EVENTS // 2):
-                run.emit(_shown(run, SegmentEvent(segment, 0.0, 0.0)))
-
-
-def storyboard_of(run: Run) -> Storyboard:
-    """The prompts that were shown, and those to come."""
-    with run._lock:
-        return Storyboard.of(run.store, run.prompts, run._progress)
-
-
-def scheduled_of(run: Run) -> tuple[StoryboardRow, ...]:
-    """The prompts to come; waits for nothing, so that an event loop may ask."""
-    return scheduled_rows(run._progress)
-
-
-def _change_prompts(run: Run, posted: Message) -> None:
-    assert isinstance(posted, Reschedule), posted
-    run.prompts.reschedule(posted)
-    run.write(lambda store: store.write_prompts(tuple(run.prompts)))
 
 
 def _shown(run: Run, event: SegmentEvent) -> SegmentEvent:
@@ -349,7 +324,7 @@ def _with_times(run: Run, event: SegmentEvent) -> SegmentEvent:
         event,
         stage_ms=event.stage_ms and made(event.segment.index, event.stage_ms),
         prompt_delay_s=run.prompt_delay(),
-        left_s=run.view().left_s(time.monotonic(), contended=False),
+        left_s=view_of(run).left_s(time.monotonic(), contended=False),
     )
 
 
@@ -364,7 +339,8 @@ def _pending_prompts(store: RunStore) -> list[Prompt]:
     ]
 
 
-def _view_of(run: Run) -> RunView:
+def view_of(run: Run) -> RunView:
+    """What the scheduler knows of a run."""
     life, presence = run.lifecycle, run.presence
     return RunView(
         key=run.key,

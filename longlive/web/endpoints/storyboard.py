@@ -10,7 +10,7 @@ import gradio as gr
 from longlive.errors import ConfigError, LongLiveError
 from longlive.generation.storyboard import Scene, check_distinct, read_later_scenes, read_scenes
 from longlive.prompts import check_prompt, prompts_of_row
-from longlive.serving.runs.run import Run, storyboard_of
+from longlive.serving.runs.run import Run
 from longlive.serving.runs.storyboard import StoryboardRow
 from longlive.web.endpoints.arguments import read_chunk, shortened, shown_errors
 from longlive.web.endpoints.viewer import Endpoints, viewer_of
@@ -109,7 +109,7 @@ def _read_removed(removed: Any) -> Collection[int] | None:
 
 
 def _answer(run: Run) -> Answer:
-    board = storyboard_of(run)
+    board = run.storyboard()
     return {
         "begun": [_row(row) for row in board.begun],
         "scheduled": [_row(row) for row in board.scheduled],

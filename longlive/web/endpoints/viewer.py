@@ -14,7 +14,7 @@ from longlive.errors import MediaError
 from longlive.media.segments import Container
 from longlive.prompts import PromptText, check_prompt
 from longlive.serving.engine import Engine
-from longlive.serving.runs.run import Run, replay_stored
+from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.backpressure import is_behind
 from longlive.web.endpoints.arguments import (
@@ -271,7 +271,7 @@ class Endpoints:
         seconds = float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
         run = self.engine.find(str(token))
         if run is not None and self.streams.of_run(run) is None:
-            await asyncio.to_thread(replay_stored, run, seconds)
+            await asyncio.to_thread(run.replay_stored, seconds)
         run = self.engine.claim(viewer_of(request), str(token))
         if run is None:
             raise gr.Error(NOT_KEPT, print_exception=False)

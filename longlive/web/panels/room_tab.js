@@ -2,6 +2,7 @@
 // Gradio runs this as the body of a function of (element, trigger, props, server, upload, watch).
 
 const EVERY_MS = 4000;
+const SOON_MS = 300;
 const PLACE = /^#room=([0-9a-f]{1,64})\.([1-9]\d{0,5})$/;
 const STATES = { live: "Live", waiting: "Begins soon", paused: "Paused", resting: "Rests until somebody comes", ended: "Goes on soon" };
 
@@ -27,10 +28,12 @@ const ask = async () => {
 
 const isSeen = () => !document.hidden && element.isConnected && element.getClientRects().length;
 
-// Begin a video of one's own, once: the address is as it was, so that a reload does not begin another.
+// Begin a video of one's own, once: the address is as it was, so that a reload does not begin another. Gradio draws the
+// parts of the page one after another; the player says when it listens.
 const begin = () => {
   const found = PLACE.exec(location.hash);
   if (!found) return;
+  if (!document.querySelector("#player")?.dataset.state) return setTimeout(begin, SOON_MS);
   place = { take: found[1], chunk: Number(found[2]) };
   history.replaceState(null, "", location.pathname + location.search);
   trigger("play");
@@ -40,4 +43,4 @@ for (const link of element.querySelectorAll("a")) link.href = routeUrl("room");
 setInterval(() => isSeen() && ask(), EVERY_MS);
 new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && ask()).observe(element);
 window.addEventListener("hashchange", begin);
-setTimeout(begin, 300); // once the other parts of the page listen
+setTimeout(begin, SOON_MS);

@@ -11,8 +11,8 @@ from gradio_client import Client
 from longlive.audience.room import Room
 from longlive.generation.session_file import SessionRecord
 from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.room_page import OPTIONS, TOKEN, browser, propose, room_of
 from tests.support.run_reader import wait_for
-from tests.web.watch.test_voting import OPTIONS, TOKEN, browser, propose, room_of
 
 
 @pytest.fixture(scope="module")

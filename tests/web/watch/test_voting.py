@@ -9,22 +9,10 @@ import httpx
 import pytest
 
 from longlive.audience.proposals import Proposals
-from longlive.audience.room import Room
-from longlive.audience.room_options import RoomOptions
 from longlive.audience.voices import VoiceLimits
-from longlive.generation.storyboard import Scene
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.live_frames import live, read_until
-
-TOKEN = "a-token-of-the-operator"
-OPTIONS = RoomOptions(
-    scenes=(Scene(0, "a red ball stands"), Scene(1, "the red ball jumps")),
-    refuse=lambda text: "Not here." if "bad" in text else None,
-    round_s=3600,
-    rest_s=3600,
-    voices_per_address=3,
-    operator_token=TOKEN,
-)
+from tests.support.room_page import OPTIONS, TOKEN, browser, propose, room_of
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +28,8 @@ def served(page: Served) -> Served:
     return page
 
 
-def browser(served: Served) -> httpx.Client:
-    """One that keeps its cookies."""
-    return httpx.Client(base_url=served.url, timeout=60)
-
-
-def propose(client: httpx.Client, text: Any, id: str = "room") -> httpx.Response:
-    return client.post(f"/watch/{id}/propose", json={"text": text})
-
-
 def vote(client: httpx.Client, number: Any) -> httpx.Response:
     return client.post("/watch/room/vote", json={"number": number})
-
-
-def room_of(served: Served) -> Room:
-    room = served.page.endpoints.audiences.find("room")
-    assert isinstance(room, Room)
-    return room
 
 
 def test_a_browser_is_known_by_a_cookie_that_no_script_reads(served: Served) -> None:

@@ -30,7 +30,7 @@ class RoomVoter:
         log: what it saw.
         acts: proposals and votes, by how they were answered: ``proposed``, ``voted``, ``unanswered``, or the
             reason of a refusal.
-        reconnections: how often the connection broke.
+        reconnections: how often it was connected again.
         lost: votes that were answered and are known no more, though their proposal waits.
     """
 
@@ -57,10 +57,7 @@ class RoomVoter:
         self._client.close()
 
     def _follow(self) -> None:
-        is_first = True
         while not self._leaving.is_set():
-            self.reconnections += not is_first
-            is_first = False
             with suppress(httpx.HTTPError):
                 self._read_stream()
             self._leaving.wait(RECONNECT_S)
@@ -71,6 +68,7 @@ class RoomVoter:
         timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S)
         with httpx.stream("GET", f"{self._url}live", params=query, timeout=timeout) as answer:
             answer.raise_for_status()
+            self.reconnections += bool(take)
             for part in answer.iter_bytes():
                 for message in frames.feed(part):
                     self.log.feed(message, time.monotonic())
