@@ -6,11 +6,17 @@ picture, each later one to ``temporal_scale`` (Wan 2.1's causal VAE).
 """
 
 import math
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from longlive.errors import ConfigError
 
+_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
+
+Size = tuple[int, int]
+"""Width and height of a picture, in pixels."""
 Positions = Literal["absolute", "relative"]
 """How latent frames are numbered for RoPE: since the start of the video, or within the window."""
 Prediction = Literal["velocity", "clean"]
@@ -98,6 +104,8 @@ class ModelConfig:
     Attributes:
         name: of the model, for people.
         height, width: size of a picture in pixels.
+        sizes: further sizes that the same weights can make, of about as many pixels, so that a stream of any
+            size takes about the same time and memory.
         fps: pictures per second.
         steps: timesteps in [0, 1000] before warping, noisiest first.
         first_steps: those of the first chunk, if it has others; empty if not.
@@ -137,16 +145,17 @@ class ModelConfig:
     overlap: int = 0
     switch: SwitchMode = "soft"
     context_transformer: bool = False
+    sizes: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; raise ConfigError naming field, value, rule and cure."""
         for name in ("height", "width", "fps", "chunk", "window", "text_len", "display_scale"):
             _check_positive(name, getattr(self, name))
-        for axis, size in (("height", self.height), ("width", self.width)):
-            divisor = self.spatial_scale * self.transformer.patch_size[1 if axis == "height" else 2]
-            if size % divisor:
-                nearest = max(divisor, round(size / divisor) * divisor)
-                raise ConfigError(axis, size, f"it must be a multiple of {divisor} pixels", f"Try {nearest}.")
+        object.__setattr__(self, "sizes", _read_sizes(self.sizes))
+        for width, height in self.all_sizes:
+            self._check_side("height", height, self.transformer.patch_size[1])
+            self._check_side("width", width, self.transformer.patch_size[2])
+        self._check_areas()
         _check_steps("steps", self.steps)
         if self.first_steps:
             _check_steps("first_steps", self.first_steps)
@@ -155,6 +164,39 @@ class ModelConfig:
             raise ConfigError("switch", self.switch, rule, "Use 'soft' or 'keep'.")
         if self.shift <= 0:
             raise ConfigError("shift", self.shift, "it must be above 0", "Wan 2.1 uses 5.0.")
+
+    def _check_side(self, axis: str, pixels: int, patch: int) -> None:
+        divisor = self.spatial_scale * patch
+        if pixels % divisor:
+            nearest = max(divisor, round(pixels / divisor) * divisor)
+            raise ConfigError(axis, pixels, f"it must be a multiple of {divisor} pixels", f"Try {nearest}.")
+
+    def _check_areas(self) -> None:
+        """Memory is planned and speed is measured at one size."""
+        areas = [width * height for width, height in self.all_sizes]
+        if max(areas) > MAX_AREA_RATIO * min(areas):
+            rule = f"no size may have more than {MAX_AREA_RATIO:g} times as many pixels as another one"
+            raise ConfigError("sizes", sizes_text(self.all_sizes), rule, "Leave out what differs most.")
+
+    @property
+    def size(self) -> Size:
+        """Width and height of a picture, in pixels."""
+        return self.width, self.height
+
+    @property
+    def all_sizes(self) -> tuple[Size, ...]:
+        """The sizes that the weights can make, this one first."""
+        return self.size, *self.sizes
+
+    def at(self, size: Size | None) -> "ModelConfig":
+        """The same model at one of its sizes; None: at this one. ConfigError for a size that it has not."""
+        if size is None or size == self.size:
+            return self
+        if size not in self.sizes:
+            rule = f"the pictures of {self.name} have {sizes_text(self.all_sizes)} pixels"
+            raise ConfigError("size", size_text(size), rule, "Choose one of its sizes, or leave it out.")
+        others = tuple(one for one in self.all_sizes if one != size)
+        return replace(self, width=size[0], height=size[1], sizes=others)
 
     @property
     def later_facts(self) -> dict[str, Any]:
@@ -211,7 +253,9 @@ class ModelConfig:
         return self.num_frames(chunk * self.chunk) / self.fps
 
 
-LATER_FACTS = ("first_steps", "warp_steps", "overlap", "switch", "context_transformer")
+MAX_AREA_RATIO = 1.125
+"""So many times as many pixels as the smallest of a model's sizes its largest may have."""
+LATER_FACTS = ("first_steps", "warp_steps", "overlap", "switch", "context_transformer", "sizes")
 """Fields of a ModelConfig that came after the first models were written."""
 
 
@@ -292,6 +336,37 @@ class StreamConfig:
         own = ("chunk", "window", "sink", "positions", "context_noise", "overlap")
         facts = {name: getattr(model, name) for name in own}
         return cls(**(facts | changes))
+
+
+def size_text(size: Size) -> str:
+    """A size as people write it: ``480x832``, width first."""
+    return f"{size[0]}x{size[1]}"
+
+
+def sizes_text(sizes: Iterable[Size]) -> str:
+    """Sizes in a sentence: ``832x480 or 480x832``."""
+    *others, last = map(size_text, sizes)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def parse_size(text: str) -> Size:
+    """The size that a text such as ``480x832`` names, width first; ConfigError if it names none."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ConfigError("size", text[:40], "it must be width x height in pixels", "Try 832x480.")
+    return int(found[1]), int(found[2])
+
+
+def _read_sizes(values: Any) -> tuple[Size, ...]:
+    """Sizes as a file holds them, [[width, height], …]; ConfigError if they are none."""
+    rule = "it must be a list of [width, height] in pixels"
+    if not isinstance(values, list | tuple):
+        raise ConfigError("sizes", values, rule, "Try [[480, 832]].")
+    for value in values:
+        is_pair = isinstance(value, list | tuple) and len(value) == 2
+        if not is_pair or not all(type(side) is int and side > 0 for side in value):
+            raise ConfigError("sizes", value, rule, "Try [[480, 832]].")
+    return tuple((width, height) for width, height in values)
 
 
 def _default(name: str) -> Any:

@@ -70,6 +70,24 @@ def tiny_models(tiny_folder: Path) -> "ModelBundle":
 
 
 @pytest.fixture(scope="session")
+def two_size_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, whose pictures may be upright, too: 48x32 and 32x48."""
+    from tests.support.tiny_model import write_tiny_model
+
+    folder = tmp_path_factory.mktemp("models") / "two-sizes"
+    write_tiny_model(folder, name="two-sizes", sizes=((32, 48),))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_size_models(two_size_folder: Path) -> "ModelBundle":
+    """That model, loaded."""
+    from longlive import load_models
+
+    return load_models(two_size_folder)
+
+
+@pytest.fixture(scope="session")
 def two_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a second set of weights for the clean pass, and ``keep`` as its switch, as SGF+ has."""
     from tests.support.tiny_model import write_tiny_model

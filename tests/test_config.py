@@ -2,7 +2,14 @@ from typing import Any
 
 import pytest
 
-from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.config import (
+    ModelConfig,
+    StreamConfig,
+    TransformerConfig,
+    parse_size,
+    size_text,
+    sizes_text,
+)
 from longlive.errors import ConfigError, LongLiveError
 
 SHAPE: dict[str, Any] = dict(
@@ -112,3 +119,57 @@ def test_the_facts_that_came_later_are_named_where_they_differ() -> None:
 def test_an_impossible_later_fact_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ModelConfig(**MODEL, **changes)
+
+
+def test_a_model_at_another_of_its_sizes_is_the_same_but_for_that() -> None:
+    config = ModelConfig(**MODEL, sizes=[[480, 832], [624, 624]])  # type: ignore[arg-type]
+    assert config.all_sizes == ((832, 480), (480, 832), (624, 624))
+    upright = config.at((480, 832))
+    assert upright.latent_shape == (16, 104, 60) and upright.tokens_per_latent == config.tokens_per_latent
+    assert upright.all_sizes == ((480, 832), (832, 480), (624, 624))
+    assert upright.at((832, 480)) == config and config.at(None) is config.at((832, 480)) is config
+    assert config.at((624, 624)).tokens_per_latent == 1521
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        (((480, 840),), r"height is 840, but it must be a multiple of 16 pixels\. Try 832"),
+        (((476, 832),), r"width is 476, but it must be a multiple of 16 pixels\. Try 480"),
+        (((1280, 720),), "'832x480 or 1280x720', but no size may have more than 1.125 times as many pixels"),
+        (((320, 320),), "more than 1.125 times"),
+        (((480, 832, 3),), r"list of \[width, height\]"),
+        (((480, -832),), r"list of \[width, height\]"),
+        (((480.0, 832),), r"list of \[width, height\]"),
+        (("480x832",), r"list of \[width, height\]"),
+        (7, r"list of \[width, height\]"),
+    ],
+)
+def test_impossible_further_sizes_are_named(sizes: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig(**MODEL, sizes=sizes)
+
+
+def test_a_size_that_a_model_does_not_have_is_told_with_those_that_it_has() -> None:
+    config = ModelConfig(**MODEL, sizes=((480, 832),))
+    with pytest.raises(ConfigError, match="the pictures of wan have 832x480 or 480x832"):
+        config.at((624, 624))
+
+
+def test_a_size_is_read_as_people_write_it() -> None:
+    assert parse_size("480x832") == (480, 832) and size_text((480, 832)) == "480x832"
+    assert sizes_text([(1, 2), (3, 4), (5, 6)]) == "1x2, 3x4 or 5x6" and sizes_text([(1, 2)]) == "1x2"
+    for text in (
+        "",
+        "480",
+        "480x",
+        "480 x 832",
+        "480X832",
+        "-480x832",
+        "0x0",
+        "٤x٤",
+        "9" * 99 + "x1",
+        "portrait",
+    ):
+        with pytest.raises(ConfigError, match=r"width x height in pixels\. Try 832x480"):
+            parse_size(text)

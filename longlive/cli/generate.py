@@ -21,7 +21,7 @@ from longlive.cli.common import (
     with_progress,
 )
 from longlive.cli.interruption import interruption
-from longlive.config import SwitchMode
+from longlive.config import SwitchMode, parse_size, size_text
 from longlive.errors import ConfigError
 from longlive.files import check_destination, check_distinct, has_suffix, is_special, name_of_video
 from longlive.runtime.options import add_model_options
@@ -52,6 +52,11 @@ def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="begin with a picture, or with the last seconds of a video (.png, .jpg, .webp, .gif, .mp4 …)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="WIDTHxHEIGHT",
+        help="of the pictures, such as 480x832: one of the model's sizes (default: its own)",
     )
     parser.add_argument(
         "--at",
@@ -124,10 +129,13 @@ def run_generate(args: argparse.Namespace) -> int:
     scenes, seconds = _read_scenes(args)
     out = _video_path(args.out) or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
-    start = _read_start(args, *check_stream(args.model, stream_changes(args)))
+    config, options = check_stream(args.model, stream_changes(args))
+    config = config.at(args.size and parse_size(args.size))
+    start = _read_start(args, config, options)
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
-    models, stream = load_with_options(args.model, vars(args)), stream_changes(args)
+    models = load_with_options(args.model, vars(args)).at_size(config.size)
+    stream = stream_changes(args)
     how = {"seed": args.seed, "switch": args.switch, "start": start}
     with Session(models, scenes[0].text, **how, **stream) as session:
         return _make_video(args, session, scenes, seconds, out, session_file)
@@ -208,12 +216,17 @@ def _remix(args: argparse.Namespace, record: "SessionRecord", out: Path | None) 
         rule = "a remix is another video, whose chunks cannot be compared"
         raise ConfigError("--verify", True, rule, "Leave it out, or leave out --remix.")
     name = args.model or record.model
-    scenes, seconds = storyboard_of_record(record, check_stream(name, {})[0])
+    config, _ = check_stream(name, {})
+    scenes, seconds = storyboard_of_record(record, config)
     out = free_path(out or Path(f"{name_of_video(scenes[0].text, record.seed)}.mp4"), args.force)
     session_file = args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
     print_note(f"{args.file} is made anew with {name}: its digests of chunks are not compared")
-    models = load_with_options(name, vars(args))
+    if record.size not in config.all_sizes:
+        print_note(f"{name} does not make {size_text(record.size)}, so it makes {size_text(config.size)}")
+    else:
+        config = config.at(record.size)
+    models = load_with_options(name, vars(args)).at_size(config.size)
     with Session(models, scenes[0].text, seed=record.seed, take=record.take) as session:
         return _make_video(args, session, scenes, seconds, out, session_file)
 
@@ -294,6 +307,8 @@ def _check_options(args: argparse.Namespace, out: Path | None, *, source: str | 
 
     if "seed" in args:
         check_seed(args.seed)
+    if "size" in args and args.size:
+        parse_size(args.size)
     if args.scale is not None and not 1 <= args.scale <= MAX_SCALE:
         raise ConfigError("--scale", args.scale, f"it must be from 1 to {MAX_SCALE}", "Try 2.")
     if args.threads is not None and args.threads < 1:

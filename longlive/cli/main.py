@@ -10,7 +10,8 @@ import io
 import os
 import sys
 
-from longlive.cli import bench, evaluate, fetch, generate, loadtest, measure, prompts, space, train
+from longlive.cli import bench, fetch, generate, loadtest, measure, prompts, space, train
+from longlive.cli.evaluate import command as evaluate
 from longlive.errors import LongLiveError
 
 COMMANDS = {

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,7 @@ DEFINITIONS = {
 
 
 class ClipScorer:
-    """A CLIP model; prompts are embedded once.
-
-    Attributes:
-        facts: its name, revision, the digest of its weights and the size of its pictures, for the result.
-    """
+    """A CLIP model; prompts are embedded once."""
 
     def __init__(self, name: str, revision: str | None, device: str = "cpu") -> None:
         """Load a folder, or a model of the Hub at a revision.
@@ -68,12 +64,10 @@ class ClipScorer:
         self._size = int(self._model.config.vision_config.image_size)
         self._most = int(self._model.config.text_config.max_position_embeddings)
         self._embeddings: dict[str, Tensor] = {}
-        self._divided: set[str] = set()
         self._name, self._revision = name, given.get("revision")
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was computed with, and how many prompts were too long for it."""
+    def facts(self, prompts: Iterable[str]) -> dict[str, Any]:
+        """What is computed with, for the result, and how many of these prompts are too long for it."""
         digest = hashlib.sha256()
         for tensor_name, tensor in sorted(self._model.state_dict().items()):
             digest.update(tensor_name.encode())
@@ -84,7 +78,7 @@ class ClipScorer:
             "weights_sha256": digest.hexdigest(),
             "picture_size": self._size,
             "tokens": self._most,
-            "divided_prompts": len(self._divided),
+            "divided_prompts": sum(self._length(prompt) > self._most for prompt in set(prompts)),
         }
 
     @torch.no_grad()
@@ -126,7 +120,6 @@ class ClipScorer:
         """The prompt, divided at its sentences into parts that the model can read."""
         if self._length(prompt) <= self._most:
             return [prompt]
-        self._divided.add(prompt)
         parts: list[str] = []
         for sentence in _SENTENCE.split(prompt):
             joined = f"{parts[-1]} {sentence}" if parts else sentence

@@ -1,6 +1,6 @@
 """How well the storybook model follows its prompts: oracle scores, beside the codec's ceiling and chance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
 from longlive.chunks import SWITCH_MODES
+from longlive.evaluation.statistics import share_of
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.trials import ATTRIBUTES, SKIPPED_FRAMES, Trial, draw_trials, through_codec
 from longlive.evaluation.workers import cached_models, map_in_workers
@@ -79,8 +80,8 @@ def evaluate_prompts(
         modes: of the switch, from ``SWITCH_MODES``.
 
     Returns:
-        ``before`` and ``after_<mode>``, each with ``score``, ``ceiling`` and ``share`` per attribute (and for
-        ``before`` the scores of held-out combinations); and ``chance``.
+        ``before`` and ``after_<mode>``, each with ``score`` and its ``interval``, ``ceiling`` and ``share``
+        per attribute (and for ``before`` the scores of held-out combinations); and ``chance``.
     """
     trials = draw_trials(num_prompts, seed)
     scenes, turned = [t.scene for t in trials], [t.turned for t in trials]
@@ -95,7 +96,8 @@ def evaluate_prompts(
     true_after = [reading for group in found for reading in group.true_after]
     result: dict[str, Any] = {"before": _compare(before, true_before, scenes), "chance": CHANCE}
     held_out = [i for i, scene in enumerate(scenes) if is_held_out(scene)]
-    result["before"]["held_out"] = _hit_rates([before[i] for i in held_out], [scenes[i] for i in held_out])
+    rates = _hit_rates([before[i] for i in held_out], [scenes[i] for i in held_out])
+    result["before"] |= {"held_out": rates, "held_out_interval": _intervals(rates, len(held_out))}
     for mode in modes:
         after = [reading for group in found for reading in group.after[mode]]
         result[f"after_{mode}"] = _compare(after, true_after, turned)
@@ -146,7 +148,14 @@ def codec_quality(vae: AutoencoderKLWan, num_frames: int, num_clips: int, seed: 
 def _compare(readings: list[Reading], truth: list[Reading], scenes: list[Scene]) -> dict[str, Any]:
     score, ceiling = _hit_rates(readings, scenes), _hit_rates(truth, scenes)
     share = {name: round(score[name] / max(ceiling[name], 1e-9), 4) for name in ATTRIBUTES}
-    return {"score": score, "ceiling": ceiling, "share": share}
+    interval = _intervals(score, len(scenes))
+    return {"score": score, "interval": interval, "ceiling": ceiling, "share": share}
+
+
+def _intervals(rates: Mapping[str, float], count: int) -> dict[str, list[float | None]]:
+    """Wilson's 95 % interval of each share of ``count`` trials, in [0, 1]."""
+    found = {name: share_of(round(rate * count) if count else 0, count) for name, rate in rates.items()}
+    return {name: [one.as_json()["ci_low"], one.as_json()["ci_high"]] for name, one in found.items()}
 
 
 def _hit_rates(readings: list[Reading], scenes: list[Scene]) -> dict[str, float]:

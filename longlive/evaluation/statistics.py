@@ -50,11 +50,15 @@ def estimate(values: Sequence[float | None]) -> Estimate:
 
 
 def share(hits: Sequence[bool]) -> Estimate:
-    """The share of trials that hit, in [0, 1], with Wilson's score interval (JASA 22, 1927, page 209)."""
-    n = len(hits)
+    """The share of trials that hit, in [0, 1], with Wilson's interval."""
+    return share_of(sum(hits), len(hits))
+
+
+def share_of(hits: int, n: int) -> Estimate:
+    """The share of ``hits`` in ``n`` trials, in [0, 1], with Wilson's interval (JASA 22, 1927, page 209)."""
     if n == 0:
         return NOTHING
-    value = sum(hits) / n
+    value = hits / n
     centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     reach = Z / (1 + Z**2 / n) * math.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
     return Estimate(value, max(0.0, centre - reach), min(1.0, centre + reach), n)

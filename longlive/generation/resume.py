@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from longlive.chunks import latents_digest
-from longlive.config import ModelConfig, StreamConfig
-from longlive.errors import SessionFileError
+from longlive.config import ModelConfig, StreamConfig, size_text, sizes_text
+from longlive.errors import ConfigError, SessionFileError
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
 from longlive.models.bundle import ModelBundle
 
@@ -66,19 +66,35 @@ def one_per_chunk(prompts: Sequence[PromptEvent]) -> Iterator[PromptEvent]:
         free += 1
 
 
-def check_models(models: ModelBundle, record: SessionRecord) -> None:
-    """Raise SessionFileError if the record belongs to another model, dtype, quantization or cache."""
+def check_models(models: ModelBundle, record: SessionRecord) -> ModelBundle:
+    """The model at the record's size.
+
+    Raises:
+        SessionFileError: if the record belongs to another model, size, dtype, quantization or cache.
+    """
     check_facts(describe_models(models), record)
+    return models.at_size(config_of_record(record, models.config).size)
 
 
 def check_facts(here: Mapping[str, Any], record: SessionRecord) -> None:
-    """As ``check_models``, where the model is known by what ``describe_models`` says of it."""
+    """As ``check_models``, but for the size, where the model is known by what ``describe_models`` says."""
     cure = f"Load the model {record.model!r} as it was then; replay --remix makes its prompts with this one."
     _check_same("model", record.model_digest, here["model_digest"], cure)
     _check_same("dtype", record.dtype, here["dtype"], "Load the model in that dtype.")
     for name, option in (("quantization", "--quantize"), ("cache", "--cache")):
         recorded = getattr(record, name)
         _check_same(name, recorded, here[name], f"Load the model with {option} {recorded}.")
+
+
+def config_of_record(record: SessionRecord, config: ModelConfig) -> ModelConfig:
+    """A model's config at the size of a record; SessionFileError if the model does not have it."""
+    try:
+        return config.at(record.size)
+    except ConfigError as error:
+        raise SessionFileError(
+            f"The pictures of this video have {size_text(record.size)} pixels, but {config.name} makes "
+            f"{sizes_text(config.all_sizes)} here. Use the model as it was then."
+        ) from error
 
 
 def check_latents(

@@ -98,14 +98,14 @@ class Session:
     def models(self) -> ModelBundle:
         """The model; may be replaced by the same one run with less memory (``RuntimeProfile.downgrade``).
 
-        The decoder stays. What follows is the same, unless keys and values are stored in another dtype from
-        then on: no replay can repeat that.
+        Decoder and size stay. What follows is the same, unless keys and values are stored in another dtype
+        from then on: no replay can repeat that.
         """
         return self._generator.models
 
     @models.setter
     def models(self, models: ModelBundle) -> None:
-        self._generator.models = models
+        self._generator.models = models.at_size(self.models.config.size)
 
     @property
     def num_chunks(self) -> int:
@@ -226,10 +226,12 @@ class Session:
     def of_record(cls, models: ModelBundle, record: SessionRecord) -> "Session":
         """A new session, at its first chunk, that will use the recorded prompts at their chunks.
 
+        It has the size of the record, whichever ``models`` has.
+
         Raises:
-            SessionFileError: if the record belongs to another model, dtype, quantization or cache.
+            SessionFileError: if the record belongs to another model, size, dtype, quantization or cache.
         """
-        check_models(models, record)
+        models = check_models(models, record)
         stream = vars(record.stream) | {"start": unpack_latents(record.start, models.config, record.stream)}
         session = cls(models, record.prompts[0].text, seed=record.seed, take=record.take, **stream)
         generator = session._generator
@@ -280,7 +282,7 @@ class Session:
                 latents are not those of its chunks.
         """
         session = cls.of_record(models, record)
-        clean = check_latents(record, latents, models.config, models.dtype)
+        clean = check_latents(record, latents, session.models.config, models.dtype)
         plan = (plan_exact if exact else plan_quick)(record.prompts, len(clean), session.stream)
         session._generator.replay(plan, clean, record.chunks, turn)
         if clean:

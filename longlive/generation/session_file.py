@@ -12,7 +12,7 @@ import torch
 
 from longlive import __version__
 from longlive.chunks import SwitchMode
-from longlive.config import ModelConfig, StreamConfig
+from longlive.config import ModelConfig, Size, StreamConfig
 from longlive.errors import SessionFileError, reason_of
 from longlive.files import atomic_write, read_text
 from longlive.generation.noise import Reseed, check_seed
@@ -52,7 +52,7 @@ class SessionRecord:
         model_digest: SHA-256 of its weights and facts; another model gives another video.
         code_version: version of LongLive that wrote the file.
         dtype, device, threads, attention: how it was computed; the last bits of the latents depend on these.
-        height, width: of a picture in pixels.
+        height, width: of a picture in pixels: one of the model's sizes.
         seed, take: of the noise.
         stream: its options.
         quantization, cache: rounding of the products, and of keys and values; older files have none.
@@ -83,6 +83,11 @@ class SessionRecord:
     num_frames: int | None = None
     reseeds: tuple[Reseed, ...] = ()
     start: str | None = None
+
+    @property
+    def size(self) -> Size:
+        """Width and height of a picture, in pixels."""
+        return self.width, self.height
 
     def branch(self, num_chunks: int, seed: int | None = None) -> "SessionRecord":
         """The record of a session that goes on after the first chunks; ``seed``: of what is made from there.

@@ -1,14 +1,14 @@
 """A loaded model, and how it is run on this machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor
 
-from longlive.config import CacheName, EncoderName, ModelConfig, Quantization
+from longlive.config import CacheName, EncoderName, ModelConfig, Quantization, Size
 from longlive.models.attention import PromptKV
 from longlive.models.decoder import Vae
 from longlive.models.model_card import ModelCard
@@ -81,6 +81,11 @@ class ModelBundle:
     folder: Path
     runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
     context_transformer: CausalWanTransformer | None = None
+
+    def at_size(self, size: Size | None) -> "ModelBundle":
+        """The same weights, with another of the model's sizes; None: with this one. Errors as for ``at``."""
+        config = self.config.at(size)
+        return self if config is self.config else replace(self, config=config)
 
     @property
     def context_writer(self) -> CausalWanTransformer:

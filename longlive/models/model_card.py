@@ -43,12 +43,14 @@ class ModelCard:
         words: the vocabulary of a model that knows a few words only; empty if any word may be used.
         stories: examples.
         parts: of a whole prompt, in their order; empty if it may have any form.
+        about_sizes: a sentence about the sizes that it has beside its own; empty if it has none.
     """
 
     about: str = ""
     words: tuple[str, ...] = ()
     stories: tuple[Story, ...] = ()
     parts: tuple[PromptPart, ...] = ()
+    about_sizes: str = ""
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ModelCard":
@@ -67,7 +69,8 @@ class ModelCard:
                 )
                 for part in values.get("parts", ())
             )
-            return cls(str(values.get("about", "")), words, stories, parts)
+            about, about_sizes = str(values.get("about", "")), str(values.get("about_sizes", ""))
+            return cls(about, words, stories, parts, about_sizes)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The card in longlive.json cannot be read: {reason_of(error)}. It must hold 'about' (text), "

@@ -47,11 +47,12 @@ class ModelFootprint:
 
 
 def footprint_of(folder: Path, config: ModelConfig, dtype: torch.dtype) -> ModelFootprint:
-    """What the model in ``folder`` takes when it computes in ``dtype``.
+    """What the model in ``folder`` takes when it computes in ``dtype``, at the largest of its sizes.
 
     Raises:
         CheckpointError: names the file that is missing or broken.
     """
+    config = max(map(config.at, config.all_sizes), key=lambda one: one.width * one.height)
     blocks, rest = _transformer_parameters(folder, "transformer")
     if config.context_transformer:
         more_blocks, more_rest = _transformer_parameters(folder, CONTEXT_TRANSFORMER)

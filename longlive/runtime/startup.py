@@ -249,16 +249,22 @@ def accelerate(models: ModelBundle, options: RuntimeOptions, preset: Preset) -> 
             attention=options.attention,
             fuse=preset.quantize == "off",
         )
-    config = models.config
-    size = config.live_scale * config.width, config.live_scale * config.height
     profile = dataclasses.replace(
         models.runtime,
         quantization=preset.quantize,
         cache=preset.cache,
         max_streams=preset.streams,
-        encoder=choose_encoder(options.encoder, models.device, *size),
+        encoder=_encoder_for(models, options.encoder),
     )
     return dataclasses.replace(models, runtime=profile)
+
+
+def _encoder_for(models: ModelBundle, asked: EncoderName | Auto) -> EncoderName:
+    """The encoder that opens for pictures of each of the model's sizes."""
+    scale, chosen = models.config.live_scale, set[EncoderName]()
+    for width, height in models.config.all_sizes:
+        chosen.add(choose_encoder(asked, models.device, scale * width, scale * height))
+    return "x264" if "x264" in chosen else "nvenc"
 
 
 def downgrade_models(models: ModelBundle, preset: Preset) -> ModelBundle:
@@ -294,7 +300,10 @@ def warm(models: ModelBundle, options: RuntimeOptions, stream: StreamConfig | No
     """Compile and capture what a stream will run, so that no viewer waits for it; yields progress lines."""
     if options.compile != "off":
         stream = stream or StreamConfig.of(models.config)
-        yield from warm_up(models.transformer, models.config, stream, writer=models.context_writer)
+        # What is compiled goes by the number of tokens, which swapped sides share.
+        configs = {one.tokens_per_latent: one for one in map(models.config.at, models.config.all_sizes)}
+        for config in configs.values():
+            yield from warm_up(models.transformer, config, stream, writer=models.context_writer)
 
 
 def _load(

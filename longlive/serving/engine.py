@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from longlive.chunks import SwitchMode
-from longlive.config import ModelConfig, ResumeMode
+from longlive.config import ModelConfig, ResumeMode, Size
 from longlive.errors import BusyError
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import Scene
@@ -96,13 +96,8 @@ class Engine:
         """That of the default model."""
         return self.models.default
 
-    @property
-    def on_forget(self) -> Callable[[Run], None]:
-        """Called with each run that is no longer kept; must be quick."""
-        return self._dispatcher.on_forget
-
-    @on_forget.setter
     def on_forget(self, forget: Callable[[Run], None]) -> None:
+        """Have ``forget`` called with each run that is no longer kept; it must be quick."""
         self._dispatcher.on_forget = forget
 
     def warm_up(self) -> None:
@@ -123,6 +118,7 @@ class Engine:
         address: str = "",
         start: np.ndarray | None = None,
         model: str | None = None,
+        size: Size | None = None,
         arrived: float | None = None,
     ) -> Run:
         """Start a viewer's run; one that the viewer had before ends, as if the viewer had stopped it.
@@ -135,18 +131,18 @@ class Engine:
             container, limits: format of the segments; limits instead of the engine's.
             address: of the viewer; only so many runs of one address are let in.
             start: pictures that the video begins with, uint8 (N, H, W, 3), as ``read_start`` gives them.
-            model: name of the model that makes it; None for the default one.
+            model, size: name of the model, and one of its sizes; None for the first, and for its own.
             arrived: its place in the queue is that of a run that was started then (``time.monotonic``).
 
         Raises:
             PromptError: if a prompt cannot be used.
-            ConfigError: if there is no such model.
+            ConfigError: if there is no such model, or it does not have this size.
             BusyError: if the queue is full, or the address has enough runs.
             MediaError: if the disk is full.
         """
         create = partial(create_run, seed=seed, prompt=prompt, script=script, container=container)
         create = partial(create, start=start, arrived=arrived)
-        config = self.models.find(model).config
+        config = self.models.find(model).config.at(size)
         return self._begin(create, viewer, config, limits or self.limits, address, len(prompt))
 
     def branch(
@@ -168,7 +164,7 @@ class Engine:
         create = partial(
             branch_run, parent=parent, chunk=chunk, prompt=prompt, switch=switch, seed=seed, length=length
         )
-        config = self.models[parent.model].config
+        config = self.models[parent.model].config.at(parent.size)
         return self._begin(create, viewer, config, self.limits, address, len(prompt))
 
     def replay(
@@ -186,10 +182,10 @@ class Engine:
         Arguments and errors as for ``start``, ``replay_run`` and ``check_record``.
         """
         executor = self.models.of_record(record.model, record.model_digest)
-        check_record(record, executor.config, executor.describe())
+        config = check_record(record, executor.config, executor.describe())
         create = partial(replay_run, record=record, container=container, parent=parent)
         length = len(record.prompts[0].text)
-        return self._begin(create, viewer, executor.config, limits or self.limits, address, length)
+        return self._begin(create, viewer, config, limits or self.limits, address, length)
 
     def _begin(
         self, create: Create, viewer: str, model: ModelConfig, limits: Limits, address: str, length: int
@@ -265,6 +261,7 @@ class Engine:
             executor=self.executor.name,
             model=self.executor.config.name,
             models=tuple(self.models),
+            sizes={name: executor.config.all_sizes for name, executor in self.models.items()},
             is_ready=not self._is_warming_up,
             is_alive=self._dispatcher.is_alive and (is_served or self._is_warming_up),
         )

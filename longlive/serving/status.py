@@ -1,6 +1,9 @@
 """The state of an engine in numbers; nothing in it is about any viewer."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from longlive.config import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +19,7 @@ class EngineStatus:
         executor: where runs are made: thread, zerogpu or ray.
         model: name of the default model.
         models: names of all models.
+        sizes: of each model's pictures, its own first.
         is_ready: whether the model is loaded and warm.
         is_alive: whether there is a worker that can make a chunk.
     """
@@ -26,6 +30,7 @@ class EngineStatus:
     executor: str
     model: str
     models: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[Size, ...]] = field(default_factory=dict)
     suspended: int = 0
     fps: float = 0.0
     is_ready: bool = True

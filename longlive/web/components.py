@@ -28,7 +28,8 @@ class LivePlayer(gr.HTML):
     """Plays segments through MediaSource as they come by ``/live``; its value opens a run.
 
     The value is a message of kind ``begin``: ``token`` of the run, ``serial`` after which the messages are
-    wanted, ``from_s`` where to play from. To programs it is the newest message of the run: a dict with
+    wanted, ``from_s`` where to play from, ``size`` of its pictures (width, height). The property ``size`` is
+    the size before a run. To programs it is the newest message of the run: a dict with
     ``token``, ``take`` (name of the run), ``serial``, ``kind`` (begin, queue, segment, rewind, notice, end),
     and for a segment its H.264 as base64 in ``data`` with ``mime``, ``chunk``, ``prompt_index``, ``prompt``,
     ``first_frame``, ``num_frames``, ``fps``, ``ends_chunk``, and where it ends its chunk a ``thumbnail`` of

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from longlive.audience.publisher import Publisher
+from longlive.config import size_text
 from longlive.runtime.deprecated_options import RENAMED_HEALTH_FIELDS
 from longlive.serving.metrics import CONTENT_TYPE, FAILURES_IN_A_ROW, Metrics
 from longlive.serving.status import EngineStatus
@@ -84,6 +85,7 @@ def health_of(status: EngineStatus, keeps_failing: bool) -> dict[str, Any]:
         "executor": status.executor,
         "model": status.model,
         "models": list(status.models) or [status.model],
+        "sizes": {name: list(map(size_text, sizes)) for name, sizes in status.sizes.items()},
     }
     numbers |= {old: numbers[new] for old, new in RENAMED_HEALTH_FIELDS.items()}
     if not status.is_alive:

@@ -176,7 +176,12 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
     def forget_take(question: dict[str, Any]) -> dict[str, Any]:
         return branches.forget_on_page(question)
 
-    player = LivePlayer(label="player", elem_id="player", server_functions=[playhead, replay_since, exists])
+    player = LivePlayer(
+        label="player",
+        elem_id="player",
+        server_functions=[playhead, replay_since, exists],
+        size=endpoints.engine.executor.config.size,
+    )
     with gr.Column(elem_id="compatible"):  # gr.Video itself would lose its elem_id
         compatible = LiveVideo(label="video", show_label=False)
     return {
@@ -197,6 +202,7 @@ def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
         info=_SWITCH_HELP,
         elem_id="switch",
     )
+    parts["size"] = choice.add_size()
     parts["start_from"] = StartFrom(label="begin with", elem_id="start-from")
     choice.add_examples()
     choice.add_about()
@@ -264,7 +270,7 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     """Connect the events of the player and the buttons with the endpoints, and those with their names."""
     endpoints, parts, outputs = context.endpoints, context.parts, context.outputs
     player, compatible = parts["player"], parts["compatible"]
-    request = [parts[name] for name in ("prompt", "seed", "later", "start_from", "model")]
+    request = [parts[name] for name in ("prompt", "seed", "later", "start_from", "model", "size")]
     place = [gr.Textbox(label="token", visible=False), gr.Number(0, label="seconds", visible=False)]
     prompt, scheduled = [parts["prompt"], parts["switch"]], gr.JSON(label="scheduled", visible=False)
 
@@ -283,7 +289,9 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **_QUIETLY)
     parts["stop"].click(endpoints.stop_on_page, **_QUIETLY)
 
-    context.add_call("start", endpoints.start, request, outputs)
+    # Programs that name no size get the model's own, whichever model they name.
+    size = gr.Textbox(label="size", visible=False)
+    context.add_call("start", endpoints.start, [*request[:-1], size], outputs)
     context.add_call("resume", endpoints.resume, place, outputs)
     context.add_call("branch", branches.branch, fork, outputs)
     context.add_call("forget", branches.forget, place[:1], [parts["status"]])
@@ -334,11 +342,11 @@ def _add_generate(clips: ClipEndpoint) -> None:
     seconds, seed = gr.Number(10, label="seconds", visible=False), gr.Number(7, label="seed", visible=False)
     video, session_file = gr.Video(label="video", visible=False), gr.File(label="session file", visible=False)
     start_from, message = StartFrom(visible=False), gr.Textbox(label="message", visible=False)
-    model = gr.Textbox(label="model", visible=False)
+    model, size = (gr.Textbox(label=name, visible=False) for name in ("model", "size"))
     gr.Button(visible=False).click(
         clips.generate,
         **_UNCHECKED,
-        inputs=[storyboard, seconds, seed, start_from, model],
+        inputs=[storyboard, seconds, seed, start_from, model, size],
         outputs=[video, session_file, message],
         concurrency_limit=2,
         api_name="generate",

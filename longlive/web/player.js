@@ -24,6 +24,12 @@ const finished = []; // tokens of runs whose files are to be fetched
 let run = null;
 let mode = "live";
 
+// The frame takes the shape of the pictures; what lies beside the player, too.
+const setSize = ([width, height]) => {
+  host.dataset.size = `${width}x${height}`;
+  (host.closest("#viewing") ?? host).style.setProperty("--ratio", width / height);
+};
+
 const setState = (state) => {
   host.dataset.state = state;
   showBadge();
@@ -60,6 +66,7 @@ const open = (message) => {
   host.dataset.frame = host.dataset.prompt = "-1";
   host.dataset.stalls = host.dataset.dropped = "0";
   host.dataset.mode = run.mode;
+  setSize(run.size);
   delete host.dataset.take;
   find(".caption").textContent = "";
   find(".figures").hidden = true;
@@ -457,6 +464,7 @@ find(".full").addEventListener("click", () => {
 });
 
 Object.assign(host.dataset, { frame: "-1", prompt: "-1", stalls: "0", mode: "live" });
+setSize(props.size);
 setState("idle");
 observe(screen);
 setTimeout(resumeAfterReload, TICK_MS);

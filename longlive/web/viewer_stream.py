@@ -142,7 +142,8 @@ class ViewerStream:
         first = segments[0] if segments else None
         offset = first.first_frame / first.fps if first and self.mode == "compatible" else 0.0
         parent = self.run.store.facts.get("parent")
-        return self._header("begin", after) | {"from_s": seconds, "offset_s": offset, "parent": parent}
+        place = {"from_s": seconds, "offset_s": offset, "parent": parent}
+        return self._header("begin", after) | place | {"size": self.run.size}
 
     def timeline(self) -> dict[str, Any]:
         """The value of the timeline: what each prompt made, and the prompts to come."""
@@ -187,6 +188,8 @@ class ViewerStream:
 
     def _message(self, number: int, event: RunEvent) -> Message:
         message = event_message(event)
+        if isinstance(event, RunStarted):
+            message |= {"size": self.run.size}
         return message | self._header(message["kind"], number)
 
     def _header(self, kind: str, serial: int) -> Message:

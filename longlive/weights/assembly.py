@@ -37,6 +37,7 @@ from longlive.weights.formats.weight_parts import parts_of
 from longlive.weights.layout import (
     CONTEXT_TRANSFORMER,
     DECODERS,
+    FACTS,
     SOURCES,
     TEXT_WEIGHTS,
     WEIGHTS,
@@ -105,6 +106,7 @@ def assemble(sources: ModelSources, progress: ProgressCallback = logger.info) ->
         with _locked(sources):
             folder = _find_assembled(sources, request) or _assemble(sources, request, progress)
     _add_missing_decoders(sources, folder, progress)
+    _add_sizes(sources, folder, progress)
     return folder
 
 
@@ -181,6 +183,7 @@ def _lora_request(loras: Sequence[LoraSource]) -> dict[str, Any]:
 
 def _facts(config: ModelConfig) -> dict[str, Any]:
     """The config as earlier versions wrote it, and what they do not know only where it matters."""
+    config = dataclasses.replace(config, sizes=())
     facts = dataclasses.asdict(config)
     return {name: facts[name] for name in facts if name not in LATER_FACTS} | config.later_facts
 
@@ -287,6 +290,21 @@ def _add_missing_decoders(sources: ModelSources, folder: Path, progress: Progres
                 _add_decoder(name, origin, folder)
         except CheckpointError as error:
             progress(f"no {part.name}: {error} The model works without it.")
+
+
+def _add_sizes(sources: ModelSources, folder: Path, progress: ProgressCallback) -> None:
+    """Write the facts anew into a folder of an earlier version, which knew no further sizes.
+
+    Its digest stays, so its session files do.
+    """
+    facts = read_json(folder / FACTS)
+    if not sources.config.sizes or "sizes" in facts:
+        return
+    try:
+        with _locked(sources):
+            write_facts(folder, sources.config, sources.card)
+    except CheckpointError as error:
+        progress(f"{sources.config.name} has one size: {error}")
 
 
 def _add_decoder(name: str, origin: Origin, folder: Path) -> None:

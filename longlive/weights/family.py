@@ -43,6 +43,7 @@ def _recipe(
         card=ModelCard(
             f"{about} Its weights are under {licence}.",
             stories=CARD.stories,
+            about_sizes=CARD.about_sizes,
         ),
         weights=HubFiles(*repository, files=(file,)),
         weights_key=key,

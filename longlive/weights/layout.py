@@ -36,6 +36,8 @@ PARTS = {
 CONTEXT_TRANSFORMER = "context_transformer"
 # The folder of each decoder that ``load_models(decoder=...)`` accepts.
 DECODERS = {"wan": "vae", "tiny": "tiny_vae", "light": "light_vae"}
+# Facts that change nothing that the model makes: with others, it is still the same model.
+UNHASHED_FACTS = ("card", "sizes")
 # Fields of a ModelConfig that come from the other config files, and of longlive.json that are not its own.
 _ELSEWHERE = ("transformer", "spatial_scale", "temporal_scale")
 _EXTRA_FACTS = ("format", "prediction", "card")
@@ -79,14 +81,15 @@ class ModelFolder:
 
 
 def model_digest(folder: ModelFolder) -> str:
-    """SHA-256, in hex, of a model's weights and tokenizer, and of its facts without the card.
+    """SHA-256, in hex, of a model's weights and tokenizer, and of its facts without UNHASHED_FACTS.
 
     Digests that ``sources.json`` recorded when the files were written are not computed again.
     """
     path, facts = folder.path, folder.facts
     known = read_json(path / SOURCES).get("written", {}) if (path / SOURCES).is_file() else {}
     digest = hashlib.sha256()
-    digest.update(json.dumps({key: facts[key] for key in sorted(facts) if key != "card"}).encode())
+    hashed = {key: facts[key] for key in sorted(facts) if key not in UNHASHED_FACTS}
+    digest.update(json.dumps(hashed).encode())
     weights = [file for part in (*PARTS, CONTEXT_TRANSFORMER) for file in path.glob(f"{part}/*.safetensors")]
     for file in [*sorted(weights), path / "tokenizer/tokenizer.json"]:
         name = file.relative_to(path).as_posix()

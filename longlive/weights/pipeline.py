@@ -89,6 +89,8 @@ class LongLivePipeline:
         prompt: str | None = None,
         *,
         prompts: Sequence[tuple[float, str]] | None = None,
+        height: int | None = None,
+        width: int | None = None,
         num_frames: int = 81,
         generator: torch.Generator | None = None,
         output_type: str = "np",
@@ -101,6 +103,7 @@ class LongLivePipeline:
         Args:
             prompt: of the whole video.
             prompts: in its place, several: the second at which each begins, the first at 0, and its text.
+            height, width: of its pictures in pixels, one of the model's sizes; None: as in its own size.
             num_frames: pictures of the video, at ``models.config.fps``; any number.
             generator: gives the seed, so that the same state gives the same video; None: torch's default.
             output_type: ``np``, ``pt``, ``pil`` or ``latent``; see LongLivePipelineOutput.
@@ -119,9 +122,11 @@ class LongLivePipeline:
             raise ConfigError("output_type", output_type, rule, "Use 'np'.")
         if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
             raise ConfigError("num_frames", num_frames, "it must be a whole number above 0", "Try 81.")
+        own = self.models.config
+        models = self.models.at_size((width or own.width, height or own.height))
         self.interrupt = False
         seed = int(torch.randint(MAX_SEED, (), generator=generator, device=_device_of(generator)))
-        with Session(self.models, scenes[0].text, seed=seed, switch=switch) as session:
+        with Session(models, scenes[0].text, seed=seed, switch=switch) as session:
             chunks = self._chunks(session, scenes[1:], num_frames, self._on_step(callback_on_step_end))
             frames = _OUTPUTS[output_type](session, chunks, num_frames)
         return LongLivePipelineOutput(frames=frames) if return_dict else (frames,)

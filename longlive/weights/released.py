@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from longlive.config import ModelConfig, StreamConfig, TransformerConfig
+from longlive.config import ModelConfig, StreamConfig, TransformerConfig, sizes_text
 from longlive.errors import CheckpointError, ConfigError
 from longlive.models.model_card import ModelCard, Story
 from longlive.weights.downloads import HubFiles
@@ -90,6 +90,8 @@ class ModelSources:
         if self.licence:
             yield f"licence of the transformer: {self.licence}"
         yield f"settings: {_settings(self.config)}"
+        if self.card.about_sizes:
+            yield self.card.about_sizes
 
 
 def _address(origin: HubFiles) -> str:
@@ -106,6 +108,7 @@ def _settings(config: ModelConfig) -> str:
         f"shift {config.shift:g}",
         *([f"rollouts that overlap by {config.overlap}"] if config.overlap else []),
         *(["a second set of weights for the clean pass"] if config.context_transformer else []),
+        f"pictures of {sizes_text(config.all_sizes)}",
         f"prompts change by {config.switch}",
     ]
     return "; ".join(parts)
@@ -126,6 +129,7 @@ LONGLIVE_1_3B = ModelConfig(
     ),
     height=480,
     width=832,
+    sizes=((480, 832),),
 )
 # Large enough for a CPU to show what copies of the cache cost; a third of the released width, half its sides.
 MID_SIZE = ModelConfig(
@@ -150,6 +154,9 @@ WAN = ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "0fad780a534b6463e45facd96134c9f345ac
 WAN_ORIGINAL = ("Wan-AI/Wan2.1-T2V-1.3B", "37ec512624d61f7aa208f7ea8140a131f93afc9a")
 AUTOENCODERS = ("lightx2v/Autoencoders", "main")
 
+ABOUT_SIZES = (
+    "480x832: the base model (Wan 2.1 T2V 1.3B) was trained for it; these weights were tuned at 832x480."
+)
 CARD = ModelCard(
     about="LongLive: Wan 2.1 with 1.3 billion parameters, tuned to go on and to follow new prompts. Its "
     "weights are under CC-BY-NC-SA-4.0 by their card, and under Apache-2.0 by the code's repository.",
@@ -163,6 +170,7 @@ CARD = ModelCard(
             ),
         ),
     ),
+    about_sizes=ABOUT_SIZES,
 )
 
 LONGLIVE_SOURCES = ModelSources(
@@ -215,13 +223,18 @@ def sources_for_checkpoint(
     for path in (checkpoint, *(lora.path for lora in loras)):
         if not path.exists():
             raise CheckpointError(f"There is no file {path}. Correct the path.")
+    if {"height", "width"} & facts.keys():
+        facts = {"sizes": []} | facts  # those of ``base`` go with its own size
     facts = {key: _check_fact(key, value) for key, value in facts.items()}
     config = dataclasses.replace(base.config, **(facts | {"name": name or checkpoint.stem}))
     StreamConfig.of(config)  # a model that no stream can be made with is of no use
     return dataclasses.replace(
         base,
         config=config,
-        card=ModelCard(f"Made from {checkpoint.name}{_with_loras(loras)}."),
+        card=ModelCard(
+            f"Made from {checkpoint.name}{_with_loras(loras)}.",
+            about_sizes=base.card.about_sizes if "sizes" not in facts else "",
+        ),
         weights=checkpoint,
         loras=_sources_of(loras),
         weights_key=weights_key,
@@ -276,6 +289,8 @@ def _check_fact(name: str, value: Any) -> Any:
         rule = f"the facts of a model are {', '.join(sorted(known))}"
         raise ConfigError("fact", name, rule, "Correct the name.")
     example = known[name]
+    if name == "sizes":
+        return value  # read by ModelConfig, which takes pairs as files hold them
     if isinstance(example, tuple):
         if isinstance(value, list | tuple) and all(type(part) is int for part in value):
             return tuple(value)

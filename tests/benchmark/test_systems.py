@@ -16,6 +16,7 @@ from longlive.benchmark.systems.facts import SYSTEMS
 from longlive.benchmark.systems.measurement import Measurement
 from longlive.cli import main
 from longlive.errors import CheckpointError
+from longlive.evaluation.vbench.scores import aggregate
 from longlive.runtime.startup import RuntimeOptions
 from tests.support.fake_checkouts import write_checkout
 
@@ -159,7 +160,10 @@ def test_one_command_makes_the_whole_table_at_tiny_width(
 ) -> None:
     words = ["--tiny", "--repeats", "1", "--seconds", "1", "--steps", "1", "--no-count", "--json"]
     nova = ["--nova-repo", str(write_checkout("nova", tmp_path / "nova")), "--weights", "nova=weights"]
-    out = tmp_path / "table1.json"
+    out, scores = tmp_path / "table1.json", tmp_path / "vbench.json"
+    totals = aggregate({"subject_consistency": 0.9}) | {"videos": 3, "mode": "custom input"}
+    scores.write_text(json.dumps({"result": totals}))
+    words += ["--vbench", f"causvid={scores}"]
     assert main(["evaluate", "table1", *words, *nova, "--out", str(out)]) == 0
     table = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert table == json.loads(out.read_text())
@@ -168,5 +172,21 @@ def test_one_command_makes_the_whole_table_at_tiny_width(
     assert [name for name, row in rows.items() if "needs" in row] == ["pyramid-flow", "magi-1"]
     measured = [row for row in rows.values() if "needs" not in row]
     assert all(row["fps"]["end_to_end"] > 0 and row["ratio"]["turns"] == 1 for row in measured)
+    found = rows["causvid"]["vbench"]
+    assert found["quality"] == totals["quality"] and found["quality_is_partial"] and found["total"] is None
+    assert rows["longlive"]["vbench"] is None and "partial" in table["definitions"]
     assert rows["wan2.1"]["random_weights"] and not rows["nova"]["random_weights"]
     assert table["tiny"] and "extrapolated" in table["definitions"] and table["hardware"]["cores"]
+
+
+def test_the_table_has_the_columns_of_vbench_where_a_result_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "vbench.json"
+    totals = aggregate({"subject_consistency": 0.9}) | {"videos": 3, "mode": "custom input"}
+    scores.write_text(json.dumps({"result": totals}))
+    words = ["--tiny", "--systems", "magi-1", "nova", "--no-count", "--repeats", "1"]
+    assert main(["evaluate", "table1", *words, "--vbench", f"nova={scores}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "VBench quality" in lines[0] and f"{totals['quality']} (partial)" in lines[2]
+    assert "MAGI-1 needs" in "\n".join(lines) and "(partial)" not in lines[1]

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from longlive import ModelBundle
 from longlive.cli import main
 from longlive.generation.session import Session
+from tests.support.page_client import size_of
 
 Command = Callable[..., int]
 
@@ -203,6 +204,8 @@ def test_a_recording_with_another_prompt_does_not_verify(run: Command, tmp_path:
         (("--seed", 2**63), "seed is 9223372036854775808"),
         (("--at", 1, __file__), "that is a file"),
         (("--prompt", __file__), "that is a file"),
+        (("--size", "tall"), "size is 'tall', but it must be width x height in pixels"),
+        (("--size", "32x48"), "size is '32x48', but the pictures of tiny have 48x32 pixels"),
     ],
 )
 def test_an_impossible_option_is_refused_before_the_model_is_loaded_and_leaves_no_file(
@@ -530,6 +533,33 @@ def test_a_session_is_remixed_with_another_model(
     assert main(["replay", str(tmp_path / "r.json"), "--verify"]) == 0, (
         "the remix has a session file of its own"
     )
+
+
+def test_a_video_has_the_size_that_was_asked_for_and_its_replay_and_remix_too(
+    two_size_folder: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*options: object) -> int:
+        return main(list(map(str, options)))
+
+    def size() -> tuple[int, int]:
+        return size_of(tmp_path / "v.mp4")
+
+    session, out = tmp_path / "s.json", ("--out", tmp_path / "v.mp4", "--force")
+    options = ("--prompt", "a red ball", "--seconds", 1, "--size", "32x48", "--session", session)
+    assert run("generate", *options, *out, "--model", two_size_folder) == 0
+    assert size() == (32, 48)
+    assert run("replay", session, "--verify", *out) == 0
+    assert size() == (32, 48)
+    capsys.readouterr()
+    remix = ("replay", session, "--remix", *out)
+    assert run(*remix, "--model", two_size_folder) == 0
+    assert size() == (32, 48) and "does not make" not in capsys.readouterr().err
+    assert run(*remix, "--model", tiny_folder) == 0
+    assert size() == (48, 32) and "does not make 32x48, so it makes 48x32" in capsys.readouterr().err
+    record = json.loads(session.read_text()) | {"width": 64}
+    session.write_text(json.dumps(record))
+    assert run("replay", session, *out) == 2
+    assert "have 64x48 pixels, but two-sizes makes 48x32 or 32x48 here" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("nothing_is_loaded")

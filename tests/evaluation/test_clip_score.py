@@ -50,8 +50,9 @@ def test_a_prompt_that_is_too_long_is_divided_at_its_sentences(folder: Path) -> 
     whole = scorer._embedding(f"{first} {second}")
     assert torch.allclose(whole, functional.normalize(parts.mean(0), dim=-1), atol=1e-5)
     assert scorer._embedding("a " * 3 * TOKENS).norm() == pytest.approx(1)
-    assert scorer.facts["divided_prompts"] == 2 and scorer.facts["tokens"] == TOKENS
-    assert scorer.facts["weights_sha256"] == ClipScorer(str(folder), None).facts["weights_sha256"]
+    facts = scorer.facts([first, f"{first} {second}", f"{first} {second}"])
+    assert facts["divided_prompts"] == 1 and facts["tokens"] == TOKENS
+    assert facts["weights_sha256"] == ClipScorer(str(folder), None).facts([])["weights_sha256"]
 
 
 def test_a_model_that_cannot_be_had_is_named_with_the_pinned_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Counted sizes are those of the loaded model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_what_a_stream_remembers_is_counted(tiny_folder: Path, tiny_models: Mode
         held = sum(part.nbytes for part in (*prompt.context.keys, *prompt.context.values))
         assert sizes.cache == session._generator.latents.cache.num_bytes + held
     assert sizes.decoder_state == {"wan": remembered}
+
+
+def test_of_several_sizes_the_largest_counts(tiny_folder: Path, tiny_models: ModelBundle) -> None:
+    square = replace(tiny_models.config, height=48, width=48)
+    small, wide = replace(square, sizes=((80, 32),)), replace(square, height=32, width=80)
+    expected = footprint_of(tiny_folder, wide, torch.float32)
+    assert footprint_of(tiny_folder, small, torch.float32) == expected
+    assert expected.cache > footprint_of(tiny_folder, square, torch.float32).cache
 
 
 def test_a_tiny_vae_in_the_folder_is_counted_too(tmp_path: Path) -> None:

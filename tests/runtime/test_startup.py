@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from longlive import CheckpointError, ConfigError, FitError, ModelBundle, Session
+from longlive import CheckpointError, ConfigError, FitError, ModelBundle, Session, load_models
 from longlive.models.bundle import RuntimeProfile
 from longlive.runtime.memory import GB, Preset
 from longlive.runtime.startup import (
@@ -18,8 +18,10 @@ from longlive.runtime.startup import (
     plan_for,
     ready_models,
     start,
+    warm,
 )
 from longlive.weights.registry import config_of
+from tests.support.tiny_model import write_tiny_model
 
 LARGE, MIDDLE, SMALL = Preset("resident"), Preset("streamed"), Preset("streamed", cache="fp8")
 
@@ -183,3 +185,25 @@ def test_a_model_is_downgraded_while_a_session_goes_on(tiny_folder: Path) -> Non
             one.set_prompt("a blue ball")
         assert np.array_equal(session.next_chunk().frames, plain.next_chunk().frames)
     assert downgrade_models(models, Preset("streamed", "wan", cache="fp8")).runtime.cache == "fp8"
+
+
+def test_what_is_compiled_is_warmed_up_for_each_number_of_tokens(tmp_path: Path) -> None:
+    passes = {}
+    for sizes in ((), ((48, 80),), ((48, 80), (64, 64))):
+        write_tiny_model(tmp_path / str(len(sizes)), height=48, width=80, sizes=sizes)
+        models = load_models(tmp_path / str(len(sizes)))
+        passes[len(sizes)] = len(list(warm(models, RuntimeOptions(compile="default"))))
+    assert passes[1] == passes[0], "swapped sides have the same tokens"
+    assert passes[2] == 2 * passes[0]
+
+
+@pytest.mark.parametrize(("least_width", "expected"), [(30, "nvenc"), (40, "x264")])
+def test_nvenc_is_taken_where_it_opens_for_every_size(
+    two_size_folder: Path, monkeypatch: pytest.MonkeyPatch, least_width: int, expected: str
+) -> None:
+    def choose(name: str, device: torch.device, width: int, height: int) -> str:
+        return "nvenc" if width >= least_width else "x264"
+
+    monkeypatch.setattr("longlive.runtime.startup.choose_encoder", choose)
+    models = ready_models(str(two_size_folder), RuntimeOptions(device="cpu"), str)
+    assert models.runtime.encoder == expected

@@ -190,7 +190,7 @@ def test_who_was_away_for_long_is_not_taken_for_silent_at_once(make_engine) -> N
 def test_who_follows_a_story_that_is_forgotten_is_told(make_engine) -> None:
     forgotten = []
     engine = make_engine(heartbeat_timeout_s=0.2, retention_s=0.3)
-    engine.on_forget = forgotten.append
+    engine.on_forget(forgotten.append)
     run = engine.start("ada", MEADOW, seed=0)
     run.playhead(0.0, playing=False)
     finished = read(run, is_finished)[-1]

@@ -45,7 +45,7 @@ def weigh(served: Served) -> dict[str, float]:
         "bytes": me.memory_info().rss,
         "threads": me.num_threads(),
         "files": me.num_fds(),
-        "streams": len(served.engine.on_forget.__self__),  # type: ignore[attr-defined]
+        "streams": len(served.page.endpoints.streams),
         "unread": sum(one.qsize() for one in queue.pending_messages_per_session.values()),
         "sessions": len(served.page.state_holder.session_data),
     }

@@ -14,7 +14,7 @@ import torch
 
 from longlive.audience.room_options import RoomOptions
 from longlive.chunks import AttendedChunks, FrameChunk, LatentChunk, StreamPlace, SwitchMode
-from longlive.config import ModelConfig, ResumeMode, StreamConfig, TransformerConfig
+from longlive.config import ModelConfig, ResumeMode, Size, StreamConfig, TransformerConfig
 from longlive.errors import LostError
 from longlive.generation.lookahead import OnLatents, OnStep, ignore_step
 from longlive.generation.session_file import PromptEvent, SessionRecord, describe_models
@@ -34,6 +34,7 @@ PATIENT = {"timeout": 60.0}
 """What a program of the tests tells httpx: a busy machine answers late."""
 
 CELL = 16
+PORTRAIT, SQUARE = (64, 96), (80, 80)
 FRAME_BITS, PROMPT_BITS = 12, 6
 COLOURS = ((196, 92, 74), (70, 130, 180), (90, 150, 90), (200, 160, 60), (140, 100, 170), (90, 90, 110))
 
@@ -77,6 +78,13 @@ def tiny_config() -> ModelConfig:
         num_layers=1,
     )
     return ModelConfig(name="test cards", transformer=transformer, height=64, width=96, display_scale=4)
+
+
+def sized_cards(**how: Any) -> "FakeModels":
+    """Test cards that come upright, and nearly square, too."""
+    config = dataclasses.replace(tiny_config(), sizes=(PORTRAIT, SQUARE))
+    card = dataclasses.replace(CARD, about_sizes="The cards were drawn for 96x64.")
+    return FakeModels(config=config, card=card, **how)
 
 
 @dataclass
@@ -127,6 +135,7 @@ class FakeSession:
         self.earliest_rewind, self.before = 0, None
         self.latents_stopwatch, self.decode_ms = Stopwatch(models.device), {"decode": 1000 * models.decode_s}
         record = job.resume.record if job.resume else job.record
+        self.size = models.config.at(record.size if record else job.size).size
         self.reseeds = record.reseeds if record else ()
         if job.resume is not None:
             self.prompts = list(job.resume.record.prompts)
@@ -201,7 +210,7 @@ class FakeSession:
         models.overlapped += models.busy_now
         time.sleep(models.decode_s / 2)
         first, end = (models.config.num_frames(chunk.first_latent + n) for n in (0, chunk.latents.shape[1]))
-        frames = np.stack([draw_card(number, chunk.prompt_index) for number in range(first, end)])
+        frames = np.stack([draw_card(number, chunk.prompt_index, self.size) for number in range(first, end)])
         place = chunk.index, chunk.prompt_index, chunk.prompt, first
         return FrameChunk(*place, frames, models.config.fps, chunk.ends_chunk)
 
@@ -212,7 +221,8 @@ class FakeSession:
 
     def record(self) -> SessionRecord:
         return SessionRecord(
-            **describe_models(self.opened_with),  # type: ignore[arg-type]
+            **describe_models(self.opened_with)  # type: ignore[arg-type]
+            | {"width": self.size[0], "height": self.size[1]},
             seed=self.seed,
             take=0,
             stream=StreamConfig.of(self.models.config),
@@ -279,13 +289,14 @@ class LosingExecutor(ThreadExecutor):
         return handle
 
 
-def draw_card(frame: int, prompt: int) -> np.ndarray:
-    """A 96x64 picture: two rows of cells for the frame's bits, one for the prompt's, on its colour."""
-    picture = np.empty((64, 96, 3), np.uint8)
+def draw_card(frame: int, prompt: int, size: Size = (96, 64)) -> np.ndarray:
+    """A picture: cells for the frame's bits, row by row, then for the prompt's, on its colour."""
+    width, height = size
+    picture = np.empty((height, width, 3), np.uint8)
     picture[:] = COLOURS[prompt % len(COLOURS)]
     bits = [frame >> bit & 1 for bit in range(FRAME_BITS)] + [prompt >> bit & 1 for bit in range(PROMPT_BITS)]
     for number, bit in enumerate(bits):
-        row, column = divmod(number, 96 // CELL)
+        row, column = divmod(number, width // CELL)
         picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 235 if bit else 20
     return picture
 

@@ -2,12 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import av
 import httpx
 from gradio_client import Client
 
+from longlive.config import Size
 from tests.support.fakes import Served, read_card
 
 AS_JSON = {"Content-Type": "application/json"}
@@ -18,6 +20,12 @@ def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:
     source = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
     with av.open(source) as video:
         return [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
+
+
+def size_of(path: str | Path) -> Size:
+    """Width and height of a video file's pictures."""
+    with av.open(str(path)) as file:
+        return file.streams.video[0].width, file.streams.video[0].height
 
 
 def call_component(served: Served, client: Client, name: str, value: Any, elem_id: str = "player") -> Any:

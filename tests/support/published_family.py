@@ -26,7 +26,8 @@ PLAIN, SECOND, DECOY = 11, 12, 13
 def small(name: str) -> ModelSources:
     """The recipe of this name with a transformer and pictures that are small."""
     recipe = RELEASED[name]
-    config = dataclasses.replace(recipe.config, transformer=SHAPE, height=32, width=48, text_len=12)
+    small = {"height": 32, "width": 48, "sizes": ((32, 48),), "text_len": 12}
+    config = dataclasses.replace(recipe.config, transformer=SHAPE, **small)
     return dataclasses.replace(recipe, config=config, tiny_vae=None, light_vae=None)
 
 

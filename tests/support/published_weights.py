@@ -32,7 +32,13 @@ SHAPE = TransformerConfig(
 SOURCES: ModelSources = dataclasses.replace(
     LONGLIVE_SOURCES,
     config=dataclasses.replace(
-        LONGLIVE_SOURCES.config, transformer=SHAPE, height=32, width=48, text_len=12, window=6
+        LONGLIVE_SOURCES.config,
+        transformer=SHAPE,
+        height=32,
+        width=48,
+        sizes=((32, 48),),
+        text_len=12,
+        window=6,
     ),
 )
 WITHOUT_DECODERS = dataclasses.replace(SOURCES, tiny_vae=None, light_vae=None)

@@ -369,9 +369,9 @@ def test_the_endpoints_read_well(client: Client) -> None:
     ]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
-    assert names["/start"] == ["prompt", "seed", "later", "start_from", "model"]
+    assert names["/start"] == ["prompt", "seed", "later", "start_from", "model", "size"]
     assert names["/prompt"] == ["prompt", "switch"]
-    assert names["/generate"] == ["storyboard", "seconds", "seed", "start_from", "model"]
+    assert names["/generate"] == ["storyboard", "seconds", "seed", "start_from", "model", "size"]
     assert names["/compare"] == ["token", "chunk", "prompt"] and names["/forget"] == ["token"]
     assert names["/branch"] == ["token", "chunk", "prompt", "switch", "seed"]
     assert names["/storyboard"] == ["prompts"]

@@ -70,7 +70,7 @@ def dropped(served: Served) -> float:
 
 def kept(served: Served) -> int:
     """How many streams the page remembers."""
-    return len(served.engine.on_forget.__self__)
+    return len(served.page.endpoints.streams)
 
 
 @pytest.mark.parametrize("way", ["join", "call"])

@@ -63,7 +63,8 @@ def test_how_publishing_goes_is_said_and_makes_nothing_fail() -> None:
 
 def test_a_healthy_server_reports_its_numbers() -> None:
     numbers = {"running": 3, "waiting": 2, "suspended": 1, "capacity": 4}
-    status = EngineStatus(**numbers, executor="thread", model="test cards")
+    sizes = {"test cards": ((96, 64), (64, 96))}
+    status = EngineStatus(**numbers, executor="thread", model="test cards", sizes=sizes)
     with served(lambda: status) as (url, _):
         answer = httpx.get(f"{url}health")
         health = answer.json()
@@ -75,6 +76,7 @@ def test_a_healthy_server_reports_its_numbers() -> None:
             "executor": "thread",
             "model": "test cards",
             "models": ["test cards"],
+            "sizes": {"test cards": ["96x64", "64x96"]},
         }
         assert httpx.head(f"{url}health").status_code == 200
         assert httpx.post(f"{url}health").status_code == 405

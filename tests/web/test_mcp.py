@@ -57,7 +57,7 @@ def test_only_the_bounded_endpoint_is_a_tool(mcp: str) -> None:
     tools = ask(mcp, lambda session: session.list_tools()).tools
     assert [tool.name for tool in tools] == ["generate"]
     schema = tools[0].inputSchema
-    assert list(schema["properties"]) == ["storyboard", "seconds", "seed", "start_from", "model"]
+    assert list(schema["properties"]) == ["storyboard", "seconds", "seed", "start_from", "model", "size"]
     assert "prompts" in schema["properties"]["storyboard"]["description"]
     assert [tool["name"] for tool in httpx.get(f"{mcp}schema").json()] == ["generate"]
 

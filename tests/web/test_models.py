@@ -1,6 +1,7 @@
 """Several models on the page and in its API."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,15 @@ from gradio_client.exceptions import AppError
 
 from longlive.web.page import build_page
 from longlive.web.panels.model_choice import model_abilities
-from tests.support.fakes import FakeModels, Served, make_engine, serve_page, sketches, tiny_config
+from tests.support.fakes import (
+    FakeModels,
+    Served,
+    make_engine,
+    serve_page,
+    sized_cards,
+    sketches,
+    tiny_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +80,13 @@ def test_what_belongs_to_the_model_follows_the_choice() -> None:
         parts = {getattr(block, "elem_id", None): block for block in page.blocks.values()}
         assert isinstance(parts["model"], gr.Radio) and parts["model"].visible
         (choose,) = [one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "choose"]
-        switch, prompt, about, *rows = choose("sketches")
+        switch, prompt, about, size, *rows = choose("sketches")
         assert (switch["value"], prompt["placeholder"]) == ("keep", "a line")
         assert "A model of sketches. It was not trained to change smoothly" in about["value"]
         assert [row["visible"] for row in rows] == [False, True]
+        assert (size["visible"], size["value"]) == (False, "96x64")
         for hostile in ("sgf", None, ["sketches"], {"a": 1}):
-            assert [row["visible"] for row in choose(hostile)[3:]] == [True, False]
+            assert [row["visible"] for row in choose(hostile)[4:]] == [True, False]
     finally:
         engine.close()
 
@@ -96,3 +106,32 @@ def test_a_model_says_what_it_was_trained_for() -> None:
     assert model_abilities(tiny_config()) == (
         "It was trained to change smoothly to a new prompt. Its pictures have 96x64 pixels."
     )
+
+
+def test_the_choice_of_a_size_is_there_where_the_model_has_several() -> None:
+    engine = make_engine(sketches(), others=[sized_cards()])
+    try:
+        page = build_page(engine)
+        parts = {getattr(block, "elem_id", None): block for block in page.blocks.values()}
+        assert isinstance(parts["size"], gr.Radio) and not parts["size"].visible
+        (choose,) = [one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "choose"]
+        _, _, about, size, *_ = choose("test cards")
+        assert size["choices"] == [("Landscape", "96x64"), ("Portrait", "64x96"), ("Square", "80x80")]
+        assert (size["visible"], size["value"]) == (True, "96x64")
+        assert size["info"] == "The cards were drawn for 96x64."
+        assert "Its pictures have 96x64, 64x96 or 80x80 pixels." in about["value"]
+    finally:
+        engine.close()
+
+
+def test_sizes_of_one_shape_are_told_apart_by_their_pixels() -> None:
+    models = sized_cards()
+    models.config = replace(models.config, sizes=((128, 48), (64, 96)))
+    engine = make_engine(models)
+    try:
+        page = build_page(engine)
+        (size,) = [one for one in page.blocks.values() if getattr(one, "elem_id", None) == "size"]
+        assert isinstance(size, gr.Radio) and size.visible
+        assert [name for name, _ in size.choices] == ["Landscape 96x64", "Landscape 128x48", "Portrait"]
+    finally:
+        engine.close()

@@ -1,9 +1,6 @@
 """Share links: they hold all that makes a video, and nothing hostile or broken gets through."""
 
-import base64
-import json
 import random
-import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +17,7 @@ from longlive.web.endpoints.share_link import (
     read_share_link,
     write_share_link,
 )
+from tests.support.share_links import packed, unpacked
 
 PROMPTS = (
     ("a blue cube <script>alert(1)</script>", "hard"),
@@ -42,16 +40,6 @@ def record(tiny_models: ModelBundle) -> SessionRecord:
 @pytest.fixture(scope="module")
 def link(record: SessionRecord) -> str:
     return write_share_link(SharedVideo.of(record))
-
-
-def packed(values: Any) -> str:
-    text = values if isinstance(values, bytes) else json.dumps(values).encode()
-    return "video=1." + base64.urlsafe_b64encode(zlib.compress(text)).decode().rstrip("=")
-
-
-def unpacked(link: str) -> dict[str, Any]:
-    data = link.removeprefix("video=1.")
-    return json.loads(zlib.decompress(base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))))
 
 
 def test_a_link_holds_what_makes_the_video(record: SessionRecord, link: str) -> None:

@@ -1,6 +1,7 @@
 """longlive-1.3b from a Hub on this machine: fetched, converted, merged, loaded; and all that may go wrong."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from longlive.weights.assembly import assemble, cache_folder, print_download_pla
 from longlive.weights.formats.key_mapping import transformer_from_released
 from longlive.weights.formats.lora import merge_lora
 from longlive.weights.formats.lora_reading import pair_up
-from longlive.weights.layout import WEIGHTS, verify_digests
+from longlive.weights.layout import FACTS, WEIGHTS, ModelFolder, model_digest, verify_digests
 from longlive.weights.released import LoraSource
 from tests.support import published_weights as published
 from tests.support.hub_fixtures import FakeHub, go_offline
@@ -44,6 +45,22 @@ def test_fetch_convert_merge_load_generate(fake: FakeHub, monkeypatch: pytest.Mo
     with Session(load_models("longlive-1.3b", decoder="light"), "a red ball") as session:
         assert session.next_chunk().frames.std() > 0
     assert load_models("longlive-1.3b").digest == models.digest
+
+
+def test_a_folder_of_an_earlier_version_learns_the_sizes_and_stays_the_same_model(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hub.RELEASED, "longlive-1.3b", SOURCES)
+    folder = hub.find_model("longlive-1.3b")
+    digest = model_digest(ModelFolder.read(folder))
+    facts = json.loads((folder / FACTS).read_text())
+    assert facts.pop("sizes") == [[32, 48]] and facts["card"].pop("about_sizes")
+    (folder / FACTS).write_text(json.dumps(facts))
+    assert ModelFolder.read(folder).config.sizes == ()
+    assert hub.find_model("longlive-1.3b") == folder
+    read = ModelFolder.read(folder)
+    assert read.config == SOURCES.config and "tuned at 832x480" in read.card.about_sizes
+    assert model_digest(read) == digest
 
 
 def test_only_what_is_needed_is_fetched_and_only_once(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,8 @@ def test_what_is_fetched_is_described_before(family: FakeHub, capsys: pytest.Cap
         "from ZihanSu/Self_Gradient_Forcing_Plus@c11e68083d89: framewise/model.pt (generator_ema)",
         "licence of the transformer: Apache-2.0",
         "settings: chunks of 1, window 21, sink 4, relative positions",
-        "a second set of weights for the clean pass; prompts change by keep",
+        "a second set of weights for the clean pass; pictures of 48x32 or 32x48; prompts change by keep",
+        "480x832: the base model (Wan 2.1 T2V 1.3B) was trained for it; these weights were tuned at 832x480.",
     ):
         assert words in shown
     assert shown.index("licence") < shown.index("to fetch")
@@ -294,6 +295,7 @@ def test_random_weights_know_each_ones_size_and_settings() -> None:
     for name in FAMILY:
         config = BUILT_IN[name]
         assert (config.transformer.num_layers, config.height, config.switch) == (30, 480, "keep")
+        assert config.sizes == ((480, 832),)
     assert BUILT_IN["causal-forcing-2step"].first_steps == (1000, 750, 500, 250)
     assert (BUILT_IN["causvid"].warp_steps, BUILT_IN["causvid"].overlap) == (False, 3)
     assert DECOY not in (PLAIN, SECOND)

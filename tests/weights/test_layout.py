@@ -40,7 +40,7 @@ def test_a_folder_is_read_without_its_weights(folder: Path, tiny_models: ModelBu
     assert ModelFolder.read(folder).name == str(folder)
 
 
-def test_the_digest_follows_weights_and_facts_but_not_the_card(
+def test_the_digest_follows_weights_and_facts_but_not_card_and_sizes(
     folder: Path, tiny_models: ModelBundle
 ) -> None:
     def digest() -> str:
@@ -49,6 +49,9 @@ def test_the_digest_follows_weights_and_facts_but_not_the_card(
     assert digest() == tiny_models.digest
     change(folder / "longlive.json", card={"about": "Something else."})
     assert digest() == tiny_models.digest
+    change(folder / "longlive.json", sizes=[[32, 48]])
+    assert digest() == tiny_models.digest, "session files of before are still the model's"
+    assert ModelFolder.read(folder).config.sizes == ((32, 48),)
     change(folder / "longlive.json", shift=4.0)
     changed = digest()
     assert changed != tiny_models.digest

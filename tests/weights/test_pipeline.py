@@ -86,6 +86,13 @@ def test_a_callback_sees_each_step_and_can_end_the_video(pipe: LongLivePipeline)
     assert frames.shape[1] == 21, "the second chunk, whose second step asked for the end, is the last"
 
 
+def test_it_makes_each_of_the_models_sizes(two_size_models: ModelBundle) -> None:
+    pipe = LongLivePipeline(two_size_models)
+    calls = [{}, {"height": 48, "width": 32}, {"width": 48}]
+    shapes = [pipe(RED, num_frames=9, generator=seeded(), **size).frames.shape for size in calls]
+    assert shapes == [(1, 9, 32, 48, 3), (1, 9, 48, 32, 3), (1, 9, 32, 48, 3)]
+
+
 def test_moving_keeps_the_video(pipe: LongLivePipeline) -> None:
     before = pipe(RED, num_frames=9, generator=seeded()).frames
     assert pipe.to("cpu") is pipe
@@ -104,6 +111,8 @@ def test_moving_keeps_the_video(pipe: LongLivePipeline) -> None:
         ({"prompt": RED, "output_type": "gif"}, "output_type is 'gif'"),
         ({"prompt": RED, "num_frames": 0}, "num_frames is 0"),
         ({"prompt": RED, "switch": "fade"}, "switch is 'fade'"),
+        ({"prompt": RED, "height": 48, "width": 32}, "size is '32x48', but the pictures of tiny have 48x32"),
+        ({"prompt": RED, "height": 64}, "size is '48x64'"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_words(

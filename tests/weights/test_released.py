@@ -41,6 +41,11 @@ def test_a_checkpoint_replaces_the_transformer_and_brings_its_facts(checkpoint: 
     assert sources.text_encoder == LONGLIVE_SOURCES.text_encoder
     assert sources.needed == [LONGLIVE_SOURCES.text_encoder, LONGLIVE_SOURCES.parts]
     assert LONGLIVE_SOURCES.loras[0].scale == 1, "alpha = rank there, and the file states neither"
+    assert sources.config.sizes == ((480, 832),) and "tuned at 832x480" in sources.card.about_sizes
+    other = sources_for_checkpoint(checkpoint, height=720, width=1280)
+    assert other.config.all_sizes == ((1280, 720),) and not other.card.about_sizes
+    upright = sources_for_checkpoint(checkpoint, sizes=[[480, 832], [624, 624]])
+    assert upright.config.sizes == ((480, 832), (624, 624)) and not upright.card.about_sizes
     named = sources_for_checkpoint(checkpoint, [LoraFile(checkpoint, 0.7, 0.5)], name="mine")
     assert (named.config.name, named.loras) == ("mine", (LoraSource(checkpoint, 0.7, 0.5),))
     assert named.card.about == f"Made from {checkpoint.name} with the LoRA {checkpoint.name} at 0.7."
@@ -53,5 +58,7 @@ def test_mistakes_are_named(checkpoint: Path) -> None:
         sources_for_checkpoint(checkpoint, [LoraFile(Path("lora.pt"))])
     with pytest.raises(ConfigError, match=r"the facts of a model are.*window"):
         sources_for_checkpoint(checkpoint, colour="red")
+    with pytest.raises(ConfigError, match=r"sizes is 5, but it must be a list of \[width, height\]"):
+        sources_for_checkpoint(checkpoint, sizes=5)
     with pytest.raises(ConfigError, match=r"window is 0"):
         sources_for_checkpoint(checkpoint, window=0)

@@ -46,7 +46,7 @@ def config_of_system(name: str, *, tiny: bool = False) -> ModelConfig:
     if name == "self-forcing-framewise":
         config = dataclasses.replace(config, name=name, chunk=1)
     if tiny:
-        config = dataclasses.replace(config, transformer=_TINY, width=48, height=32, text_len=12)
+        config = dataclasses.replace(config, transformer=_TINY, width=48, height=32, sizes=(), text_len=12)
     return config
 
 

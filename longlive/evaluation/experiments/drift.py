@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longlive.evaluation import consistency
 from longlive.evaluation.consistency import PIECE
-from longlive.evaluation.statistics import Scores, difference, estimate
+from longlive.evaluation.statistics import Estimate, Scores, difference, estimate, mean
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.subject import SubjectObservation, observe_subject
 from longlive.evaluation.trials import (
@@ -20,7 +20,7 @@ from longlive.evaluation.trials import (
     draw_single_scenes,
     true_pictures,
 )
-from longlive.evaluation.videos import pixels
+from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
 from longlive.models.bundle import ModelBundle
 from longlive.storybook.world.drawing import FPS
@@ -30,11 +30,12 @@ WINDOW_SECONDS = 10
 BATCH = 4
 READ_FRAMES = 40
 SCORED_S = 2
-"""Of each window, so many of its first seconds are scored by pixel_scores."""
+"""Of each window, so many of its first seconds are scored by the stand-ins."""
 
 DEFINITIONS = (
     consistency.DEFINITIONS
     | pixels.DEFINITIONS
+    | network.DEFINITIONS
     | {
         "attributes": (
             "% of pieces of 2.5 s in which the oracle reads the attribute as asked for (one_subject: counts "
@@ -49,7 +50,7 @@ DEFINITIONS = (
             "smallest channel; sharpness: difference of neighbours across and down; flicker: difference of "
             "successive pictures; all in % of white, means over the window."
         ),
-        "pixel_… in a window": f"Of its first {SCORED_S} s.",
+        "pixel_…, network_… in a window": f"Of its first {SCORED_S} s.",
         "drift": "The last ten seconds less the first, paired by video.",
     }
 )
@@ -128,11 +129,16 @@ def _summary(videos: Sequence[Sequence[Scores]]) -> dict[str, Any]:
     return {
         "windows": [
             {"from": WINDOW_SECONDS * window}
-            | {name: estimate(values).as_json() for name, values in column.items()}
+            | {name: _estimate(name, values).as_json() for name, values in column.items()}
             for window, column in enumerate(columns)
         ],
         "drift": {name: difference(columns[last][name], columns[0][name]).as_json() for name in names},
     }
+
+
+def _estimate(name: str, values: Sequence[float]) -> Estimate:
+    """Of shares, which may be all or nothing; and of the stand-ins, which are none."""
+    return mean(values) if name in (*pixels.NAMES, network.NAME) else estimate(values)
 
 
 @torch.no_grad()
@@ -180,7 +186,9 @@ def window_scores(
     scores["one_subject"] = 100 * float(np.mean([reading.has_one_subject for reading in readings]))
     scores |= consistency.video_consistency(first, pictures).as_scores()
     scores[consistency.CHANGE] = consistency.background_change(first_second, pictures[-FPS:])
-    return scores | picture_statistics(pictures) | pixels.pixel_scores(pictures[: SCORED_S * FPS], FPS)
+    scored = pictures[: SCORED_S * FPS]
+    standins = pixels.pixel_scores(scored, FPS) | network.network_scores(scored, FPS)
+    return scores | picture_statistics(pictures) | standins
 
 
 def picture_statistics(pictures: Tensor) -> Scores:

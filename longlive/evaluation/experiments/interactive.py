@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from longlive.errors import ConfigError, MediaError, reason_of
 from longlive.evaluation import clip_score
 from longlive.evaluation.clip_score import ClipScorer
-from longlive.evaluation.statistics import Scores, estimate
+from longlive.evaluation.statistics import Scores, estimate, mean
 from longlive.evaluation.trials import ATTRIBUTES, CHANGES
 from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
@@ -137,8 +137,8 @@ def measure_stories(
     clip: tuple[str, str | None] | None,
     videos: Path | None,
     num_workers: int,
-) -> dict[str, Any]:
-    """The scores of each model by segment, its quality and consistency.
+) -> Iterator[dict[str, Any]]:
+    """The scores of each model by segment, its quality and consistency; the result so far after each story.
 
     Args:
         models: by their labels.
@@ -148,27 +148,31 @@ def measure_stories(
         videos: folder in which the videos are kept, by model; None: nowhere.
         num_workers: processes.
     """
-    runs = []
+    by_clip = [label for label, bundle in models.items() if not draws_storybook(bundle)]
+    prompts = [prompt for label in by_clip for story in stories[label] for prompt in story.prompts]
+    facts = scorer(*clip).facts(prompts) if clip else None
+    runs: list[dict[str, Any]] = []
     for label, bundle in models.items():
-        told = stories[label]
-        own_clip = None if draws_storybook(bundle) else clip
+        own = stories[label]
+        own_clip = clip if label in by_clip else None
         tasks = [
             StoryTask(
                 bundle.folder,
                 story,
-                told[(number + 1) % len(told)],
+                own[(number + 1) % len(own)],
                 segment_s,
                 own_clip,
                 videos and videos / f"{label}_{number:03}.mp4",
             )
-            for number, story in enumerate(told)
+            for number, story in enumerate(own)
         ]
-        found = list(map_in_workers(_score_story, tasks, num_workers, label))
-        runs.append(
-            {"model": label, "scored_by": "clip" if own_clip else "oracle"} | _summary(found, len(told) > 1)
-        )
-    facts = scorer(*clip).facts if clip else None
-    return {"segment_s": segment_s, "clip_model": facts, "runs": runs}
+        found: list[dict[str, Any]] = []
+        run: dict[str, Any] = {"model": label, "scored_by": "clip" if own_clip else "oracle"}
+        for scores in map_in_workers(_score_story, tasks, num_workers, label):
+            found.append(scores)
+            so_far = [*runs, run | _summary(found, len(own) > 1)]
+            yield {"segment_s": segment_s, "clip_model": facts, "runs": so_far}
+        runs = so_far
 
 
 def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]:
@@ -185,9 +189,7 @@ def _summary(found: Sequence[dict[str, Any]], has_other: bool) -> dict[str, Any]
         for name in names
         if has_other or not name.startswith("chance")
     }
-    whole = {
-        name: estimate([story["video"][name] for story in found]).as_json() for name in found[0]["video"]
-    }
+    whole = {name: mean([story["video"][name] for story in found]).as_json() for name in found[0]["video"]}
     lost = [story["error"] for story in found if story["error"]]
     return {"stories": len(found), "videos_not_kept": lost, "segments": segments} | over_segments | whole
 

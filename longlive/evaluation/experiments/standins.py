@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from longlive.evaluation.statistics import Scores, mean, share
+from longlive.evaluation.statistics import Scores, estimate, mean
 from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.videos.broken_clips import BREAKS, FPS, KINDS
 from longlive.evaluation.workers import map_in_workers
@@ -79,12 +79,12 @@ def _summary(rows: list[dict[str, Scores]]) -> dict[str, Any]:
         defect = title.partition(",")[0]
         good = [sign * row["good"][score] for row in rows]
         broken = [sign * row[defect][score] for row in rows]
-        wins = [own > other for own, other in zip(good, broken, strict=True)]
+        wins = [100.0 * (own > other) for own, other in zip(good, broken, strict=True)]
         won = [100 * sum(own > other for other in broken) / len(broken) for own in good]
         defects[title] = {
             "by": score,
-            "paired": share(wins).times(100).as_json(),
-            "unpaired": mean(won).as_json(),
+            "paired": estimate(wins).as_json(),
+            "unpaired": estimate(won).as_json(),
         }
     scores = {
         name: {score: mean([row[name][score] for row in rows]).as_json() for score in rows[0]["good"]}

@@ -1,7 +1,12 @@
 """VBench's dimensions, and how its authors aggregate them (arXiv:2311.17982, scripts/constant.py)."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from longlive.errors import ConfigError, reason_of
+from longlive.files import read_text
 
 QUALITY = (
     "subject_consistency",
@@ -77,6 +82,21 @@ def aggregate(scores: Mapping[str, float]) -> dict[str, Any]:
         "total": total,
         "missing": missing,
     }
+
+
+def read_totals(option: str, path: Path) -> dict[str, Any]:
+    """The means and the total of a result that ``evaluate vbench --out`` wrote, and of what videos.
+
+    Raises:
+        ConfigError: if the file cannot be read, or is no such result; it names ``option``.
+    """
+    names = ("total", "quality", "quality_is_partial", "semantic", "semantic_is_partial", "videos", "mode")
+    try:
+        result = json.loads(read_text(path))["result"]
+        return {name: result[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        rule = f"it must be a file that evaluate vbench --out wrote ({reason_of(error)})"
+        raise ConfigError(option, str(path), rule, "Correct its name.") from error
 
 
 def normalise(name: str, value: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from longlive.config import Size
 from longlive.generation.session_file import SessionRecord
 from longlive.media.segments import Container, Counters
 from longlive.serving.executors.messages import Playhead, Prompt
@@ -46,6 +47,7 @@ class Job:
         limits: how far it may go.
         container: format of the segments.
         scale: by which their pictures are enlarged; None for the model's ``live_scale``.
+        size: of the model's pictures, one of its sizes; None for its own.
         resume: what was made before; None for a new video.
         playhead: where the viewer is, as far as is known.
         counters: at the end of the last MPEG-TS segment that was made.
@@ -60,6 +62,7 @@ class Job:
     limits: Limits
     container: Container = "mp4"
     scale: int | None = None
+    size: Size | None = None
     resume: ResumeState | None = None
     playhead: Playhead | None = None
     counters: Counters = field(default_factory=dict)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from longlive.config import EncoderName, ModelConfig
+from longlive.config import EncoderName, ModelConfig, Size
 from longlive.generation.session import Session
 from longlive.media.segments import SegmentEncoder
 from longlive.prompts import recorded_prompt
@@ -38,7 +38,8 @@ def open_session(models: Any, job: Job, turn: Turn) -> Session:
     if job.record is not None:
         return Session.of_record(models, job.record)
     with turn() if job.start is not None else nullcontext():
-        return Session(models, recorded_prompt(job.prompts[0].text), seed=job.seed, start=job.start)
+        prompt = recorded_prompt(job.prompts[0].text)
+        return Session(models.at_size(job.size), prompt, seed=job.seed, start=job.start)
 
 
 class DeadlineLock:
@@ -81,7 +82,6 @@ class ModelRunner:
         config: of the model.
         encoder: of the H.264 segments.
         overlap: whether to decode and encode while the next chunk is made.
-        judge: of the model's pictures; None where it has none.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ModelRunner:
         self.models = models
         self.config: ModelConfig = models.config
         self.encoder: EncoderName = models.runtime.encoder
-        self.judge = judge or judge_of(models.config)
+        self._judge = judge
         self.overlap = models.device.type == "cuda" if overlap is None else overlap
         self._open_session = open_session
         self._lock = lock or DeadlineLock()
@@ -118,6 +118,10 @@ class ModelRunner:
     def is_busy(self) -> bool:
         """Whether anybody has a turn at the model."""
         return self._lock.is_held
+
+    def judge_for(self, size: Size | None) -> Judge | None:
+        """What judges the model's pictures of a size; None where nothing does."""
+        return self._judge or judge_of(self.config.at(size))
 
     def open(self, job: Job) -> Session:
         """A session that makes a job, or goes on with what was made, at turns of its own."""
@@ -142,12 +146,12 @@ class ModelRunner:
 
         The first caller switches to the smaller models; sessions that are opened later start with them.
         """
-        used = self.models if session is None else session.models
+        used = (self.models if session is None else session.models).runtime
         with self._downgrading:
-            if self.models is used and used.runtime.downgrade is not None:
-                self.models = used.runtime.downgrade(used)
+            if self.models.runtime == used and used.downgrade is not None:
+                self.models = used.downgrade(self.models)
                 self._unloaded_s = math.inf
-            if self.models is used:
+            if self.models.runtime == used:
                 return False
         if session is not None:
             session.models = self.models

@@ -82,7 +82,8 @@ class StreamWorker:
         self._config = runner.config
         self._notices: deque[NoticeEvent] = deque()
         self._encoder = ChunkEncoder(self._new_encoder, self._notices.append)
-        self._judge, self._stages = IdleJudge(runner.judge), PromptStages(overlap=runner.overlap)
+        self._judge = IdleJudge(runner.judge_for(job.size))
+        self._stages = PromptStages(overlap=runner.overlap)
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)

@@ -48,6 +48,8 @@ def create_run(
 ) -> Run:
     """A new run, on disk from here on; arguments as for ``Engine.start``.
 
+    Its pictures have the size of ``model``, and its place in the queue is that of one that ``arrived`` then.
+
     Raises:
         PromptError: if a prompt cannot be used.
         MediaError: if the disk is full.
@@ -55,7 +57,7 @@ def create_run(
     token = secrets.token_urlsafe(16)
     prompts = [Prompt(check_prompt(prompt)), *place_scenes(script, model)]
     facts = {"key": key_of(token), "model": model.name, "seed": seed, "container": container}
-    facts |= {"scale": model.live_scale}
+    facts |= {"scale": model.live_scale, "size": model.size}
 
     def fill(store: RunStore) -> None:
         store.num_bytes += 0 if start is None else start.nbytes
@@ -82,7 +84,7 @@ def replay_run(
 
     Args:
         viewer, folder, model, limits, observer, container: as for ``create_run``.
-        record: of the video, by the same model; see ``check_record``.
+        record: of the video, by the same model at the same size; see ``check_record``.
         parent: the run that it is a record of, if that is kept.
 
     Raises:
@@ -94,7 +96,7 @@ def replay_run(
     for event in later:
         prompts.add(Prompt(event.text, event.switch or model.switch, event.chunk, scripted=True))
     facts = {"key": key_of(token), "model": model.name, "seed": record.seed, "container": container}
-    facts |= {"scale": model.live_scale, RECORDING: True} | (
+    facts |= {"scale": model.live_scale, "size": model.size, RECORDING: True} | (
         {"parent": {"run": parent.name, "chunk": 0}} if parent else {}
     )
 
@@ -123,7 +125,7 @@ def branch_run(
 
     Args:
         viewer, folder, limits, observer: as for ``create_run``.
-        model: that of ``parent``.
+        model: that of ``parent``, at its size.
         parent: stays as it is.
         chunk: the first that is made anew.
         prompt, switch: it goes on with; without a prompt, with the one in use there.
@@ -158,11 +160,13 @@ def branch_run(
 
 
 def load_run(store: RunStore, model: ModelConfig, limits: Limits, observer: Observer) -> Run:
-    """A run that another process left on disk; it is suspended.
+    """A run that another process left on disk; it is suspended. ``model`` is of any of its sizes.
 
     Raises:
-        KeyError, TypeError, ValueError: if its facts are not those of a run.
+        KeyError, TypeError, ValueError: if its facts are not those of a run of this model.
     """
+    size = store.facts.get("size")  # before there was a choice, it was the model's own
+    model = model.at(size and tuple(size))
     run = Run("", store, model, limits, observer, token="", status=RunStatus.SUSPENDED)
     run.lifecycle.interruption = "the app was restarted"
     _go_on(run)

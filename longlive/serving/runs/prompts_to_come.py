@@ -58,7 +58,7 @@ class PromptsToCome:
         self._take(self._post(self._progress.rescheduled(removed, scenes, position)))
         self._presence.rate.count()
 
-    def hand_over(self) -> tuple[Prompt, ...]:
+    def for_job(self) -> tuple[Prompt, ...]:
         """All of them, for a job; what changes until its worker is attached is posted then."""
         self._handed = tuple(self._schedule)
         return self._handed

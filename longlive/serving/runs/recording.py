@@ -8,7 +8,7 @@ from typing import Any
 
 from longlive.config import ModelConfig, StreamConfig
 from longlive.errors import BusyError, SessionFileError
-from longlive.generation.resume import check_facts
+from longlive.generation.resume import check_facts, config_of_record
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.start_clip import unpack_latents
 from longlive.generation.storyboard import MAX_SCENES
@@ -106,7 +106,7 @@ def write_recording(folder: Path, record: SessionRecord) -> int:
     return (folder / NAME).stat().st_size
 
 
-def check_record(record: SessionRecord, config: ModelConfig, here: Mapping[str, Any]) -> None:
+def check_record(record: SessionRecord, config: ModelConfig, here: Mapping[str, Any]) -> ModelConfig:
     """Check that a recorded video can be made again by an app.
 
     Args:
@@ -114,13 +114,18 @@ def check_record(record: SessionRecord, config: ModelConfig, here: Mapping[str, 
         config: of the app's model.
         here: what ``Executor.describe`` says of it.
 
+    Returns:
+        the config at the video's size.
+
     Raises:
-        SessionFileError: if another model or other options made it, or it is too long.
+        SessionFileError: if another model, other options or a size that the model does not have made it, or
+            it is too long.
         BusyError: if the model is not loaded.
     """
     if not here:
         raise BusyError("The model is not loaded just now. Please try again in a minute.")
     check_facts(here, record)
+    config = config_of_record(record, config)
     _check_length(record)
     own = StreamConfig.of(config)
     others = {name: value for name, value in vars(record.stream).items() if value != getattr(own, name)}
@@ -131,6 +136,7 @@ def check_record(record: SessionRecord, config: ModelConfig, here: Mapping[str, 
             "Make it again with `python -m longlive replay`."
         )
     unpack_latents(record.start, config, record.stream)
+    return config
 
 
 def _check_length(record: SessionRecord) -> None:

@@ -54,7 +54,7 @@ class Run:
         token: the secret that gives access to it; empty for a run found on disk, until it is claimed.
         key: the token's digest.
         address: of the viewer.
-        model: name of the model that makes it, for all its life.
+        model, size: name of the model that makes it, and width and height of its pictures, for all its life.
         limits, seed, container: as they were asked for.
         scale: by which its pictures are enlarged.
         context: of the viewer's request; ZeroGPU's quota goes by it.
@@ -80,7 +80,7 @@ class Run:
         """A run with the facts and chunks of ``store``; see ``create_run`` and ``load_run``."""
         now = time.monotonic()
         self.viewer, self.limits, self.store, self.token = viewer, limits, store, token
-        self.model = model.name
+        self.model, self.size = model.name, model.size
         self.key, self.seed = str(store.facts["key"]), int(store.facts["seed"])
         self.container: Container = "ts" if store.facts["container"] == "ts" else "mp4"
         # Its segments are joined, so all have one size; before there was a choice, it was this.
@@ -192,10 +192,11 @@ class Run:
             return Job(
                 name=self.name,
                 seed=self.seed,
-                prompts=self._to_come.hand_over(),
+                prompts=self._to_come.for_job(),
                 limits=self.limits,
                 container=self.container,
                 scale=self.scale,
+                size=self.size,
                 resume=state,
                 playhead=playhead if state else None,
                 counters=_last_counters(self.store),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from longlive.config import ModelConfig
-from longlive.errors import BusyError
+from longlive.errors import BusyError, reason_of
 from longlive.serving.limits import Limits
 from longlive.serving.observer import Observer
 from longlive.serving.runs.creation import key_of, load_run
@@ -125,7 +125,7 @@ class RunRegistry:
                 continue
             try:
                 self.add(load_run(store, model, limits, observer))
-            except (KeyError, TypeError, ValueError):
-                logger.warning("%s holds no run that can be read", store.folder.name)
+            except (KeyError, TypeError, ValueError) as error:
+                logger.warning("%s holds no run that can be read: %s", store.folder.name, reason_of(error))
         if self._runs:
             logger.info("found %d suspended runs", len(self._runs))

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from longlive.chunks import SWITCH_MODES, SwitchMode
+from longlive.config import ModelConfig, parse_size
 from longlive.errors import ConfigError, LongLiveError
 from longlive.generation.noise import MAX_SEED, check_seed
 from longlive.generation.storyboard import Scene, check_distinct, read_scenes
@@ -62,6 +63,11 @@ def read_chunk(chunk: Any) -> int:
 def read_model(name: Any, models: ServedModels) -> Executor:
     """The executor of the model of this name, of the first one for none; ConfigError if there is none."""
     return models.find(None if name is None else str(name)[:MAX_NAME_CHARACTERS])
+
+
+def read_size(size: Any, model: ModelConfig) -> ModelConfig:
+    """A model's config at a size such as ``480x832``, at its own for none; ConfigError for any other."""
+    return model if size in (None, "") else model.at(parse_size(str(size)))
 
 
 def read_prompts(prompt: str, later: Any) -> list[Scene]:

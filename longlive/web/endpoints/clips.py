@@ -10,7 +10,7 @@ import gradio as gr
 from longlive.generation.storyboard import read_scenes
 from longlive.serving.engine import Engine
 from longlive.serving.runs.events import RunFinished
-from longlive.web.endpoints.arguments import read_length, read_model, read_seed, shown_errors
+from longlive.web.endpoints.arguments import read_length, read_model, read_seed, read_size, shown_errors
 from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.file_serving import publish_file
 from longlive.web.messages import unreached_text
@@ -31,6 +31,7 @@ class ClipEndpoint:
         seed: float | None,
         start_from: str | None = None,
         model: str | None = None,
+        size: str | None = None,
     ) -> AsyncIterator[tuple[str | None, str | None, str]]:
         """Make a video of a given length from a storyboard.
 
@@ -43,6 +44,8 @@ class ClipEndpoint:
             seed: Of the noise, a whole number; none for a random one.
             start_from: A picture or short video to begin with, as a data URL; none for none.
             model: Name of the model that makes it, of those that /health lists; none for the first.
+            size: Of its pictures, width x height, of those that /health lists for the model, such as 480x832;
+                none for the model's own.
 
         Returns:
             the video (MP4), the session file (JSON, which makes the video again) and a status line.
@@ -53,7 +56,7 @@ class ClipEndpoint:
             limits = self.engine.limits.for_clip(read_length(seconds))
             viewer = f"generate-{secrets.token_hex(8)}"
             number = read_seed(seed)
-            config = read_model(model, self.engine.models).config
+            config = read_size(size, read_model(model, self.engine.models).config)
             start = await asyncio.to_thread(read_start_file, start_from, config)
             run = self.engine.start(
                 viewer,
@@ -63,6 +66,7 @@ class ClipEndpoint:
                 limits=limits,
                 start=start,
                 model=config.name,
+                size=config.size,
             )
         stream = ViewerStream(run, "live", "")
         unreached = run.prompts.unreached(config, config.frames_until(limits.max_video_s))

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from longlive.chunks import MediaSegment
+from longlive.config import size_text
 from longlive.errors import LongLiveError, SessionFileError, reason_of
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import MAX_SCENES, storyboard_of_record
@@ -55,6 +56,7 @@ class SessionEndpoint:
         return {
             "model": record.model,
             "here": config.name,
+            "size": size_text(record.size),
             "seed": str(record.seed),  # a browser's numbers are shorter
             "chunks": len(record.chunks),
             "seconds": seconds,
@@ -198,7 +200,8 @@ class SessionEndpoint:
 
     def _start_prompts(self, record: SessionRecord, viewer: str, address: str, mode: str) -> Run:
         """A run of the model that runs here with the prompts of a record, at the same times."""
-        scenes, _ = storyboard_of_record(record, self._engine.executor.config)
+        config = self._engine.executor.config
+        scenes, _ = storyboard_of_record(record, config)
         first, *script = [
             replace(scene, text=self._endpoints.in_known_words(check_prompt(scene.text)))
             for scene in scenes[:MAX_SCENES]
@@ -210,6 +213,7 @@ class SessionEndpoint:
             script=script,
             container=CONTAINERS[mode],
             address=address,
+            size=record.size if record.size in config.all_sizes else None,
         )
 
 

@@ -3,9 +3,10 @@
 ``#video=1.DATA``: the format's version, then JSON, compressed (zlib), in base64url without padding. The JSON
 holds ``model`` (its name), ``digest`` (the first 16 digits of its weights' digest), ``seed``, ``take``,
 ``chunks`` (how many were made), ``frames`` (pictures, if the last chunk was cut short), ``stream`` (options),
-``prompts``: a list of ``[chunk, text, switch]``, and for a branch with another seed ``reseeds``: a list of
-``[chunk, seed]``. It has no digests of chunks, so it says how to make the video, not whether that came out
-the same; the session file does both.
+``prompts``: a list of ``[chunk, text, switch]``, ``size`` (width and height; older links have none, and mean
+the model's own), and for a branch with another seed ``reseeds``: a list of ``[chunk, seed]``. It has no
+digests of chunks, so it says how to make the video, not whether that came out the same; the session file does
+both.
 """
 
 import base64
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from longlive.chunks import SWITCH_MODES
-from longlive.config import StreamConfig
+from longlive.config import Size, StreamConfig
 from longlive.errors import BusyError, ConfigError, PromptError, SessionFileError, reason_of
 from longlive.generation.noise import Reseed, check_seed
 from longlive.generation.session_file import PromptEvent, SessionRecord, read_stream
@@ -30,6 +31,8 @@ VERSION = "1"
 MAX_LINK_CHARACTERS = 16_000
 MAX_JSON_BYTES = 200_000
 DIGEST_DIGITS = 16
+MAX_SIDE = 16_384
+"""Pixels; which sizes can be made is for the model to say."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class SharedVideo:
         stream: its options.
         prompts: by the chunk where each takes effect, the first at 0.
         reseeds: other seeds from some chunks on, of a video that was branched.
+        size: of its pictures; None, as in older links, for the model's own.
     """
 
     model: str
@@ -55,6 +59,7 @@ class SharedVideo:
     stream: StreamConfig
     prompts: tuple[PromptEvent, ...]
     reseeds: tuple[Reseed, ...] = ()
+    size: Size | None = None
 
     @classmethod
     def of(cls, record: SessionRecord) -> "SharedVideo":
@@ -78,6 +83,7 @@ class SharedVideo:
             stream=record.stream,
             prompts=record.prompts,
             reseeds=record.reseeds,
+            size=record.size,
         )
 
     def record(self, here: Mapping[str, Any]) -> SessionRecord:
@@ -94,8 +100,9 @@ class SharedVideo:
             raise BusyError("The model is not loaded just now. Please try again in a minute.")
         is_same = here["model_digest"][:DIGEST_DIGITS] == self.digest
         model = {"model": self.model, "model_digest": here["model_digest"] if is_same else self.digest}
+        size = {"width": self.size[0], "height": self.size[1]} if self.size else {}
         return SessionRecord(
-            **(dict(here) | model),
+            **(dict(here) | model | size),
             seed=self.seed,
             take=self.take,
             stream=self.stream,
@@ -110,8 +117,9 @@ def write_share_link(video: SharedVideo) -> str:
     """The part of an address after ``#``; SessionFileError if it would be too long."""
     prompts = [[event.chunk, event.text, event.switch] for event in video.prompts]
     values = asdict(video) | {"prompts": prompts, "reseeds": [[one.chunk, one.seed] for one in video.reseeds]}
-    if not video.reseeds:
-        del values["reseeds"]
+    for name in ("reseeds", "size"):
+        if not values[name]:
+            del values[name]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     data = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
     link = f"{PREFIX}{VERSION}.{data}"
@@ -166,6 +174,7 @@ def _of(values: dict[str, Any]) -> SharedVideo:
         stream=read_stream(values["stream"]),
         prompts=tuple(_prompt(*prompt) for prompt in values["prompts"][: MAX_SCENES + 1]),
         reseeds=tuple(Reseed(*reseed) for reseed in values.get("reseeds", [])[:MAX_SCENES]),
+        size=_size(values["size"]) if "size" in values else None,
     )
     chunks = [prompt.chunk for prompt in video.prompts]
     if not chunks or chunks[0] != 0 or chunks != sorted(set(chunks)) or len(chunks) > MAX_SCENES:
@@ -177,6 +186,11 @@ def _prompt(chunk: Any, text: Any, switch: Any) -> PromptEvent:
     if switch not in (SWITCH_MODES if _count("chunk", chunk, MAX_CHUNKS) else (None,)):
         raise ValueError("the switch of a prompt is unknown")
     return PromptEvent(chunk, recorded_prompt(_text("prompt", text, MAX_CHARACTERS)), switch)
+
+
+def _size(value: Any) -> Size:
+    width, height = value
+    return _count("width", width, MAX_SIDE), _count("height", height, MAX_SIDE)
 
 
 def _text(name: str, value: Any, most: int) -> str:

@@ -21,6 +21,7 @@ from longlive.web.endpoints.arguments import (
     read_model,
     read_prompts,
     read_seed,
+    read_size,
     read_switch,
     shown_errors,
 )
@@ -52,7 +53,7 @@ class Endpoints:
         self.engine = engine
         self.streams = ViewerStreams()
         self.audiences = Audiences(engine.runs)
-        engine.on_forget = self._forget
+        engine.on_forget(self._forget)
 
     async def start(
         self,
@@ -62,6 +63,7 @@ class Endpoints:
         request: gr.Request,
         start_from: str | None = None,
         model: str | None = None,
+        size: str | None = None,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video and stream it; a video that you had before ends.
 
@@ -77,36 +79,26 @@ class Endpoints:
             later: Prompts to come, as [{"at": seconds, "text": "…", "switch": "soft"}].
             start_from: A picture or short video to begin with, as a data URL of at most 3 MB; none for none.
             model: Name of the model that makes it, of those that /health lists; none for the first.
+            size: Of its pictures, width x height, of those that /health lists for the model, such as 480x832;
+                none for the model's own.
         """
-        stream = await asyncio.to_thread(self._begin, "live", request, prompt, seed, later, start_from, model)
+        how = (prompt, seed, later, start_from, model, size)
+        stream = await asyncio.to_thread(self._begin, "live", request, *how)
         async for message, segment in self.follow(stream, 0, request):
             yield outputs_of(with_data(message, segment), stream)
 
     def start_on_page(
-        self,
-        prompt: str,
-        seed: Any,
-        later: Any,
-        request: gr.Request,
-        start_from: Any = None,
-        model: Any = None,
+        self, prompt: str, seed: Any, later: Any, request: gr.Request, start_from: Any, model: Any, size: Any
     ) -> Message:
         """Start a live video, which the page's player follows by ``/live``; returns what opens the player."""
-        return self._begin("live", request, prompt, seed, later, start_from, model).opening()
+        return self._begin("live", request, prompt, seed, later, start_from, model, size).opening()
 
     async def start_compatible(
-        self,
-        prompt: str,
-        seed: Any,
-        later: Any,
-        request: gr.Request,
-        start_from: Any = None,
-        model: Any = None,
+        self, prompt: str, seed: Any, later: Any, request: gr.Request, start_from: Any, model: Any, size: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Start a live video with the pictures as an HLS stream for gr.Video; else like start_on_page."""
-        stream = await asyncio.to_thread(
-            self._begin, "compatible", request, prompt, seed, later, start_from, model
-        )
+        how = (prompt, seed, later, start_from, model, size)
+        stream = await asyncio.to_thread(self._begin, "compatible", request, *how)
         yield gr.skip(), stream.opening()
         async for _, segment in self.follow(stream, 0, request):
             yield hls_chunk(segment), gr.skip()
@@ -340,10 +332,11 @@ def _start_run(
     later: Any,
     start_from: Any,
     model: Any,
+    size: Any,
 ) -> Run:
     """Start a run as a caller asks for it; LongLiveError says what cannot be."""
     number, executor = read_seed(seed), read_model(model, engine.models)
-    scenes = read_prompts(prompt, later)
+    config, scenes = read_size(size, executor.config), read_prompts(prompt, later)
     first, *script = (
         replace(one, text=nearest_prompt(check_prompt(one.text), executor.card)) for one in scenes
     )
@@ -354,8 +347,9 @@ def _start_run(
         script=script,
         container=CONTAINERS[mode],
         address=address,
-        start=read_start_file(start_from, executor.config),
-        model=executor.config.name,
+        start=read_start_file(start_from, config),
+        model=config.name,
+        size=config.size,
     )
 
 

@@ -1,4 +1,4 @@
-"""What of the page depends on the model: which one makes the next video, what it is, and its examples.
+"""What of the page depends on the model: which one makes the next video, in which size, and its examples.
 
 Where there is one model, nothing can be chosen; a running video keeps the model that it was started with.
 """
@@ -9,11 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from longlive.config import ModelConfig, SwitchMode
+from longlive.config import ModelConfig, Size, SwitchMode, size_text, sizes_text
 from longlive.models.model_card import ModelCard, Story
 from longlive.serving.executors.executor import Executor
 from longlive.serving.served_models import ServedModels
 
+_SHAPES = {1: "Landscape", 0: "Square", -1: "Portrait"}
 _EXAMPLE = "a red ball on a green meadow"
 _TRAINED: dict[SwitchMode, str] = {
     "soft": "It was trained to change smoothly to a new prompt.",
@@ -42,6 +43,7 @@ class ModelChoice:
     Attributes:
         radio: the choice; hidden where there is one model. Its value is the name of a model.
         about: the sentence about the chosen model.
+        size: the choice of a size; hidden where the chosen model has one. Its value is as ``size_text`` says.
         examples: of all models; those of the chosen one can be seen.
     """
 
@@ -52,11 +54,17 @@ class ModelChoice:
         self.radio = gr.Radio(
             names, value=names[0], label="Model of the next video", visible=self.is_open, elem_id="model"
         )
+        self.size: gr.Radio | None = None
         self.about: gr.HTML | None = None
         self.examples: list[Example] = []
         self._rows: list[gr.Row] = []
         if self.is_open:
             self.add_about()
+
+    def add_size(self) -> gr.Radio:
+        """Add the choice of a size."""
+        self.size = gr.Radio(label="Size", elem_id="size", **_sizes(self._models.default))
+        return self.size
 
     def add_about(self) -> None:
         """Add the sentence about the model, if it is not there yet."""
@@ -87,14 +95,14 @@ class ModelChoice:
         return {name: _first_prompt(executor.card) for name, executor in self._models.items()}
 
     def connect(self, switch: gr.Radio, prompt: gr.Textbox, options: dict[str, Any]) -> None:
-        """Let transition, examples and the suggested prompt follow the choice.
+        """Let transition, sizes, examples and the suggested prompt follow the choice.
 
         Args:
             switch, prompt: of the page.
             options: of the event.
         """
-        if self.is_open and self.about is not None:
-            outputs = [switch, prompt, self.about, *self._rows]
+        if self.is_open and self.about is not None and self.size is not None:
+            outputs = [switch, prompt, self.about, self.size, *self._rows]
             self.radio.change(self.choose, inputs=self.radio, outputs=outputs, **options)
 
     def choose(self, name: Any) -> list[dict[str, Any]]:
@@ -106,6 +114,7 @@ class ModelChoice:
             gr.update(value=chosen.config.switch),
             gr.update(placeholder=_first_prompt(chosen.card)),
             gr.update(value=self._about(chosen)),
+            gr.update(**_sizes(chosen)),
             *(gr.update(visible=executor is chosen) for executor in self._models.values()),
         ]
 
@@ -118,7 +127,25 @@ class ModelChoice:
 
 def model_abilities(config: ModelConfig) -> str:
     """What a model was trained for, in two sentences."""
-    return f"{_TRAINED[config.switch]} Its pictures have {config.width}x{config.height} pixels."
+    return f"{_TRAINED[config.switch]} Its pictures have {sizes_text(config.all_sizes)} pixels."
+
+
+def _sizes(executor: Executor) -> dict[str, Any]:
+    """The choice of one of a model's sizes, its own first."""
+    sizes = executor.config.all_sizes
+    return {
+        "choices": [(_shape(size, sizes), size_text(size)) for size in sizes],
+        "value": size_text(sizes[0]),
+        "info": executor.card.about_sizes or None,
+        "visible": len(sizes) > 1,
+    }
+
+
+def _shape(size: Size, sizes: tuple[Size, ...]) -> str:
+    """What a size is called; with its pixels where several have the same name."""
+    names = [_SHAPES[(width > height) - (width < height)] for width, height in sizes]
+    name = names[sizes.index(size)]
+    return name if names.count(name) == 1 else f"{name} {size_text(size)}"
 
 
 def _first_prompt(card: ModelCard) -> str:

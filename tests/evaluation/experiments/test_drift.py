@@ -17,6 +17,7 @@ from longlive.evaluation.experiments.drift import (
 from longlive.evaluation.stream import BatchStream
 from longlive.evaluation.subject import observe_subject
 from longlive.evaluation.trials import SingleScene
+from longlive.evaluation.videos import network, pixels
 from longlive.storybook.world.drawing import FPS
 from longlive.weights.loading import load_models
 from tests.support.drawn_scenes import SCENE, draw
@@ -33,6 +34,12 @@ def test_a_true_window_scores_everything_and_a_changed_one_what_is_left() -> Non
     blue = draw(dataclasses.replace(SCENE, colour="blue"), 40)
     half = window_scores(torch.cat([pictures[:40], blue]), SINGLE, *first)
     assert (half["colour"], half["all_attributes"], half["shape"]) == (50, 50, 100)
+    assert {name for name in whole if name.startswith(("pixel_", "network_"))} == {
+        *pixels.NAMES,
+        network.NAME,
+    }
+    other = window_scores(torch.cat([pictures[:16], blue]), SINGLE, *first)
+    assert other[network.NAME] < whole[network.NAME] - 1 and whole[network.NAME] <= 100
 
 
 def test_parts_follow_each_other_without_gaps(noise_folder: Path) -> None:
@@ -50,6 +57,12 @@ def test_drift_is_the_last_window_less_the_first_by_story() -> None:
     assert [window["a"]["value"] for window in summary["windows"]] == [40, 45, 45]
     assert [window["from"] for window in summary["windows"]] == [0, 10, 20]
     assert summary["drift"]["a"] == {"value": 5, "ci_low": 5, "ci_high": 5, "n": 2}
+
+
+def test_an_interval_is_wilsons_for_shares_alone() -> None:
+    (window,) = _summary([[{"shape": 100.0, "pixel_flicker": 0.0}]] * 4)["windows"]
+    assert window["shape"]["ci_low"] == pytest.approx(51.0, abs=0.1)
+    assert window["pixel_flicker"]["ci_high"] == 0
 
 
 def test_statistics_of_known_pictures() -> None:

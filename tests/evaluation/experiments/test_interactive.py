@@ -65,9 +65,12 @@ def test_the_oracle_takes_clips_place_and_a_drawn_video_would_get_the_ceiling(
         return draw_story(scenes, np.random.default_rng(3)), None
 
     options = {"segment_s": 3.0, "clip": None, "videos": None, "num_workers": 1}
-    noise = measure_stories(models, {"m": stories}, **options)["runs"][0]
+    first, last = measure_stories(models, {"m": stories}, **options)
+    assert (first["runs"][0]["stories"], last["runs"][0]["stories"]) == (1, 2)
+    noise = last["runs"][0]
     monkeypatch.setattr("longlive.evaluation.experiments.interactive._generate", drawn)
-    truth = measure_stories(models, {"m": stories}, **options)["runs"][0]
+    *_, last = measure_stories(models, {"m": stories}, **options)
+    truth = last["runs"][0]
     assert truth["scored_by"] == noise["scored_by"] == "oracle"
     assert truth["mean_oracle_score"]["value"] > 90 > noise["mean_oracle_score"]["value"]
     assert truth["mean_chance_oracle_score"]["value"] < 60

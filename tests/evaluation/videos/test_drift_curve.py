@@ -62,6 +62,7 @@ def test_a_changed_video_drifts_and_a_steady_one_does_not(folder: Path) -> None:
     assert result["files"][1]["drift"] == pytest.approx(changed[5]["similarity"] - changed[0]["similarity"])
     assert result["chance"] < 80 and result["drift"]["n"] == 2
     assert result["curve"][3]["similarity"]["n"] == 2
+    assert measure_curves(find_files([folder])[:1], window_s=1.0)["files"] == result["files"][:1]
     reasons = {Path(one["file"]).stem: one["reason"] for one in result["failed"]}
     assert list(reasons) == ["c_cut", "d_empty", "e_text", "f_short"]
     assert "c_cut.mp4 is a video of a kind" in reasons["c_cut"] and "no video" in reasons["e_text"]
@@ -91,7 +92,7 @@ def test_a_full_disk_costs_the_file_and_not_the_result(
         raise OSError(errno.ENOSPC, "No space left on device")
         yield path
 
-    monkeypatch.setattr("longlive.cli.evaluate_tables.atomic_write", full)
+    monkeypatch.setattr("longlive.cli.evaluate.common.atomic_write", full)
     words = [str(folder / "a_steady.mp4"), "--window", "1", "--out", str(folder / "drift.json"), "--json"]
     assert main(["evaluate", "drift", *words]) == 0
     told = capsys.readouterr()
@@ -115,6 +116,35 @@ def test_a_slow_video_and_a_fast_one_are_read_at_their_rates(tmp_path: Path) -> 
         write_video(path, [FrameChunk(0, 0, "", 0, pictures(5), fps)])
         (first, *_) = read_windows(path, 0.9)
         assert first.fps == pytest.approx(expected, rel=0.01)
+
+
+def test_one_broken_file_in_a_hundred_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longlive.evaluation.videos.network.is_installed", lambda: False)  # these are slow
+    monkeypatch.setattr("longlive.evaluation.videos.drift_curve.pixel_scores", lambda *_: {})
+    first = write_clip(tmp_path / "000.mp4", pictures(6)[:8])
+    for number in range(1, 100):
+        (tmp_path / f"{number:03}.mp4").write_bytes(first.read_bytes()[: 300 if number == 42 else None])
+    result = measure_curves(find_files([tmp_path]), window_s=0.5)
+    assert len(result["files"]) == result["drift"]["n"] == 99
+    assert [Path(one["file"]).name for one in result["failed"]] == ["042.mp4"]
+
+
+def test_what_is_wrong_with_a_session_file_is_said_and_the_others_are_kept(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    good = write_clip(tmp_path / "good.mp4", pictures(7))
+    with Session(load_models(tiny_folder), "a red ball", seed=3) as session:
+        session.next_chunk()
+        session.save(tmp_path / "run.json")
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "moved.json").write_text(json.dumps(facts | {"model": str(tmp_path / "gone")}))
+    (tmp_path / "other.json").write_text("[1, 2]")
+    result = measure_curves([tmp_path / "moved.json", tmp_path / "other.json", good], window_s=1.0)
+    assert [one["file"] for one in result["files"]] == [str(good)]
+    moved, other = (one["reason"] for one in result["failed"])
+    assert "gone" in moved and "other.json" in other
 
 
 def test_nothing_at_all_is_said(tmp_path: Path) -> None:

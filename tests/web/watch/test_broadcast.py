@@ -9,7 +9,7 @@ import pytest
 
 from longlive.audience.audience import Audience, Audiences
 from longlive.serving.engine import Engine
-from longlive.serving.runs.run import Run, replay_stored
+from longlive.serving.runs.run import Run
 from longlive.web.watch import broadcast as module
 from longlive.web.watch.broadcast import Broadcast, Broadcasts
 from tests.support.fakes import FakeModels, make_engine
@@ -141,7 +141,7 @@ def test_a_restart_of_the_app_leaves_no_gap(tmp_path: Path) -> None:
 
     async def watch() -> list[Frame]:
         loop = asyncio.get_running_loop()
-        loop.call_later(0.3, replay_stored, audience.run, 0.0)
+        loop.call_later(0.3, audience.run.replay_stored, 0.0)
         loop.call_later(0.4, engine.claim, "ada again", token)
         return await read(
             broadcast.follow(missing, audience.run.name), lambda got: missing + 6 in chunks_of(got)

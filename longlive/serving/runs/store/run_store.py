@@ -38,7 +38,7 @@ class RunStore:
 
     Attributes:
         folder: where they lie.
-        facts: what the run was asked for, as JSON values: key, model, seed, container.
+        facts: what the run was asked for, as JSON values: key, model, size, seed, container.
         chunks: what is stored.
         is_finished: the run is over.
         is_intact: False once something could not be written: what came after is not there.

@@ -1,5 +1,6 @@
-"""The options of the tables, drift and VBench: bad ones are refused in words before anything is loaded."""
+"""What can be evaluated; bad options of any table are refused in words before anything is loaded."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from longlive.cli import main
         ("table1 --seconds nan", "--seconds is nan"),
         ("table1 --weights wan2.1", "--weights is 'wan2.1'"),
         ("table1 --weights sora=x", "'sora'"),
+        ("table1 --vbench sora=x", "'sora'"),
+        ("table1 --vbench wan2.1=gone.json", "--vbench is 'gone.json'"),
         ("table2 --prompts 0", "--prompts is 0"),
         ("table2 --seconds 1", "--seconds is 1.0"),
         ("table2 --models storybook", "--models is 'storybook'"),
@@ -51,3 +54,14 @@ def test_a_folder_without_videos_is_refused_in_words(
 ) -> None:
     assert main(["evaluate", "drift", str(tmp_path)]) == 2
     assert "holds no video" in capsys.readouterr().err
+
+
+def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    told = capsys.readouterr().out
+    listed = re.findall(r"^    (\w+)", told, re.MULTILINE)
+    assert listed == [
+        *("storybook", "table4", "fig7", "tableA", "tableB", "long", "teacher", "starts"),
+        *("table1", "table2", "table3", "drift", "standins", "vbench"),
+    ]

@@ -1,7 +1,4 @@
-"""The command ``evaluate``: the storybook model's obedience, and the paper's tables at its scale.
-
-What compares other systems or scores any video is in ``evaluate_tables``.
-"""
+"""What ``evaluate`` measures of models of the storybook: obedience, and the paper's tables at its scale."""
 
 import argparse
 import json
@@ -10,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from longlive.cli import evaluate_tables
 from longlive.cli.common import Command
+from longlive.cli.evaluate.common import split_pair
 from longlive.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,69 +27,85 @@ class Outcome(NamedTuple):
     rows: Mapping[str, Mapping[str, Any]]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``evaluate WHAT``."""
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    storybook = kinds.add_parser("storybook", help="how well the storybook model obeys its prompts")
-    _add_model(storybook)
-    _add_common(storybook, prompts=300)
-    table4 = kinds.add_parser("table4", help="no cache, kept cache and recache at a prompt switch")
-    _add_common(table4, prompts=48)
-    _add_model(table4)
-    fig7 = kinds.add_parser("fig7", help="windows of 3 to 21 latents, with and without a sink")
-    _add_common(fig7, prompts=4)
-    _add_model(fig7)
-    fig7.add_argument("--seconds", type=float, default=20.0, help="length of each video (default: 20)")
-    ranks = kinds.add_parser("tableA", help="LoRA ranks against full tuning")
-    _add_common(ranks, prompts=40)
-    ranks.add_argument(
+def _add_storybook(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_common(parser, prompts=300)
+
+
+def _add_table4(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=48)
+    _add_model(parser)
+    _add_figure(parser)
+
+
+def _add_fig7(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=4)
+    _add_model(parser)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each video (default: 20)")
+    _add_figure(parser)
+
+
+def _add_table_a(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=40)
+    parser.add_argument(
         "--runs",
         nargs="+",
         required=True,
         metavar="RANK=MODEL",
         help="trained models; RANK is a number, 'full', or 'none' for the model before training",
     )
-    precisions = kinds.add_parser("tableB", help="size, speed and quality per precision")
-    _add_common(precisions, prompts=40)
-    _add_model(precisions)
-    precisions.add_argument(
+    _add_figure(parser)
+
+
+def _add_table_b(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=40)
+    _add_model(parser)
+    parser.add_argument(
         "--precisions",
         nargs="+",
         default=["float32", "int8"],
         help="float32, bfloat16, int8, fp8; the others are compared with the first (default: float32 int8)",
     )
-    precisions.add_argument(
+    parser.add_argument(
         "--chunks", type=int, default=16, help="chunks of each video whose latents are compared (default: 16)"
     )
-    drift = kinds.add_parser("long", help="drift over minutes, with and without a sink")
-    _add_common(drift, prompts=3)
-    drift.add_argument(
+
+
+def _add_long(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=3)
+    parser.add_argument(
         "--models",
         nargs="+",
         default=["storybook=storybook"],
         metavar="LABEL=MODEL",
         help="models to compare (default: storybook=storybook)",
     )
-    drift.add_argument(
+    parser.add_argument(
         "--seconds", type=int, default=240, help="length of each video, a multiple of 10 (default: 240)"
     )
-    teacher = kinds.add_parser("teacher", help="what the bidirectional teacher draws")
-    _add_common(teacher, prompts=40)
-    teacher.add_argument("--model", required=True, help="folder that train teacher wrote")
-    teacher.add_argument(
+    _add_figure(parser)
+
+
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=40)
+    parser.add_argument("--model", required=True, help="folder that train teacher wrote")
+    parser.add_argument(
         "--guidance",
         type=float,
         nargs="+",
         default=[1.0, 4.0],
         help="guidance scales; 1 is none (default: 1 4)",
     )
-    teacher.add_argument("--ode-steps", type=int, default=16, help="steps of Euler's method (default: 16)")
-    starts = kinds.add_parser("starts", help="videos that begin with a picture or go on from another video")
-    _add_common(starts, prompts=40)
-    _add_model(starts)
-    for drawn in (table4, fig7, ranks, drift):
-        drawn.add_argument("--figure", type=Path, help="draw the result as well (PNG)")
-    evaluate_tables.add_kinds(kinds)
+    parser.add_argument("--ode-steps", type=int, default=16, help="steps of Euler's method (default: 16)")
+
+
+def _add_starts(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, prompts=40)
+    _add_model(parser)
+
+
+def _add_figure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--figure", type=Path, help="draw the result as well (PNG)")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -111,8 +124,6 @@ def run(args: argparse.Namespace) -> int:
     from longlive.generation.noise import check_seed
     from longlive.runtime.allocator import configure_cpu
 
-    if args.what in evaluate_tables.KINDS:
-        return evaluate_tables.run(args)
     _check(args)
     check_seed(args.seed)
     if _figure(args):
@@ -159,10 +170,10 @@ def _storybook_table(result: dict[str, Any]) -> str:
 
     names = (*ATTRIBUTES, "one_subject")
 
-    def line(label: str, values: Mapping[str, float | None]) -> str:
-        return label.ljust(24) + "".join(_percent(values.get(name)).rjust(13) for name in names)
+    def line(label: str, values: Mapping[str, Any]) -> str:
+        return label.ljust(26) + "".join(_percent(values.get(name)).rjust(13) for name in names)
 
-    lines = ["".ljust(24) + "".join(name.rjust(13) for name in names)]
+    lines = ["".ljust(26) + "".join(name.rjust(13) for name in names)]
     for part in [key for key in result if key == "before" or key.startswith("after_")]:
         lines += [line(f"{part} {row}", values) for row, values in result[part].items()]
     lines.append(line("chance", result["chance"]))
@@ -170,7 +181,10 @@ def _storybook_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _percent(value: float | None) -> str:
+def _percent(value: float | list[float] | None) -> str:
+    """A share, or an interval, in %."""
+    if isinstance(value, list):
+        return f"[{100 * value[0]:.0f}, {100 * value[1]:.0f}]"
     return "" if value is None else f"{100 * value:.1f} %"
 
 
@@ -210,17 +224,10 @@ def _models(args: argparse.Namespace) -> dict[str, str]:
     if args.what in ("table4", "fig7", "tableB", "teacher", "starts"):
         return {args.model: args.model}
     option, pairs = ("--runs", args.runs) if args.what == "tableA" else ("--models", args.models)
-    named = [_pair(option, pair) for pair in pairs]
+    named = [split_pair(option, pair) for pair in pairs]
     if len(dict(named)) < len(named):
         raise ConfigError(option, pairs, "no label may come twice", "Give each model a label of its own.")
     return dict(named)
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    label, _, name = text.partition("=")
-    if not label or not name:
-        raise ConfigError(option, text, "it must be LABEL=MODEL", f"Try {option} before=runs/a after=runs/b.")
-    return label, name
 
 
 def _sizes(args: argparse.Namespace) -> dict[str, int]:
@@ -317,4 +324,13 @@ MEASURES = {
     "starts": _starts,
 }
 
-COMMANDS = (Command("evaluate", "score what a model generates", add_arguments, run),)
+COMMANDS = (
+    Command("storybook", "how well the storybook model obeys its prompts", _add_storybook, run),
+    Command("table4", "no cache, kept cache and recache at a prompt switch", _add_table4, run),
+    Command("fig7", "windows of 3 to 21 latents, with and without a sink", _add_fig7, run),
+    Command("tableA", "LoRA ranks against full tuning", _add_table_a, run),
+    Command("tableB", "size, speed and quality per precision", _add_table_b, run),
+    Command("long", "drift over minutes, with and without a sink", _add_long, run),
+    Command("teacher", "what the bidirectional teacher draws", _add_teacher, run),
+    Command("starts", "videos that begin with a picture or go on from another video", _add_starts, run),
+)

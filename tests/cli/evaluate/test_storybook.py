@@ -1,13 +1,12 @@
 """``evaluate``, from options to JSON; bad options are refused in one line before anything is loaded."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from longlive.cli import evaluate as cli
 from longlive.cli import main
+from longlive.cli.evaluate import storybook as cli
 from longlive.cli.main import build_parser
 from longlive.evaluation.experiments import windows
 
@@ -71,14 +70,3 @@ def test_bad_options_are_refused_in_one_line(
 def test_the_storybooks_own_evaluation_has_its_options() -> None:
     args = build_parser().parse_args(["evaluate", "storybook", "--prompts", "9"])
     assert (args.what, args.prompts, args.model) == ("storybook", 9, "storybook")
-
-
-def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["evaluate", "--help"])
-    told = capsys.readouterr().out
-    listed = re.findall(r"^    (\w+)", told, re.MULTILINE)
-    assert listed == [
-        *("storybook", "table4", "fig7", "tableA", "tableB", "long", "teacher", "starts"),
-        *("table1", "table2", "table3", "drift", "standins", "vbench"),
-    ]
