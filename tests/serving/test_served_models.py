@@ -182,7 +182,8 @@ def test_runs_that_nobody_can_resume_are_removed_after_a_day(tmp_path: Path) -> 
 
 def fake_start(name: str, *_: Any, **__: Any) -> ModelRunner:
     """Test cards in place of a model that is loaded and warm."""
-    config = dataclasses.replace(tiny_config(), name=resolve(name).config.name)
+    named = resolve(name).config
+    config = dataclasses.replace(tiny_config(), name=named.name, width=named.width, height=named.height)
     return ModelRunner(FakeModels(config=config, chunk_s=0.05), open_session=FakeSession)
 
 
