@@ -130,11 +130,12 @@ def run_generate(args: argparse.Namespace) -> int:
     out = _video_path(args.out) or Path(f"{name_of_video(scenes[0].text, args.seed)}.mp4")
     _check_options(args, out, source=args.prompt if os.path.isfile(args.prompt) else None)
     config, options = check_stream(args.model, stream_changes(args))
-    config = config.at(args.size and parse_size(args.size))
+    size = parse_size(args.size) if args.size else None
+    config = config.at(size)
     start = _read_start(args, config, options)
     out, session_file = free_path(out, args.force), args.session and free_path(args.session, args.force)
     check_distinct({"--out": out, "--session": session_file})
-    models = load_with_options(args.model, vars(args)).at_size(config.size)
+    models = load_with_options(args.model, vars(args)).at_size(size)
     stream = stream_changes(args)
     how = {"seed": args.seed, "switch": args.switch, "start": start}
     with Session(models, scenes[0].text, **how, **stream) as session:

@@ -37,13 +37,20 @@ def test_enter_starts_then_sends_and_the_prompt_is_shown_exactly_when_scheduled(
     viewer.wait("data.frame > 8")
     viewer.write(JUMP)
     viewer.page.press("#prompt textarea", "Enter")
-    viewer.page.wait_for_selector("#timeline .scheduled")
-    assert re.search(r"seen in [\d.]+ s", viewer.text("#status"))
-    scheduled = float(viewer.page.locator("#timeline .scheduled").get_attribute("data-at"))
+    seen = viewer.page.wait_for_function(
+        """() => {
+          const scheduled = document.querySelector('#timeline .scheduled');
+          return scheduled && [scheduled.dataset.at, document.querySelector('#status').textContent];
+        }"""
+    )
+    scheduled, status = seen.json_value()
+    assert re.search(r"seen in [\d.]+ s", status)
     viewer.wait("data.prompt === '1'")
     assert viewer.card()[1] == 1
     viewer.page.wait_for_function("!document.querySelector('#timeline .scheduled')")
-    assert float(viewer.page.locator("#timeline .prompt").last.get_attribute("data-start")) == scheduled
+    assert float(viewer.page.locator("#timeline .prompt").last.get_attribute("data-start")) == float(
+        scheduled
+    )
     assert viewer.text("#timeline .prompt[aria-current] .text") == JUMP
     assert viewer.page.is_enabled("#prompt textarea")
 

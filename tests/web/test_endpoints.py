@@ -366,6 +366,7 @@ def test_the_endpoints_read_well(client: Client) -> None:
         "/stop",
         "/storyboard",
         "/verify",
+        "/watch_along",
     ]
     assert [p["parameter_name"] for p in api["/resume"]["parameters"]] == ["token", "seconds"]
     names = {path: [p["parameter_name"] for p in entry["parameters"]] for path, entry in api.items()}
