@@ -13,7 +13,7 @@ from longlive import ModelBundle, Session
 def live_tensors() -> tuple[int, int]:
     """How many tensors there are in this process, and their bytes."""
     gc.collect()
-    tensors = [found for found in gc.get_objects() if isinstance(found, torch.Tensor)]
+    tensors = [found for found in gc.get_objects() if type(found) in (torch.Tensor, torch.nn.Parameter)]
     return len(tensors), sum(tensor.nbytes for tensor in tensors)
 
 

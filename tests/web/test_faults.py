@@ -367,5 +367,8 @@ def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> N
         app.wait(60)
     print(before, after)
     for what in ("bytes", "threads", "files"):
-        assert after[what] <= before[what] * 1.02, f"{what}: {before[what]} before, {after[what]} after"
+        spare = 2 if what == "threads" else 0  # those of pools and of telemetry come and go
+        assert after[what] <= before[what] * 1.02 + spare, (
+            f"{what}: {before[what]} before, {after[what]} after"
+        )
     assert after["streams"] == 0

@@ -42,7 +42,11 @@ def watch_hls(url: str) -> str:
     client = Client(url, verbose=False, download_files=False)
     numbers = {one["api_name"]: one["id"] for one in client.config["dependencies"]}
     number = numbers["start_compatible"]
-    body = {"data": [MEADOW, 7, []], "fn_index": number, "session_hash": client.session_hash}
+    body = {
+        "data": [MEADOW, 7, [], None, None, None],
+        "fn_index": number,
+        "session_hash": client.session_hash,
+    }
     httpx.post(f"{url}{API}/queue/join", json=body).raise_for_status()
     with httpx.stream("GET", f"{url}{API}/queue/data?session_hash={client.session_hash}") as events:
         lines = (line for line in events.iter_lines() if "playlist.m3u8" in line)

@@ -193,8 +193,9 @@ class Broadcast:
         """What comes first: whatever a player has from chunk ``first`` on is replaced by what follows."""
         chunks = run.store.chunks
         start = chunks[first].start_s if first < len(chunks) else run.end_s
-        message = {"kind": "hello", "take": run.name, "chunk": first, "second": start, "spans": spans_of(run)}
-        return pack_frame(message | self.audience.describe(), b"") + self._state()
+        message = {"kind": "hello", "take": run.name, "chunk": first, "second": start, "size": run.size}
+        message |= {"spans": spans_of(run)} | self.audience.describe()
+        return pack_frame(message, b"") + self._state()
 
     def _state(self) -> bytes:
         """Where the video stands, or that it may be watched no more."""

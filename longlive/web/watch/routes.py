@@ -11,8 +11,8 @@ GET /watch/assets/DIGEST/NAME        the page's script and style, which never ch
 No answer says more of an unknown id than another one, and none holds anything with which the run could be
 changed. The messages:
 
-hello      ``take``, ``chunk``, ``second``, ``spans``, and what ``Audience.describe`` says: whatever a player
-           has from that chunk on is replaced by what follows, and another take is another video
+hello      ``take``, ``chunk``, ``second``, ``size``, ``spans``, and what ``Audience.describe`` says:
+           whatever a player has from that chunk on is replaced by what follows, and another take is another video
 segment    as the owner has it; ``rewind`` likewise
 state      at least once a second: ``state``, ``at`` (the second that the owner sees), ``is_playing``,
            ``watching``

@@ -75,7 +75,8 @@ const dropFrom = (chunk, second) => {
   strip.drop(chunk);
 };
 
-const hello = ({ take, chunk, second, spans, ...news }) => {
+const hello = ({ take, chunk, second, spans, size: [width, height], ...news }) => {
+  document.querySelector("#player").style.setProperty("--ratio", width / height);
   if (run?.take !== take) open({ take });
   dropFrom(chunk, second);
   strip.count = Math.max(strip.count, chunk);
