@@ -12,7 +12,7 @@ No answer says more of an unknown id than another one, and none holds anything w
 changed. The messages:
 
 hello      ``take``, ``chunk``, ``second``, ``size``, ``spans``, and what ``Audience.describe`` says:
-           whatever a player has from that chunk on is replaced by what follows, and another take is another video
+           what a player has from that chunk on is replaced by what follows; another take is another video
 segment    as the owner has it; ``rewind`` likewise
 state      at least once a second: ``state``, ``at`` (the second that the owner sees), ``is_playing``,
            ``watching``
