@@ -20,6 +20,7 @@ const SENTENCES = {
   stopped: "You have paused. Play goes on with what is live.",
   lost: "The connection is lost. Trying again…",
   slow: "Waiting for your connection…",
+  review: "You look back. The video goes on meanwhile.",
 };
 const ROOM_SENTENCES = {
   live: "This is live: everybody sees the same.",
@@ -147,7 +148,8 @@ const show = () => {
   const isLost = !connection.isOpen ? "" : connection.isLost ? "lost" : connection.isSlow ? "slow" : "";
   const isFinal = now in OWN_STATES;
   host.dataset.state = now === "live" ? "playing" : now === "stopped" ? "paused" : now;
-  const sentence = (IS_ROOM && ROOM_SENTENCES[now]) || SENTENCES[now];
+  const isBack = now === "live" && host.dataset.review !== undefined;
+  const sentence = isBack ? SENTENCES.review : (IS_ROOM && ROOM_SENTENCES[now]) || SENTENCES[now];
   setText(document.querySelector("#status p"), (!isFinal && SENTENCES[isLost]) || sentence);
   setText(find(".badge"), isFinal ? "" : (BADGES[now] ?? ""));
   find(".badge").hidden = isFinal;
