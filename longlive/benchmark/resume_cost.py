@@ -63,7 +63,7 @@ def make_chunks(session: Session, number: int) -> tuple[list[Tensor], dict[str, 
             session.decode(chunk)
             times.append(session.stage_ms)
     steady = times[_FILLING_CHUNKS:] or times
-    return kept, {stage: median(one[stage] for one in steady) for stage in STAGES}
+    return kept, {stage: median(one.get(stage, 0.0) for one in steady) for stage in STAGES}
 
 
 def resume_cost(

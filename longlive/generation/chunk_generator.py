@@ -70,7 +70,8 @@ class ChunkGenerator:
         self.packed_start = None if given is None else pack_latents(given)
         self._start = () if given is None else given.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
-        self._unremembered: LatentChunk | None = None
+        self._unfinished: LatentChunk | None = None
+        self._is_last_remembered = True
         # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
         self._repeated: deque[Tensor] = deque()
         self._lead_in: Tensor | None = None
@@ -98,7 +99,7 @@ class ChunkGenerator:
 
     def close(self) -> None:
         """Free the cache and the latents."""
-        self._latents = self._unremembered = None
+        self._latents = self._unfinished = None
         self._digest_stream.close()
 
     def add_prompt(self, prompt: PromptText, switch: SwitchMode, *, queue: bool) -> int:
@@ -114,18 +115,16 @@ class ChunkGenerator:
     def make_chunk(self, on_latents: OnLatents, on_step: OnStep) -> LatentChunk:
         """The next chunk; arguments and errors as for ``Session.next_latents``."""
         self.latents.cache.set_storage_dtype(self.models.runtime.cache_dtype or self.models.dtype)
-        if self._unremembered is None:
+        if self._unfinished is None:
             self.stopwatch.clear()
-            self._unremembered = self._denoise(on_step)
-            on_latents(self._unremembered)
-        chunk = self._unremembered
-        with self.stopwatch.stage("remember"):
-            self.latents.remember(chunk.latents)
-        # Beside the clean pass: the next chunk can be asked for before that pass has ended.
+            self._remember_last()
+            self._unfinished = self._denoise(on_step)
+            on_latents(self._unfinished)
+        chunk = self._unfinished
         with self._digest_stream.after(chunk.ready, chunk.latents):
             digest = chunk.digest
         self._append(chunk.latents, digest, has_lead_in=chunk.lead_in is not None)
-        self._unremembered = None
+        self._unfinished, self._is_last_remembered = None, False
         return chunk
 
     @property
@@ -143,11 +142,12 @@ class ChunkGenerator:
                 f"at least {self.earliest_rewind}"
             )
         self.latents.rewind(self._num_unseen)
-        if self._unremembered is not None and self._unremembered.lead_in is not None:
-            self._repeated.appendleft(self._unremembered.latents)
-            self._lead_in = self._unremembered.lead_in
+        if self._unfinished is not None and self._unfinished.lead_in is not None:
+            self._repeated.appendleft(self._unfinished.latents)
+            self._lead_in = self._unfinished.lead_in
         config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
-        self._unremembered = None
+        self._unfinished = None
+        self._is_last_remembered = self._is_last_remembered or num_dropped > 0
         self.timeline.drop_pending()
         self.latents.rewind(num_dropped)
         self.num_frames -= config.num_frames(end) - config.num_frames(self.latents.start)
@@ -176,6 +176,18 @@ class ChunkGenerator:
                 self._skip()
             self._append(on_device, digest, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
+
+    def _remember_last(self) -> None:
+        """The clean pass of the chunk before, as late as can be: a switch that rebuilds the cache spares it."""
+        if self._is_last_remembered:
+            return
+        event = self.timeline.due(self.num_chunks)
+        if event is not None and event.switch in ("soft", "hard"):
+            self.latents.skip_last()
+            return
+        with self.stopwatch.stage("remember"):
+            self.latents.remember_last()
+        self._is_last_remembered = True
 
     def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
@@ -267,6 +279,7 @@ class ChunkGenerator:
             prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
             self.latents.switch(prompt, switch)
+        self._is_last_remembered = self._is_last_remembered or switch in ("soft", "hard")
         if switch == "hard":
             self._repeated.clear()
             self._lead_in = None

@@ -23,8 +23,9 @@ DECODER_REACH = 40
 class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
-    For each chunk: ``switch`` if a new prompt takes effect; then ``denoise`` and ``remember``, or ``skip``;
-    then ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them, and
+    For each chunk: ``remember_last`` for the one before, or ``skip_last`` if a soft or hard switch comes;
+    ``switch`` if a new prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept,
+    ``switch``; ``remember`` or ``skip``; ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them, and
     the latents that are repeated are remembered and appended first.
 
     Attributes:
@@ -101,7 +102,7 @@ class LatentStream:
         schedule = self._schedule if self.start else self._first_schedule
         timesteps = schedule.warped_steps
         assert self.prompt is not None, "a prompt must come first"
-        self._make_positions_last()
+        self._make_positions_last(self.start)
         return denoise_chunk(
             self._transformer,
             noise,
@@ -123,22 +124,35 @@ class LatentStream:
 
     def remember(self, clean: Tensor) -> None:
         """Leave the next chunk's clean latents (1, F, C, H, W) in the cache."""
+        self._remember(clean, self.start)
+
+    def remember_last(self) -> None:
+        """Leave the chunk that was appended last, under the prompt still in use, in the cache."""
+        self._remember(self.recent[-1], self.start - self.stream.chunk)
+
+    def skip_last(self) -> None:
+        """Count the chunk that was appended last without leaving it there; a cut or a recache must follow."""
+        self._skip(self.start - self.stream.chunk)
+
+    def _remember(self, clean: Tensor, start: int) -> None:
         assert self.prompt is not None, "a prompt must come first"
-        self._make_positions_last()
-        context_noise = self.stream.context_noise
+        self._make_positions_last(start)
         remember_chunk(
             self._writer,
             clean,
             self.prompt.context,
             self.cache,
-            start=self.start,
-            context_noise=context_noise,
+            start=start,
+            context_noise=self.stream.context_noise,
         )
 
     def skip(self) -> None:
         """Count the next chunk without leaving it in the cache; a cut or a recache must follow."""
-        self._make_positions_last()
-        self.cache.skip(self.start, self.stream.chunk)
+        self._skip(self.start)
+
+    def _skip(self, start: int) -> None:
+        self._make_positions_last(start)
+        self.cache.skip(start, self.stream.chunk)
 
     def append(self, clean: Tensor) -> None:
         """Go on behind these latents (1, F, C, H, W), the next chunk's."""
@@ -161,11 +175,11 @@ class LatentStream:
             self.recent.pop()
         self.cache.rewind(self.start)
 
-    def _make_positions_last(self) -> None:
-        """Change to relative positions just before the transformer's table of positions ends."""
+    def _make_positions_last(self, start: int) -> None:
+        """Change to relative positions if the chunk at ``start`` is beyond the transformer's table of them."""
         shape = self._config.transformer
-        if not self.cache.is_relative and self.start + self.stream.chunk > shape.rope_max_seq_len:
+        if not self.cache.is_relative and start + self.stream.chunk > shape.rope_max_seq_len:
             _, rows, columns = shape.patch_size
             grid = self._config.latent_height // rows, self._config.latent_width // columns
             self.cache.make_relative(self._transformer.rope, *grid)
-            self._first_rewind = self.start  # earlier chunks had other positions
+            self._first_rewind = start  # earlier chunks had other positions

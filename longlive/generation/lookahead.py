@@ -16,7 +16,7 @@ from torch import Tensor
 from longlive.chunks import LatentChunk
 
 OnLatents = Callable[[LatentChunk], None]
-"""Called with a chunk as soon as its latents are clean, before its clean pass."""
+"""Called with a chunk as soon as its latents are clean; a device may still compute them."""
 
 OnStep = Callable[[float, Tensor], None]
 """Called after each denoising step with its timestep in [0, 1000] and the chunk's clean latents so far."""

@@ -3,10 +3,10 @@
 
 const STAGES = {
   waiting: ["waiting", "for the chunk in the making to end and for a turn at the model"],
+  remember: ["clean pass", "the model remembers the chunk before; smoothly and cut need not wait for that"],
   text: ["text", "the prompt is encoded"],
   recache: ["recache", "the cache is rebuilt, cleared or kept for the new prompt"],
   denoise: ["denoise", "the model makes the chunk"],
-  remember: ["clean pass", "the model remembers the chunk, where its pictures wait for that"],
   decode: ["decode", "latents become pictures"],
   encode: ["encode", "pictures become H.264"],
   other: ["other", "in the server, between the stages"],

@@ -42,7 +42,7 @@ def test_a_chunk_is_handed_over_before_it_is_remembered(pipe) -> None:
         order.append("made")
         on_latents(chunk(number))
         may_go_on.wait(10)
-        order.append("remembered")
+        order.append("returned")
 
     pipeline = pipe(make)
     assert not pipeline.is_begun
@@ -50,10 +50,10 @@ def test_a_chunk_is_handed_over_before_it_is_remembered(pipe) -> None:
     assert pipeline.is_begun
     assert pipeline.result().index == 0
     assert order == ["made"] and not pipeline.is_begun
-    pipeline.begin()  # waits for its turn behind the clean pass
+    pipeline.begin()  # waits for its turn behind what is left of the chunk
     may_go_on.set()
     assert pipeline.result().index == 2
-    assert order[:3] == ["made", "remembered", "made"]
+    assert order[:3] == ["made", "returned", "made"]
 
 
 def test_a_fault_comes_out_where_the_chunk_is_asked_for(pipe) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlive import ModelBundle, Session, load_models
-from longlive.chunks import SwitchMode
+from longlive.chunks import SWITCH_MODES, SwitchMode
 from longlive.errors import ConfigError, PromptError, SessionClosedError, SessionFileError
 from longlive.generation.flow_matching import FlowSchedule
 from longlive.generation.noise import draw_noise
@@ -132,11 +132,41 @@ def test_a_soft_switch_uses_the_new_prompt_for_the_memory(tiny_models: ModelBund
         session.set_prompt(BLUE, mode)
         run(session, 1)
     old = Session(tiny_models, RED, seed=7)
-    run(old, 3)
+    run(old, 4)
     caches = [session._generator.latents.cache for session in (soft, keep, old)]
     before = [cache.contents(1)[6][0] for cache in caches]
     assert not torch.allclose(before[0], before[2], atol=1e-5)
     assert torch.equal(before[1], before[2])
+
+
+@pytest.mark.parametrize("mode", SWITCH_MODES)
+@pytest.mark.parametrize("at", [1, 3, 8])
+def test_a_switch_that_rebuilds_the_cache_spares_the_clean_pass_before_it(
+    tiny_models: ModelBundle, monkeypatch: pytest.MonkeyPatch, mode: SwitchMode, at: int
+) -> None:
+    """And the video is the one that a clean pass right after each chunk gives."""
+    session, plain = (Session(tiny_models, RED, seed=7) for _ in range(2))
+    passes: list[int] = []
+    remember = tiny_models.transformer.remember
+
+    def count(clean: Tensor, *rest: Any, **options: Any) -> None:
+        passes.append(clean.shape[1])
+        remember(clean, *rest, **options)
+
+    for number in range(10):
+        if number == at:
+            for one in (session, plain):
+                one.set_prompt(BLUE, mode)
+        passes.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(tiny_models.transformer, "remember", count)
+            mine = session.next_latents().latents
+        is_rolled = number * session.stream.chunk > session.stream.window
+        recached = (session.stream.window - session.stream.sink) if is_rolled else 3 * number
+        spared = {"soft": [recached], "hard": [], "keep": [3]}[mode]
+        assert passes == ([] if number == 0 else spared if number == at else [3])
+        assert torch.equal(mine, plain.next_latents().latents)
+        plain._generator._remember_last()
 
 
 def test_a_chunk_says_which_chunks_it_was_made_from_and_what_a_switch_did(tiny_models: ModelBundle) -> None:
@@ -248,9 +278,9 @@ def test_two_sessions_share_the_model_and_nothing_else(tiny_models: ModelBundle)
 def test_every_stage_of_a_chunk_is_timed(tiny_models: ModelBundle) -> None:
     session = Session(tiny_models, RED)
     session.next_chunk()
-    assert set(session.stage_ms) == {"text", "switch", "denoise", "remember", "decode"}
+    assert set(session.stage_ms) == {"text", "switch", "denoise", "decode"}
     session.next_chunk()
-    assert set(session.stage_ms) == {"denoise", "remember", "decode"}
+    assert set(session.stage_ms) == {"remember", "denoise", "decode"}
     assert sum(session.stage_ms.values()) > 0
 
 

@@ -116,7 +116,6 @@ def test_nothing_is_denoised_for_the_pictures_and_each_is_remembered_under_the_p
         ("remember at 0", 0),
         ("remember at 0", 3),
         ("denoise", 6),
-        ("remember at 0", 6),
     ]
 
 
@@ -151,9 +150,10 @@ def test_a_failure_between_picture_and_clean_pass_repeats_nothing(
     session, right = (Session(tiny_models, RED, seed=7, start=clip(1)) for _ in range(2))
     with monkeypatch.context() as patch:
         patch.setattr(tiny_models.transformer, "remember", None)
+        advance(session, 1)
         with pytest.raises(TypeError):
             session.next_latents()
-    advance(session, 3)
+    advance(session, 2)
     advance(right, 3)
     assert session.digests == right.digests
 

@@ -129,7 +129,6 @@ class FakeSession:
     def __init__(self, models: FakeModels, job: Job, turn: Turn) -> None:
         self.models, self.opened_with, self.seed = models, models, job.seed
         models.work("open", 0)
-        self.unremembered: LatentChunk | None = None
         self.prompts = [PromptEvent(0, job.prompts[0].text, None)] if job.resume is None else []
         self.num_chunks, self.is_closed = 0, False
         self.earliest_rewind, self.before = 0, None
@@ -153,7 +152,7 @@ class FakeSession:
     def rewind(self, num_chunks: int) -> None:
         if not self.earliest_rewind <= num_chunks <= self.num_chunks:
             raise ValueError(f"cannot go back to {num_chunks} of {self.num_chunks} chunks")
-        self.num_chunks, self.unremembered = num_chunks, None
+        self.num_chunks = num_chunks
         self.before = StreamPlace(self.models.config.num_frames(3 * num_chunks), ())
 
     def next_chunk(self) -> FrameChunk:
@@ -162,14 +161,16 @@ class FakeSession:
     def next_latents(
         self, on_latents: OnLatents = lambda _: None, on_step: OnStep = ignore_step
     ) -> LatentChunk:
-        """Empty latents; as a model does, it goes on for a while after handing them over."""
-        if self.unremembered is None:
-            self.unremembered = self._draw(on_step)
-            on_latents(self.unremembered)
-        with self.latents_stopwatch.stage("remember"):
-            self.models.work("remember", self.num_chunks)
-            time.sleep(self.models.chunk_s / 4)
-        chunk, self.unremembered, self.before = self.unremembered, None, None
+        """Empty latents; as a model does, it remembers the chunk before first, unless a switch comes."""
+        self.latents_stopwatch = Stopwatch(self.models.device)
+        last = self.prompts[-1]
+        if not (last.chunk == self.num_chunks and last.switch in ("soft", "hard")):
+            with self.latents_stopwatch.stage("remember"):
+                self.models.work("remember", self.num_chunks)
+                time.sleep(self.models.chunk_s / 4)
+        chunk = self._draw(on_step)
+        on_latents(chunk)
+        self.before = None
         self.num_chunks += 1
         return chunk
 
@@ -177,7 +178,6 @@ class FakeSession:
         models = self.models
         models.busy_now += 1
         models.most_busy = max(models.most_busy, models.busy_now)
-        self.latents_stopwatch = Stopwatch(models.device)
         try:
             with self.latents_stopwatch.stage("denoise"):
                 for _ in range(4):

@@ -83,7 +83,7 @@ class StreamWorker:
         self._notices: deque[NoticeEvent] = deque()
         self._encoder = ChunkEncoder(self._new_encoder, self._notices.append)
         self._judge = IdleJudge(runner.judge_for(job.size))
-        self._stages = PromptStages(overlap=runner.overlap)
+        self._stages = PromptStages()
         self._clock = PlaybackClock()
         if job.playhead is not None:
             self._clock.seek(job.playhead.seconds, job.playhead.playing)

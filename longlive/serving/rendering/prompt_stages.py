@@ -6,18 +6,17 @@ from longlive.generation.session import Session
 from longlive.generation.stopwatch import Stopwatch
 
 REMEMBER = "remember"
-LATENT_STAGES = ("text", "switch", "denoise")
-STAGES = ("waiting", "text", "recache", "denoise", REMEMBER, "decode", "encode", "other")
-"""In order; ``remember`` is the clean pass, where pictures wait for it, ``other`` what is none of the others.
-The worker knows nothing of ``waiting``, which comes before all that it does."""
+LATENT_STAGES = (REMEMBER, "text", "switch", "denoise")
+STAGES = ("waiting", REMEMBER, "text", "recache", "denoise", "decode", "encode", "other")
+"""In order; ``remember`` is the clean pass of the chunk before, which only ``keep`` needs, ``other`` what is none
+of the others. The worker knows nothing of ``waiting``, which comes before all that it does."""
 
 
 class PromptStages:
     """Times the first segments of prompts; one thread makes latents, and one, maybe another, the segments."""
 
-    def __init__(self, *, overlap: bool) -> None:
-        """Nothing is timed yet; where stages ``overlap``, pictures do not wait for the clean pass."""
-        self._stages = LATENT_STAGES if overlap else (*LATENT_STAGES, REMEMBER)
+    def __init__(self) -> None:
+        """Nothing is timed yet."""
         self._begun: dict[int, float] = {}
         self._latents: dict[int, Stopwatch] = {}
 
@@ -44,7 +43,7 @@ class PromptStages:
         begun = self._begun.pop(chunk, None)
         if stopwatch is None or begun is None or session is None:
             return None
-        ms = stopwatch.ms_of(*self._stages) | session.decode_ms | {"encode": encode_ms}
+        ms = stopwatch.ms_of(*LATENT_STAGES) | session.decode_ms | {"encode": encode_ms}
         ms["recache"] = ms.pop("switch", 0.0)
         passed_ms = (time.perf_counter() - begun) * 1000
         return ms | {"other": max(0.0, passed_ms - sum(ms.values()))}

@@ -27,8 +27,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return seconds
 
 
-def timed(clock: list[float], *, overlap: bool) -> tuple[PromptStages, dict[str, float] | None]:
-    stages = PromptStages(overlap=overlap)
+def timed(clock: list[float]) -> tuple[PromptStages, dict[str, float] | None]:
+    stages = PromptStages()
     session = TimedSession(text=5.0, switch=40.0, denoise=200.0, remember=50.0)
     stages.begin(7)
     stages.add_latents(7, session)  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def timed(clock: list[float], *, overlap: bool) -> tuple[PromptStages, dict[str,
 
 
 def test_the_stages_add_up_to_what_has_passed(clock: list[float]) -> None:
-    _, found = timed(clock, overlap=False)
+    _, found = timed(clock)
     assert found == pytest.approx(
         {"text": 5, "recache": 40, "denoise": 200, "remember": 50, "decode": 30, "encode": 10, "other": 65}
     )
@@ -45,14 +45,8 @@ def test_the_stages_add_up_to_what_has_passed(clock: list[float]) -> None:
     assert set(found) | {"waiting"} == set(STAGES)
 
 
-def test_where_stages_overlap_no_picture_waits_for_the_clean_pass(clock: list[float]) -> None:
-    _, found = timed(clock, overlap=True)
-    assert found is not None and "remember" not in found
-    assert found["other"] == pytest.approx(115) and sum(found.values()) == pytest.approx(400)
-
-
 def test_only_the_first_segment_of_a_prompt_has_stages(clock: list[float]) -> None:
-    stages, _ = timed(clock, overlap=False)
+    stages, _ = timed(clock)
     session: Any = TimedSession(denoise=200.0)
     assert stages.finish(7, session, 10.0) is None, "the second part of the same chunk"
     stages.add_latents(8, session)
@@ -60,7 +54,7 @@ def test_only_the_first_segment_of_a_prompt_has_stages(clock: list[float]) -> No
 
 
 def test_a_prompt_may_begin_while_the_one_before_is_rendered(clock: list[float]) -> None:
-    stages, session = PromptStages(overlap=True), TimedSession(denoise=200.0)
+    stages, session = PromptStages(), TimedSession(denoise=200.0)
     stages.begin(7)
     stages.add_latents(7, session)  # type: ignore[arg-type]
     stages.begin(8)
