@@ -167,6 +167,7 @@ class Bench:
             "switch_ms_p50": percentile([s.switch_ms for s in switches], 50),
             "switch_ms_p95": percentile([s.switch_ms for s in switches], 95),
             "recache_ms_p50": percentile([s.stage_ms["switch"] for s in switches], 50),
+            "switch_stages_ms": stages_of(switches),
             "chunk_ms_p50": percentile([s.chunk_ms for s in plain], 50),
             "chunk_ms_p95": percentile([s.chunk_ms for s in plain], 95),
             "chunk_cpu_ms_p50": percentile([s.cpu_ms for s in plain], 50),

@@ -178,7 +178,7 @@ class ChunkGenerator:
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
     def _remember_last(self) -> None:
-        """The clean pass of the chunk before, as late as can be: a switch that rebuilds the cache spares it."""
+        """The clean pass of the chunk before; a switch that rebuilds the cache spares it."""
         if self._is_last_remembered:
             return
         event = self.timeline.due(self.num_chunks)

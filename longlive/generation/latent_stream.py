@@ -24,9 +24,9 @@ class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
     For each chunk: ``remember_last`` for the one before, or ``skip_last`` if a soft or hard switch comes;
-    ``switch`` if a new prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept,
-    ``switch``; ``remember`` or ``skip``; ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them, and
-    the latents that are repeated are remembered and appended first.
+    then ``switch`` if a new prompt takes effect, ``denoise`` and ``append``. Or, for latents that were kept:
+    ``switch``; ``remember`` or ``skip``; ``append``. A call that fails may be made again. Where rollouts
+    overlap, a cut ends each of them, and the latents that are repeated are remembered and appended first.
 
     Attributes:
         stream: its options.
@@ -176,7 +176,7 @@ class LatentStream:
         self.cache.rewind(self.start)
 
     def _make_positions_last(self, start: int) -> None:
-        """Change to relative positions if the chunk at ``start`` is beyond the transformer's table of them."""
+        """Change to relative positions if the chunk at ``start`` would exceed the table of positions."""
         shape = self._config.transformer
         if not self.cache.is_relative and start + self.stream.chunk > shape.rope_max_seq_len:
             _, rows, columns = shape.patch_size

@@ -8,8 +8,8 @@ from longlive.generation.stopwatch import Stopwatch
 REMEMBER = "remember"
 LATENT_STAGES = (REMEMBER, "text", "switch", "denoise")
 STAGES = ("waiting", REMEMBER, "text", "recache", "denoise", "decode", "encode", "other")
-"""In order; ``remember`` is the clean pass of the chunk before, which only ``keep`` needs, ``other`` what is none
-of the others. The worker knows nothing of ``waiting``, which comes before all that it does."""
+"""In order; ``remember`` is the clean pass of the chunk before, which only ``keep`` needs, ``other`` what is
+none of the others. The worker knows nothing of ``waiting``, which comes before all that it does."""
 
 
 class PromptStages:
