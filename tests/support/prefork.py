@@ -145,7 +145,7 @@ class ForkedProgram:
 
 
 def missing_packages() -> list[str]:
-    """Those of the packages behind MODULES that are not installed, as the web packages on a bare GPU machine."""
+    """The packages of MODULES that are not installed; a bare GPU machine has no web packages."""
     packages = dict.fromkeys(name.partition(".")[0] for name in MODULES)
     return [one for one in packages if importlib.util.find_spec(one) is None]
 
