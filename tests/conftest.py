@@ -1,7 +1,9 @@
 """What all tests share: how their processes are prepared, and a tiny model that is written once."""
 
+import functools
 import gc
 import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")
     start_template()
+    # httpx reads all certificates for each client, Gradio's makes one or more for each call, and each costs
+    # 20 ms of a core; the tests speak plain HTTP with this machine.
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 def pytest_unconfigure() -> None:

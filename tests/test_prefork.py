@@ -1,10 +1,13 @@
 """The forked programs that other tests use are like those that Python starts itself."""
 
 import signal
+import subprocess
+import sys
 from subprocess import PIPE, STDOUT, TimeoutExpired
 
 import pytest
 
+from tests.support import prefork
 from tests.support.paths import ROOT
 from tests.support.prefork import ForkedProgram
 
@@ -52,3 +55,35 @@ def test_it_can_be_killed() -> None:
             program.wait(0.01)
         program.kill()
     assert program.returncode == -signal.SIGKILL
+
+
+def test_without_a_package_nothing_is_started_and_a_program_says_which(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefork, "_template", None)
+    with pytest.raises(RuntimeError, match=r"call start_template\(\) first"):
+        ForkedProgram(["-c", ""])
+    monkeypatch.setattr(prefork, "MODULES", ("torch", "no_such_package.module"))
+    prefork.start_template()
+    assert prefork._template is None
+    with pytest.raises(RuntimeError, match="not installed: no_such_package;"):
+        ForkedProgram(["-c", ""])
+
+
+WITHOUT_WEB_PACKAGES = """
+import sys
+for name in ("fastapi", "gradio", "gradio_client", "httpx", "playwright", "ray", "starlette", "uvicorn"):
+    sys.modules[name] = None
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_the_tests_for_a_gpu_need_no_web_packages() -> None:
+    line = next(one for one in (ROOT / ".ci/gpu").read_text().splitlines() if "-m pytest" in one)
+    arguments = line.partition("-m pytest ")[2].partition(" ||")[0].split()
+    assert "-n0" in arguments, "xdist's workers would share one GPU"
+    command = [sys.executable, "-c", WITHOUT_WEB_PACKAGES, *arguments, "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

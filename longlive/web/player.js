@@ -401,12 +401,14 @@ const plays = (token) =>
     setTimeout(() => (tabs.removeEventListener("message", onAnswer), done(false)), ASK_MS);
   });
 
-// After a reload, resume where this tab was, if the run still exists and no other tab plays it.
+// After a reload, resume where this tab was, if the run still exists and no other tab plays it. Where the question
+// fails, the line is down: it is asked again.
 const resumeAfterReload = async () => {
   const position = readPosition();
-  if (!position.token) return;
+  if (!position.token || run) return;
   const exists = await server.exists({ token: position.token }).catch(() => undefined);
   if (exists === false) sessionStorage.removeItem(POSITION);
+  if (exists === undefined) setTimeout(resumeAfterReload, RETRY_MS);
   if (!exists || run) return;
   if (await plays(position.token)) return run ? null : showElsewhere();
   setState("starting");

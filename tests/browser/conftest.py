@@ -159,7 +159,7 @@ def served(shared_page: Served) -> Iterator[Served]:
     """The page, with nothing going on before and nothing left after."""
     yield shared_page
     shared_page.models.break_at = None
-    shared_page.wait_until_empty()
+    shared_page.clear()
 
 
 @pytest.fixture

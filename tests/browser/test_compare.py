@@ -57,6 +57,7 @@ def compared(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     return viewer
 
 
+@pytest.mark.slow
 def test_three_takes_play_in_step_and_a_video_goes_on_from_one(
     compared: Viewer, patient_page: Served
 ) -> None:

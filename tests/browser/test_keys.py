@@ -12,6 +12,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 GRAVE = ("serious", "critical")
 
 
+@pytest.mark.slow
 def test_the_keys_do_what_the_help_says(visit) -> None:
     viewer = visit()
     press = viewer.page.keyboard.press

@@ -6,6 +6,7 @@ import re
 
 import av
 import pytest
+from playwright.sync_api import Route
 
 from tests.support.fakes import read_card
 from tests.support.run_reader import unfinished
@@ -283,8 +284,18 @@ def test_after_a_reload_the_video_goes_on_where_it_was(visit, patient_page) -> N
     viewer.page.press("#prompt textarea", "Enter")
     viewer.wait("data.prompt === '1' && data.frame > 40")
     before = int(viewer.data["frame"])
+    failed: list[str] = []
+
+    def fail_first(route: Route) -> None:
+        if failed or '"exists"' not in (route.request.post_data or ""):
+            return route.continue_()
+        failed.append(route.request.url)
+        return route.abort()
+
+    viewer.page.route("**/component_server/**", fail_first)
     viewer.page.reload()
     viewer.wait("data.state === 'playing' && data.frame > 8")
+    assert failed, "the line was down when the page asked first"
     first = int(viewer.data["frame"])
     assert before - 1 <= first <= before + 40
     viewer.wait(f"data.frame > {first + 48}")

@@ -55,6 +55,7 @@ def switch_to(viewer: Viewer, text: str, kind: str) -> None:
     viewer.page.press("#prompt textarea", "Enter")
 
 
+@pytest.mark.slow
 def test_the_memory_shows_the_sink_and_the_window_and_what_a_switch_does_to_them(
     visit: Callable[..., Viewer], judged: Served
 ) -> None:

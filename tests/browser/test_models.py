@@ -19,6 +19,7 @@ def two_models() -> Iterator[Served]:
         yield served
 
 
+@pytest.mark.slow
 def test_the_page_follows_the_choice_and_a_video_keeps_its_model(
     two_models: Served, visit: Callable[..., Viewer]
 ) -> None:

@@ -35,6 +35,7 @@ def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_
     assert viewer.errors == []
 
 
+@pytest.mark.slow
 def test_the_page_says_when_a_prompt_takes_effect_and_how_long_it_took(visit) -> None:
     viewer = visit()
     viewer.start("a red ball")

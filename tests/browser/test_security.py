@@ -52,6 +52,7 @@ def test_scripts_in_the_page_cannot_send_to_other_hosts(visit) -> None:
     assert sum("Content Security Policy" in line for line in viewer.lines) >= 4
 
 
+@pytest.mark.slow
 def test_markup_is_shown_and_never_run(visit) -> None:
     viewer = visit()
     viewer.start("a dragon")

@@ -64,6 +64,7 @@ def marked(viewer: Viewer, answer: str) -> list[int]:
     return [int(cell.get_attribute("data-chunk") or -1) for cell in cells.all()]
 
 
+@pytest.mark.slow
 def test_a_session_file_is_made_again_with_a_mark_on_each_chunk(
     visit: Callable[..., Viewer], patient_page: Served
 ) -> None:

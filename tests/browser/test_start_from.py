@@ -61,6 +61,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one.astype(int) - other).mean())
 
 
+@pytest.mark.slow
 def test_a_chosen_picture_is_shown_and_the_video_begins_with_it(
     visit: Callable[..., Viewer], storybook: Served
 ) -> None:

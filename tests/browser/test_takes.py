@@ -30,6 +30,7 @@ def branched(visit: Callable[..., Viewer], patient_page: Served) -> Viewer:
     return viewer
 
 
+@pytest.mark.slow
 def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
     branched: Viewer, patient_page: Served
 ) -> None:

@@ -49,6 +49,7 @@ def watching(visit: Callable[..., Viewer]) -> Viewer:
     return viewer
 
 
+@pytest.mark.slow
 def test_every_chunk_has_its_thumbnail_in_order(watching: Viewer) -> None:
     found = chunks(watching)
     assert found == list(range(len(found))) and len(found) >= 9
@@ -108,6 +109,7 @@ def test_the_playhead_stands_on_the_chunk_that_is_seen(watching: Viewer) -> None
         watching.page.wait_for_timeout(150)
 
 
+@pytest.mark.slow
 def test_a_click_on_a_chunk_shows_it_again_while_the_video_goes_on(watching: Viewer) -> None:
     watching.page.click("#timeline [data-chunk='3']")
     watching.wait("Number(data.review) > 0")

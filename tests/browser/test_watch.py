@@ -71,6 +71,7 @@ def open_door(viewer: Viewer) -> str:
     return viewer.page.input_value("#watch-along .link")
 
 
+@pytest.mark.slow
 def test_two_browsers_see_what_the_owner_sees_until_the_door_is_closed(visit, watch: Watch) -> None:
     owner = visit()
     owner.start(MEADOW)

@@ -101,6 +101,7 @@ def test_the_same_command_goes_on_where_it_ended(recipe: Path, tmp_path: Path) -
     assert lines == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_one_json_object_and_trains_nothing(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_teacher_needs_clips(recipe: Path, tmp_path: Path, capsys: pytest.Capt
     assert "a teacher learns from clean clips" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_as_released_reaches_the_losses(recipe: Path, tmp_path: Path) -> None:
     assert train(recipe, tmp_path / "ours", "--steps", "1") == 0
     assert train(recipe, tmp_path / "theirs", "--steps", "1", "--as-released") == 0

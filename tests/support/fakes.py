@@ -28,7 +28,7 @@ from longlive.serving.executors.model_runner import ModelRunner, SessionOpener, 
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.limits import Limits
 from longlive.serving.served_models import ServedModels
-from tests.support.run_reader import unfinished
+from tests.support.run_reader import forget_all, unfinished, wait_for
 
 PATIENT = {"timeout": 60.0}
 """What a program of the tests tells httpx: a busy machine answers late."""
@@ -330,6 +330,13 @@ class Served:
             time.sleep(0.02)
         runs, sessions = len(unfinished(self.engine)), self.models.open_now
         raise AssertionError(f"{runs} runs, {sessions} sessions, files {self.files()} are left")
+
+    def clear(self) -> None:
+        """Stop and forget all runs, as happens by itself some seconds after their viewers have gone."""
+        for run in unfinished(self.engine):
+            run.stop("closed")
+        wait_for(lambda: forget_all(self.engine), timeout=60)
+        self.wait_until_empty()
 
     def files(self) -> list[Path]:
         """The folders of runs."""

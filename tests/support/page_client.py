@@ -10,9 +10,20 @@ import httpx
 from gradio_client import Client
 
 from longlive.config import Size
-from tests.support.fakes import Served, read_card
+from tests.support.fakes import PATIENT, Served, read_card
 
 AS_JSON = {"Content-Type": "application/json"}
+
+
+class PageClient(Client):
+    """A program that talks to the page at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, verbose=False, httpx_kwargs=PATIENT)
+
+    def close(self) -> None:
+        """End its heartbeat, without the second that Gradio's client waits for that."""
+        self._kill_heartbeat.set()
 
 
 def cards_of(path_or_bytes: str | bytes) -> list[tuple[int, int]]:

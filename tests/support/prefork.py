@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import gc
 import importlib
+import importlib.util
 import os
 import pickle
 import runpy
@@ -38,6 +39,7 @@ MODULES = (
     "peft",
     "gradio",
     "gradio_client",
+    "matplotlib.pyplot",  # Gradio asks it for its backend at each event
 )
 _REPORT = struct.Struct("i")
 _template: tuple[int, socket.socket] | None = None
@@ -52,6 +54,9 @@ class ForkedProgram:
         stdin: PIPE, or None for no input.
         stdout: a file or PIPE; None for that of the tests.
         stderr: a file, STDOUT or DEVNULL; None for that of the tests.
+
+    Raises:
+        RuntimeError: no template was started, or a package that it imports is not installed.
     """
 
     def __init__(
@@ -63,7 +68,13 @@ class ForkedProgram:
         stdout: int | IO | None = None,
         stderr: int | IO | None = None,
     ) -> None:
-        assert _template is not None, "the template is started by tests/conftest.py"
+        if _template is None:
+            missing = missing_packages()
+            raise RuntimeError(
+                f"there is no process to fork: not installed: {', '.join(missing)}; install requirements.txt"
+                if missing
+                else "there is no process to fork: call start_template() first, as tests/conftest.py does"
+            )
         self.returncode: int | None = None
         self.stdin: IO[str] | None = None
         self.stdout: IO[str] | None = None
@@ -133,9 +144,20 @@ class ForkedProgram:
         return number
 
 
+def missing_packages() -> list[str]:
+    """The packages of MODULES that are not installed; a bare GPU machine has no web packages."""
+    packages = dict.fromkeys(name.partition(".")[0] for name in MODULES)
+    return [one for one in packages if importlib.util.find_spec(one) is None]
+
+
 def start_template() -> None:
-    """Import the modules, and fork the process that all programs of this one come from."""
+    """Import the modules, and fork the process that all programs of this one come from.
+
+    Nothing if one of the packages is missing: only ForkedProgram needs it.
+    """
     global _template
+    if missing_packages():
+        return
     import torch
 
     for name in MODULES:

@@ -3,8 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
+from longlive.errors import BusyError
 from longlive.serving.engine import Engine
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
 from longlive.serving.runs.events import RunEvent, RunFinished, RunStarted
@@ -85,3 +87,11 @@ def unfinished(engine: Engine) -> list[Run]:
 def run_of(engine: Engine, viewer: str) -> Run | None:
     """The viewer's run that goes on, waits, or is suspended."""
     return next((run for run in unfinished(engine) if run.viewer == viewer and not run.is_leaving), None)
+
+
+def forget_all(engine: Engine) -> bool:
+    """Forget what is not being made any more; whether nothing is left."""
+    for run in list(engine.runs):
+        with suppress(BusyError):
+            engine.forget(run.token)
+    return not list(engine.runs)

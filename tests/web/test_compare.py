@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +13,12 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from longlive.errors import BusyError
 from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.endpoints.compare import NUM_CHUNKS, CompareEndpoint
 from longlive.web.endpoints.viewer import Endpoints
-from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page
-from tests.support.page_client import cards_of
+from tests.support.fakes import FakeModels, Served, make_engine, serve_page
+from tests.support.page_client import PageClient, cards_of
 from tests.support.run_reader import is_segment, read, unfinished, wait_for
 
 MEADOW, CUBE = "a red ball stands on a green meadow", "a blue cube"
@@ -36,19 +34,10 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     yield client
     client.close()
-    wait_for(lambda: forget_all(served.engine), timeout=60)
-    served.wait_until_empty()
-
-
-def forget_all(engine: Engine) -> bool:
-    """Forget what is not being made any more; whether nothing is left."""
-    for run in engine.runs:
-        with suppress(BusyError):
-            engine.forget(run.token)
-    return not list(engine.runs)
+    served.clear()
 
 
 @pytest.fixture
@@ -122,7 +111,7 @@ def test_a_caller_has_one_comparison_at_a_time(client: Client, token: str) -> No
 
 
 def test_a_caller_who_goes_away_leaves_nothing(served: Served, token: str, client: Client) -> None:
-    other = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    other = PageClient(served.url)
     job = other.submit(token, 1, CUBE, api_name="/compare")
     next(iter(job))
     job.cancel()

@@ -13,7 +13,8 @@ from longlive.storybook.release import storybook_card
 from longlive.training.data.chat_models import EndpointChat
 from longlive.web.launch import prompt_writer
 from longlive.web.page import build_page, page_options
-from tests.support.fakes import PATIENT, FakeModels, make_engine
+from tests.support.fakes import FakeModels, make_engine
+from tests.support.page_client import PageClient
 
 MEADOW = "a red ball stands on a green meadow"
 
@@ -56,7 +57,7 @@ def client(
     engine = make_engine(FakeModels(card=storybook_card()))
     page = build_page(engine, prompt_writer=writer)
     _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options())
-    client = Client(url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(url)
     yield client
     client.close()
     page.close()

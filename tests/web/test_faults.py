@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 import av
 import httpx
 import pytest
-from gradio_client import Client
 from gradio_client.exceptions import AppError
 from gradio_client.utils import apply_diff
 
@@ -30,9 +29,9 @@ from longlive.benchmark.loadtest import dropouts as drops
 from longlive.cli import main
 from longlive.serving.runs import run as run_module
 from longlive.web import backpressure, file_serving
-from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.metrics_reader import figures
-from tests.support.page_client import call_component, cards_of
+from tests.support.page_client import PageClient, call_component, cards_of
 from tests.support.paths import ROOT
 from tests.support.prefork import ForkedProgram
 from tests.support.run_reader import run_of, wait_for
@@ -142,7 +141,7 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
         run = run_of(served.engine, "slow")
         wait_for(lambda: dropped(served) > 5 and run.status == "suspended", timeout=60)
         assert max(unread(served)) <= 8 + 2 and len(run.events.kept()) <= 8
-        quick = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+        quick = PageClient(served.url)
         job = iter(quick.submit(JUMP, 7, [], api_name="/start"))
         assert frames([next(job)[0] for _ in range(6)]) == [0, 1, 9, 21, 33], "the others do not notice"
         quick.predict(api_name="/stop")
@@ -160,7 +159,7 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
 
 
 def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
-    ada, eve = (Client(served.url, verbose=False, httpx_kwargs=PATIENT) for _ in range(2))
+    ada, eve = (PageClient(served.url) for _ in range(2))
     jobs = {one: one.submit(MEADOW, 7, [], api_name="/start") for one in (ada, eve)}
     tokens = {one: next(iter(job))[0]["token"] for one, job in jobs.items()}
     run = served.engine.find(tokens[ada])
@@ -202,7 +201,7 @@ def test_a_stranger_moves_nothing_of_another_s_story(served: Served) -> None:
 def test_a_disk_that_is_full_where_films_are_shown_from_costs_neither_the_end_nor_the_words(
     served: Served, monkeypatch
 ) -> None:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     job = iter(client.submit(MEADOW, 7, [], api_name="/start"))
     assert next(job)[0]["kind"] == "begin"
 
@@ -258,7 +257,7 @@ def test_a_killed_app_finds_its_story_again_and_nothing_of_it_is_lost(tmp_path: 
     got: list[dict[str, Any]] = []
     later = [{"at": 2, "text": "the red ball jumps on a green meadow"}]
     with app(port, folder) as first:
-        client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
+        client = PageClient(f"http://127.0.0.1:{port}")
         for player, *_ in client.submit(MEADOW, 7, later, api_name="/start"):
             got.append(player)
             if player["kind"] == "segment" and player["chunk"] == 5:
@@ -268,7 +267,7 @@ def test_a_killed_app_finds_its_story_again_and_nothing_of_it_is_lost(tmp_path: 
     killed = time.monotonic()
     with app(port, folder):
         up = time.monotonic()
-        client = Client(f"http://127.0.0.1:{port}", verbose=False, httpx_kwargs=PATIENT)
+        client = PageClient(f"http://127.0.0.1:{port}")
         last = next(one for one in reversed(got) if one["kind"] == "segment")
         seen_s = (last["first_frame"] + last["num_frames"] - 1) / 16
         again: list[dict[str, Any]] = []
@@ -310,7 +309,7 @@ for player, *_ in Client(sys.argv[1], verbose=False).submit(sys.argv[2], 7, [], 
 @pytest.mark.slow
 def test_a_killed_client_s_story_rests_and_is_forgotten_and_no_other_notices() -> None:
     with serve_page(FakeModels(), disconnect_timeout_s=1, retention_s=2) as served:
-        bob = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+        bob = PageClient(served.url)
         job = iter(bob.submit(JUMP, 7, [], api_name="/start"))
         with ForkedProgram(["-c", CLIENT, served.url, MEADOW], stdout=PIPE) as ada:
             assert ada.stdout is not None

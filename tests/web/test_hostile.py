@@ -14,13 +14,12 @@ from pathlib import Path
 import av
 import httpx
 import pytest
-from gradio_client import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.app_process import OPERATOR_TOKEN, AppProcess, serve_in_process
 from tests.support.event_loop import call_in_thread
-from tests.support.fakes import PATIENT, read_card
+from tests.support.fakes import read_card
 from tests.support.hostile_requests import (
     API,
     HOST,
@@ -33,6 +32,7 @@ from tests.support.hostile_requests import (
     requests,
     watchers,
 )
+from tests.support.page_client import PageClient
 from tests.support.paths import ROOT
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -44,7 +44,7 @@ class Watcher:
     """A client that watches a video of its own, as a player would, and records what it saw."""
 
     def __init__(self, served: AppProcess) -> None:
-        self.client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+        self.client = PageClient(served.url)
         self.cards: list[tuple[int, int]] = []
         self.late: list[float] = []
         self.slow: list[float] = []

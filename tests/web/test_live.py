@@ -6,13 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from gradio_client import Client
 
 from longlive.web.live import PATH
-from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.live_frames import Frame
 from tests.support.live_frames import live as open_live
-from tests.support.page_client import cards_of
+from tests.support.page_client import PageClient, cards_of
 from tests.support.run_reader import wait_for
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -27,7 +26,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture
 def token(served: Served) -> Iterator[str]:
     """The token of a run that has begun."""
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     job = client.submit(MEADOW, 7, [], api_name="/start")
     yield next(iter(job))[0]["token"]
     client.predict(api_name="/stop")
@@ -123,7 +122,7 @@ def test_a_player_that_connects_again_ends_its_old_connection_in_silence(served:
 
 
 def test_the_last_message_ends_the_connection(served: Served) -> None:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     job = client.submit(MEADOW, 7, [], api_name="/start")
     token = next(iter(job))[0]["token"]
     with live(served, token) as read:

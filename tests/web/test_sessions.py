@@ -19,9 +19,9 @@ from longlive.web.endpoints.sessions import SessionEndpoint, read_session
 from longlive.web.endpoints.share_link import SharedVideo, write_share_link
 from longlive.web.endpoints.viewer import Endpoints
 from longlive.web.middleware.json_body import MAX_FILE_BYTES
-from tests.support.fakes import PATIENT, FakeModels, Served, make_engine, serve_page, tiny_config
+from tests.support.fakes import FakeModels, Served, make_engine, serve_page, tiny_config
 from tests.support.hostile_requests import junk
-from tests.support.page_client import AS_JSON, cards_of
+from tests.support.page_client import AS_JSON, PageClient, cards_of
 from tests.support.run_reader import is_finished, is_segment, read, unfinished
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -35,7 +35,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     yield client
     client.close()
 
@@ -43,7 +43,7 @@ def client(served: Served) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def session(served: Served) -> dict[str, Any]:
     """Content of a session file of five chunks, the last of them cut short."""
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     story = {"prompts": [{"at": 0, "text": MEADOW}, {"at": 1.5, "text": JUMP, "switch": "hard"}]}
     _, session_file, _ = client.predict(story, 3, 7, api_name="/generate")
     client.close()
@@ -164,11 +164,11 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_told_in_words_and_nothing_is_started(
-    served: Served, client: Client, name: str
+    served: Served, caller: Client, name: str
 ) -> None:
     value, words = BAD[name]
     with pytest.raises(AppError, match=words):
-        client.submit(value, api_name="/verify").result()
+        caller.submit(value, api_name="/verify").result()
     error = component(served, "describe", {"file": value}).json()["error"]
     assert error and "Traceback" not in error
     assert not unfinished(served.engine)
@@ -188,11 +188,11 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_file_that_cannot_be_made_again_is_told_in_words(
-    served: Served, client: Client, session: dict[str, Any], name: str
+    served: Served, caller: Client, session: dict[str, Any], name: str
 ) -> None:
     change, words = CHANGES[name]
     with pytest.raises(AppError, match=words):
-        client.submit(session | change, api_name="/verify").result()
+        caller.submit(session | change, api_name="/verify").result()
     found = component(served, "describe", {"file": url_of(json.dumps(session | change).encode())}).json()
     assert found.get("error") or found["problem"]
     assert not unfinished(served.engine)
@@ -224,28 +224,28 @@ def test_a_long_session_file_fits_and_a_huge_one_is_refused(served: Served, sess
         (7, "cannot be opened"),
     ],
 )
-def test_a_bad_link_is_told_in_words(served: Served, client: Client, link: Any, words: str) -> None:
+def test_a_bad_link_is_told_in_words(served: Served, caller: Client, link: Any, words: str) -> None:
     with pytest.raises(AppError, match=words):
-        client.submit(link, api_name="/open_link").result()
+        caller.submit(link, api_name="/open_link").result()
     assert words in component(served, "describe", {"link": link}).json()["error"]
 
 
 def test_a_link_of_another_model_and_a_cut_one_are_told_in_words(
-    client: Client, session: dict[str, Any]
+    caller: Client, session: dict[str, Any]
 ) -> None:
     link = write_share_link(
         SharedVideo.of(read_session(session | {"model": "wan", "model_digest": "ab" * 32}))
     )
     with pytest.raises(AppError, match="made with the model wan, but test cards runs here"):
-        client.submit(link, api_name="/open_link").result()
+        caller.submit(link, api_name="/open_link").result()
     with pytest.raises(AppError, match="a part of it is missing"):
-        client.submit(link[:-9], api_name="/open_link").result()
+        caller.submit(link[:-9], api_name="/open_link").result()
 
 
 @pytest.mark.parametrize("token", ["", "unknown", None, 7])
-def test_without_a_video_there_is_nothing_to_share(served: Served, client: Client, token: Any) -> None:
+def test_without_a_video_there_is_nothing_to_share(served: Served, caller: Client, token: Any) -> None:
     with pytest.raises(AppError, match="nothing to share yet"):
-        client.predict(token, api_name="/share_link")
+        caller.predict(token, api_name="/share_link")
     assert "nothing to share" in component(served, "share", {"token": token}).json()["error"]
     assert "no longer kept" in component(served, "describe", {"token": token}).json()["error"]
 

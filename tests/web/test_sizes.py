@@ -19,8 +19,8 @@ from longlive.serving.runs.run import Run
 from longlive.web.endpoints.sessions import SessionEndpoint
 from longlive.web.endpoints.share_link import SharedVideo, read_share_link, write_share_link
 from longlive.web.endpoints.viewer import Endpoints
-from tests.support.fakes import PATIENT, PORTRAIT, Served, serve_page, sized_cards, sketches
-from tests.support.page_client import size_of
+from tests.support.fakes import PORTRAIT, Served, serve_page, sized_cards, sketches
+from tests.support.page_client import PageClient, size_of
 from tests.support.share_links import packed, unpacked
 
 RED, BLUE = "a red ball stands on a green meadow", "a blue cube"
@@ -38,7 +38,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def portrait(served: Served) -> dict[str, Any]:
     """Content of the session file of a video of upright pictures."""
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     *asked, size = STORYBOARD, 2, 7, None, None, "64x96"
     video, session_file, _ = client.predict(*asked, size, api_name="/generate")
     client.close()

@@ -29,8 +29,7 @@ from longlive.web.endpoints import uploads
 from longlive.web.endpoints.uploads import read_start_file
 from longlive.web.middleware.json_body import MAX_FILE_BYTES
 from longlive.web.page import build_page, page_options
-from tests.support.fakes import PATIENT
-from tests.support.page_client import AS_JSON
+from tests.support.page_client import AS_JSON, PageClient
 from tests.support.run_reader import unfinished
 
 RED = "a red ball"
@@ -46,9 +45,10 @@ def page(tiny_models: ModelBundle) -> Iterator[tuple[str, Engine]]:
     engine.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(page: tuple[str, Engine]) -> Iterator[Client]:
-    client = Client(page[0], verbose=False, httpx_kwargs=PATIENT)
+    """A program; no test leaves anything of it going on."""
+    client = PageClient(page[0])
     yield client
     client.close()
 

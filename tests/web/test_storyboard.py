@@ -113,15 +113,15 @@ def test_what_is_no_storyboard_is_refused_in_words_and_changes_nothing(client: C
     video.stop()
 
 
-def test_without_a_video_there_is_no_storyboard(client: Client) -> None:
+def test_without_a_video_there_is_no_storyboard(caller: Client) -> None:
     with pytest.raises(AppError, match="No video is playing"):
-        client.predict([], api_name="/storyboard")
+        caller.predict([], api_name="/storyboard")
 
 
-def test_a_start_whose_prompts_share_a_second_is_refused(client: Client) -> None:
+def test_a_start_whose_prompts_share_a_second_is_refused(caller: Client) -> None:
     twice = [{"at": 5, "text": JUMP}, {"at": 5.0, "text": CUBE}]
     with pytest.raises(AppError, match="two prompts begin then"):
-        client.submit(MEADOW, 7, twice, api_name="/start").result()
+        caller.submit(MEADOW, 7, twice, api_name="/start").result()
 
 
 def test_the_table_changes_single_prompts_of_a_run_by_its_token(served: Served, video: Video) -> None:
@@ -162,9 +162,9 @@ def test_the_table_changes_single_prompts_of_a_run_by_its_token(served: Served, 
     ],
 )
 def test_a_file_is_read_as_the_command_line_reads_it(
-    served: Served, client: Client, text: str, prompts: list[tuple[float, str, str]]
+    served: Served, caller: Client, text: str, prompts: list[tuple[float, str, str]]
 ) -> None:
-    answer = call_component(served, client, "read_storyboard", {"text": text}, elem_id="storyboard")
+    answer = call_component(served, caller, "read_storyboard", {"text": text}, elem_id="storyboard")
     assert [(row["at"], row["text"], row["switch"]) for row in answer["prompts"]] == prompts
 
 
@@ -183,10 +183,13 @@ def test_a_file_is_read_as_the_command_line_reads_it(
     ],
 )
 def test_a_file_that_is_no_storyboard_is_refused_in_words(
-    served: Served, client: Client, text: str, words: str
+    served: Served, caller: Client, text: str, words: str
 ) -> None:
-    answer = call_component(served, client, "read_storyboard", {"text": text}, elem_id="storyboard")
+    answer = call_component(served, caller, "read_storyboard", {"text": text}, elem_id="storyboard")
     assert words in answer["error"] and len(answer["error"]) <= 501
-    for question in (None, {}, [], {"texts": text}):
-        answer = call_component(served, client, "read_storyboard", question, elem_id="storyboard")
-        assert "must be text" in answer["error"]
+
+
+@pytest.mark.parametrize("question", [None, {}, [], {"texts": "{}"}], ids=str)
+def test_what_is_no_file_is_refused_in_words(served: Served, caller: Client, question: Any) -> None:
+    answer = call_component(served, caller, "read_storyboard", question, elem_id="storyboard")
+    assert "must be text" in answer["error"]

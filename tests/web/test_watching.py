@@ -1,5 +1,6 @@
 """``/watch_along``, and the owner's panel: who may watch, and what they propose."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,9 @@ from gradio_client.exceptions import AppError
 
 from longlive.audience.audience import ROOM, Audience
 from longlive.serving.runs.run import Run
-from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.live_frames import live, read_until
-from tests.support.page_client import call_component
+from tests.support.page_client import PageClient, call_component
 from tests.support.run_reader import wait_for
 
 MEADOW, JUMP = "a red ball stands on a green meadow", "the red ball jumps on a green meadow"
@@ -25,7 +26,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[Client]:
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     yield client
     client.close()
 
@@ -87,13 +88,10 @@ def test_a_caller_without_a_video_and_with_nonsense_is_told_so(served: Served, c
     assert call_component(served, client, "watch_along", "text", "watch-along")["is_open"] is False
 
 
-@pytest.mark.parametrize("value", [1, "yes", [], {}])
-def test_what_is_neither_yes_nor_no_changes_nothing(
-    served: Served, client: Client, run: Run, value: Any
-) -> None:
-    for name in ("is_open", "takes_proposals", "is_listed"):
+def test_what_is_neither_yes_nor_no_changes_nothing(served: Served, client: Client, run: Run) -> None:
+    for value, name in itertools.product((1, "yes", [], {}), ("is_open", "takes_proposals", "is_listed")):
         answer = on_page(served, client, token=run.token, **{name: value})
-        assert answer["is_open"] is False and "true or false" in answer["error"]
+        assert answer["is_open"] is False and "true or false" in answer["error"], (name, value)
 
 
 def test_a_proposal_is_sent_as_the_owner_s_prompt_or_dismissed(

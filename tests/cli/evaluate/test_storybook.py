@@ -11,6 +11,7 @@ from longlive.cli.main import build_parser
 from longlive.evaluation.experiments import windows
 
 
+@pytest.mark.slow
 def test_fig7_prints_a_report_and_draws(
     noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_statistics_of_known_pictures() -> None:
     assert picture_statistics(stripes.expand(2, -1, -1, -1))["sharpness"] == pytest.approx(50)
 
 
+@pytest.mark.slow
 def test_every_model_runs_with_and_without_a_sink_and_stories_stay_with_their_runs(
     noise_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,10 @@ def pictures(seed: int, *, textured: bool = False) -> np.ndarray:
     return clip.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A steady video, one that changes into another, of another size, and what is broken."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A steady video, one that changes into another, of another size, and what is broken; to be read only."""
+    tmp_path = tmp_path_factory.mktemp("videos")
     steady = write_clip(tmp_path / "a_steady.mp4", pictures(1), pictures(1)[::-1], pictures(1))
     write_clip(
         tmp_path / "b_changed.mp4",
@@ -70,9 +71,9 @@ def test_a_changed_video_drifts_and_a_steady_one_does_not(folder: Path) -> None:
 
 
 def test_the_command_draws_the_curves_and_names_what_it_left_out(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figure, out = folder / "curves.png", folder / "drift.json"
+    figure, out = tmp_path / "curves.png", tmp_path / "drift.json"
     words = [str(folder), "--window", "1", "--figure", str(figure), "--out", str(out), "--json"]
     assert main(["evaluate", "drift", *words]) == 1
     told = capsys.readouterr()
@@ -85,7 +86,7 @@ def test_the_command_draws_the_curves_and_names_what_it_left_out(
 
 
 def test_a_full_disk_costs_the_file_and_not_the_result(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager
     def full(path: Path) -> Iterator[Path]:
@@ -93,7 +94,7 @@ def test_a_full_disk_costs_the_file_and_not_the_result(
         yield path
 
     monkeypatch.setattr("longlive.cli.evaluate.common.atomic_write", full)
-    words = [str(folder / "a_steady.mp4"), "--window", "1", "--out", str(folder / "drift.json"), "--json"]
+    words = [str(folder / "a_steady.mp4"), "--window", "1", "--out", str(tmp_path / "drift.json"), "--json"]
     assert main(["evaluate", "drift", *words]) == 0
     told = capsys.readouterr()
     assert "No space left" in told.err and len(json.loads(told.out.splitlines()[-1])["result"]["files"]) == 1

@@ -46,6 +46,7 @@ def test_the_codec_trains_and_resumes_then_the_generator_does(tmp_path: Path) ->
     assert all(value.isfinite().all() for value in state.values())
 
 
+@pytest.mark.slow
 def test_on_most_steps_the_tiny_decoder_learns_alone_if_so_wished(tmp_path: Path) -> None:
     train_codec(tmp_path / "start", 1)
     before = load_file(tmp_path / "start/codec.safetensors")

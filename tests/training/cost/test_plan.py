@@ -17,6 +17,7 @@ def paper() -> dict[str, Any]:
     return plan(Recipe.read("longlive-1.3b-64gpu", "streaming"), "streaming")
 
 
+@pytest.mark.slow
 def test_the_paper_s_recipe_is_counted_without_its_hardware(paper: dict[str, Any]) -> None:
     """Source of the counts: Wan 2.1's model cards (1.3B and 14B) and the released rank 256."""
     generator, teacher = paper["parameters"]["generator"], paper["parameters"]["teacher"]
@@ -45,6 +46,7 @@ def test_the_flops_of_a_step_are_those_of_a_real_one(tiny_folder: Path, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_generator_step_costs_more_than_three_passes_of_each_chunk(paper: dict[str, Any]) -> None:
     one_pass = count_costs("longlive-1.3b")["flops_pass"]
     assert paper["flops_per_sample"]["generator_step"] > 7 * 3 * one_pass
@@ -89,6 +91,7 @@ def planning_tables(models: Path, folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed_as_a_table(paper: dict[str, Any]) -> None:
     table = format_plan(paper)
     assert "64 processes, 64 samples a step" in table

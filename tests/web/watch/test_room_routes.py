@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from gradio_client import Client
 
 from longlive.audience.room import Room
 from longlive.generation.session_file import SessionRecord
-from tests.support.fakes import PATIENT, FakeModels, Served, serve_page
+from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.page_client import PageClient
 from tests.support.room_page import OPTIONS, TOKEN, browser, propose, room_of
 from tests.support.run_reader import wait_for
 
@@ -96,7 +96,7 @@ def test_the_video_and_session_file_so_far_can_be_had_by_everybody(served: Serve
 def test_anybody_goes_on_from_a_chunk_that_was_shown(served: Served) -> None:
     room = room_of(served)
     wait_for(lambda: room.run.presence.clock.position(room.run.end_s) > 1.5, 60)
-    client = Client(served.url, verbose=False, httpx_kwargs=PATIENT)
+    client = PageClient(served.url)
     token = room.run.token
     job = client.submit(room.run.name, 2, "a box", "hard", None, api_name="/branch_room")
     message = next(iter(job))[0]
