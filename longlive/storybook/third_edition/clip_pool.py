@@ -1,6 +1,7 @@
 """Drawn clips that a codec trains on, kept in memory or in a file, and renewed as the training goes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 
 from longlive.files import atomic_write
-from longlive.storybook.third_edition.world.drawing import draw_stories
-from longlive.storybook.third_edition.world.motion import Story
+from longlive.storybook.third_edition.world.drawing import draw_timeline
+from longlive.storybook.third_edition.world.motion import Story, build_timeline
 from longlive.storybook.third_edition.world.scene import random_scene, random_turn
 
 FRAMES, LONG_FRAMES = 17, 33
+MAX_LEAD = 288
+"""Pictures of a story, at most, that a clip leaves out at its beginning: a walk has led elsewhere by then."""
 
 
 def random_story(num_frames: int, rng: np.random.Generator) -> Story:
@@ -22,6 +25,12 @@ def random_story(num_frames: int, rng: np.random.Generator) -> Story:
         return [(scene, num_frames)]
     first = int(rng.integers(1, num_frames))
     return [(scene, first), (random_turn(scene, rng), num_frames - first)]
+
+
+def prolonged(story: Story, lead: int) -> Story:
+    """The same story, with ``lead`` pictures more of its first scene before."""
+    (scene, length), *others = story
+    return [(scene, lead + length), *others]
 
 
 class ClipPool:
@@ -64,8 +73,10 @@ class ClipPool:
 
     def renew(self) -> None:
         """Draw new clips in place of the oldest."""
-        stories = [random_story(LONG_FRAMES, self._rng) for _ in range(self._count)]
-        new = draw_stories(stories, size=self._size, device=self._device)
+        lead = int(self._rng.integers(MAX_LEAD + 1))
+        stories = [prolonged(random_story(LONG_FRAMES, self._rng), lead) for _ in range(self._count)]
+        chosen = torch.arange(lead, lead + LONG_FRAMES, device=self._device).expand(self._count, -1)
+        new = draw_timeline(build_timeline(stories, self._device), self._size, chosen)
         rows = (torch.arange(self._count) + self._next) % len(self._clips)
         self._clips[rows.to(self._clips.device)] = (
             (new * 255).round_().to(torch.uint8).transpose(1, 2).to(self._clips.device)
@@ -83,8 +94,15 @@ class ClipPool:
             self.renew()
         rows = torch.from_numpy(self._rng.integers(self._filled, size=clips)).to(self._clips.device)
         start = int(self._rng.integers(LONG_FRAMES - num_frames + 1))
-        parts = self._clips[rows, :, start : start + num_frames]
-        return parts.to(self._device).float() / 127.5 - 1
+        return self._pictures(self._clips[rows, :, start : start + num_frames])
+
+    def each_once(self, clips: int) -> Iterator[Tensor]:
+        """All clips that there are, ``clips`` at a time: float (B, 3, LONG_FRAMES, H, W) in [-1, 1]."""
+        for part in self._clips[: self._filled].split(clips):
+            yield self._pictures(part)
+
+    def _pictures(self, clips: Tensor) -> Tensor:
+        return clips.to(self._device).float() / 127.5 - 1
 
     def _read_counts(self) -> None:
         """Go on with the clips of an earlier run, if they have the same shape."""

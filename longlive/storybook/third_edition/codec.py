@@ -5,6 +5,8 @@ second edition has at 128x80, and a ``TinyVae`` with a pixel shuffle for streami
 together with the encoder.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -92,6 +94,23 @@ class Codec(nn.Module):
         mean = values.mean((0, 2, 3, 4))
         self.mean.lerp_(mean, share)
         self.std.lerp_((values - mean.view(-1, 1, 1, 1)).square().mean().sqrt(), share)
+
+    @torch.no_grad()
+    def measure_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Set ``mean`` and ``std`` to those of the raw latents of all ``batches`` of pictures together.
+
+        The tiny decoder reads normalised latents, so it is as good as these two are true. The means of
+        single clips lie far apart in one direction of the channels: give hundreds of clips.
+        """
+        count, total, squares = 0, self.mean.new_zeros(LATENT_CHANNELS, dtype=torch.float64), 0.0
+        for pictures in batches:
+            values = self.encode(pictures).double().transpose(0, 1).flatten(1)
+            count += values.shape[1]
+            total += values.sum(1)
+            squares += values.square().sum().item()
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.fill_((squares / (count * LATENT_CHANNELS) - mean.square().mean().item()) ** 0.5)
 
     @property
     def _mean(self) -> Tensor:

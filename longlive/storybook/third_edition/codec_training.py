@@ -145,11 +145,10 @@ def _write_and_evaluate(
 ) -> None:
     """Write ``codec.safetensors`` and ``codec.json`` of the averaged weights."""
     codec.eval()
-    with torch.no_grad():
-        codec.update_statistics(codec.encode(pool.batch(min(64, options.pool), LONG_FRAMES)), 1.0)
+    codec.measure_statistics(pool.each_once(max(1, options.batch // 2)))
     write_codec(codec, options.folder)
     clips = options.evaluation_clips
-    lengths = ((81, clips), (321, -(-clips // 6)))
+    lengths = ((FRAMES, clips), (81, clips), (321, -(-clips // 2)))
     scores = {f"{length} pictures": evaluate_codec(codec, length, count, size) for length, count in lengths}
     (options.folder / "codec.json").write_text(json.dumps(scores, indent=1))
 

@@ -1,5 +1,7 @@
 """The codec's two decoders, and the loss that trains them."""
 
+import copy
+
 import pytest
 import torch
 
@@ -29,6 +31,16 @@ def test_normalised_latents_have_mean_0_and_deviation_1() -> None:
     codec.update_statistics(latents, 1.0)
     normal = codec.normalise(latents)
     assert normal.mean((0, 2, 3, 4)).abs().max() < 1e-5
+    assert normal.square().mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_statistics_of_many_batches_are_those_of_all_their_clips(codec: Codec) -> None:
+    codec = copy.deepcopy(codec)
+    pictures = torch.rand(5, 3, 5, 32, 64) * torch.linspace(0.1, 2, 5).view(-1, 1, 1, 1, 1) - 1
+    raw = codec.encode(pictures)
+    codec.measure_statistics(pictures.split(2))
+    normal = codec.normalise(raw)
+    assert normal.mean((0, 2, 3, 4)).abs().max() < 1e-3
     assert normal.square().mean() == pytest.approx(1, abs=1e-3)
 
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from longlive.storybook.third_edition import codec_training, generator_training
-from longlive.storybook.third_edition.clip_pool import ClipPool
+from longlive.storybook.third_edition import clip_pool, codec_training, generator_training
+from longlive.storybook.third_edition.clip_pool import LONG_FRAMES, MAX_LEAD, ClipPool
 from longlive.storybook.third_edition.codec_evaluation import evaluate_codec, picture_scores
 from longlive.storybook.third_edition.generator import LAYOUT_SHARES, WindowLayout
 from longlive.storybook.third_edition.vocabulary import tokenizer_of
+from longlive.storybook.third_edition.world.drawing import draw_stories
+from longlive.storybook.third_edition.world.scene import Scene
 from longlive.training.processes import Processes
 
 
@@ -78,14 +80,34 @@ def test_a_pool_on_disk_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert pool(4).filled == 0, "another shape"
 
 
+def test_clips_begin_anywhere_in_a_story_and_each_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = Scene("forest", "cat", "orange", "right")
+    monkeypatch.setattr(clip_pool, "random_story", lambda num_frames, rng: [(walk, num_frames)])
+    pool = ClipPool(3, 1, (80, 128), torch.device("cpu"), 0)
+    for _ in range(3):
+        pool.renew()
+    parts = list(pool.each_once(2))
+    assert [len(part) for part in parts] == [2, 1]
+    clips = torch.cat(parts)
+    whole = draw_stories([[(walk, MAX_LEAD + LONG_FRAMES)]], size=(80, 128)).transpose(1, 2) * 2 - 1
+    first = [int((whole - clip[:, :1]).abs().mean((0, 1, 3, 4)).argmin()) for clip in clips]
+    assert len(set(first)) == 3 and max(first) > LONG_FRAMES
+    for clip, start in zip(clips, first, strict=True):
+        torch.testing.assert_close(clip, whole[0, :, start : start + LONG_FRAMES], atol=0.01, rtol=0)
+
+
 def test_the_evaluation_scores_a_codec_on_fresh_clips() -> None:
     codec = codec_training.Codec().eval()
-    scores = evaluate_codec(codec, 9, 1, (80, 128))
+    scores = evaluate_codec(codec, 9, 2, (80, 128))
     assert set(scores) == {
         f"{decoder}_{name}"
         for decoder in ("wan", "tiny")
-        for name in ("psnr", "psnr_at_edges", "edge_energy")
+        for name in ("psnr", "psnr_at_edges", "edge_energy", "psnr_standard_error")
     }
+    alone = evaluate_codec(codec, 9, 1, (80, 128))
+    assert "wan_psnr_standard_error" not in alone and scores["wan_psnr_standard_error"] == pytest.approx(
+        abs(scores["wan_psnr"] - alone["wan_psnr"]), abs=2e-4
+    ), "of two values, half their difference"
     assert all(1 < scores[f"{decoder}_psnr"] < 20 for decoder in ("wan", "tiny")), "untrained"
     truth = torch.rand(1, 3, 1, 8, 8) * 2 - 1
     assert picture_scores(truth, truth)["edge_energy"] == 1
