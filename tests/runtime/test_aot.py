@@ -9,27 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
-from longlive.config import StreamConfig
 from longlive.errors import ConfigError
-from longlive.generation.sampling import recache
-from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import Block, CausalWanTransformer
 from longlive.runtime.aot import package
 from longlive.runtime.aot.package import compile_package, find_or_compile, package_folder
 from longlive.runtime.aot.parts import apply_package
 from longlive.runtime.compilation import optimize_for_inference
 from longlive.runtime.quantization import quantize
-from tests.support.tiny_transformer import (
-    CONFIG,
-    TOKENS_PER_LATENT,
-    random_latents,
-    random_prompt,
-    tiny_transformer,
-)
+from tests.support.tiny_passes import largest_difference, passes
+from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 
 ATOL = 3e-6
 METHODS = ("project_qkv", "post_attention")
@@ -67,28 +58,6 @@ def optimized() -> CausalWanTransformer:
     model = tiny_transformer()
     optimize_for_inference(model)
     return model
-
-
-def passes(model: CausalWanTransformer, positions: str) -> list[Tensor]:
-    """What each pass of a stream predicts that fills its window, rolls on, and has a prompt switch.
-
-    All passes are given random latents, so that no error of one adds to that of the next.
-    """
-    cache = KVCache(CONFIG, StreamConfig(positions=positions), TOKENS_PER_LATENT)
-    prompt, predictions = random_prompt(model), []
-    for start in range(0, 21, 3):
-        latents = random_latents(3, seed=start)
-        predictions.append(model(latents, 700.0, prompt, cache, start=start))
-        model.remember(latents, 0.0, prompt, cache, start=start)
-    prompt = random_prompt(model, seed=1)
-    recache(model, random_latents(12, seed=50), prompt, cache, start=21)
-    predictions.append(model(random_latents(3, seed=51), 300.0, prompt, cache, start=21))
-    return predictions
-
-
-def largest_difference(made: list[Tensor], expected: list[Tensor]) -> float:
-    pairs = zip(made, expected, strict=True)
-    return max(float((one - other).abs().max()) for one, other in pairs)
 
 
 @pytest.mark.slow

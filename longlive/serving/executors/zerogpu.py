@@ -111,7 +111,8 @@ def open_executor(
         raise ConfigError("compile", options.compile, rule, "Use 'aot' or 'off'.")
     if options.encoder == AUTO:
         options = replace(options, encoder="x264")  # to look for NVENC would touch CUDA
-    models = ready_models(name, replace(options, compile="off"), progress, free=MEMORY_BYTES[size])
+    eager = RuntimeOptions.of(vars(options) | {"compile": "off"})
+    models = ready_models(name, eager, progress, free=MEMORY_BYTES[size])
     if options.compile == "aot":
         compile_blocks(models, progress, size=size)
     return ZeroGpuExecutor(models, lease_s=lease_s, size=size)
