@@ -30,7 +30,14 @@ from longlive.models import attention, rope, transformer
 from longlive.models.attention import Attention, RmsNorm
 from longlive.models.transformer import Block, CausalWanTransformer, FeedForward, GeluProjection
 from longlive.runtime.aot import parts
-from longlive.runtime.aot.parts import MAX_TEXT_TOKENS, MAX_TOKENS, POST_ATTENTION, PROJECT_QKV, named_weights
+from longlive.runtime.aot.parts import (
+    FACTS,
+    MAX_TEXT_TOKENS,
+    MAX_TOKENS,
+    POST_ATTENTION,
+    PROJECT_QKV,
+    named_weights,
+)
 from longlive.weights.assembly import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -88,8 +95,8 @@ def compile_package(transformer: CausalWanTransformer, folder: Path) -> None:
     try:
         for name in (PROJECT_QKV, POST_ATTENTION):
             _compile_part(transformer.blocks[0], name, temporary / name)
+        (temporary / FACTS).write_text(json.dumps(_facts(transformer), indent=1))
         _compare(transformer, temporary)
-        (temporary / "facts.json").write_text(json.dumps(_facts(transformer), indent=1))
         _publish(temporary, folder)
     except ConfigError:
         raise
@@ -116,7 +123,7 @@ def _compile_part(block: Block, name: str, folder: Path) -> None:
     files: Any = torch._inductor.aot_compile(program.module(), arguments, keywords, options=options)
     folder.mkdir()
     for file in files:
-        if isinstance(file, str) and Path(file).suffix in (".so", ".cubin"):
+        if isinstance(file, str) and not file.endswith(".cpp"):  # the library, and what it loads
             copy = Path(shutil.copy(file, folder))
             if copy.suffix == ".so":
                 forbid_executable_stack(copy)
@@ -210,28 +217,26 @@ def _facts(model: CausalWanTransformer) -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability()],
-        "device": _gpu_facts(device) if device.type == "cuda" else torch.get_num_threads(),
+        "device": _device_facts(device),
         "source": hashlib.sha256("".join(map(inspect.getsource, sources)).encode()).hexdigest(),
         "config": dataclasses.asdict(model.config),
         "weights": first,
     }
 
 
-def _gpu_facts(device: torch.device) -> list[Any]:
-    return [torch.cuda.get_device_name(device), *torch.cuda.get_device_capability(device)]
+def _device_facts(device: torch.device) -> list[Any]:
+    if device.type != "cuda":
+        return [device.type, torch.get_num_threads()]
+    return [device.type, torch.cuda.get_device_name(device), *torch.cuda.get_device_capability(device)]
 
 
 def _weight_facts(block: Block) -> list[list[Any]]:
-    unknown = sorted(
-        {type(module).__name__ for module in block.modules()} - {kind.__name__ for kind in _PLAIN}
-    )
+    unknown = {type(module) for module in block.modules()} - _PLAIN
     if unknown:
-        rule = f"layers of type {', '.join(unknown)} cannot be compiled ahead of time"
+        names = ", ".join(sorted(kind.__name__ for kind in unknown))
+        rule = f"layers of type {names} cannot be compiled ahead of time"
         raise ConfigError("compile", "aot", rule, "Use --quantize off, or --compile default or off.")
-    return [
-        [name, str(tensor.dtype), list(tensor.shape), list(tensor.stride())]
-        for name, tensor in named_weights(block).items()
-    ]
+    return parts.weight_facts(block)
 
 
 def forbid_executable_stack(library: Path) -> None:

@@ -4,6 +4,7 @@ A library is loaded at its first call, so a process may apply a package before i
 forked from it load the libraries for themselves.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from longlive.models.transformer import Block, CausalWanTransformer
 logger = logging.getLogger(__name__)
 
 PROJECT_QKV, POST_ATTENTION = "project_qkv", "post_attention"
+FACTS = "facts.json"
 MAX_TOKENS, MAX_TEXT_TOKENS = 1 << 17, 1 << 13
 """The largest sizes that a library takes; the smallest is 2."""
 
@@ -26,11 +28,11 @@ def apply_package(transformer: CausalWanTransformer, folder: Path) -> None:
     """Let the libraries of a package run a transformer's blocks; results stay the same within rounding.
 
     Calls that they cannot take run as before: several videos at once, latents with timesteps of their own,
-    gradients, another dtype. So do all if a library cannot be loaded, which the log says.
+    gradients. So do all if a library cannot be loaded, or is for blocks unlike these, which the log says.
 
     Args:
-        transformer: as it was when the package was made for it, or another of its kind. Casting it later
-            undoes this; weights may be replaced in place alone.
+        transformer: like the one that the package was made for. Moving or casting it later undoes this;
+            weights may be replaced in place alone.
         folder: of the package, as ``package.package_folder`` gives it.
     """
     project_qkv, post_attention = Library(folder / PROJECT_QKV), Library(folder / POST_ATTENTION)
@@ -45,6 +47,14 @@ def named_weights(block: Block) -> dict[str, Tensor]:
     return {**dict(block.named_parameters()), **dict(block.named_buffers())}
 
 
+def weight_facts(block: Block) -> list[list[Any]]:
+    """Name, dtype, shape and strides of each of the weights, as JSON."""
+    return [
+        [name, str(tensor.dtype), list(tensor.shape), list(tensor.stride())]
+        for name, tensor in named_weights(block).items()
+    ]
+
+
 class Library:
     """A part of a block in a folder: one shared library, and the GPU's kernels if it has some."""
 
@@ -52,19 +62,25 @@ class Library:
         """The library in ``folder``; nothing is read before the first call."""
         self.folder = folder
         self._lock = threading.Lock()
+        self._facts: dict[str, Any] = {}
         self._runner: Any = None
         self._has_failed = False
 
-    def load(self, device: torch.device) -> bool:
-        """Load it if it is not; return whether it can be called."""
+    def serves(self, block: Block, device: torch.device) -> bool:
+        """Whether it can be called with a block's weights, on their device; it is loaded if it is not yet."""
         with self._lock:
-            if self._runner is None and not self._has_failed:
-                try:
+            if self._has_failed:
+                return False
+            try:
+                if self._runner is None:
+                    self._facts = json.loads((self.folder.parent / FACTS).read_text())
                     self._runner = self._open(device)
-                except Exception as error:  # torch raises whatever its loader meets
-                    self._has_failed = True
-                    logger.warning("%s cannot be loaded, its blocks run eagerly: %s", self.folder, error)
-        return self._runner is not None
+                if [self._facts["device"][0], self._facts["weights"]] != [device.type, weight_facts(block)]:
+                    raise ValueError("it was compiled for other weights, or for another device")
+            except Exception as error:  # torch raises whatever its loader meets
+                self._has_failed = True
+                logger.warning("%s cannot be used, and blocks run eagerly: %s", self.folder, error)
+        return not self._has_failed
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The outputs for inputs in the order in which it was compiled; it must be loaded."""
@@ -101,18 +117,19 @@ class _CompiledPart:
 
     def __init__(self, block: Block, library: Library) -> None:
         self._block, self._library = block, library
-        self._weights: list[Tensor] | None = None
+        self._weights: list[Tensor] = []
         self._signature: _Signature | None = None
+        self._is_served = False
 
     def _takes(self, x: Tensor, modulation: Tensor, text: Tensor | None = None) -> bool:
-        if self._weights is None or self._signature is None:
+        if self._signature is None:
             # At the first call: a GPU that is lent has the weights only now.
             self._weights = [weight.detach() for weight in named_weights(self._block).values()]
+            self._is_served = self._library.serves(self._block, self._weights[0].device)
             self._signature = _Signature(self._weights[0].dtype, self._weights[0].device)
-        return self._signature.accepts(x, modulation, text) and self._library.load(x.device)
+        return self._is_served and self._signature.accepts(x, modulation, text)
 
     def _run(self, *inputs: Tensor) -> list[Tensor]:
-        assert self._weights is not None
         return self._library([*(tensor.contiguous() for tensor in inputs), *self._weights])
 
 
