@@ -31,8 +31,8 @@ DType = Literal["float32", "bfloat16", "float16"]
 """The dtype that is computed in."""
 DecoderName = Literal["wan", "tiny", "light"]
 """What turns latents into pictures: Wan 2.1's VAE, the tiny VAE, or LightVAE."""
-CompileMode = Literal["off", "default", "graphs"]
-"""The transformer: kernel by kernel, with compiled blocks, or these as CUDA graphs."""
+CompileMode = Literal["off", "default", "graphs", "aot"]
+"""The transformer: kernel by kernel, with compiled blocks, these as CUDA graphs, or blocks ahead of time."""
 AttentionName = Literal["flash3", "flash4", "cudnn", "sdpa", "sage"]
 """The kernel of the self-attention."""
 Quantization = Literal["off", "int8", "fp8"]

@@ -13,7 +13,15 @@ from longlive.models.rope import rotate
 
 
 class Attention(nn.Module):
-    """The projections of one attention; parameter names are diffusers'."""
+    """The projections of one attention; parameter names are diffusers'.
+
+    Attributes:
+        fused_weight, fused_bias: (3 dim, dim) and (3 dim,) of the one product that gives queries, keys and
+            values; None before ``fuse``.
+    """
+
+    fused_weight: Tensor | None
+    fused_bias: Tensor | None
 
     def __init__(self, dim: int, num_heads: int, eps: float) -> None:
         """``num_heads`` heads of ``dim / num_heads`` channels."""
@@ -25,7 +33,8 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(dim, dim))
         self.norm_q = RmsNorm(dim, eps)
         self.norm_k = RmsNorm(dim, eps)
-        self._fused: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("fused_weight", None, persistent=False)
+        self.register_buffer("fused_bias", None, persistent=False)
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, L, dim) -> (B, L, N, D)."""
@@ -38,9 +47,9 @@ class Attention(nn.Module):
 
     def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, dim) -> three of (B, L, N, D), by one product if ``fuse`` has been called."""
-        if self._fused is None:
+        if self.fused_weight is None:
             return self.queries(x), *self.keys_values(x)
-        queries, keys, values = F.linear(x, *self._fused).chunk(3, dim=-1)
+        queries, keys, values = F.linear(x, self.fused_weight, self.fused_bias).chunk(3, dim=-1)
         parts = self.norm_q(queries), self.norm_k(keys), values
         queries, keys, values = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
         return queries, keys, values
@@ -53,20 +62,20 @@ class Attention(nn.Module):
         Returns:
             weight (3 dim, dim) and bias (3 dim,) of the one product.
         """
-        if self._fused is not None:
-            return self._fused
+        if self.fused_weight is not None and self.fused_bias is not None:
+            return self.fused_weight, self.fused_bias
         layers = (self.to_q, self.to_k, self.to_v)
         weight = torch.cat([layer.weight.detach() for layer in layers])
         bias = torch.cat([layer.bias.detach() for layer in layers])
         for layer, rows, offsets in zip(layers, weight.chunk(3), bias.chunk(3), strict=True):
             layer.weight = nn.Parameter(rows, requires_grad=False)
             layer.bias = nn.Parameter(offsets, requires_grad=False)
-        self._fused = weight, bias
-        return self._fused
+        self.fused_weight, self.fused_bias = weight, bias
+        return weight, bias
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast the weights, which undoes the fusing."""
-        self._fused = None
+        self.fused_weight = self.fused_bias = None
         return super()._apply(function, recurse)
 
 

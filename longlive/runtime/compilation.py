@@ -15,6 +15,8 @@ from longlive.generation.sampling import recache
 from longlive.models.attention import PromptKV
 from longlive.models.kv_cache import KVCache
 from longlive.models.transformer import CausalWanTransformer
+from longlive.runtime.aot.package import find_or_compile
+from longlive.runtime.aot.parts import apply_package
 from longlive.runtime.attention_backends import AUTO, choose_backend
 from longlive.runtime.cuda_graphs import CudaGraphCapture, EagerCapture, GraphReplayer
 
@@ -39,13 +41,14 @@ def optimize_for_inference(
             the Triton kernels of fused_blocks.py; elsewhere, and for products that these cannot take, by the
             compiler, which makes the two parts of a block around its attention, once for all blocks and for
             each number of latents (3 in a chunk, up to the window's at a prompt switch). ``graphs`` also
-            captures whole passes as CUDA graphs.
+            captures whole passes as CUDA graphs. ``aot`` compiles the two parts ahead of time, into files
+            that later starts and forked processes load; see aot/package.py.
         attention: as for ``choose_backend``.
         fuse: queries, keys and values by one product; products in 8 bits stay apart.
         compiler: a backend of torch.compile, which is then used on a GPU too; ``auto`` chooses as above.
 
     Raises:
-        ConfigError: for an unknown mode, or an attention that is not available.
+        ConfigError: for an unknown mode, an attention that is not available, or ``aot`` where that fails.
     """
     if compile_mode not in MODES:
         raise ConfigError("compile", compile_mode, f"it must be one of {MODES}", "Use 'off'.")
@@ -53,7 +56,9 @@ def optimize_for_inference(
     transformer.backend = choose_backend(weight.device, weight.dtype, attention)
     if fuse:
         transformer.fuse()
-    if compile_mode != "off" and not _fuse_blocks(transformer, compiler):
+    if compile_mode == "aot":
+        apply_package(transformer, find_or_compile(transformer))
+    elif compile_mode != "off" and not _fuse_blocks(transformer, compiler):
         _compile_blocks(transformer, compiler)
     if compile_mode == "graphs":
         transformer.pass_runner = GraphReplayer(CudaGraphCapture if weight.is_cuda else EagerCapture)

@@ -45,7 +45,12 @@ _OPTIONS = (
         AUTO,
         "of the decoder; auto: as --dtype, but bfloat16 on a CPU that has instructions for it",
     ),
-    _Option("compile", get_args(CompileMode), "off", "blocks by torch.compile, passes as CUDA graphs"),
+    _Option(
+        "compile",
+        get_args(CompileMode),
+        "off",
+        "blocks compiled, passes as CUDA graphs, or blocks ahead of time",
+    ),
     _Option(
         "attention", (AUTO, *get_args(AttentionName)), AUTO, "kernel; auto: the fastest that is installed"
     ),

@@ -45,7 +45,7 @@ def test_on_a_cpu_nothing_is_moved_rounded_or_reported_unasked(tiny_folder: Path
     assert not lines
     assert (models.decoder_name, models.runtime.quantization, models.runtime.cache) == ("wan", "off", "full")
     assert models.runtime.max_streams == 16
-    assert models.transformer.blocks[0].attn1._fused is not None, "optimized"
+    assert models.transformer.blocks[0].attn1.fused_weight is not None, "optimized"
 
 
 @pytest.mark.parametrize("is_fast", [True, False])

@@ -161,11 +161,12 @@ def fake_device(folder: Path, **facts: Any) -> Iterator[FakeDevice]:
 
 
 @contextmanager
-def program(device: FakeDevice, *command: str, anew: bool = False) -> Iterator[str]:
+def program(device: FakeDevice, *command: str, anew: bool = False, patience_s: float = 120) -> Iterator[str]:
     """Run a program with this device, a free port as its last argument; the address of its page.
 
     Args:
         anew: let it import everything itself, in its own order.
+        patience_s: how long it may take to answer.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -178,7 +179,7 @@ def program(device: FakeDevice, *command: str, anew: bool = False) -> Iterator[s
         process = ForkedProgram(arguments, env=device.environment())
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: _answers(address) or process.poll() is not None, 120)
+        until(lambda: _answers(address) or process.poll() is not None, patience_s)
         assert process.poll() is None, f"{command} ended with {process.returncode}"
         yield address
     finally:

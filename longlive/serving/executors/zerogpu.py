@@ -28,7 +28,11 @@ from longlive.config import ModelConfig
 from longlive.errors import ConfigError, LostError, MailboxError
 from longlive.generation.session_file import describe_models
 from longlive.media.h264 import AUTO
+from longlive.models.bundle import ModelBundle
 from longlive.models.model_card import ModelCard
+from longlive.models.transformer import CausalWanTransformer
+from longlive.runtime.aot.package import compile_package, package_folder
+from longlive.runtime.aot.parts import apply_package
 from longlive.runtime.memory import GB
 from longlive.runtime.startup import ProgressCallback, RuntimeOptions, ready_models
 from longlive.serving.executors.events import ExecutorEvent, Failure, Finished, Preempted, SegmentEvent
@@ -48,6 +52,8 @@ TRANSFER_S = 1.5
 """To bring back the last chunk and return the GPU, before the platform takes it."""
 PAUSE_S = 5.0
 """A viewer who stands still for so long returns the GPU until the video plays again."""
+COMPILE_S = 600
+"""To compile the blocks at the start, once; the worker returns the GPU as soon as it is done."""
 CAPACITY = 8
 MEMORY_BYTES = {"large": 48 * GB, "xlarge": 96 * GB}
 """Of the two sizes of GPU that are lent; this process has none that it could ask."""
@@ -100,13 +106,59 @@ def open_executor(
         CheckpointError, ConfigError, FitError: as ``startup.start``.
     """
     _check(lease_s, size)
-    if options.compile != "off":
+    if options.compile not in ("off", "aot"):
         rule = "a worker on ZeroGPU has no time to compile"
-        raise ConfigError("compile", options.compile, rule, "Use 'off'.")
+        raise ConfigError("compile", options.compile, rule, "Use 'aot' or 'off'.")
     if options.encoder == AUTO:
         options = replace(options, encoder="x264")  # to look for NVENC would touch CUDA
-    models = ready_models(name, options, progress, free=MEMORY_BYTES[size])
+    eager = RuntimeOptions.of(vars(options) | {"compile": "off"})
+    models = ready_models(name, eager, progress, free=MEMORY_BYTES[size])
+    if options.compile == "aot":
+        compile_blocks(models, progress, size=size)
     return ZeroGpuExecutor(models, lease_s=lease_s, size=size)
+
+
+def compile_blocks(models: ModelBundle, progress: ProgressCallback, *, size: str = "large") -> None:
+    """Compile the blocks in a worker that is lent a GPU, and apply them here, for all workers to come.
+
+    If that fails, the log says why, and blocks run eagerly.
+
+    Args:
+        models: loaded here, where no GPU is.
+        progress: is given a line for people before and after.
+        size: of the GPU, as for ZeroGpuExecutor.
+    """
+    try:
+        folder, failure = package_folder(models.transformer), ""
+        if not folder.is_dir():
+            progress("compiling the blocks ahead of time on a GPU")
+            failure = _compile_on_gpu(models.transformer, folder, size)
+    except ConfigError as error:
+        failure = str(error)
+    except gr.Error as error:
+        failure = _message(error)
+    if failure:
+        logger.warning("the blocks could not be compiled ahead of time: %s", failure)
+        progress(f"blocks run eagerly: {failure}")
+        return
+    for transformer in models.transformers:
+        apply_package(transformer, folder)
+    progress(f"blocks run by {folder}")
+
+
+def _compile_on_gpu(transformer: CausalWanTransformer, folder: Path, size: str) -> str:
+    """Why it failed there; empty if it did not. gr.Error if no GPU is lent, or if the worker is lost."""
+
+    def compile_there() -> str:
+        # In words: of an error that is raised there, only the name of its class comes back.
+        try:
+            compile_package(transformer, folder)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    lent: Callable[[], str] = spaces.GPU(compile_there, duration=COMPILE_S, size=size)  # type: ignore[call-overload]
+    return lent()
 
 
 class ZeroGpuExecutor:

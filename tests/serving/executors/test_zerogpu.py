@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from gradio_client import Client
 
 from longlive import ModelBundle, load_models
@@ -21,15 +24,18 @@ from longlive.serving.executors.messages import Prompt
 from longlive.serving.executors.model_runner import ModelRunner
 from longlive.serving.executors.stream_worker import LEASE_BRIDGE_S
 from longlive.serving.executors.thread import ThreadExecutor
+from longlive.serving.executors.zerogpu import COMPILE_S
 from longlive.serving.limits import Limits
 from tests.support.fake_zero_gpu import VISITOR, FakeDevice, fake_device, program, until
 from tests.support.fakes import PATIENT
+from tests.support.tiny_passes import largest_difference, passes
+from tests.support.tiny_transformer import tiny_transformer
 
 
 @contextmanager
-def served(folder: Path, *command: str, anew: bool = False) -> Iterator[tuple[FakeDevice, Client]]:
-    """A program on ZeroGPU, with its device and a visitor."""
-    with fake_device(folder) as device, program(device, *command, anew=anew) as address:
+def served(folder: Path, *command: str, **facts: Any) -> Iterator[tuple[FakeDevice, Client]]:
+    """A program on ZeroGPU, with its device and a visitor; ``facts`` as for ``program``."""
+    with fake_device(folder) as device, program(device, *command, **facts) as address:
         yield device, Client(address, headers=VISITOR, verbose=False, httpx_kwargs=PATIENT)
 
 
@@ -349,3 +355,24 @@ def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
         until(lambda: not device.out())
         assert [(lease.seconds, lease.visitor) for lease in device.leases] == [(40, VISITOR["x-ip-token"])]
         assert device.reports == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_blocks_are_compiled_in_a_worker_at_the_start_and_run_in_all_that_follow(tmp_path: Path) -> None:
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("NOT TESTED HERE: compiling ahead of time needs a C++ compiler, and there is none")
+    with torch.no_grad():
+        expected = passes(tiny_transformer(), "relative")
+    pids = set()
+    with served(tmp_path, "tests/support/compiled_app.py", patience_s=1500) as (device, client):
+        (compiling,) = device.leases
+        assert (compiling.seconds, compiling.is_out, compiling.has_failed) == (COMPILE_S, False, False)
+        device.idle = False  # each call has a new worker
+        for _ in range(2):
+            lines, pid, made = client.predict(api_name="/predict")
+            assert lines[0] == "compiling the blocks ahead of time on a GPU"
+            assert lines[1].startswith("blocks run by ")
+            assert largest_difference([torch.tensor(one) for one in made], expected) < 3e-6
+            pids.add(pid)
+    assert len(pids | {compiling.pid}) == 3

@@ -36,6 +36,7 @@ from longlive.serving.executors.zerogpu import (
 from longlive.serving.limits import Limits
 from tests.support.fake_zero_gpu import until
 from tests.support.fakes import FakeModels, FakeSession
+from tests.support.tiny_transformer import tiny_transformer
 
 NEW = Job(
     name="ada", seed=0, prompts=(Prompt("a ball"),), limits=Limits(buffer_ahead_s=math.inf, max_video_s=3.0)
@@ -324,6 +325,59 @@ def test_an_impossible_lease_or_size_is_refused_in_words(facts: dict[str, Any]) 
         ZeroGpuExecutor(FakeModels(), **facts)
 
 
-def test_nothing_is_compiled_for_a_worker() -> None:
+def test_no_worker_compiles_while_it_runs() -> None:
     with pytest.raises(ConfigError, match="no time to compile"):
         open_executor("storybook", RuntimeOptions(compile="default"), print)
+
+
+class Uncompiled:
+    """Models whose two transformers are one; nothing of them can be computed."""
+
+    def __init__(self) -> None:
+        self.transformer = tiny_transformer()
+        self.transformers = self.transformer, self.transformer
+
+    def has_compiled_blocks(self) -> bool:
+        return all("project_qkv" in vars(block) for block in self.transformer.blocks)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where packages are kept; making one takes no time and gives an empty one."""
+    monkeypatch.setattr("longlive.runtime.aot.package.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(zerogpu, "compile_package", lambda _, folder: folder.mkdir(parents=True))
+    return tmp_path / "aot"
+
+
+def test_blocks_are_compiled_once_in_a_lease_of_their_own_and_applied_here(
+    packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases: list[dict[str, Any]] = []
+    monkeypatch.setattr(zerogpu.spaces, "GPU", lambda task, **facts: leases.append(facts) or task)
+    for _ in range(2):
+        models, lines = Uncompiled(), list[str]()
+        zerogpu.compile_blocks(models, lines.append, size="xlarge")  # type: ignore[arg-type]
+        assert models.has_compiled_blocks()
+        (folder,) = packages.iterdir()
+        assert lines[-1] == f"blocks run by {folder}"
+    assert leases == [{"duration": zerogpu.COMPILE_S, "size": "xlarge"}]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConfigError("compile", "aot", "there is no compiler", "Use 'off'."), gr.Error("there is no compiler")],
+    ids=["it fails there", "no GPU is lent"],
+)
+def test_blocks_that_cannot_be_compiled_run_eagerly_and_the_log_says_why(
+    error: Exception, packages: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(zerogpu, "compile_package", fail)
+    models, lines = Uncompiled(), list[str]()
+    zerogpu.compile_blocks(models, lines.append)  # type: ignore[arg-type]
+    assert not models.has_compiled_blocks()
+    assert lines[-1].startswith("blocks run eagerly")
+    assert "there is no compiler" in lines[-1]
+    assert "there is no compiler" in caplog.text
