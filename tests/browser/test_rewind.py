@@ -1,15 +1,27 @@
 """A prompt that is sent while a video plays: what the viewer sees of it, and is told."""
 
+import dataclasses
+
 import pytest
+
+from tests.support.fakes import Served
+from tests.support.run_reader import wait_for
+from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.mark.slow
-def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_prompt(visit) -> None:
-    viewer = visit()
+@pytest.mark.parametrize("delay_s", [0, 0.25])
+def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_prompt(
+    visit, patient_page: Served, relay: TcpRelay, delay_s: float
+) -> None:
+    viewer = visit(served=dataclasses.replace(patient_page, url=relay.url))
     viewer.start("a red ball")
     viewer.wait("data.frame > 20")
+    relay.delay_s = delay_s
+    (run,) = patient_page.engine.runs
+    wait_for(lambda: run.presence.round_trip_s >= 2 * delay_s, timeout=60)
     viewer.record_cards()
     for number in range(1, 6):
         viewer.write(f"prompt {number}")
