@@ -49,12 +49,9 @@ def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_
             "the picture that the page names; a busy browser draws the next one"
         )
         if prompt != film[seen]:  # and that the file has
-            assert film[seen - 4] == prompt, (
-                "a busy browser hears too late that its next pictures were dropped"
-            )
+            assert film[seen - 2] == prompt, "a browser that is suddenly busy draws two more at most"
     numbers = [frame for frame, _, _ in shown]
     assert numbers == sorted(numbers), "the video never goes back"
-    assert viewer.data["stalls"] == "0"
     assert viewer.errors == []
 
 
