@@ -266,10 +266,13 @@ class Engine:
             is_alive=self._dispatcher.is_alive and (is_served or self._is_warming_up),
         )
 
-    def playhead(self, token: str, seconds: float, playing: bool, *, stalls: int = 0) -> bool:
+    def playhead(
+        self, token: str, seconds: float, playing: bool, *, stalls: int = 0, round_trip_s: float = 0.0
+    ) -> bool:
         """Pass a player's report to the run with this token; False if there is none that goes on.
 
-        ``stalls`` is how often the player has stalled so far.
+        ``stalls`` is how often the player has stalled so far, ``round_trip_s`` how many seconds passed until
+        it had the answer to its last report; 0 if it does not say.
         """
         with self._changed:
             run = self.find(token)
@@ -277,7 +280,7 @@ class Engine:
                 return False
             self._mark_returned(run)
             self.keep_takes(run)
-        run.playhead(seconds, playing, stalls=stalls)
+        run.playhead(seconds, playing, stalls=stalls, round_trip_s=round_trip_s)
         return True
 
     def keep_takes(self, run: Run) -> None:

@@ -114,11 +114,11 @@ def build_page(
         with gr.Row(elem_id="workspace", equal_height=False):
             with gr.Column(scale=8, min_width=320, elem_id="viewing"):
                 parts = _add_player(endpoints)
+                with gr.Row(elem_id="downloads", equal_height=False):
+                    parts |= _add_downloads()
                 panels = gr.Column(elem_id="panels", visible=bool(_PANELS))
             with gr.Column(scale=5, min_width=300, elem_id="controls"):
                 parts |= _add_controls(engine, player)
-        with gr.Row(elem_id="downloads", equal_height=False):
-            parts |= _add_downloads()
         context = _context(endpoints, parts, "undocumented" if with_mcp else "public")
         with panels:
             _add_panels(context, room)
@@ -210,7 +210,11 @@ def _add_controls(engine: Engine, player: str) -> dict[str, Any]:
         parts["seed"] = gr.Number(7, label="Seed", info=_SEED_HELP, precision=0, elem_id="seed")
         modes = [("Live", "live"), ("Compatible", "compatible")]
         parts["mode"] = gr.Radio(
-            modes, value=player, label="Player", info="Compatible uses HLS.", elem_id="player-mode"
+            modes,
+            value=player,
+            label="Player",
+            info="Compatible: if Live does not play.",
+            elem_id="player-mode",
         )
     return parts
 
@@ -235,19 +239,20 @@ def _add_prompt(example: str) -> dict[str, Any]:
         start = gr.Button("Start", variant="primary", elem_id="start", min_width=90)
         send = gr.Button("Send", elem_id="send", min_width=90)
         stop = gr.Button("Stop", elem_id="stop", min_width=90)
-        complete = gr.Button("Complete", elem_id="complete", min_width=90, size="sm")
+        complete = gr.Button("Complete prompt", elem_id="complete", min_width=90, size="sm")
     parts = {"status": status, "prompt": prompt, "start": start, "send": send, "stop": stop}
     return parts | {"complete": complete}
 
 
 def _add_downloads() -> dict[str, Any]:
-    with gr.Column(scale=8, min_width=320, elem_id="take"):
+    with gr.Column(scale=2, min_width=150, elem_id="take"):
         take = gr.Video(label="Your video", interactive=False, buttons=["download"])
-    with gr.Column(scale=5, min_width=300):
+    with gr.Column(scale=5, min_width=150):
         gr.HTML(
-            "<h2>Download</h2><p>Save the video, and the session file from which it can be made again.</p>"
+            "<h2>Download</h2><p>The arrow on the picture saves the video. The session file is small; "
+            "<i>Open and share</i> makes the video from it again.</p>"
         )
-        session_file = gr.DownloadButton("Session file", elem_id="session-file")
+        session_file = gr.DownloadButton("Session file", elem_id="session-file", size="sm")
     return {"take": take, "session_file": session_file}
 
 
@@ -285,7 +290,8 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     branches = BranchEndpoint(endpoints)
     fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
     player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **_QUIETLY)
-    player.prompt(endpoints.prompt_on_page, inputs=prompt, **_QUIETLY)
+    sent = player.prompt(endpoints.prompt_on_page, inputs=prompt, **_QUIETLY)
+    sent.failure(None, js=_DISPATCH.format("refused"))
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **_QUIETLY)
     parts["stop"].click(endpoints.stop_on_page, **_QUIETLY)
 

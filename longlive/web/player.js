@@ -12,6 +12,8 @@ const ASK_MS = 300; // how long other tabs have to answer
 const GONE_REPORTS = 6; // after so many answers that the run does not exist, give up
 const POSITION = "longlive:position"; // key in sessionStorage: where this tab was, across reloads
 const GONE = "This video is no longer available. Press Start to make a new one.";
+const TWICE_MS = 500; // the same prompt sent again sooner is a double click
+const HINTS = { idle: "Type a prompt and press Start.", starting: "Starting…", waiting: "Waiting for a free slot…" };
 const ACTIVE = ["starting", "waiting", "playing", "buffering", "paused"];
 
 const host = element.closest("#player") ?? element;
@@ -39,6 +41,7 @@ const setState = (state) => {
   find(".pause").title = name;
   find(".pause").setAttribute("aria-label", name);
   find(".cover").hidden = !["idle", "starting", "waiting", "elsewhere"].includes(state);
+  find(".hint").textContent = HINTS[state] ?? "";
   host.toggleAttribute("data-active", ACTIVE.includes(state));
   const start = document.querySelector("#start");
   if (start) start.textContent = ACTIVE.includes(state) ? "New video" : "Start";
@@ -60,7 +63,7 @@ const video = () => (run?.mode === "compatible" ? document.querySelector("#compa
 
 const open = (message) => {
   if (run) close();
-  run = { ...message, segments: [], stalls: 0, missingAnswers: 0, reportedAt: 0, lag: null };
+  run = { ...message, segments: [], stalls: 0, missingAnswers: 0, reportedAt: 0, roundTrip: 0, lag: null };
   run.isPlaying = run.isComplete = false;
   run.connection = connect(run);
   host.dataset.frame = host.dataset.prompt = "-1";
@@ -249,11 +252,12 @@ const reportPlayhead = () => {
   const isPlaying = Boolean(one && !one.paused && !one.ended && one.readyState > 2);
   if (run.isComplete) return;
   const current = run;
-  run.reportedAt = performance.now();
+  const sentAt = (run.reportedAt = performance.now());
   keepPosition();
   server
-    .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls })
+    .playhead({ token: run.token, seconds: position(), playing: isPlaying, stalls: run.stalls, round_trip_s: run.roundTrip })
     .then((isKnown) => {
+      current.roundTrip = (performance.now() - sentAt) / 1000; // so late is what server and player know of each other
       // Gradio returns undefined for a lost connection, which says nothing about the run.
       current.missingAnswers = isKnown === false ? current.missingAnswers + 1 : 0;
       if (current === run && current.missingAnswers > GONE_REPORTS && !current.isComplete) giveUp();
@@ -296,11 +300,18 @@ const showFigures = ({ fps, delay_s: delay, chunk_ms: chunk }) => {
 
 // What becomes of the prompt that was sent last: sent, where it takes effect, how long it took to the screen.
 const sendPrompt = () => {
-  run.receipt = { sentAt: performance.now(), before: run.lastWaiting };
+  const [text, sentAt] = [document.querySelector("#prompt textarea").value, performance.now()];
+  if (text === run.sent?.text && sentAt - run.sent.at < TWICE_MS) return;
+  run.sent = { text, at: sentAt };
+  run.receipt = { sentAt, before: run.lastWaiting };
   showReceipt("Prompt sent.");
   meter.clear();
   trigger("prompt");
 };
+window.addEventListener("longlive:refused", () => {
+  run.receipt = null;
+  showReceipt("");
+});
 const showReceipt = (text) => {
   find(".receipt").textContent = text;
   find(".receipt").hidden = !text;

@@ -17,7 +17,6 @@ const STAGES = {
 class StageMeter {
   constructor(host, box) {
     Object.assign(this, { host, box });
-    box.open = !matchMedia("(max-width: 640px), (max-height: 480px)").matches;
   }
 
   clear() {

@@ -17,7 +17,10 @@ const say = (sentence) => {
 };
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
 on("open", () => say(""));
-on("queue", ({ position }) => say(`you are number ${position} in the queue`));
+on("queue", ({ position }) => {
+  say(`you are number ${position} in the queue`);
+  update(); // what was asked before may say that the queue is empty
+});
 on("segment", ({ figures }) => figures && say(`${duration(figures.left_s)} left`));
 on("end", () => say(""));
 

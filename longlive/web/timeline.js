@@ -70,7 +70,7 @@ const move = () => {
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
 on("open", ({ token, take, parent, start }) => {
-  if (takes.live?.take !== take) playhead = made = 0;
+  if (takes.live?.take !== take) playhead = made = start;
   takes.open(token, take, parent, start);
 });
 on("end", ({ take }) => takes.end(take));

@@ -1,15 +1,38 @@
 """A prompt that is sent while a video plays: what the viewer sees of it, and is told."""
 
+import dataclasses
+from collections.abc import Iterator
+
 import pytest
+
+from tests.support.fakes import FakeModels, Served, serve_page
+from tests.support.run_reader import wait_for
+from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture
+def far_page() -> Iterator[tuple[Served, TcpRelay]]:
+    """A page that keeps 4 s ready, and a connection to it that can be made slow."""
+    with serve_page(FakeModels(chunk_s=0.1), buffer_ahead_s=4) as served:
+        relay = TcpRelay(served.url)
+        yield served, relay
+        relay.close()
+
+
 @pytest.mark.slow
-def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_prompt(visit) -> None:
-    viewer = visit()
+@pytest.mark.parametrize("delay_s", [0, 0.25])
+def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_prompt(
+    visit, far_page: tuple[Served, TcpRelay], delay_s: float
+) -> None:
+    page, relay = far_page
+    viewer = visit(served=dataclasses.replace(page, url=relay.url))
     viewer.start("a red ball")
     viewer.wait("data.frame > 20")
+    relay.delay_s = delay_s
+    (run,) = page.engine.runs
+    wait_for(lambda: run.presence.round_trip_s >= 2 * delay_s, timeout=60)
     viewer.record_cards()
     for number in range(1, 6):
         viewer.write(f"prompt {number}")
@@ -26,12 +49,9 @@ def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_
             "the picture that the page names; a busy browser draws the next one"
         )
         if prompt != film[seen]:  # and that the file has
-            assert film[seen - 4] == prompt, (
-                "a busy browser hears too late that its next pictures were dropped"
-            )
+            assert film[seen - 2] == prompt, "a browser that is suddenly busy draws two more at most"
     numbers = [frame for frame, _, _ in shown]
     assert numbers == sorted(numbers), "the video never goes back"
-    assert viewer.data["stalls"] == "0"
     assert viewer.errors == []
 
 
@@ -49,3 +69,25 @@ def test_the_page_says_when_a_prompt_takes_effect_and_how_long_it_took(visit) ->
     delay = float(viewer.data["delay"])
     assert 0.1 < delay < 5
     assert f"on screen {delay:.1f} s after you sent it" in receipt.inner_text()
+
+
+@pytest.mark.slow
+def test_a_double_click_sends_one_prompt_and_a_refused_one_leaves_no_receipt(visit, served: Served) -> None:
+    viewer = visit()
+    viewer.start("a red ball")
+    viewer.wait("data.frame > 20")
+    viewer.write("a blue cube")
+    viewer.page.dblclick("#send")
+    viewer.wait("data.prompt == 1")
+    viewer.write(" ")
+    viewer.page.click("#send")
+    viewer.page.wait_for_selector(".toast-body >> text=The prompt is empty")
+    viewer.page.locator("#player .receipt").wait_for(state="hidden")
+    viewer.write("a green star")
+    viewer.page.click("#send")
+    viewer.wait("data.prompt == 2")
+    (run,) = served.engine.runs
+    assert [span.text for span in run.prompts.spans] == ["a red ball", "a blue cube", "a green star"]
+    toast, status = (viewer.page.locator(one).bounding_box() for one in (".toast-wrap", "#status"))
+    assert toast is None or status["y"] + status["height"] <= toast["y"], "it would cover the status line"
+    assert viewer.errors == []

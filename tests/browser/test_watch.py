@@ -83,7 +83,7 @@ def test_two_browsers_see_what_the_owner_sees_until_the_door_is_closed(visit, wa
         frame, prompt = watcher.card()
         assert prompt == 0 and frame >= first_frame(3)
         expect(watcher.page.locator("#player .caption")).to_have_text(MEADOW)
-    expect(owner.page.locator("#watch-along .count")).to_have_text("2 watch now, 2 at most.")
+    expect(owner.page.locator("#watch-along .count")).to_have_text("2 watch now; 2 at the most so far.")
     owner.write(JUMP)
     owner.page.click("#send")
     for watcher in (one, two):

@@ -93,6 +93,19 @@ def test_a_chunk_that_could_not_be_ready_in_time_is_left(make_engine) -> None:
     assert run.prompt(JUMP).at_seconds > 1.0 + 0.6
 
 
+def test_a_player_that_hears_late_keeps_more_of_what_was_made(make_engine) -> None:
+    run = start(make_engine())
+    for seconds in (0.6, 0.2, -3.0, float("nan")):
+        run.playhead(1.0, playing=False, round_trip_s=seconds)
+    assert run.presence.round_trip_s == 0.6, "the longest of the last ones"
+    assert run.prompt(JUMP).at_seconds >= 1.0 + 0.6 + 0.1
+    run.playhead(1.0, playing=False, round_trip_s=1e9)
+    assert run.presence.round_trip_s == 1, "a player is believed so much"
+    for _ in range(4):
+        run.playhead(1.0, playing=False)
+    assert run.presence.round_trip_s == 0
+
+
 def test_a_prompt_lands_where_it_was_promised_though_another_follows_at_once(make_engine) -> None:
     run = start(make_engine())
     first, second, third = run.prompt(JUMP), run.prompt(CUBE), run.prompt(MEADOW, "hard")

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from urllib.parse import urlsplit
 
 
@@ -17,6 +18,7 @@ class TcpRelay:
         self._port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}/"
         self._is_connected = True
+        self.delay_s = 0.0  # by which everything comes later, in each direction
         threading.Thread(target=self._accept, daemon=True).start()
 
     def disconnect(self) -> None:
@@ -50,6 +52,7 @@ class TcpRelay:
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(self.delay_s)
                 target.sendall(data)
         self._break(source, target)
 

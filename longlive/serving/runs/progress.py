@@ -12,9 +12,10 @@ from longlive.serving.executors.messages import Prompt, Reschedule
 from longlive.serving.runs.prompt_schedule import TOO_LATE, PromptSchedule, cut_seconds, place_scenes
 from longlive.serving.runs.store.run_store import RunStore
 
-LEAD_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.9, 0.4
+LEAD_S, SCREEN_S, LEAD_CHUNKS, BUSY_CHUNKS = 0.15, 0.1, 0.9, 0.4
 """A chunk counts as seen if it starts within so many seconds, and so many times what making one takes; while
-one is being made, so many times more."""
+one is being made, so many times more. Where the player hears late, the first of these is that delay and
+``SCREEN_S``, in which a browser takes what was dropped from its screen."""
 MARGIN_CHUNKS = 3
 """The worker may be so many chunks ahead of what is known of it."""
 
@@ -105,7 +106,7 @@ class Progress:
         return Prompt(text, switch, self._prompts.next_chunk(self.num_chunks))
 
     def next_rewinding_prompt(
-        self, text: str, switch: SwitchMode, position: float, started_chunk: int
+        self, text: str, switch: SwitchMode, position: float, started_chunk: int, late_s: float = 0.0
     ) -> Prompt:
         """Another prompt of the viewer's, for the first chunk that the viewer has not begun to see.
 
@@ -115,11 +116,12 @@ class Progress:
             text, switch: of the prompt.
             position: the second on the viewer's screen.
             started_chunk: the chunk that the worker started last.
+            late_s: so old is what is known of ``position`` when the player hears what was dropped.
         """
         promised = self._prompts.last_chunk(started_chunk + MARGIN_CHUNKS)
         in_use = max(self._store.last_prompt_chunk, promised, self._first_chunk)
         earliest = max(in_use + 1, started_chunk - MAX_REWIND_CHUNKS + MARGIN_CHUNKS)
-        unseen = self._first_unseen(position, started_chunk)
+        unseen = self._first_unseen(position + max(LEAD_S, SCREEN_S + late_s), started_chunk)
         return Prompt(text, switch, max(earliest, unseen), rewinds=True)
 
     def rescheduled(
@@ -146,10 +148,10 @@ class Progress:
         occupied = tuple(prompt.chunk for prompt in kept)
         return Reschedule(tuple(going), tuple(added), occupied, is_strict=removed is not None)
 
-    def _first_unseen(self, position: float, started_chunk: int) -> int:
-        """The first chunk that can be made again before the viewer sees it."""
+    def _first_unseen(self, second: float, started_chunk: int) -> int:
+        """The first chunk that can be made again before the viewer sees it, who may be at ``second``."""
         is_busy = started_chunk >= self.num_chunks
-        second = position + LEAD_S + self._chunk_s * (LEAD_CHUNKS + is_busy * BUSY_CHUNKS)
+        second += self._chunk_s * (LEAD_CHUNKS + is_busy * BUSY_CHUNKS)
         unseen = self._store.chunks.first_from(second)
         return unseen + 1 if is_busy and self.end_s < second else unseen
 

@@ -82,7 +82,8 @@ class PromptsToCome:
         if not rewinds:
             return self._progress.next_prompt(text, switch)
         position = self._presence.clock.position(self._progress.end_s)
-        return self._progress.next_rewinding_prompt(text, switch, position, started_chunk)
+        late_s = self._presence.round_trip_s
+        return self._progress.next_rewinding_prompt(text, switch, position, started_chunk, late_s)
 
     def _take(self, posted: Message) -> None:
         assert isinstance(posted, Reschedule), posted

@@ -163,11 +163,11 @@ class Run:
         """The prompts to come; waits for nothing, so that an event loop may ask."""
         return self._to_come.rows()
 
-    def playhead(self, seconds: float, playing: bool, *, stalls: int = 0) -> None:
-        """Take in the player's report: the second on the screen, and how often it has stalled so far."""
+    def playhead(self, seconds: float, playing: bool, *, stalls: int = 0, round_trip_s: float = 0.0) -> None:
+        """Take in the player's report: the second on the screen, and what ``Engine.playhead`` has more."""
         playhead = Playhead(seconds, playing)
         with self._lock:
-            self.presence.report(playhead, stalls, self.lifecycle.admitted)
+            self.presence.report(playhead, stalls, self.lifecycle.admitted, round_trip_s)
             self._post(playhead)
 
     def stop(self, reason: StopReason) -> None:

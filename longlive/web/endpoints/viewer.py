@@ -189,17 +189,21 @@ class Endpoints:
             return publish_file(finished.video), publish_file(finished.session_file)
 
     def playhead(self, report: dict[str, Any]) -> bool:
-        """The player's report: ``token``, ``seconds`` on the screen, ``playing``, ``stalls`` so far."""
+        """The player's report: ``token``, ``seconds`` on the screen, ``playing``, ``stalls`` so far.
+
+        ``round_trip_s`` is how long the answer to its last report took, if it says so.
+        """
         try:
             token, seconds = str(report["token"]), float(report["seconds"])
         except (KeyError, TypeError, ValueError):
             return False
-        stalls = report.get("stalls")
+        stalls, round_trip_s = report.get("stalls"), report.get("round_trip_s")
         return math.isfinite(seconds) and self.engine.playhead(
             token,
             max(0.0, seconds),
             bool(report.get("playing")),
             stalls=stalls if isinstance(stalls, int) else 0,
+            round_trip_s=float(round_trip_s) if isinstance(round_trip_s, int | float) else 0.0,
         )
 
     def exists(self, question: dict[str, Any]) -> bool:

@@ -107,7 +107,11 @@ const drawLines = (chunks) => {
   svg.replaceChildren(...marks, ...names.flatMap((name) => lines(name, chunks, first)));
   const said = ["fit", "similarity"].map((name) => say(name, chunks, names.includes(name)));
   svg.setAttribute("aria-label", said.filter(Boolean).join(", "));
-  const { statistics } = chunks.at(-1);
+  const [oldest, newest] = [chunks.find(Boolean), chunks.at(-1)];
+  find(".from").textContent = clock(oldest.start);
+  find(".from").style.left = `${(100 * (first + chunks.indexOf(oldest))) / SHOWN_CHUNKS}%`;
+  find(".to").textContent = clock(newest.start);
+  const { statistics } = newest;
   const numbers = ["brightness", "saturation", "motion"].map((name) => `${name} ${statistics?.[name].toFixed(1)} %`);
   find(".statistics").textContent = statistics ? numbers.join(" · ") : "";
 };

@@ -53,6 +53,7 @@ const draw = () => {
   find("tfoot").hidden = find(".tools label").hidden = state === "over";
   find(".over").hidden = state !== "over";
   find(".clear").hidden = state === "over" || !toCome().length;
+  adding.input.placeholder = clock(nextTime());
   if (gone.length && isOpen()) note(TOO_LATE);
   mark();
 };
@@ -175,9 +176,10 @@ const adding = Object.fromEntries(["input", "textarea", "select"].map((tag) => [
 adding.select.append(...kindOptions());
 adding.select.value = document.querySelector("#switch input:checked")?.value ?? "soft";
 
+const nextTime = () => Math.ceil(Math.max(0, ...toCome().map((row) => row.at), isOpen() ? playhead : 0) + STEP_S);
+
 const add = async () => {
-  const last = Math.max(0, ...toCome().map((row) => row.at), isOpen() ? playhead : 0);
-  const at = adding.input.value.trim() ? secondsOf(adding.input.value) : Math.ceil(last + STEP_S);
+  const at = adding.input.value.trim() ? secondsOf(adding.input.value) : nextTime();
   const row = { at, text: adding.textarea.value.trim(), switch: adding.select.value };
   const problem = problemOf(row, toCome()) || (await addRows([row]));
   if (problem && !(at > 0)) adding.input.setAttribute("aria-invalid", "true");
@@ -307,10 +309,10 @@ for (const button of element.querySelectorAll(".save")) {
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
 for (const name of ["start", "send"]) on(name, () => (isStarting = true));
-on("open", async ({ token, parent }) => {
+on("open", async ({ token, parent, start }) => {
   if (live?.token !== token) {
     live = { token, begun: [], scheduled: [], is_open: true };
-    playhead = 0;
+    playhead = start;
     note("");
   }
   const isNew = isStarting;
@@ -331,6 +333,7 @@ on("status", refresh);
 on("playhead", ({ seconds }) => {
   playhead = seconds;
   mark();
+  if (isOpen()) adding.input.placeholder = clock(nextTime());
 });
 on("unschedule", ({ chunk }) => {
   const row = live?.scheduled.find((one) => one.chunk === chunk);

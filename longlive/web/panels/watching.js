@@ -48,7 +48,7 @@ const show = (answer) => {
 
 const countText = ({ watching, most }) => {
   if (!most) return "Nobody watches yet.";
-  return `${watching || "Nobody"} ${watching > 1 ? "watch" : "watches"} now, ${most} at most.`;
+  return `${watching || "Nobody"} ${watching > 1 ? "watch" : "watches"} now; ${most} at the most so far.`;
 };
 
 const drawProposals = (proposals) => {
