@@ -1,4 +1,8 @@
-"""Prompts in, clean latents out: makes one stream's chunks in order, or goes on from kept ones."""
+"""Prompts in, clean latents out: makes one stream's chunks in order, or goes on from kept ones.
+
+The clean pass, which leaves a chunk in the cache, comes at the beginning of the next: no viewer waits for it,
+and a soft or hard switch, which rebuilds the cache, spares it.
+"""
 
 import logging
 from collections import deque
@@ -71,7 +75,6 @@ class ChunkGenerator:
         self._start = () if given is None else given.split(stream.chunk, dim=1)
         self._latents: LatentStream | None = LatentStream(models, stream)
         self._unfinished: LatentChunk | None = None
-        self._is_last_remembered = True
         # Chunks that the rollout which has just begun repeats, and the latent to decode before them.
         self._repeated: deque[Tensor] = deque()
         self._lead_in: Tensor | None = None
@@ -123,8 +126,8 @@ class ChunkGenerator:
         chunk = self._unfinished
         with self._digest_stream.after(chunk.ready, chunk.latents):
             digest = chunk.digest
-        self._append(chunk.latents, digest, has_lead_in=chunk.lead_in is not None)
-        self._unfinished, self._is_last_remembered = None, False
+        self._append(chunk.latents, digest, is_remembered=False, has_lead_in=chunk.lead_in is not None)
+        self._unfinished = None
         return chunk
 
     @property
@@ -147,7 +150,6 @@ class ChunkGenerator:
             self._lead_in = self._unfinished.lead_in
         config, end, num_dropped = self.models.config, self.latents.start, self.num_chunks - num_chunks
         self._unfinished = None
-        self._is_last_remembered = self._is_last_remembered or num_dropped > 0
         self.timeline.drop_pending()
         self.latents.rewind(num_dropped)
         self.num_frames -= config.num_frames(end) - config.num_frames(self.latents.start)
@@ -174,20 +176,15 @@ class ChunkGenerator:
                     self.latents.remember(on_device)
             else:
                 self._skip()
-            self._append(on_device, digest, has_lead_in=begins_rollout)
+            self._append(on_device, digest, is_remembered=True, has_lead_in=begins_rollout)
         logger.info("session resumed after %d chunks: %d clean passes", len(chunks), len(plan.passes))
 
     def _remember_last(self) -> None:
         """The clean pass of the chunk before; a switch that rebuilds the cache spares it."""
-        if self._is_last_remembered:
-            return
         event = self.timeline.due(self.num_chunks)
-        if event is not None and event.switch in ("soft", "hard"):
-            self.latents.skip_last()
-            return
-        with self.stopwatch.stage("remember"):
-            self.latents.remember_last()
-        self._is_last_remembered = True
+        if self.latents.needs_clean_pass(None if event is None else event.switch):
+            with self.stopwatch.stage("remember"):
+                self.latents.remember_last()
 
     def _denoise(self, on_step: OnStep) -> LatentChunk:
         """The next chunk, not remembered yet; a switch that is due happens first."""
@@ -231,7 +228,7 @@ class ChunkGenerator:
             clean = latents.denoise(self.noise.of_chunk(first + latents.start // stream.chunk), on_step)
             if latents.start + stream.chunk < stream.window:
                 latents.remember(clean)
-            latents.append(clean)
+            latents.append(clean, is_remembered=True)
         rollout = torch.cat(tuple(latents.recent), 1)
         repeated = encode_again(self.models, rollout, stream.overlap)
         self._lead_in = rollout[:, -stream.overlap :][:, :1]
@@ -279,7 +276,6 @@ class ChunkGenerator:
             prompt = self.models.read_prompt(tokens)
         with self.stopwatch.stage("switch"):
             self.latents.switch(prompt, switch)
-        self._is_last_remembered = self._is_last_remembered or switch in ("soft", "hard")
         if switch == "hard":
             self._repeated.clear()
             self._lead_in = None
@@ -296,9 +292,9 @@ class ChunkGenerator:
                 self.latents.cut()
         self.latents.skip()
 
-    def _append(self, clean: Tensor, digest: str, *, has_lead_in: bool = False) -> None:
+    def _append(self, clean: Tensor, digest: str, *, is_remembered: bool, has_lead_in: bool) -> None:
         config, start = self.models.config, self.latents.start
-        self.latents.append(clean)
+        self.latents.append(clean, is_remembered=is_remembered)
         self.num_frames += config.num_frames(self.latents.start) - config.num_frames(start)
         self.num_frames += (config.temporal_scale - 1) if has_lead_in else 0
         self.digests.append(digest)

@@ -23,8 +23,8 @@ DECODER_REACH = 40
 class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
-    For each chunk: ``remember_last`` for the one before, or ``skip_last`` if a soft or hard switch comes;
-    then ``switch`` if a new prompt takes effect, ``denoise`` and ``append``. Or, for latents that were kept:
+    For each chunk: ``remember_last`` for the one before, if that ``needs_clean_pass``; ``switch`` if a new
+    prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept:
     ``switch``; ``remember`` or ``skip``; ``append``. A call that fails may be made again. Where rollouts
     overlap, a cut ends each of them, and the latents that are repeated are remembered and appended first.
 
@@ -46,6 +46,7 @@ class LatentStream:
         kept = None if window is None else max(window, -(-DECODER_REACH // stream.chunk)) + MAX_REWIND_CHUNKS
         self.recent: deque[Tensor] = deque(maxlen=kept)
         self._first_rewind = 0
+        self._is_last_remembered = True
         self.cache = KVCache(
             config.transformer,
             stream,
@@ -72,6 +73,8 @@ class LatentStream:
         """Go on under another prompt; ``switch`` is as in PromptEvent."""
         if switch == "soft" and self.recent:
             self.cache.rewind(self.start)  # a chunk that was begun and interrupted
+            if not self._is_last_remembered:
+                self._skip(self.start - self.stream.chunk)
             window, context_noise = torch.cat(tuple(self.recent), dim=1), self.stream.context_noise
             recache(
                 self._writer,
@@ -81,6 +84,7 @@ class LatentStream:
                 start=self.start,
                 context_noise=context_noise,
             )
+            self._is_last_remembered = True
         elif switch == "hard":
             self.cut()
         self.prompt = prompt
@@ -90,6 +94,7 @@ class LatentStream:
         self.cache.cut()
         self.recent.clear()
         self.start = self._first_rewind = 0
+        self._is_last_remembered = True
 
     def begin_rollout(self) -> None:
         """Forget all latents; those that come next are what the rollout repeats, and cannot be dropped."""
@@ -126,13 +131,14 @@ class LatentStream:
         """Leave the next chunk's clean latents (1, F, C, H, W) in the cache."""
         self._remember(clean, self.start)
 
+    def needs_clean_pass(self, switch: SwitchMode | None) -> bool:
+        """Whether the chunk that was appended last is to be remembered before this switch, or none."""
+        return not self._is_last_remembered and switch not in ("soft", "hard")
+
     def remember_last(self) -> None:
         """Leave the chunk that was appended last, under the prompt still in use, in the cache."""
         self._remember(self.recent[-1], self.start - self.stream.chunk)
-
-    def skip_last(self) -> None:
-        """Count the chunk that was appended last without leaving it there; a cut or a recache must follow."""
-        self._skip(self.start - self.stream.chunk)
+        self._is_last_remembered = True
 
     def _remember(self, clean: Tensor, start: int) -> None:
         assert self.prompt is not None, "a prompt must come first"
@@ -154,10 +160,11 @@ class LatentStream:
         self._make_positions_last(start)
         self.cache.skip(start, self.stream.chunk)
 
-    def append(self, clean: Tensor) -> None:
-        """Go on behind these latents (1, F, C, H, W), the next chunk's."""
+    def append(self, clean: Tensor, *, is_remembered: bool) -> None:
+        """Go on behind these latents (1, F, C, H, W), the next chunk's, remembered (or skipped) or not."""
         self.start += clean.shape[1]
         self.recent.append(clean)
+        self._is_last_remembered = is_remembered
 
     @property
     def num_rewindable(self) -> int:
@@ -171,6 +178,7 @@ class LatentStream:
         Unless ``cache.has_gaps`` is False, a soft or hard switch must follow.
         """
         self.start -= num_chunks * self.stream.chunk
+        self._is_last_remembered = self._is_last_remembered or num_chunks > 0
         for _ in range(num_chunks):
             self.recent.pop()
         self.cache.rewind(self.start)

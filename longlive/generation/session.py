@@ -186,9 +186,6 @@ class Session:
     def next_latents(self, on_latents: OnLatents = _ignore, on_step: OnStep = ignore_step) -> LatentChunk:
         """The next clean latents; each chunk must then be decoded, in order, if its pictures are wanted.
 
-        The clean pass, which leaves a chunk in the cache, comes at the beginning of the next: no viewer waits
-        for it, and a soft or hard switch, which rebuilds the cache, spares it.
-
         If it fails (out of memory, say), it may be called again: it goes on where it stopped, with the same
         result, and does not call ``on_latents`` a second time.
 

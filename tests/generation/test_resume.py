@@ -68,7 +68,7 @@ def assert_same(session: Session, expected: Session) -> None:
     cache, other = stream.cache, expected_stream.cache
     for one in (session, expected):
         one._generator._remember_last()  # as the next chunk would; a session just resumed has done so
-    spared = range(0) if expected._generator._is_last_remembered else last_chunk(expected_stream)
+    spared = range(0) if expected_stream._is_last_remembered else last_chunk(expected_stream)
     assert (cache._index.placed, cache.is_relative) == (other._index.placed, other.is_relative)
     for layer in range(len(cache._layers)):
         mine, theirs = cache.contents(layer), other.contents(layer)

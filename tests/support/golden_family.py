@@ -77,7 +77,7 @@ class MemberRun:
 
     def keep(self, clean: Tensor) -> None:
         self.stream.remember(clean)
-        self.stream.append(clean)
+        self.stream.append(clean, is_remembered=True)
 
     def check_steps(self, expected: Tensor) -> None:
         """Compare with (S, B, T, ...); steps that a chunk did not have are zero there."""
