@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.cli.common import (
+    FORCE_HELP,
     Command,
     add_stream_options,
     check_stream,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from longlive.models.bundle import ModelBundle
 
 SCALE_HELP = "enlarge the pictures by this whole number (default: what the model suggests)"
-FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
 OUT_HELP = "MP4, QuickTime, WebM or GIF, by its suffix (.mp4, .m4v, .mov, .webm, .gif; none: .mp4)"
 MAX_SCALE = 16
 
