@@ -234,14 +234,16 @@ def run_merge(args: argparse.Namespace) -> int:
     from longlive.runtime.options import print_progress
     from longlive.training.export import write_model
     from longlive.weights.formats.lora import describe_lora, merge_lora
+    from longlive.weights.formats.lora_files import LoraFile
     from longlive.weights.formats.lora_reading import read_lora
     from longlive.weights.loading import load_models
 
     check_folder("--out", args.out)
-    lora = read_lora(args.lora)
-    print_progress(describe_lora(lora, args.scale))
+    file = LoraFile(args.lora, scale=args.scale)
+    lora = read_lora(file.path)
+    print_progress(describe_lora(lora, file.scale))
     models = load_models(args.base)
-    write_model(models, merge_lora(models.transformer.state_dict(), lora, args.scale), args.out)
+    write_model(models, merge_lora(models.transformer.state_dict(), lora, file.scale), args.out)
     print(args.out)
     return 0
 

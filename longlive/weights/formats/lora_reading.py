@@ -19,7 +19,7 @@ from longlive.weights.formats.key_mapping import dotted_name, first_few, locate,
 from longlive.weights.formats.lora import Lora, LoraPair, WeightDifference, check_lora
 from longlive.weights.formats.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
 from longlive.weights.formats.lora_files import LoraFile
-from longlive.weights.formats.weight_files import dicts_of_tensors, open_weights, read_metadata
+from longlive.weights.formats.weight_files import check_finite, dicts_of_tensors, open_weights, read_metadata
 from longlive.weights.formats.weight_parts import parts_of
 
 # The halves of a pair after the layer's name: lora_A.weight, lora_A.default.weight (peft's named adapters),
@@ -93,7 +93,7 @@ def pair_up(
 
     Raises:
         CheckpointError: naming the keys that are not LoRA, or lack their other half, or the format that is
-            not read; when there are several LoRAs for one weight.
+            not read; when there are several LoRAs for one weight, or numbers that are not finite.
     """
     _refuse_unread(tensors)
     stated = stated or StatedAlpha(alpha, "given")
@@ -123,6 +123,13 @@ class _Layer:
 
     def pair(self, stated: StatedAlpha) -> LoraPair:
         down, up = self.parts["down"], self.parts["up"]
+        if not down.ndim or not down.shape[0]:
+            shape = tuple(down.shape)
+            raise CheckpointError(
+                f"{self.name}: A has shape {shape}, but (rank, in) is expected, rank above 0."
+            )
+        for half, tensor in (("A", down), ("B", up)):
+            check_finite(tensor, f"{self.name}, {half}")
         if "alpha" in self.parts:
             alpha = self.parts["alpha"].float().flatten()
             if alpha.numel() != 1 or not alpha.isfinite().all():
@@ -156,6 +163,7 @@ def _add_difference(lora: Lora, name: str, tensor: Tensor) -> bool:
     for weight in _DIFFERENCES.get(dot + ending, ()):
         located = locate(dotted_name(stem) + weight)
         if located is not None:
+            check_finite(tensor, name)
             lora[located.name] = WeightDifference(tensor)
             return True
     return False

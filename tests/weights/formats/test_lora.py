@@ -117,6 +117,29 @@ def test_the_alpha_in_a_files_metadata_decides_the_scale(
     assert pair.scale == scale
 
 
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["lora_A.weight", "lora_B.weight", "diff_b"])
+def test_numbers_that_are_not_finite_are_named(fault: float, name: str, tmp_path: Path) -> None:
+    layer = "blocks.0.attn1.to_q"
+    tensors = pairs_for(layer) | {f"{layer}.diff_b": torch.ones(24)}
+    tensors[f"{layer}.{name}"].view(-1)[5] = fault
+    save_file(tensors, tmp_path / "w.safetensors")
+    half = {"lora_A.weight": ", A", "lora_B.weight": ", B"}.get(name, ".diff_b")
+    with pytest.raises(CheckpointError, match=rf"w.safetensors .*{layer}{half}: 1 of [\d,]+ numbers are NaN"):
+        read_lora(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("shapes", [((0, 24), (24, 0)), ((), (24, 2))])
+def test_a_pair_without_a_rank_is_refused(shapes: tuple[tuple[int, ...], ...], tmp_path: Path) -> None:
+    layer = "blocks.0.attn1.to_q"
+    halves = {
+        f"{layer}.lora_{half}.weight": torch.ones(shape) for half, shape in zip("AB", shapes, strict=True)
+    }
+    save_file(halves | {f"{layer}.alpha": torch.tensor(4.0)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=rf"{layer}: A has shape .* rank above 0"):
+        read_lora(tmp_path / "w.safetensors")
+
+
 def test_what_is_no_lora_is_refused_by_the_files_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone.safetensors holds no readable LoRA: .*is missing"):
         read_lora(tmp_path / "gone.safetensors")
@@ -168,6 +191,7 @@ FORMATS: dict[str, tuple[Callable[[str, str], str], tuple[str, str], bool]] = {
     "kohya": (lambda ours, wan: f"lora_unet_{flat(wan)}", DOWN_UP, True),
     "kohya, two underscores": (lambda ours, wan: f"lora_unet__{flat(wan)}", DOWN_UP, True),
     "kohya, diffusers' names": (lambda ours, wan: f"lora_transformer_{flat(ours)}", DOWN_UP, True),
+    "kohya, then dots": (lambda ours, wan: f"lora_unet_{wan.replace('.', '_', 1)}", DOWN_UP, True),
     "LyCORIS": (lambda ours, wan: f"lycoris_{flat(wan)}", DOWN_UP, True),
     "ComfyUI": (lambda ours, wan: f"diffusion_model.{wan}", (".lora_A.weight", ".lora_B.weight"), True),
     "LightX2V": (lambda ours, wan: f"diffusion_model.{wan}", DOWN_UP, True),
