@@ -181,9 +181,12 @@ def _train_storybook(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     folder: Path = args.folder
+    target = args.out or folder / "release"
+    if "release" in args.stages:
+        check_folder("--out", target, replaces=True)
     if args.start_from is not None:
         release.begin_from(args.start_from, folder, seed=args.seed)
-    target, jobs = args.out or folder / "release", _storybook_jobs(args)
+    jobs = _storybook_jobs(args)
     for stage in sorted(args.stages, key=STORYBOOK_STAGES.index):
         if stage == "release":
             release.write_model(folder, target, seed=args.seed)

@@ -181,3 +181,7 @@ def test_the_storybook_recipe_runs_its_stages_in_order(
     assert ran == [("train_codec", 3), ("train_generator", 3)]
     assert main(["train", "storybook", "--workers", "0"]) == 2
     assert "workers is 0" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["train", "storybook", "--folder", str(tmp_path), "--out", str(tmp_path / "file")]) == 2
+    assert "no folder can be made there" in capsys.readouterr().err
+    assert len(ran) == 2, "nothing was trained"

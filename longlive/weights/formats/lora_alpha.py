@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
 from longlive.files import read_text
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -88,7 +88,9 @@ def stated_alpha(file: Path, metadata: Mapping[str, str], numbers: Mapping[str, 
     try:
         return _from_config(_parse(read_text(config), str(config)), ADAPTER_CONFIG)
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{config} cannot be read: {error}. Correct it, or take it away.") from error
+        raise CheckpointError(
+            f"{config} cannot be read: {reason_of(error)}. Correct it, or take it away."
+        ) from error
 
 
 def _is_number(value: Any, *, strict: bool, where: str) -> bool:

@@ -7,7 +7,7 @@ and our training, around released names or ours, with any prefix. A new format n
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,10 @@ def read_lora(path: str | Path) -> Lora:
     path = Path(path)
     try:
         file, stored = parts_of(path)[0], open_weights(path)
-        tensors, numbers = _only_lora(stored, path)
-        return pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
+        tensors, numbers, about = _only_lora(stored, path)
+        lora = pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
+        lora.about = about
+        return lora
     except CheckpointError as error:
         raise CheckpointError(f"{path} holds no readable LoRA: {error}") from error
 
@@ -98,13 +100,14 @@ def pair_up(
     _refuse_unread(tensors)
     stated = stated or StatedAlpha(alpha, "given")
     layers: dict[tuple[str, str], _Layer] = {}
-    lora: Lora = {}
+    lora = Lora()
     for name, tensor in tensors.items():
         if not _add_difference(lora, name, tensor):
             _add_part(layers, name, tensor)
     _check_single([layer.target for layer in layers.values()])
     _check_whole(layers)
-    return lora | {layer.target: layer.pair(stated) for layer in layers.values()}
+    lora.update({layer.target: layer.pair(stated) for layer in layers.values()})
+    return lora
 
 
 @dataclass
@@ -196,8 +199,9 @@ def _refuse_unread(names: Mapping[str, Any]) -> None:
             )
 
 
-def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file's LoRA (the generator's if it has others), and what stands beside their dict."""
+def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """The tensors of a file's LoRA (the generator's if it has others), what stands beside their dict, and
+    which was taken of several, for people."""
     found = {where: tensors for where, tensors in dicts_of_tensors(stored) if _has_lora(tensors)}
     if not found:
         _refuse_unread({name: None for _, tensors in dicts_of_tensors(stored) for name in tensors})
@@ -207,10 +211,15 @@ def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor]
         )
     generators = [where for where in found if "generator" in where] if len(found) > 1 else list(found)
     if len(generators) != 1:
-        names = ", ".join(where.strip(".") or "the top" for where in found)
-        raise CheckpointError(f"it holds several LoRAs: {names}. Give a file of one.")
+        raise CheckpointError(f"it holds several LoRAs: {_listed(found)}. Give a file of one.")
+    others = [where for where in found if where not in generators]
+    about = f"{_listed(generators)} is taken, the file also holds {_listed(others)}" if others else ""
     tensors = {n: t for n, t in found[generators[0]].items() if "." in n or t.numel() != 1}
-    return tensors, {key: value for key, value in stored.items() if not isinstance(value, Tensor)}
+    return tensors, {key: value for key, value in stored.items() if not isinstance(value, Tensor)}, about
+
+
+def _listed(places: Iterable[str]) -> str:
+    return ", ".join(where.strip(".") or "the top" for where in places)
 
 
 def _has_lora(tensors: Mapping[str, Tensor]) -> bool:

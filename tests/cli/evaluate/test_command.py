@@ -29,6 +29,7 @@ from longlive.cli.evaluate.command import KINDS
         ("drift gone.mp4 --window 0", "--window is 0.0"),
         ("drift . --figure gone/f.png", "--figure is 'gone/f.png'"),
         ("standins --clips 1", "--clips is 1"),
+        ("standins --workers 0", "--workers is 0"),
         ("vbench", "--vbench-python is None"),
         ("vbench --vbench-python python3", "FILE is None"),
         ("vbench x.mp4 --vbench-python python3 --dimensions beauty", "--dimensions is 'beauty'"),

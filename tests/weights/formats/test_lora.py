@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.formats.lora import LoraPair, describe_lora, merge_lora
+from longlive.weights.formats.lora import Lora, LoraPair, describe_lora, merge_lora
 from longlive.weights.formats.lora_reading import pair_up, read_lora
 from tests.support.lora_pairs import pairs_for
 from tests.support.tiny_transformer import tiny_transformer
@@ -102,7 +102,9 @@ def test_a_released_file_gives_its_generators_pairs_with_scale_one(tmp_path: Pat
     lora = lora_for("base_model.model.blocks.0.self_attn.q")
     other = lora_for("base_model.model.blocks.1.self_attn.q")
     torch.save({"generator_lora": lora, "critic_lora": other, "step": 3000}, tmp_path / "lora.pt")
-    (name,), (pair,) = zip(*read_lora(tmp_path / "lora.pt").items(), strict=True)
+    read = read_lora(tmp_path / "lora.pt")
+    assert "; generator_lora is taken, the file also holds critic_lora" in describe_lora(read)
+    (name,), (pair,) = zip(*read.items(), strict=True)
     assert (name, pair.alpha, pair.scale) == ("blocks.0.attn1.to_q.weight", None, 1.0)
     assert torch.equal(pair.down, lora["base_model.model.blocks.0.self_attn.q.lora_A.weight"])
 
@@ -243,8 +245,8 @@ def test_what_was_found_is_described_kind_by_kind() -> None:
         "1 pair of rank 2, alpha 3 (its .alpha entry): scale 1.5; 1 whole difference of weights"
     )
     assert "rank 4, alpha 8 (given): scale 0.5 as given; 1 pair " in describe_lora(lora, 0.5)
-    many = {n: LoraPair(torch.ones(2, 3), torch.ones(3, 2), alpha=float(n)) for n in range(1, 8)}
-    assert "and 3 other kinds (scales 0.5 to 3.5)" in describe_lora(many)  # type: ignore[arg-type]
+    many = {str(n): LoraPair(torch.ones(2, 3), torch.ones(3, 2), alpha=float(n)) for n in range(1, 8)}
+    assert "and 3 other kinds (scales 0.5 to 3.5)" in describe_lora(Lora(many))
     nothing = describe_lora(pair_up(pairs_for("blocks.0.ffn.net.2")))
     assert "no alpha is stated: scale 1, taken as alpha = rank; --lora-scale changes it" in nothing
 
