@@ -137,12 +137,12 @@ def check_destination(option: str, path: Path) -> None:
         raise ConfigError(option, str(path), f"it cannot be written ({reason_of(error)})", cure) from error
 
 
-def check_folder(option: str, path: Path) -> None:
+def check_folder(option: str, path: Path, *, replaces: bool = False) -> None:
     """Check that a new folder can be made at ``path``, with those above it; ConfigError if it cannot.
 
-    An empty folder may be there. Nothing is made.
+    An empty folder may be there, or with ``replaces`` one of files that are to be replaced. Nothing is made.
     """
-    if path.is_dir() and any(path.iterdir()):
+    if not replaces and path.is_dir() and any(path.iterdir()):
         rule = "this folder holds files, which are kept"
         raise ConfigError(option, str(path), rule, "Give another name, or remove it first.")
     above = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
@@ -219,7 +219,11 @@ def read_utf8(path: str | Path) -> bytes:
         OSError: if it cannot be read.
         UnicodeDecodeError: if it begins as UTF-16 does and is not; UTF-8 is not checked here.
     """
-    data = Path(path).read_bytes()
+    return utf8_of(Path(path).read_bytes())
+
+
+def utf8_of(data: bytes) -> bytes:
+    """The bytes of a text file as ``read_utf8`` gives them; UnicodeDecodeError as there."""
     for mark, encoding in _UTF16.items():
         if data.startswith(mark):
             return data.removeprefix(mark).decode(encoding).encode()

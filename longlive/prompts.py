@@ -74,7 +74,7 @@ def clean_prompt(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def prompts_of_row(text: str | bytes) -> list[Any]:
+def prompts_of_row(text: str) -> list[Any]:
     """The prompts of a JSON object: of a storyboard, a row of a training set, or of ``prompts switch``.
 
     Args:
@@ -87,7 +87,7 @@ def prompts_of_row(text: str | bytes) -> list[Any]:
         PromptError: if it is something else.
     """
     try:
-        row = json.loads(text)
+        row = json.loads(text.removeprefix("\ufeff"))
         prompts = row["prompts"] if "prompts" in row else [row["prompt"], row["next"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         shape = '{"prompts": [...]} or {"prompt": "...", "next": "..."}'

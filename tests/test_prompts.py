@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from longlive.errors import PromptError
-from longlive.prompts import PromptText, check_prompt, clean_prompt, recorded_prompt
+from longlive.prompts import PromptText, check_prompt, clean_prompt, prompts_of_row, recorded_prompt
 
 
 def test_cleaning_mends_unicode_unescapes_html_twice_and_joins_white_space() -> None:
@@ -68,3 +68,7 @@ def test_a_recorded_prompt_is_taken_as_it_is() -> None:
     for text in ("", "a \x00 ball"):
         with pytest.raises(PromptError):
             recorded_prompt(text)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_row() -> None:
+    assert prompts_of_row('\ufeff{"prompts": ["a", "b"]}') == ["a", "b"]

@@ -9,7 +9,7 @@ from longlive.audience.proposals import Refuse
 from longlive.audience.publisher import check_rtmp_url
 from longlive.audience.word_list import WordList
 from longlive.errors import ConfigError
-from longlive.generation.storyboard import Scene, read_storyboard
+from longlive.generation.storyboard import Scene, read_all_storyboards
 
 MIN_TOKEN_CHARACTERS = 16
 
@@ -53,7 +53,8 @@ def add_room_options(parser: argparse.ArgumentParser) -> None:
         help="one public video that goes on, at /room: those who watch propose prompts and vote",
     )
     group.add_argument(
-        "--room-storyboard", help="prompts for rounds that nobody wins: JSON, JSONL or text with one per line"
+        "--room-storyboard",
+        help="prompts for rounds that nobody wins: JSON, or every line of JSONL or text",
     )
     group.add_argument(
         "--room-round-s", type=float, default=20.0, help="seconds of a round of votes (default: 20)"
@@ -101,7 +102,7 @@ def read_room_options(options: argparse.Namespace) -> RoomOptions | None:
         if not value > 0:
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(option, value, "it must be above 0", "Leave it out for the default.")
-    scenes = read_storyboard(options.room_storyboard) if options.room_storyboard else ()
+    scenes = read_all_storyboards(options.room_storyboard) if options.room_storyboard else ()
     words = WordList.read(Path(options.refuse_words)) if options.refuse_words else None
     return RoomOptions(
         scenes=tuple(scenes),

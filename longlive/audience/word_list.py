@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from longlive.errors import ConfigError, reason_of
+from longlive.files import read_lines
 
 MAX_BYTES = 1_000_000
 
@@ -21,7 +22,7 @@ class WordList:
 
     @classmethod
     def read(cls, path: Path) -> "WordList":
-        """The words of a UTF-8 file.
+        """The words of a text file in UTF-8 (or UTF-16 with its mark).
 
         Raises:
             ConfigError: if it cannot be read, has more than 1 MB, or names no word.
@@ -32,7 +33,7 @@ class WordList:
             if size > MAX_BYTES:
                 rule = f"it has {size:,} bytes, and at most {MAX_BYTES:,} are read"
                 raise ConfigError("--refuse-words", str(path), rule, cure)
-            words = cls(path.read_text(encoding="utf-8-sig").splitlines())
+            words = cls(line.decode() for line in read_lines(path))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("--refuse-words", str(path), reason_of(error), cure) from error
         if not words._phrases:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 from longlive.files import read_text
 from longlive.runtime.memory import release
 
@@ -99,7 +99,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         if not results or not all("fps_end_to_end" in result for result in results):
             raise ValueError("it has no fps_end_to_end")
     except (OSError, ValueError, AttributeError, IndexError, TypeError) as error:
-        rule = f"it must hold what bench printed ({error})"
+        rule = f"it must hold what bench printed ({reason_of(error)})"
         raise ConfigError("against", str(path), rule, "Give a file that bench --out wrote.") from error
     return list(results)
 

@@ -6,8 +6,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longlive.cli.common import Command, add_stream_options, check_stream, stream_changes, with_progress
-from longlive.files import atomic_write, check_destination
+from longlive.cli.common import (
+    FORCE_HELP,
+    Command,
+    add_stream_options,
+    check_stream,
+    free_destinations,
+    stream_changes,
+    with_progress,
+)
+from longlive.files import atomic_write
 from longlive.runtime.options import add_model_options
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", type=Path, metavar="FILE", help="print ratios to the results in FILE, written by --out"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the last line to a file as well")
+    parser.add_argument("--force", action="store_true", help=FORCE_HELP)
     add_model_options(parser, many=True)
     add_stream_options(parser)
 
@@ -62,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     check_seconds("--seconds", args.seconds)
     check_seconds("--switch-every", args.switch_every)
     check_stream(args.model, stream_changes(args))
-    if args.out:
-        check_destination("--out", args.out)
+    free_destinations(args, ["--out"], filter(None, [args.against]))
     dtypes = args.dtype or [str(RuntimeOptions(device=args.device).torch_dtype).removeprefix("torch.")]
     if args.count:
         return _count(args, dtypes[0])

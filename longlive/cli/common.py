@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.config import Positions
-from longlive.files import is_stdout, unused_name
+from longlive.files import check_destination, check_distinct, is_stdout, unused_name
 from longlive.runtime.options import print_progress
 
 if TYPE_CHECKING:
     from longlive.chunks import FrameChunk
     from longlive.config import ModelConfig, StreamConfig
     from longlive.models.bundle import ModelBundle
+
+FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,28 @@ def free_path(path: Path, force: bool) -> Path:
     if unused != path:
         print_note(f"{path} exists already and is kept, so {unused} is written; --force replaces it")
     return unused
+
+
+def free_destinations(args: argparse.Namespace, options: Iterable[str], inputs: Iterable[Path] = ()) -> None:
+    """Check the files that options name, and number those that exist, unless ``args.force`` replaces them.
+
+    Args:
+        args: the options' values are replaced by where to write.
+        options: such as ``--out``; those that the command lacks, or that were not given, are passed over.
+        inputs: files, or folders of files, that are read and must not be written over.
+
+    Raises:
+        ConfigError: if one cannot be written, or is an input or another option's file.
+    """
+    given = {option: getattr(args, option.removeprefix("--"), None) for option in options}
+    files = [file for path in inputs for file in (path.iterdir() if path.is_dir() else [path])]
+    check_distinct({f"the input {os.path.realpath(file)}": file for file in files} | given)
+    for option, path in given.items():
+        if path:
+            check_destination(option, path)
+            given[option] = free_path(path, args.force)
+            setattr(args, option.removeprefix("--"), given[option])
+    check_distinct(given)
 
 
 def print_note(text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longlive.cli.common import (
+    FORCE_HELP,
     Command,
     add_stream_options,
     check_stream,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from longlive.models.bundle import ModelBundle
 
 SCALE_HELP = "enlarge the pictures by this whole number (default: what the model suggests)"
-FORCE_HELP = "replace files that exist (default: the new file gets a number, such as name-2.mp4)"
 OUT_HELP = "MP4, QuickTime, WebM or GIF, by its suffix (.mp4, .m4v, .mov, .webm, .gif; none: .mp4)"
 MAX_SCALE = 16
 
@@ -123,7 +123,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> int:
-    """Generate the video, and write it and its session file; after an interruption, what there is of them."""
+    """Write the video and its session file; after an interruption or an error, what there is of them."""
     from longlive.generation.session import Session
 
     scenes, seconds = _read_scenes(args)
@@ -167,10 +167,11 @@ def _make_video(
     result |= {"not_reached": [vars(scene) for scene in unreached]}
     count = "1 chunk" if result["chunks"] == 1 else f"{result['chunks']} chunks"
     length = f"{result['seconds']:g} s, {count}, seed {session.seed}"
-    stopped = f", stopped early ({seconds:g} s were asked for)" if interrupted.signal else ""
+    stopped = interrupted.stopped and f"{interrupted.stopped} ({seconds:g} s were asked for)"
     print_result(
         result | {"stopped": bool(stopped)}, f"{out}: {length}{stopped}", as_json=args.json, beside=out
     )
+    interrupted.raise_error()
     return interrupted.exit_status
 
 
@@ -202,9 +203,10 @@ def run_replay(args: argparse.Namespace) -> int:
             "first_difference": differing[0] if differing else None
         }
     text = f"chunk {differing[0]} differs" if differing else f"{result['chunks']} chunks, all as recorded"
-    if interrupted.signal:
-        text += f"; stopped early, {len(record.chunks)} are recorded"
+    if interrupted.stopped:
+        text += f"{interrupted.stopped}; {len(record.chunks)} are recorded"
     print_result(result | {"out": out and str(out)}, text, as_json=args.json, beside=out)
+    interrupted.raise_error()
     return interrupted.exit_status or (1 if differing and args.verify else 0)
 
 

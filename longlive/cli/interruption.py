@@ -1,4 +1,4 @@
-"""Ending a video early, by the keyboard or the system, so that what was made is kept."""
+"""Ending a video early, by the keyboard, the system or an error, so that what was made is kept."""
 
 import contextlib
 import signal
@@ -19,22 +19,34 @@ class Interruption:
 
     Attributes:
         signal: the signal that came; None if none did.
+        error: what went wrong after the first chunk; None if nothing did.
     """
 
     def __init__(self) -> None:
         """No signal came yet."""
         self.signal: signal.Signals | None = None
+        self.error: Exception | None = None
+
+    @property
+    def stopped(self) -> str:
+        """``, stopped early`` if a signal or an error ended the chunks, for a result's text; else empty."""
+        return ", stopped early" + " by an error" * bool(self.error) if self.signal or self.error else ""
 
     @property
     def exit_status(self) -> int:
         """As a shell gives it for the signal: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
+    def raise_error(self) -> None:
+        """Raise the error that ended the chunks, once they are kept; nothing happens without one."""
+        if self.error is not None:
+            raise self.error
+
     def until(self, chunks: "Iterable[FrameChunk]") -> "Iterator[FrameChunk]":
-        """Pass chunks on until a signal comes; a second signal gives the current chunk up.
+        """Pass chunks on until a signal comes, or an error; a second signal gives the current chunk up.
 
         Raises:
-            KeyboardInterrupt: if there is no chunk to keep by then.
+            KeyboardInterrupt, Exception: if there is no chunk to keep by then.
         """
         count = 0
         try:
@@ -43,9 +55,11 @@ class Interruption:
                 count += 1
                 if self.signal is not None:
                     return
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
             if not count:
                 raise
+            if isinstance(error, Exception):
+                self.error = error
 
 
 @contextlib.contextmanager

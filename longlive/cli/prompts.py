@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser(
         "check", help="read prompts as training does, and report what is wrong with them"
     )
-    check.add_argument("first", metavar="FILE", type=Path, help="prompts: text, or JSONL")
+    check.add_argument("first", metavar="FILE", type=Path, help="prompts: text, JSONL, or JSON")
     check.add_argument("second", metavar="NEXT", nargs="?", type=Path, help="next prompts, line by line")
     check.add_argument(
         "--tokenizer", help="count tokens with this model's tokenizer (name, folder or Hub id)"
@@ -127,6 +127,7 @@ def _write_set(args: argparse.Namespace) -> int:
     from longlive.training.data.prompt_grammar import GRAMMAR, write_prompt_set
 
     check_distinct({"--grammar": args.grammar, "--out": args.out})
+    check_destination("--out", args.out)
     out = free_path(args.out, args.force)
     stories = write_prompt_set(out, seed=args.seed, grammar=args.grammar or GRAMMAR)
     count = sum(len(story.prompts) for story in stories)
@@ -136,11 +137,11 @@ def _write_set(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from longlive.training.data.prompt_files import JSONL, read_prompt_pairs, read_prompts
+    from longlive.training.data.prompt_files import ROWS, read_prompt_pairs, read_prompts
 
     prompts = read_prompts(args.first)
     result: dict[str, Any] = {"prompts": len(prompts), "different": len({*prompts})}
-    if args.second or has_suffix(args.first, JSONL):
+    if args.second or has_suffix(args.first, *ROWS):
         pairs = read_prompt_pairs(args.first, args.second)
         result["pairs"] = len(pairs)
         prompts = [text for pair in pairs for text in (pair.prompt, pair.next_prompt)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from longlive.cli.common import Command, print_result
 from longlive.errors import ConfigError
+from longlive.files import check_folder
 from longlive.version import __version__
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -165,9 +166,7 @@ def _check(args: argparse.Namespace) -> None:
     if not (CHECKOUT / "app.py").is_file():
         rule = "it is copied from a checkout, and this is an installed package"
         raise ConfigError("space", str(args.folder), rule, "Run it in a clone of the repository.")
-    if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
-        rule = "something is there already"
-        raise ConfigError("folder", str(args.folder), rule, "Name a new folder, or empty it.")
+    check_folder("folder", args.folder)
     if not HUB_ID.fullmatch(args.space):
         raise ConfigError("--space", args.space, "it must be OWNER/NAME", "Try YOU/longlive.")
     if _is_embedded(args.model) or (HUB_ID.fullmatch(args.model) and not Path(args.model).exists()):

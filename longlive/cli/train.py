@@ -181,9 +181,12 @@ def _train_storybook(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise ConfigError("workers", args.workers, "it must be at least 1", "Use the number of cores.")
     folder: Path = args.folder
+    target = args.out or folder / "release"
+    if "release" in args.stages:
+        check_folder("--out", target, replaces=True)
     if args.start_from is not None:
         release.begin_from(args.start_from, folder, seed=args.seed)
-    target, jobs = args.out or folder / "release", _storybook_jobs(args)
+    jobs = _storybook_jobs(args)
     for stage in sorted(args.stages, key=STORYBOOK_STAGES.index):
         if stage == "release":
             release.write_model(folder, target, seed=args.seed)
@@ -234,14 +237,16 @@ def run_merge(args: argparse.Namespace) -> int:
     from longlive.runtime.options import print_progress
     from longlive.training.export import write_model
     from longlive.weights.formats.lora import describe_lora, merge_lora
+    from longlive.weights.formats.lora_files import LoraFile
     from longlive.weights.formats.lora_reading import read_lora
     from longlive.weights.loading import load_models
 
     check_folder("--out", args.out)
-    lora = read_lora(args.lora)
-    print_progress(describe_lora(lora, args.scale))
+    file = LoraFile(args.lora, scale=args.scale)
+    lora = read_lora(file.path)
+    print_progress(describe_lora(lora, file.scale))
     models = load_models(args.base)
-    write_model(models, merge_lora(models.transformer.state_dict(), lora, args.scale), args.out)
+    write_model(models, merge_lora(models.transformer.state_dict(), lora, file.scale), args.out)
     print(args.out)
     return 0
 

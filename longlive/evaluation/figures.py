@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longlive.errors import MediaError
+from longlive.errors import MediaError, reason_of
+from longlive.files import atomic_write, has_suffix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,13 +18,13 @@ GREY = "#64748b"
 
 
 def check_target(path: Path) -> None:
-    """Raise MediaError, before the measurement starts, if a plot cannot be drawn or written there."""
+    """Raise MediaError, before the measurement starts, if a plot cannot be drawn, or is not named as one."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise MediaError("--figure needs matplotlib, which is missing. pip install matplotlib.") from error
-    if path.suffix != ".png" or not path.parent.is_dir():
-        raise MediaError(f"--figure is {path}, but it must be a .png in a folder that is there. Correct it.")
+    if not has_suffix(path, ".png"):
+        raise MediaError(f"--figure is {path}, but it must end in .png. Correct it.")
 
 
 def draw_strategies(
@@ -162,8 +163,8 @@ def _style_axes(axes: Any, title: str, across: str) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     try:
-        figure.savefig(path, dpi=130)
+        with atomic_write(path) as part:
+            figure.savefig(part, dpi=130, format="png")
     except OSError as error:
-        raise MediaError(
-            f"{path} could not be written: {error}. Free some space, or choose another."
-        ) from error
+        cure = "Free some space, or choose another."
+        raise MediaError(f"{path} cannot be written ({reason_of(error)}). {cure}") from error

@@ -121,7 +121,7 @@ class SessionRecord:
                 part.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise SessionFileError(
-                f"The session file {path} cannot be written: {error}. Choose another place."
+                f"The session file {path} cannot be written: {reason_of(error)}. Choose another place."
             ) from error
 
     def frames_before(self, chunk: int, config: ModelConfig) -> int:
@@ -153,7 +153,7 @@ class SessionRecord:
     def parse(cls, text: str, name: str = "This session file") -> "SessionRecord":
         """Read the text of a file; SessionFileError says what is wrong with what is called ``name``."""
         try:
-            values = json.loads(text)
+            values = json.loads(text.removeprefix("\ufeff"))
         except (ValueError, RecursionError) as error:
             raise SessionFileError(
                 f"{name} cannot be read: {reason_of(error)}. It may be damaged."

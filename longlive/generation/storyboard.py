@@ -156,23 +156,42 @@ def read_storyboard(path: str | Path, *, switch_every: float = 10.0, line: int =
         ConfigError: if the file is missing, or is not a storyboard.
         PromptError: if a prompt is empty, too long, or holds control characters.
     """
+    rows = _read_rows(path)
+    if has_suffix(path, ".json"):
+        line = 0
+    elif not 0 <= line < len(rows):
+        raise ConfigError("line", line, f"{path} has {len(rows)} lines", "Lines are counted from 0.")
+    return _scenes_of(path, rows[line], switch_every)
+
+
+def read_all_storyboards(path: str | Path) -> list[Scene]:
+    """The scenes of every line of a JSONL or text file, or of a JSON file, one after another.
+
+    Each line's times are its own. Arguments and errors as for ``read_storyboard``; an empty file is one.
+    """
+    rows = _read_rows(path)
+    if not rows:
+        raise ConfigError("storyboard", str(path), "it has no lines", "Write a prompt on each.")
+    return [scene for row in rows for scene in _scenes_of(path, row)]
+
+
+def _read_rows(path: str | Path) -> list[str]:
+    """The storyboards of a file as they are written: the whole JSON file, or the lines of another one."""
     try:
-        if has_suffix(path, ".json"):
-            text = read_text(path)
-        else:
-            rows = storyboard_lines(path)
-            if not 0 <= line < len(rows):
-                raise ConfigError("line", line, f"{path} has {len(rows)} lines", "Lines are counted from 0.")
-            text = rows[line]
-        prompts = [text] if has_suffix(path, ".txt") else prompts_of_row(text)
+        return [read_text(path)] if has_suffix(path, ".json") else storyboard_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        rule = f"it cannot be read: {reason_of(error)}"
+        raise ConfigError("storyboard", str(path), rule, "Check the name, and save it as UTF-8.") from error
+
+
+def _scenes_of(path: str | Path, row: str, switch_every: float = 10.0) -> list[Scene]:
+    try:
+        prompts = [row] if has_suffix(path, ".txt") else prompts_of_row(row)
     except PromptError as error:
         rule = str(error).removesuffix(".")
         raise ConfigError(
             "storyboard", str(path), rule[:1].lower() + rule[1:], "Correct the file."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        rule = f"it cannot be read: {reason_of(error)}"
-        raise ConfigError("storyboard", str(path), rule, "Check the name, and save it as UTF-8.") from error
     return read_scenes(prompts, switch_every=switch_every)
 
 

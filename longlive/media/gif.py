@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from longlive.chunks import FrameChunk
-from longlive.errors import MediaError
+from longlive.errors import MediaError, reason_of
 from longlive.files import atomic_write
 
 PALETTE = (
@@ -31,7 +31,7 @@ def write_gif(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1, *,
             _write_frames(part, chunks, scale, fps)
     except OSError as error:
         raise MediaError(
-            f"{path} could not be written: {error}. Free some space, or choose another place."
+            f"{path} could not be written: {reason_of(error)}. Free some space, or choose another place."
         ) from error
     return path
 

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk, MediaSegment
 from longlive.config import EncoderName
-from longlive.errors import MediaError
+from longlive.errors import MediaError, reason_of
 from longlive.files import PartialFile, has_suffix
 from longlive.media.segments import SegmentEncoder
 
@@ -52,7 +52,7 @@ class Mp4Writer:
                 self._copy(source, segment)
         except (OSError, av.FFmpegError) as error:
             self.discard()
-            raise MediaError(f"the video {self.path.name} cannot be written: {error}") from error
+            raise MediaError(f"the video {self.path.name} cannot be written: {reason_of(error)}") from error
 
     def close(self) -> Path:
         """Finish the file and return its path.
@@ -70,7 +70,7 @@ class Mp4Writer:
             self._partial.commit()
         except (OSError, av.FFmpegError) as error:
             self.discard()
-            raise MediaError(f"the video {self.path.name} cannot be written: {error}") from error
+            raise MediaError(f"the video {self.path.name} cannot be written: {reason_of(error)}") from error
         self._file = self._output = self._stream = None
         return self.path
 

@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from longlive.chunks import FrameChunk
-from longlive.errors import MediaError
+from longlive.errors import MediaError, reason_of
 from longlive.files import atomic_write
 from longlive.media.segments import PictureConverter
 
@@ -44,7 +44,7 @@ def write_webm(path: str | Path, chunks: Iterable[FrameChunk], scale: int = 1) -
         with atomic_write(path) as part:
             _write(part, chunks, PictureConverter(scale))
     except (OSError, av.FFmpegError) as error:
-        raise MediaError(f"the video {path.name} cannot be written: {error}") from error
+        raise MediaError(f"the video {path.name} cannot be written: {reason_of(error)}") from error
     return path
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
 from longlive.training.learner import Learner
 from longlive.training.processes import Processes
 from longlive.training.sharding import load_sharded, save_sharded
@@ -91,7 +91,7 @@ class Checkpoints:
             streams = {number: _load(path / STREAM.format(number), self._processes.device) for number in own}
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise CheckpointError(
-                f"{path} is broken: {error}. Remove it, and the run goes on from the one before."
+                f"{path} is broken: {reason_of(error)}. Remove it, and the run goes on from the one before."
             ) from error
         return int(found["step"]), streams
 
@@ -138,7 +138,7 @@ class Checkpoints:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{path} is broken: {error}. Remove it, and the run goes on from the one before."
+                f"{path} is broken: {reason_of(error)}. Remove it, and the run goes on from the one before."
             ) from error
         return facts
 

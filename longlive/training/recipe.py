@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from longlive.errors import ConfigError
+from longlive.errors import ConfigError, reason_of
 from longlive.files import read_text
 from longlive.training.objectives.options import DmdOptions, StreamingOptions
 from longlive.training.objectives.quirks import ReleasedQuirks
@@ -265,9 +265,13 @@ def _read_toml(source: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path))
     except OSError as error:
-        raise ConfigError("config", str(path), f"it cannot be read ({error})", "Check the name.") from error
+        raise ConfigError(
+            "config", str(path), f"it cannot be read ({reason_of(error)})", "Check the name."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("config", str(path), f"it is not valid TOML ({error})", "Correct it.") from error
+        raise ConfigError(
+            "config", str(path), f"it is not valid TOML ({reason_of(error)})", "Correct it."
+        ) from error
 
 
 def _renamed(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def write_transformer(
         SHA-256 of the file, in hex.
 
     Raises:
-        CheckpointError: names the keys or shapes that do not fit.
+        CheckpointError: names the keys or shapes that do not fit, or a tensor whose numbers are not finite.
     """
     checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=has_context)
     opened = [(file, open_lora(file, checkpoint.state)) for file in loras]
@@ -76,7 +76,7 @@ def write_transformer(
                 weight = merge_pair(weight, lora[name], file.scale, file.strength)
         return weight
 
-    return write_weights(path, expected, dtype, make)
+    return write_weights(path, expected, dtype, make, weights)
 
 
 def write_context_transformer(
@@ -92,7 +92,7 @@ def write_context_transformer(
     Arguments, result and errors as for ``write_transformer``; LoRAs change the first set alone.
     """
     checkpoint, expected = _open_transformer(config, weights, weights_key, has_context=True)
-    return write_weights(path, expected, dtype, checkpoint.context.__getitem__)
+    return write_weights(path, expected, dtype, checkpoint.context.__getitem__, weights)
 
 
 def check_transformer(
@@ -105,7 +105,7 @@ def check_transformer(
 ) -> None:
     """Check what ``write_transformer`` would read, names and shapes included; arguments and errors as there.
 
-    No weights are read, so that it takes a moment even for a large file.
+    No weights are read but those of LoRAs, so that it takes a moment even for a large file.
     """
     checkpoint, _ = _open_transformer(config, weights, weights_key, has_context=has_context)
     for file in loras:
@@ -163,7 +163,7 @@ def write_text_encoder(path: Path, config: Mapping[str, Any], weights: Path) -> 
     with torch.device("meta"):
         model = UMT5EncoderModel(UMT5Config.from_dict(dict(config)))
     expected = _check_fit(state, model, weights, tied=TIED)
-    return write_weights(path, expected, torch.bfloat16, state.__getitem__)
+    return write_weights(path, expected, torch.bfloat16, state.__getitem__, weights)
 
 
 def write_tiny_vae(path: Path, weights: Path) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def write_tiny_vae(path: Path, weights: Path) -> dict[str, Any]:
     decoder = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
     with torch.device("meta"):
         model = TinyVae()
-    write_weights(path, _check_fit(decoder, model, weights), torch.float32, decoder.__getitem__)
+    write_weights(path, _check_fit(decoder, model, weights), torch.float32, decoder.__getitem__, weights)
     return {"_class_name": "TinyVae"} | model.config
 
 
@@ -193,7 +193,7 @@ def write_light_vae(path: Path, weights: Path, config: Mapping[str, Any]) -> dic
     own = dict(config) | {"base_dim": first.shape[0]}
     with torch.device("meta"):
         model = AutoencoderKLWan.from_config(own)
-    write_weights(path, _check_fit(state, model, weights), torch.float32, state.__getitem__)
+    write_weights(path, _check_fit(state, model, weights), torch.float32, state.__getitem__, weights)
     return own
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longlive.config import LATER_FACTS, ModelConfig, TransformerConfig
-from longlive.errors import CheckpointError, ConfigError
+from longlive.errors import CheckpointError, ConfigError, reason_of
 from longlive.files import atomic_write, read_text
 from longlive.models.model_card import ModelCard
 from longlive.weights.formats.weight_files import sha256_of
@@ -144,9 +144,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is missing. Give a folder in our layout, or fetch the model again."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error}. Correct it, or fetch the model again."
+            f"{path} cannot be read: {reason_of(error)}. Correct it, or fetch the model again."
         ) from error
     if not isinstance(values, dict):
         raise CheckpointError(

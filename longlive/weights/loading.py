@@ -25,7 +25,7 @@ from longlive.weights.formats.key_mapping import check_names, check_shapes
 from longlive.weights.formats.lora import describe_lora, merge_pair
 from longlive.weights.formats.lora_files import LoraFile
 from longlive.weights.formats.lora_reading import lora_files, open_lora
-from longlive.weights.formats.weight_files import open_safetensors, sha256_of
+from longlive.weights.formats.weight_files import check_finite, open_safetensors, sha256_of
 from longlive.weights.layout import (
     CONTEXT_TRANSFORMER,
     DECODERS,
@@ -238,5 +238,7 @@ def _fill(module: Any, path: Path, tied: tuple[str, ...] = (), *, is_mapped: boo
     check_shapes(weights, own, str(path))
     if not is_mapped:
         weights = {name: tensor.clone() for name, tensor in weights.items()}
+        for name, tensor in weights.items():
+            check_finite(tensor, f"{path}, {name}")
     module.load_state_dict(weights, strict=False, assign=True)
     return module.eval().requires_grad_(False)

@@ -21,7 +21,6 @@ def test_there_is_no_room_unless_it_is_asked_for() -> None:
 
 
 def test_all_that_is_given_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "scenes.txt").write_text("a ball\na box\n")
     (tmp_path / "scenes.json").write_text(
         '{"prompts": ["a ball", {"text": "a box", "switch": "hard", "at": 3}]}'
     )
@@ -34,6 +33,27 @@ def test_all_that_is_given_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [(scene.text, scene.switch) for scene in options.scenes] == [("a ball", None), ("a box", "hard")]
     assert (options.round_s, options.rest_s, options.length_s, options.voices_per_address) == (5, 6, 7, 8)
     assert options.refuse is not None and options.refuse("so bad") and not options.refuse("good")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.txt", "a ball\n\na box\na star\n"),
+        ("s.jsonl", '{"prompts": ["a ball", {"at": 5, "text": "a box"}]}\n{"prompts": ["a star"]}\n'),
+        ("s.JSONL", '{"prompt": "a ball", "next": "a box"}\r{"prompts": ["a star"]}'),
+    ],
+)
+def test_every_line_of_a_storyboard_comes(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    options = read("--room", f"--room-storyboard={tmp_path / name}")
+    assert options is not None and [scene.text for scene in options.scenes] == ["a ball", "a box", "a star"]
+
+
+@pytest.mark.parametrize("name", ["s.txt", "s.jsonl"])
+def test_a_storyboard_without_lines_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("\n")
+    with pytest.raises(ConfigError, match="it has no lines"):
+        read("--room", f"--room-storyboard={tmp_path / name}")
 
 
 @pytest.mark.parametrize("option", ["room-round-s", "room-rest-s", "room-length-s", "voices-per-address"])

@@ -40,6 +40,9 @@ def test_a_file_is_read_and_one_that_cannot_be_is_refused_by_its_option(tmp_path
     path = tmp_path / "words.txt"
     path.write_text("\ufeffball\n# a remark\n", encoding="utf-8")
     assert WordList.read(path).refuse("a red ball") and not WordList.read(path).refuse("a remark")
+    path.write_text("ball\rbad\u2028word\r", encoding="utf-16")
+    read = WordList.read(path)
+    assert read.refuse("a red ball") and read.refuse("a bad word") and not read.refuse("a word")
     path.write_bytes(b"b\xe4ll\n")
     with pytest.raises(ConfigError, match=r"--refuse-words.*not UTF-8.*one word per line"):
         WordList.read(path)

@@ -45,8 +45,9 @@ def add(viewer: Viewer, time: str, text: str, kind: str = "Smooth") -> None:
     viewer.page.press("#storyboard .adding textarea", "Enter")
 
 
-def open_file(viewer: Viewer, name: str, content: str) -> None:
-    file = {"name": name, "mimeType": "application/json", "buffer": content.encode()}
+def open_file(viewer: Viewer, name: str, content: str | bytes) -> None:
+    data = content.encode() if isinstance(content, str) else content
+    file = {"name": name, "mimeType": "application/json", "buffer": data}
     viewer.page.set_input_files("#storyboard .file", files=[file])
 
 
@@ -177,6 +178,13 @@ def test_files_are_saved_and_opened_again_and_what_is_none_is_said(
     viewer.page.fill("#storyboard .choice input", "2")
     viewer.page.press("#storyboard .choice input", "Enter")
     wait_for_rows(viewer, "draft", [JUMP])
+
+    utf16 = f"{json.dumps({'prompts': [MEADOW, HOSTILE]})}\r".encode("utf-16")
+    open_file(viewer, "mac.JSONL", utf16)
+    wait_for_rows(viewer, "draft", [HOSTILE])
+    open_file(viewer, "lines.txt", f"{CUBE}\r{MEADOW}\r")
+    expect(viewer.page.locator("#storyboard .choice")).to_contain_text("of 2")
+    wait_for_rows(viewer, "draft", [])
     assert viewer.errors == []
 
 

@@ -68,6 +68,22 @@ def test_each_result_is_written_at_once_and_a_failure_beside_the_others(
     assert len(json.loads(out.read_text())["runs"]) == 3
 
 
+def test_results_that_exist_are_kept_unless_they_are_to_be_replaced(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longlive.cli.bench._measure", lambda *_: dict.fromkeys(COLUMNS, 1.0))
+    monkeypatch.setattr("longlive.benchmark.bench.table", lambda _: "")
+    out = tmp_path / "one.json"
+    out.write_text("before")
+    words = ["bench", "--model", str(tiny_folder), "--out", str(out)]
+    assert main(words) == 0
+    assert out.read_text() == "before" and json.loads((tmp_path / "one-2.json").read_text())
+    assert main([*words, "--force", "--against", str(out)]) == 2
+    assert "is the same file" in capsys.readouterr().err and out.read_text() == "before"
+    assert main([*words, "--force"]) == 0
+    assert json.loads(out.read_text())
+
+
 def test_what_is_missing_is_reported_in_one_line(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

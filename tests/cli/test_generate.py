@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from longlive import ModelBundle
 from longlive.cli import main
+from longlive.errors import FitError
 from longlive.generation.session import Session
 from tests.support.page_client import size_of
 
@@ -454,6 +455,38 @@ def test_an_interruption_keeps_the_video_and_the_session_file(
     assert len(json.loads((tmp_path / "s.json").read_text())["chunks"]) == 2
     assert pictures_in_any(tmp_path / name) >= 10
     assert {path.name for path in tmp_path.iterdir()} == {name, "s.json"}
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.webm", "v.gif"])
+@pytest.mark.parametrize("made", [0, 2])
+def test_an_error_keeps_the_video_and_the_session_file(
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    made: int,
+    name: str,
+) -> None:
+    make = Session.next_chunk
+
+    def next_chunk(session: Session) -> Any:
+        if session.num_chunks == made:
+            raise FitError("There is no memory left.")
+        return make(session)
+
+    monkeypatch.setattr(Session, "next_chunk", next_chunk)
+    options = ("--prompt", "a red ball", "--seconds", 300, "--session", tmp_path / "s.json")
+    assert run("generate", *options, "--out", tmp_path / name) == 2
+    told = capsys.readouterr()
+    assert "There is no memory left." in told.err
+    if not made:
+        assert told.out == "" and not any(tmp_path.iterdir())
+        return
+    assert "2 chunks" in told.out and "stopped early by an error (300 s were asked for)" in told.out
+    assert {path.name for path in tmp_path.iterdir()} == {name, "s.json"}
+    assert pictures_in_any(tmp_path / name) >= 10
+    monkeypatch.setattr(Session, "next_chunk", make)
+    assert run("replay", tmp_path / "s.json", "--verify") == 0
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])

@@ -50,6 +50,21 @@ def test_a_second_signal_gives_the_current_chunk_up_and_keeps_the_others() -> No
         assert [chunk.index for chunk in interrupted.until(slow())] == [0]
 
 
+def test_an_error_keeps_the_chunks_before_it_and_is_raised_in_the_end() -> None:
+    def broken(first: int) -> Iterator[FrameChunk]:
+        yield from map(make_chunk, range(first))
+        raise RuntimeError("no memory")
+
+    with interruption() as interrupted:
+        assert [chunk.index for chunk in interrupted.until(broken(2))] == [0, 1]
+    assert interrupted.stopped == ", stopped early by an error"
+    with pytest.raises(RuntimeError, match="no memory"):
+        interrupted.raise_error()
+    with interruption() as interrupted, pytest.raises(RuntimeError, match="no memory"):
+        list(interrupted.until(broken(0)))
+    assert not interrupted.stopped
+
+
 def test_without_a_chunk_there_is_nothing_to_keep() -> None:
     def slow() -> Iterator[FrameChunk]:
         os.kill(os.getpid(), signal.SIGTERM)

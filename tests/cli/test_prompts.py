@@ -89,6 +89,16 @@ def test_set_writes_the_published_set(tmp_path: Path, capsys: pytest.CaptureFixt
     assert out.read_bytes() != PUBLISHED.read_bytes()
 
 
+def test_set_says_where_it_cannot_be_written_before_it_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "longlive.training.data.prompt_grammar.write_prompt_set", lambda *_, **__: pytest.fail("it was made")
+    )
+    assert main(["prompts", "set", "--out", str(tmp_path)]) == 2
+    assert "it is a folder, and a file is to be written" in capsys.readouterr().err
+
+
 def test_check_counts_prompts_pairs_and_those_beyond_the_text_encoder(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

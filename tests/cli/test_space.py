@@ -120,5 +120,7 @@ def test_a_folder_that_holds_something_is_left_alone(
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["space", str(tmp_path), "--hardware", "cpu-basic"]) == 2
-    assert "something is there already" in capsys.readouterr().err
+    assert "this folder holds files, which are kept" in capsys.readouterr().err
+    assert main(["space", str(tmp_path / "mine.txt" / "x"), "--hardware", "cpu-basic"]) == 2
+    assert "no folder can be made there" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -51,6 +51,25 @@ def test_a_trained_lora_merges_into_the_model_that_the_run_left(
     assert load_models(tmp_path / "merged").config == load_models(tiny_folder).config
 
 
+@pytest.mark.parametrize("scale", ["nan", "inf"])
+@pytest.mark.parametrize(
+    "command",
+    ["merge-lora --base x --lora gone --out new --scale", "fetch longlive --lora lora --lora-scale"],
+)
+def test_a_scale_that_is_not_finite_is_refused(
+    command: str,
+    scale: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lora").touch()
+    assert main([*command.split(), scale]) == 2
+    assert f"--lora-scale is {scale}, but it must be a finite number" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "scale"), [([], "scale 2"), (["--lora-scale", "0.5"], "scale 0.5 as given")]
 )
@@ -164,3 +183,7 @@ def test_the_storybook_recipe_runs_its_stages_in_order(
     assert ran == [("train_codec", 3), ("train_generator", 3)]
     assert main(["train", "storybook", "--workers", "0"]) == 2
     assert "workers is 0" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["train", "storybook", "--folder", str(tmp_path), "--out", str(tmp_path / "file")]) == 2
+    assert "no folder can be made there" in capsys.readouterr().err
+    assert len(ran) == 2, "nothing was trained"

@@ -278,6 +278,13 @@ def parts_of(value: Any) -> st.SearchStrategy[Any]:
     return st.just(value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_session_file_is_read_as_editors_save_it(session: dict[str, Any], encoding: str) -> None:
+    record = read_session(session)
+    assert read_session(url_of(json.dumps(session).encode(encoding))) == record
+    assert read_session("\ufeff" + json.dumps(session)) == record
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_a_file_holds_is_read_or_refused_in_words(

@@ -203,6 +203,15 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.parametrize("fault", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(files: dict[str, Path], tmp_path: Path, fault: float) -> None:
+    spoil(
+        files["weights"], lambda state: state["model.head.head.bias"].index_fill_(0, torch.tensor(3), fault)
+    )
+    with pytest.raises(CheckpointError, match=r"base.pt, proj_out.bias: 1 of 64 numbers are NaN or infinite"):
+        write_transformer(tmp_path / "out.safetensors", SHAPE, files["weights"])
+
+
 def test_the_text_encoder_comes_from_wans_names_or_from_transformers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = published.umt5()

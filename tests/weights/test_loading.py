@@ -124,6 +124,15 @@ def test_a_decoder_that_fits_the_latents_makes_the_pictures_and_the_vae_stays(
     assert torch.equal(models.vae.post_quant_conv.weight, tiny_models.vae.post_quant_conv.weight)
 
 
+def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    weights = load_file(path)
+    weights["proj_out.bias"][2] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"transformer/.*, proj_out.bias: 1 of 16 numbers are NaN"):
+        load_models(folder)
+
+
 def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
     """Weights are copied out of the mapped file, which training writes again."""
     loaded = load_models(folder).transformer.state_dict()

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longlive.cli.common import print_note
+from longlive.cli.common import FORCE_HELP, print_note
 from longlive.errors import ConfigError
 from longlive.files import atomic_write
 
 
 def add_result_options(parser: argparse.ArgumentParser) -> None:
-    """``--json`` and ``--out``."""
+    """``--json``, ``--out`` and ``--force``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object to a file as well")
+    parser.add_argument("--force", action="store_true", help=FORCE_HELP)
 
 
 def finish_result(args: argparse.Namespace, about: Mapping[str, Any], started: float, text: str) -> None:

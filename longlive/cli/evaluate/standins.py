@@ -23,8 +23,9 @@ def run(args: argparse.Namespace) -> int:
     from longlive.evaluation.experiments.standins import DEFINITIONS, judge_standins
     from longlive.runtime.allocator import configure_cpu
 
-    if args.clips < 2:
-        raise ConfigError("--clips", args.clips, "it must be at least 2", "Leave it out.")
+    for option, value, least in (("--clips", args.clips, 2), ("--workers", args.workers, 1)):
+        if value < least:
+            raise ConfigError(option, value, f"it must be at least {least}", "Leave it out.")
     configure_cpu(1)
     started = time.perf_counter()
     result = judge_standins(num_clips=args.clips, seed=args.seed, num_workers=args.workers)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from longlive.cli.common import Command
+from longlive.cli.common import FORCE_HELP, Command
 from longlive.cli.evaluate.common import split_pair
 from longlive.errors import ConfigError
 
@@ -106,6 +106,7 @@ def _add_starts(parser: argparse.ArgumentParser) -> None:
 
 def _add_figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figure", type=Path, help="draw the result as well (PNG)")
+    parser.add_argument("--force", action="store_true", help=FORCE_HELP)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """Table 2: stories of several prompts, switched every ten seconds; Table 3: one prompt for 30 seconds."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +16,11 @@ from longlive.evaluation.statistics import Scores, estimate, mean
 from longlive.evaluation.trials import ATTRIBUTES, CHANGES
 from longlive.evaluation.videos import network, pixels
 from longlive.evaluation.workers import cached_models, map_in_workers
-from longlive.files import read_text
+from longlive.files import read_lines
 from longlive.generation.session import Session
 from longlive.media.mp4 import write_video
 from longlive.models.bundle import ModelBundle
+from longlive.prompts import prompts_of_row
 from longlive.storybook.world.captions import caption
 from longlive.storybook.world.drawing import HEIGHT, WIDTH, Scene, random_scene
 from longlive.storybook.world.oracle import read
@@ -116,9 +116,9 @@ def read_stories(path: Path, count: int, seed: int, num_prompts: int) -> list[St
         ConfigError: if the file has too few, or is of another kind.
     """
     try:
-        lines = [json.loads(line)["prompts"] for line in read_text(path).splitlines() if line.strip()]
-        texts = [tuple(map(str, prompts))[:num_prompts] for prompts in lines[:count]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = [prompts_of_row(line.decode()) for line in read_lines(path) if line.strip()]
+        texts = [tuple(map(str, prompts))[:num_prompts] for prompts in rows[:count]]
+    except (OSError, ValueError) as error:
         rule = f'each line must be {{"prompts": […]}} ({reason_of(error)})'
         raise ConfigError(
             "--stories", str(path), rule, "Try assets/prompts/interactive_160x6.jsonl."

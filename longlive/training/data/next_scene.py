@@ -5,7 +5,6 @@ everything else, so that a model learns to switch prompts within one shot. The o
 per prompt, keyed by its digest, so that an interrupted run can be resumed.
 """
 
-import codecs
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longlive.errors import ConfigError, reason_of
+from longlive.files import atomic_write, read_lines, read_utf8
 from longlive.training.data.chat_models import ChatModel, Messages
 
 MIN_WORDS, MAX_WORDS, SLACK = 80, 100, 10
@@ -171,6 +171,9 @@ class SceneFile:
     def __init__(self, path: Path) -> None:
         """Open or create the file; a partial row at its end (of a killed run) is cut off.
 
+        Rows that an editor saved in another way (UTF-16, other line ends, blank lines, no last line end) are
+        all kept; the file becomes UTF-8 with one row a line, so that rows can be appended.
+
         Raises:
             ConfigError: if it cannot be written, or holds other rows.
         """
@@ -180,12 +183,12 @@ class SceneFile:
             path.touch()
             if not path.is_file():
                 raise OSError("it is not a regular file")
-            whole, _, half = path.read_bytes().removeprefix(codecs.BOM_UTF8).rpartition(b"\n")
-            self.sources = {str(json.loads(line)["source"]) for line in whole.splitlines()}
-            if half and not (half.startswith(ROW_START) or ROW_START.startswith(half)):
-                raise ValueError(f"its end, {half[:40]!r}, is no row")
-            if half:
-                os.truncate(path, path.stat().st_size - len(half))
+            rows = _whole_rows(path)
+            self.sources = {str(json.loads(row)["source"]) for row in rows}
+            whole = b"".join(row + b"\n" for row in rows)
+            if path.read_bytes() != whole:
+                with atomic_write(path) as part:
+                    part.write_bytes(whole)
         except OSError as error:
             raise _unwritable(path, error) from error
         except (ValueError, LookupError, TypeError) as error:
@@ -204,6 +207,18 @@ class SceneFile:
         self.sources.add(row["source"])
 
 
+def _whole_rows(path: Path) -> list[bytes]:
+    """The lines of a file, without blank ones and without the beginning of a row at its end."""
+    rows = [line for line in read_lines(path) if line.strip()]
+    is_ended = read_utf8(path)[-1:] in (b"\n", b"\r")
+    if rows and not is_ended and (rows[-1].startswith(ROW_START) or ROW_START.startswith(rows[-1])):
+        try:
+            json.loads(rows[-1])
+        except ValueError:
+            return rows[:-1]
+    return rows
+
+
 def rejected_file(out: Path) -> Path:
     """The file of prompts without a usable answer; delete it to try them again."""
     return out.with_suffix(".rejected.jsonl")
@@ -216,7 +231,7 @@ def prompt_digest(prompt: str) -> str:
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        "OUT", str(path), f"it cannot be written ({error})", "Make room, or try another place."
+        "OUT", str(path), f"it cannot be written ({reason_of(error)})", "Make room, or try another place."
     )
 
 

@@ -2,6 +2,7 @@
 
 * text, as in VidProM: a prompt per line, UTF-8; a second file of as many lines holds the next prompts.
 * JSONL: ``{"prompts": ["first", "second", …]}`` or ``{"prompt": "first", "next": "second"}`` per line.
+* JSON: one such object, a storyboard.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from longlive.errors import ConfigError, PromptError, reason_of
-from longlive.files import has_suffix, read_lines
+from longlive.files import has_suffix, read_lines, read_utf8
 from longlive.generation.noise import check_seed
 from longlive.prompts import check_prompt, prompts_of_row
 
-JSONL = ".jsonl"
+ROWS = (".jsonl", ".json")
+"""Suffixes of files of JSON objects: one per line, or one in the whole file."""
 MAX_FAULTS_SHOWN = 3
 
 
@@ -65,7 +67,7 @@ class ListedPrompts:
     @classmethod
     def read(cls, first: str | Path, second: str | Path | None = None) -> "ListedPrompts":
         """The prompts of a text file alone, or the pairs of two text files or of one JSONL file."""
-        if second is None and not has_suffix(first, JSONL):
+        if second is None and not has_suffix(first, *ROWS):
             return cls(read_prompts(first))
         pairs = read_prompt_pairs(first, second)
         return cls([pair.prompt for pair in pairs], [pair.next_prompt for pair in pairs])
@@ -122,7 +124,7 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
         PromptError: as for ``read_prompts``; or if the lines of two files do not match.
     """
     first = Path(first)
-    if has_suffix(first, JSONL) == (second is not None):
+    if has_suffix(first, *ROWS) == (second is not None):
         rule = "text needs a second file of as many lines, and JSONL (which holds both) none"
         raise ConfigError(
             "next prompts", second, f"{first} came first; {rule}", "Give two text files, or one JSONL."
@@ -145,16 +147,16 @@ def read_prompt_pairs(first: str | Path, second: str | Path | None = None) -> li
 
 
 def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """(line number from 1, prompts) of each line that is not blank."""
+    """(line number from 1, prompts) of each line that is not blank; a JSON file counts as one."""
     try:
-        lines = read_lines(path)
+        lines = [read_utf8(path)] if has_suffix(path, ".json") else read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         rule = f"it cannot be read: {reason_of(error)}"
         raise ConfigError("prompts", str(path), rule, "Check the name, and save it as UTF-8.") from error
     rows, faults = [], []
     for number, line in enumerate(lines, start=1):
         try:
-            prompts = list(_prompts_of(line, has_suffix(path, JSONL)))
+            prompts = list(_prompts_of(line, has_suffix(path, *ROWS)))
         except PromptError as error:
             faults.append(f"Line {number}: {error}")
             continue
@@ -168,13 +170,13 @@ def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _prompts_of(line: bytes, is_jsonl: bool) -> Iterator[str]:
+def _prompts_of(line: bytes, is_json: bool) -> Iterator[str]:
     """The checked prompts of one line: none if it is blank."""
     try:
         text = line.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise PromptError(f"It is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    for prompt in _prompts_of_row(text) if is_jsonl and text else [text]:
+    for prompt in _prompts_of_row(text) if is_json and text else [text]:
         # Plain printable text needs no further check: a quarter of a million lines are read in seconds.
         if len(prompt) > 1000 or "&" in prompt or not prompt.isprintable():
             check_prompt(prompt)

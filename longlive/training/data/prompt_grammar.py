@@ -87,7 +87,7 @@ def write_prompt_set(out: Path, *, seed: int | None = None, grammar: Path = GRAM
             part.write_text("".join(lines), encoding="utf-8", newline="\n")
     except OSError as error:
         raise ConfigError(
-            "--out", str(out), f"it cannot be written ({error})", "Try another place."
+            "--out", str(out), f"it cannot be written ({reason_of(error)})", "Try another place."
         ) from error
     return sequences
 
@@ -98,7 +98,7 @@ def read_grammar(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            "grammar", str(path), f"it cannot be read ({error})", "Correct the file."
+            "grammar", str(path), f"it cannot be read ({reason_of(error)})", "Correct the file."
         ) from error
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 from longlive.chunks import MediaSegment
 from longlive.config import size_text
 from longlive.errors import LongLiveError, SessionFileError, reason_of
+from longlive.files import utf8_of
 from longlive.generation.session_file import SessionRecord
 from longlive.generation.storyboard import MAX_SCENES, storyboard_of_record
 from longlive.prompts import check_prompt
@@ -244,7 +245,7 @@ def computed_on(facts: Mapping[str, Any]) -> str:
 def _text_of(url: str) -> str:
     content = decode_file("session", url, cure="Send the file itself.")
     try:
-        return content.decode("utf-8-sig")
+        return utf8_of(content).decode()
     except UnicodeDecodeError as error:
         reason = f"This session file cannot be read: {reason_of(error)}. It may be damaged."
         raise SessionFileError(reason) from error

@@ -232,13 +232,20 @@ find(".fresh").addEventListener("click", () => {
 
 const readFile = async (file) => {
   if (file.size > MAX_FILE) return note(`This file has ${(file.size / 1e6).toFixed(1)} MB; at most 5 MB are read.`);
-  const text = await file.text();
-  const isLines = file.name.toLowerCase().endsWith(".jsonl");
-  lines = isLines ? text.split("\n").filter((line) => line.trim()) : [text];
+  const text = decode(new Uint8Array(await file.arrayBuffer()));
+  const suffix = file.name.toLowerCase().match(/\.(jsonl|txt)$/)?.[1];
+  const rows = text.split(/\r\n|\r|\n/).filter((line) => line.trim());
+  lines = { jsonl: rows, txt: rows.map((prompt) => JSON.stringify({ prompts: [prompt] })) }[suffix] ?? [text];
   find(".choice").hidden = lines.length < 2;
   find(".choice span").textContent = lines.length;
   Object.assign(find(".choice input"), { value: 1, max: lines.length });
   return readLine(0);
+};
+
+// UTF-8, or UTF-16 with its mark; a mark is no part of the text.
+const decode = (bytes) => {
+  const encoding = { 65534: "utf-16le", 65279: "utf-16be" }[bytes[0] * 256 + bytes[1]] ?? "utf-8";
+  return new TextDecoder(encoding).decode(bytes);
 };
 
 const readLine = async (number) => {

@@ -114,17 +114,20 @@ def strip_wrappers(name: str) -> str:
 def dotted_name(name: str) -> str:
     """kohya's name of a layer (``lora_unet_blocks_0_self_attn_q``) with dots where they belong.
 
+    After kohya's prefix some dots may be there already (``lora_unet_blocks_0.self_attn.q``).
+
     What stands before the layer becomes a prefix; a name that is no layer's is returned as it is.
     """
-    if "." in name:
+    if "." in name and not name.startswith("lora_unet_"):
         return name
+    given, name = name, name.replace(".", "_")
     inside = re.fullmatch(r"(?:(.*?)_+)?blocks_(\d+)_(.+)", name)
     if inside and inside[3] in _FLAT_BLOCK and not _OTHER_BLOCKS.search(inside[1] or ""):
         return f"{inside[1] or ''}.blocks.{inside[2]}.{_FLAT_BLOCK[inside[3]]}".lstrip(".")
     for flat, dotted in _FLAT_WHOLE.items():
         if name == flat or name.endswith(f"_{flat}"):
             return f"{name.removesuffix(flat).strip('_')}.{dotted}".lstrip(".")
-    return name
+    return given
 
 
 def transformer_from_released(state: Mapping[str, Tensor]) -> State:

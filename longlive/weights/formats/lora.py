@@ -76,8 +76,14 @@ class WeightDifference:
         return torch.add(weight.float(), difference, alpha=strength * (1.0 if scale is None else scale))
 
 
-Lora = dict[str, LoraPair | WeightDifference]
-"""What is changed, by our name of the weight."""
+class Lora(dict[str, LoraPair | WeightDifference]):
+    """What is changed, by our name of the weight.
+
+    Attributes:
+        about: which of several LoRAs of its file it is, for people; empty if the file holds no other.
+    """
+
+    about: str = ""
 
 
 def describe_lora(lora: Lora, scale: float | None = None, *, name: str = "") -> str:
@@ -97,6 +103,8 @@ def describe_lora(lora: Lora, scale: float | None = None, *, name: str = "") -> 
     whole = len(lora) - len(pairs)
     if whole:
         listed.append(f"{whole} whole {'difference' if whole == 1 else 'differences'} of weights")
+    if lora.about:
+        listed.append(lora.about)
     return f"LoRA{f' {name}' * bool(name)}: " + "; ".join(listed)
 
 

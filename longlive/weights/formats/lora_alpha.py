@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longlive.errors import CheckpointError
+from longlive.errors import CheckpointError, reason_of
 from longlive.files import read_text
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -77,7 +77,7 @@ def stated_alpha(file: Path, metadata: Mapping[str, str], numbers: Mapping[str, 
             return _from_config(_parse(metadata[key], f"{key} in {file}"), f"metadata of {file.name}")
     for key in ("alpha", "lora_alpha", "network_alpha", "ss_network_alpha"):
         for values, where in ((metadata, "metadata of "), (numbers, "")):
-            if _is_number(values.get(key), strict=key == "alpha" and bool(where), file=file):
+            if _is_number(values.get(key), strict=key == "alpha" and bool(where), where=f"{file}: {key}"):
                 return StatedAlpha(float(values[key]), f"{where}{file.name}")
     for key in ("lora_config", "peft_config"):
         if isinstance(numbers.get(key), Mapping):
@@ -88,29 +88,30 @@ def stated_alpha(file: Path, metadata: Mapping[str, str], numbers: Mapping[str, 
     try:
         return _from_config(_parse(read_text(config), str(config)), ADAPTER_CONFIG)
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{config} cannot be read: {error}. Correct it, or take it away.") from error
+        raise CheckpointError(
+            f"{config} cannot be read: {reason_of(error)}. Correct it, or take it away."
+        ) from error
 
 
-def _is_number(value: Any, *, strict: bool, file: Path) -> bool:
+def _is_number(value: Any, *, strict: bool, where: str) -> bool:
     """Whether a value states an alpha; kohya may write a word such as Dynamic, beside entries."""
     if value is None or isinstance(value, bool):
         return False
     try:
-        if math.isfinite(float(value)):
-            return True
+        number = float(value)
     except (TypeError, ValueError):
-        pass
-    if strict:
-        raise CheckpointError(
-            f"{file}: alpha is {value!r} in the metadata, but it must be a number. Correct it."
-        )
-    return False
+        if not strict:
+            return False
+        number = math.nan
+    if not math.isfinite(number):
+        raise CheckpointError(f"{where} is {value!r}, but it must be a finite number. Correct it.")
+    return True
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} is no JSON: {error}. Correct it, or take it away.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{where} holds a {type(values).__name__}, but an object is expected.")
@@ -124,15 +125,22 @@ def _from_config(values: Mapping[str, Any], source: str) -> StatedAlpha:
     rank = config.get("r", config.get("rank"))
     try:
         return StatedAlpha(
-            alpha=float(config.get("lora_alpha", config.get("alpha", PEFT_ALPHA))),
+            alpha=_finite(config.get("lora_alpha", config.get("alpha", PEFT_ALPHA))),
             source=source,
             rank=None if rank is None else int(rank),
-            alphas={key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
+            alphas={key: _finite(value) for key, value in (config.get("alpha_pattern") or {}).items()},
             ranks={key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
             rank_stabilized=bool(config.get("use_rslora", False)),
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise CheckpointError(f"{source}: a number of the LoRA is none ({error}). Correct it.") from error
+
+
+def _finite(value: Any) -> float:
+    """A number; ValueError for NaN and infinity, which Python's JSON knows."""
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value} is not finite")
+    return number
 
 
 def _refuse_unread(config: Mapping[str, Any], source: str) -> None:

@@ -15,11 +15,18 @@ class LoraFile:
         path: as ``read_lora`` reads.
         strength: what its changes are multiplied by, not 0; 1 is as it was trained.
         scale: in place of alpha / rank; None: what the file states.
+
+    Raises:
+        ConfigError: if the scale is not finite.
     """
 
     path: Path
     strength: float = 1.0
     scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not math.isfinite(self.scale):
+            raise ConfigError("--lora-scale", self.scale, "it must be a finite number", "Try 0.5.")
 
     @classmethod
     def parse(cls, text: str) -> "LoraFile":

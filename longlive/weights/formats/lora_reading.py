@@ -7,7 +7,7 @@ and our training, around released names or ours, with any prefix. A new format n
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from longlive.weights.formats.key_mapping import dotted_name, first_few, locate,
 from longlive.weights.formats.lora import Lora, LoraPair, WeightDifference, check_lora
 from longlive.weights.formats.lora_alpha import ADAPTER_CONFIG, StatedAlpha, stated_alpha
 from longlive.weights.formats.lora_files import LoraFile
-from longlive.weights.formats.weight_files import dicts_of_tensors, open_weights, read_metadata
+from longlive.weights.formats.weight_files import check_finite, dicts_of_tensors, open_weights, read_metadata
 from longlive.weights.formats.weight_parts import parts_of
 
 # The halves of a pair after the layer's name: lora_A.weight, lora_A.default.weight (peft's named adapters),
@@ -58,8 +58,10 @@ def read_lora(path: str | Path) -> Lora:
     path = Path(path)
     try:
         file, stored = parts_of(path)[0], open_weights(path)
-        tensors, numbers = _only_lora(stored, path)
-        return pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
+        tensors, numbers, about = _only_lora(stored, path)
+        lora = pair_up(tensors, stated=stated_alpha(file, read_metadata(file), numbers))
+        lora.about = about
+        return lora
     except CheckpointError as error:
         raise CheckpointError(f"{path} holds no readable LoRA: {error}") from error
 
@@ -93,18 +95,19 @@ def pair_up(
 
     Raises:
         CheckpointError: naming the keys that are not LoRA, or lack their other half, or the format that is
-            not read; when there are several LoRAs for one weight.
+            not read; when there are several LoRAs for one weight, or numbers that are not finite.
     """
     _refuse_unread(tensors)
     stated = stated or StatedAlpha(alpha, "given")
     layers: dict[tuple[str, str], _Layer] = {}
-    lora: Lora = {}
+    lora = Lora()
     for name, tensor in tensors.items():
         if not _add_difference(lora, name, tensor):
             _add_part(layers, name, tensor)
     _check_single([layer.target for layer in layers.values()])
     _check_whole(layers)
-    return lora | {layer.target: layer.pair(stated) for layer in layers.values()}
+    lora.update({layer.target: layer.pair(stated) for layer in layers.values()})
+    return lora
 
 
 @dataclass
@@ -123,6 +126,13 @@ class _Layer:
 
     def pair(self, stated: StatedAlpha) -> LoraPair:
         down, up = self.parts["down"], self.parts["up"]
+        if not down.ndim or not down.shape[0]:
+            shape = tuple(down.shape)
+            raise CheckpointError(
+                f"{self.name}: A has shape {shape}, but (rank, in) is expected, rank above 0."
+            )
+        for half, tensor in (("A", down), ("B", up)):
+            check_finite(tensor, f"{self.name}, {half}")
         if "alpha" in self.parts:
             alpha = self.parts["alpha"].float().flatten()
             if alpha.numel() != 1 or not alpha.isfinite().all():
@@ -156,6 +166,7 @@ def _add_difference(lora: Lora, name: str, tensor: Tensor) -> bool:
     for weight in _DIFFERENCES.get(dot + ending, ()):
         located = locate(dotted_name(stem) + weight)
         if located is not None:
+            check_finite(tensor, name)
             lora[located.name] = WeightDifference(tensor)
             return True
     return False
@@ -188,8 +199,9 @@ def _refuse_unread(names: Mapping[str, Any]) -> None:
             )
 
 
-def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file's LoRA (the generator's if it has others), and what stands beside their dict."""
+def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """The tensors of a file's LoRA (the generator's if it has others), what stands beside their dict, and
+    which was taken of several, for people."""
     found = {where: tensors for where, tensors in dicts_of_tensors(stored) if _has_lora(tensors)}
     if not found:
         _refuse_unread({name: None for _, tensors in dicts_of_tensors(stored) for name in tensors})
@@ -199,10 +211,15 @@ def _only_lora(stored: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor]
         )
     generators = [where for where in found if "generator" in where] if len(found) > 1 else list(found)
     if len(generators) != 1:
-        names = ", ".join(where.strip(".") or "the top" for where in found)
-        raise CheckpointError(f"it holds several LoRAs: {names}. Give a file of one.")
+        raise CheckpointError(f"it holds several LoRAs: {_listed(found)}. Give a file of one.")
+    others = [where for where in found if where not in generators]
+    about = f"{_listed(generators)} is taken, the file also holds {_listed(others)}" if others else ""
     tensors = {n: t for n, t in found[generators[0]].items() if "." in n or t.numel() != 1}
-    return tensors, {key: value for key, value in stored.items() if not isinstance(value, Tensor)}
+    return tensors, {key: value for key, value in stored.items() if not isinstance(value, Tensor)}, about
+
+
+def _listed(places: Iterable[str]) -> str:
+    return ", ".join(where.strip(".") or "the top" for where in places)
 
 
 def _has_lora(tensors: Mapping[str, Tensor]) -> bool:

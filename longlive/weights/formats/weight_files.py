@@ -159,11 +159,24 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise CheckpointError(f"{file} is broken: {error}. Fetch the model again.") from error
 
 
+def check_finite(tensor: Tensor, name: str) -> None:
+    """Raise CheckpointError if a tensor holds NaN or infinity; ``name`` says which, of what file."""
+    numbers = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # of 8 bits
+    # The extremes are NaN if any number is, and need no second tensor of this size, as isfinite does.
+    if numbers.numel() and not all(end.isfinite() for end in numbers.aminmax()):
+        count = int((~numbers.isfinite()).sum())
+        raise CheckpointError(
+            f"{name}: {count:,} of {tensor.numel():,} numbers are NaN or infinite ({tensor.dtype}), which "
+            "makes black pictures. The file is damaged, or was made so: fetch it again, or give another."
+        )
+
+
 def write_weights(
     path: Path,
     like: Mapping[str, Tensor],
     dtype: torch.dtype,
     make: Callable[[str], Tensor],
+    source: Path,
 ) -> str:
     """Write a safetensors file, one tensor in memory at a time.
 
@@ -172,9 +185,13 @@ def write_weights(
         like: tensors of the shapes to be written, by name.
         dtype: of all that is written.
         make: gives the tensor of a name; it is turned into ``dtype`` here.
+        source: what the tensors come from, for errors.
 
     Returns:
         SHA-256 of the file, in hex.
+
+    Raises:
+        CheckpointError: if a tensor holds NaN or infinity.
     """
     entries, end = {}, 0
     for name, tensor in like.items():
@@ -192,7 +209,9 @@ def write_weights(
             digest.update(part)
             file.write(part)
         for name in like:
-            data = _bytes_of(make(name).to(dtype))
+            tensor = make(name).to(dtype)
+            check_finite(tensor, f"{source}, {name}")
+            data = _bytes_of(tensor)
             digest.update(data)
             file.write(data)
     return digest.hexdigest()

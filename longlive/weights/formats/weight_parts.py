@@ -56,7 +56,7 @@ def _indexed(index: Path) -> list[Path]:
         parts = [index.with_name(name) for name in sorted(names)]
     except FileNotFoundError as error:
         raise CheckpointError(f"{index} is missing. Fetch the model again, or correct the path.") from error
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} cannot be read: {reason_of(error)}. Fetch the model again."
         ) from error

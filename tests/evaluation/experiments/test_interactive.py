@@ -41,6 +41,9 @@ def test_the_open_set_is_read_and_what_is_wrong_with_another_is_said(tmp_path: P
     stories = read_stories(SET, 160, 0, 6)
     assert len(stories) == 160 and {len(story.prompts) for story in stories} == {6}
     assert [len(story.prompts) for story in read_stories(SET, 2, 0, 1)] == [1, 1]
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text('{"prompts": ["a\u2028b", "c"]}\r{"prompt": "d", "next": "e"}', encoding="utf-16")
+    assert [story.prompts for story in read_stories(odd, 2, 0, 2)] == [("a\u2028b", "c"), ("d", "e")]
     few = tmp_path / "few.jsonl"
     few.write_text('{"prompts": ["a", "b"]}\n')
     for path, count, number in (

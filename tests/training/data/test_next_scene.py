@@ -1,5 +1,6 @@
 """Next scenes are asked for, checked, written a row at a time, and never asked for twice."""
 
+import codecs
 import json
 import os
 import resource
@@ -146,6 +147,30 @@ def test_half_a_row_of_a_killed_run_is_cut_off_and_written_again(tmp_path: Path,
     summary = write_next_scenes(prompts, out, Scripted(by=good))
     assert (summary.done_before, summary.written) == (1, 1)
     assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda data: data.replace(b"\n", b"\r"),
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: data.removesuffix(b"\n"),
+        lambda data: data.replace(b"\n", b"\n\n"),
+        lambda data: codecs.BOM_UTF8 + data,
+        lambda data: data.decode().encode("utf-16"),
+    ],
+    ids=["cr", "crlf", "no last end", "blank lines", "bom", "utf-16"],
+)
+def test_no_row_is_lost_however_an_editor_saved_the_file(
+    tmp_path: Path, saved: Callable[[bytes], bytes]
+) -> None:
+    out = tmp_path / "pairs.jsonl"
+    prompts = [pair.prompt for pair in PAIRS[:3]]
+    write_next_scenes(prompts[:2], out, Scripted(by=good))
+    out.write_bytes(saved(out.read_bytes()))
+    summary = write_next_scenes(prompts, out, Scripted(by=good))
+    assert (summary.done_before, summary.written) == (2, 1)
+    assert read_prompt_pairs(out) == PAIRS[:3]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,17 @@ def test_jsonl_without_any_pair_is_told(tmp_path: Path) -> None:
         read_prompt_pairs(written(tmp_path, '{"prompts": ["a"]}\n{"prompts": ["b"]}', "p.jsonl"))
 
 
+@pytest.mark.parametrize("name", ["story.json", "story.JSON"])
+def test_a_storyboard_is_no_line_of_text(name: str, tmp_path: Path) -> None:
+    text = '{"prompts": [\n  {"at": 0, "text": "a"},\r\n  "b",\n\n "c"]}\n'
+    assert read_prompts(written(tmp_path, text, name)) == ["a", "b", "c"]
+    pairs = [PromptPair("a", "b"), PromptPair("b", "c")]
+    assert read_prompt_pairs(tmp_path / name) == pairs
+    assert len(ListedPrompts.read(tmp_path / name).next_prompts) == 2
+    with pytest.raises(PromptError, match="It must hold"):
+        read_prompts(written(tmp_path, "a red ball", name))
+
+
 def test_a_missing_file_and_a_missing_second_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_prompts(tmp_path / "nothing.txt")

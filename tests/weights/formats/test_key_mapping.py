@@ -130,6 +130,10 @@ def test_parameters_of_other_models_are_not_found(name: str) -> None:
         ("lora_unet_double_blocks_0_ffn_0", "lora_unet_double_blocks_0_ffn_0"),
         ("lora_te_text_model_encoder_layers_0_mlp_fc1", "lora_te_text_model_encoder_layers_0_mlp_fc1"),
         ("model.blocks.0.ffn.0", "model.blocks.0.ffn.0"),
+        ("lora_unet_blocks_12.self_attn.k", "lora_unet.blocks.12.self_attn.k"),
+        ("lora_unet_head.head", "lora_unet.head.head"),
+        ("lora_unet_vace_blocks.0.ffn.0", "lora_unet_vace_blocks.0.ffn.0"),
+        ("audio_blocks_0.self_attn.q", "audio_blocks_0.self_attn.q"),
     ],
 )
 def test_kohyas_names_get_their_dots(flat: str, dotted: str) -> None:

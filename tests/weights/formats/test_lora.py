@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longlive.errors import CheckpointError
-from longlive.weights.formats.lora import LoraPair, describe_lora, merge_lora
+from longlive.weights.formats.lora import Lora, LoraPair, describe_lora, merge_lora
 from longlive.weights.formats.lora_reading import pair_up, read_lora
 from tests.support.lora_pairs import pairs_for
 from tests.support.tiny_transformer import tiny_transformer
@@ -102,7 +102,9 @@ def test_a_released_file_gives_its_generators_pairs_with_scale_one(tmp_path: Pat
     lora = lora_for("base_model.model.blocks.0.self_attn.q")
     other = lora_for("base_model.model.blocks.1.self_attn.q")
     torch.save({"generator_lora": lora, "critic_lora": other, "step": 3000}, tmp_path / "lora.pt")
-    (name,), (pair,) = zip(*read_lora(tmp_path / "lora.pt").items(), strict=True)
+    read = read_lora(tmp_path / "lora.pt")
+    assert "; generator_lora is taken, the file also holds critic_lora" in describe_lora(read)
+    (name,), (pair,) = zip(*read.items(), strict=True)
     assert (name, pair.alpha, pair.scale) == ("blocks.0.attn1.to_q.weight", None, 1.0)
     assert torch.equal(pair.down, lora["base_model.model.blocks.0.self_attn.q.lora_A.weight"])
 
@@ -115,6 +117,29 @@ def test_the_alpha_in_a_files_metadata_decides_the_scale(
     save_file(lora_for("blocks.0.attn1.to_q"), path, metadata=None if alpha is None else {"alpha": alpha})
     (pair,) = read_lora(path).values()
     assert pair.scale == scale
+
+
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["lora_A.weight", "lora_B.weight", "diff_b"])
+def test_numbers_that_are_not_finite_are_named(fault: float, name: str, tmp_path: Path) -> None:
+    layer = "blocks.0.attn1.to_q"
+    tensors = pairs_for(layer) | {f"{layer}.diff_b": torch.ones(24)}
+    tensors[f"{layer}.{name}"].view(-1)[5] = fault
+    save_file(tensors, tmp_path / "w.safetensors")
+    half = {"lora_A.weight": ", A", "lora_B.weight": ", B"}.get(name, ".diff_b")
+    with pytest.raises(CheckpointError, match=rf"w.safetensors .*{layer}{half}: 1 of [\d,]+ numbers are NaN"):
+        read_lora(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("shapes", [((0, 24), (24, 0)), ((), (24, 2))])
+def test_a_pair_without_a_rank_is_refused(shapes: tuple[tuple[int, ...], ...], tmp_path: Path) -> None:
+    layer = "blocks.0.attn1.to_q"
+    halves = {
+        f"{layer}.lora_{half}.weight": torch.ones(shape) for half, shape in zip("AB", shapes, strict=True)
+    }
+    save_file(halves | {f"{layer}.alpha": torch.tensor(4.0)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=rf"{layer}: A has shape .* rank above 0"):
+        read_lora(tmp_path / "w.safetensors")
 
 
 def test_what_is_no_lora_is_refused_by_the_files_name(tmp_path: Path) -> None:
@@ -168,6 +193,7 @@ FORMATS: dict[str, tuple[Callable[[str, str], str], tuple[str, str], bool]] = {
     "kohya": (lambda ours, wan: f"lora_unet_{flat(wan)}", DOWN_UP, True),
     "kohya, two underscores": (lambda ours, wan: f"lora_unet__{flat(wan)}", DOWN_UP, True),
     "kohya, diffusers' names": (lambda ours, wan: f"lora_transformer_{flat(ours)}", DOWN_UP, True),
+    "kohya, then dots": (lambda ours, wan: f"lora_unet_{wan.replace('.', '_', 1)}", DOWN_UP, True),
     "LyCORIS": (lambda ours, wan: f"lycoris_{flat(wan)}", DOWN_UP, True),
     "ComfyUI": (lambda ours, wan: f"diffusion_model.{wan}", (".lora_A.weight", ".lora_B.weight"), True),
     "LightX2V": (lambda ours, wan: f"diffusion_model.{wan}", DOWN_UP, True),
@@ -219,8 +245,8 @@ def test_what_was_found_is_described_kind_by_kind() -> None:
         "1 pair of rank 2, alpha 3 (its .alpha entry): scale 1.5; 1 whole difference of weights"
     )
     assert "rank 4, alpha 8 (given): scale 0.5 as given; 1 pair " in describe_lora(lora, 0.5)
-    many = {n: LoraPair(torch.ones(2, 3), torch.ones(3, 2), alpha=float(n)) for n in range(1, 8)}
-    assert "and 3 other kinds (scales 0.5 to 3.5)" in describe_lora(many)  # type: ignore[arg-type]
+    many = {str(n): LoraPair(torch.ones(2, 3), torch.ones(3, 2), alpha=float(n)) for n in range(1, 8)}
+    assert "and 3 other kinds (scales 0.5 to 3.5)" in describe_lora(Lora(many))
     nothing = describe_lora(pair_up(pairs_for("blocks.0.ffn.net.2")))
     assert "no alpha is stated: scale 1, taken as alpha = rank; --lora-scale changes it" in nothing
 

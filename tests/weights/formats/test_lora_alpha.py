@@ -129,6 +129,9 @@ def test_what_the_file_itself_states_comes_before_the_config_beside_it(tmp_path:
         (CONFIG | {"use_dora": True}, "it is a DoRA"),
         (CONFIG | {"init_lora_weights": "pissa_niter_4"}, "changed the base weights too"),
         (CONFIG | {"lora_alpha": "much"}, "a number of the LoRA is none"),
+        (CONFIG | {"lora_alpha": float("inf")}, "a number of the LoRA is none .inf is not finite"),
+        (CONFIG | {"alpha_pattern": {"to_q": float("nan")}}, "a number of the LoRA is none .nan is not"),
+        (CONFIG | {"r": float("inf")}, "a number of the LoRA is none"),
         (CONFIG | {"alpha_pattern": {"(": 3}}, "is no pattern of layers"),
         ([], "holds a list, but an object is expected"),
     ],
@@ -145,9 +148,15 @@ def test_broken_numbers_are_named(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"adapter_config.json is no JSON"):
         read_lora(path)
+    (tmp_path / "adapter_config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"adapter_config.json is no JSON"):
+        read_lora(path)
     (tmp_path / "adapter_config.json").unlink()
+    torch.save(pairs_for(Q) | {"lora_alpha": float("inf")}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="lora_alpha is inf, but it must be a finite number"):
+        read_lora(tmp_path / "w.pt")
     save_file(pairs_for(Q), path, metadata={"alpha": "nan"})
-    with pytest.raises(CheckpointError, match="alpha is 'nan' in the metadata, but it must be a number"):
+    with pytest.raises(CheckpointError, match="alpha is 'nan', but it must be a finite number"):
         read_lora(path)
     save_file(pairs_for(Q) | {f"{Q}.alpha": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match=r"alpha is \[1.0, 1.0\], but it must be one number"):

@@ -27,7 +27,7 @@ def weights() -> dict[str, Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_is_written_is_what_safetensors_reads(tmp_path: Path, dtype: torch.dtype) -> None:
     path, state = tmp_path / "w.safetensors", weights()
-    digest = write_weights(path, state, dtype, state.__getitem__)
+    digest = write_weights(path, state, dtype, state.__getitem__, path)
     read = load_file(path)
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], tensor.to(dtype)) for name, tensor in state.items())
@@ -39,7 +39,7 @@ def test_what_is_written_is_what_safetensors_reads(tmp_path: Path, dtype: torch.
 
 def test_a_tensor_that_is_no_stretch_of_memory_is_written_in_its_order(tmp_path: Path) -> None:
     state = {"t": torch.arange(6.0).view(2, 3).t()}
-    write_weights(tmp_path / "w.safetensors", state, torch.float32, state.__getitem__)
+    write_weights(tmp_path / "w.safetensors", state, torch.float32, state.__getitem__, tmp_path)
     assert torch.equal(load_file(tmp_path / "w.safetensors")["t"], state["t"])
 
 
@@ -50,7 +50,7 @@ def test_tensors_are_asked_for_one_by_one(tmp_path: Path) -> None:
         made.append(name)
         return weights()[name]
 
-    write_weights(tmp_path / "w.safetensors", weights(), torch.float32, make)
+    write_weights(tmp_path / "w.safetensors", weights(), torch.float32, make, tmp_path)
     assert made == list(weights())
 
 

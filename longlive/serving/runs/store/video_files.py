@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from longlive.errors import LongLiveError, MediaError, SessionFileError
+from longlive.errors import LongLiveError, MediaError, SessionFileError, reason_of
 from longlive.files import name_of_video
 from longlive.media.mp4 import Mp4Writer
 from longlive.serving.runs.store.run_store import RunStore
@@ -43,7 +43,7 @@ def write_video(store: RunStore, path: Path) -> Path:
             video.append(segment)
         return video.close()
     except OSError as error:
-        raise MediaError(f"the video {path.name} cannot be written: {error}") from error
+        raise MediaError(f"the video {path.name} cannot be written: {reason_of(error)}") from error
     finally:
         video.discard()
 
