@@ -44,7 +44,7 @@ Write = Callable[[Any], None]
 
 
 def bench(folder: Path, name: str, *options: str) -> None:
-    out = ["--out", str(folder / f"gpu_{name}.json")]
+    out = ["--out", str(folder / f"gpu_{name}.json"), "--force"]
     lasting = ["--seconds", SECONDS, "--switch-every", "4"]
     if code := main(["bench", "--model", MODEL, *OPTIONS, *lasting, *out, *options]):
         raise RuntimeError(f"bench ended with {code}")
