@@ -246,6 +246,7 @@ def test_a_killed_worker_costs_a_story_nothing(
     viewer.is_told(3)
     viewer.send(SCENES[1])
     viewer.is_told(6)
+    until(lambda: device.leases[-1].is_out, 120)
     device.kill(killed := device.leases[-1])
     viewer.is_told(12)
     viewer.stop()
