@@ -47,7 +47,7 @@ def test_table4_prints_a_table_and_shows_the_pictures(
         ("table4 --seed -1", "seed is -1"),
         ("table4 --model nowhere/at-all-there", "nowhere/at-all-there"),
         ("fig7 --seconds 1", "seconds is 1.0"),
-        ("fig7 --figure /nowhere/f.png", "--figure is /nowhere/f.png"),
+        ("fig7 --figure /nowhere/f.png", "--figure is '/nowhere/f.png'"),
         ("long --seconds 25", "seconds is 25"),
         ("long --seconds 10", "seconds is 10"),
         ("long --models before", "--models is 'before'"),
