@@ -124,19 +124,25 @@ def test_pictures_that_come_in_one_burst_are_all_played(visit) -> None:
 
 
 @pytest.mark.slow
-def test_a_video_that_a_new_one_replaces_can_still_be_downloaded(visit, served) -> None:
+@pytest.mark.parametrize(("by", "first", "then"), [("button", MEADOW, JUMP), ("example", JUMP, MEADOW)])
+def test_a_video_that_a_new_one_replaces_can_still_be_downloaded(
+    visit, served, by: str, first: str, then: str
+) -> None:
     viewer = visit()
-    viewer.start(MEADOW)
+    viewer.start(first)
     viewer.wait("data.frame > 20")
     assert viewer.text("#start") == "New video"
-    viewer.write(JUMP)
-    viewer.page.click("#start")
+    if by == "button":
+        viewer.write(then)
+        viewer.page.click("#start")
+    else:
+        viewer.page.click("#examples .example >> nth=0")
     viewer.page.wait_for_selector("#take video")
     video_bytes = viewer.page.request.get(viewer.page.locator("#take video").evaluate("(e) => e.src")).body()
     with av.open(io.BytesIO(video_bytes)) as video:
         cards = [read_card(picture.to_ndarray(format="rgb24")) for picture in video.decode(video=0)]
     assert cards == [(number, 0) for number in range(len(cards))] and len(cards) > 20
-    viewer.page.wait_for_function(f"document.querySelector('#player .caption').textContent === '{JUMP}'")
+    viewer.page.wait_for_function(f"document.querySelector('#player .caption').textContent === '{then}'")
     viewer.wait("data.state === 'playing' && data.frame > 20")
     assert viewer.page.is_visible("#take video"), "also while the new one plays"
 
