@@ -128,7 +128,7 @@ def test_a_slow_client_gets_what_is_kept_in_order_and_what_is_lost_is_counted(mo
     monkeypatch.setattr(backpressure, "MAX_UNREAD", 8)
     monkeypatch.setattr(run_module, "KEPT_EVENTS", 8)
     with serve_page(
-        FakeModels(), disconnect_timeout_s=1, no_player_timeout_s=60, buffer_ahead_s=999
+        FakeModels(), disconnect_timeout_s=5, no_player_timeout_s=60, buffer_ahead_s=999
     ) as served:
         for listener in served.page.server.servers[0].sockets:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # little is kept on the way
