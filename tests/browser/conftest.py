@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.page_client import cards_of
@@ -100,7 +101,11 @@ class Viewer:
         begun = time.monotonic()
         data = "const data = document.querySelector('#player')?.dataset ?? {};"
         script = f"() => {{ {data} return {condition}; }}"
-        self.page.wait_for_function(script, timeout=timeout * 1000, polling=30)
+        try:
+            self.page.wait_for_function(script, timeout=timeout * 1000, polling=30)
+        except PlaywrightTimeout as error:
+            found = f"player {self.data}, status {self.text('#status')!r}, errors {self.errors}"
+            raise AssertionError(f"not so after {timeout} s: {condition}; {found}") from error
         return time.monotonic() - begun
 
     def card(self, selector: str = "#player video") -> tuple[int, int]:
