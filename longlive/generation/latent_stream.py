@@ -24,9 +24,9 @@ class LatentStream:
     """A KV cache, the latents that a recache may need, and the position of the next chunk.
 
     For each chunk: ``remember_last`` for the one before, if that ``needs_clean_pass``; ``switch`` if a new
-    prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept:
-    ``switch``; ``remember`` or ``skip``; ``append``. A call that fails may be made again. Where rollouts
-    overlap, a cut ends each of them, and the latents that are repeated are remembered and appended first.
+    prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept: ``switch``; ``remember`` or
+    ``skip``; ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them,
+    and the latents that are repeated are remembered and appended first.
 
     Attributes:
         stream: its options.

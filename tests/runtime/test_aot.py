@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from longlive.errors import ConfigError
@@ -20,6 +19,7 @@ from longlive.runtime.aot.package import compile_package, find_or_compile, packa
 from longlive.runtime.aot.parts import apply_package
 from longlive.runtime.compilation import optimize_for_inference
 from longlive.runtime.quantization import quantize
+from tests.support.cpp_compiler import needs_cpp_compiler
 from tests.support.tiny_passes import largest_difference, passes
 from tests.support.tiny_transformer import random_latents, random_prompt, tiny_transformer
 
@@ -36,10 +36,7 @@ def no_gradients() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of the tiny transformer."""
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        pytest.skip("NOT TESTED HERE: compiling ahead of time needs a C++ compiler, and there is none")
+    needs_cpp_compiler()
     folder = tmp_path_factory.mktemp("aot") / "package"
     compile_package(optimized(), folder)
     return folder

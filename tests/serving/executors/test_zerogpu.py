@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from longlive.serving.executors.stream_worker import LEASE_BRIDGE_S
 from longlive.serving.executors.thread import ThreadExecutor
 from longlive.serving.executors.zerogpu import COMPILE_S
 from longlive.serving.limits import Limits
+from tests.support.cpp_compiler import needs_cpp_compiler
 from tests.support.fake_zero_gpu import VISITOR, FakeDevice, fake_device, program, until
 from tests.support.fakes import PATIENT
 from tests.support.tiny_passes import largest_difference, passes
@@ -361,8 +360,7 @@ def test_the_app_itself_sees_that_it_is_on_zerogpu(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_blocks_are_compiled_in_a_worker_at_the_start_and_run_in_all_that_follow(tmp_path: Path) -> None:
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        pytest.skip("NOT TESTED HERE: compiling ahead of time needs a C++ compiler, and there is none")
+    needs_cpp_compiler()
     with torch.no_grad():
         expected = passes(tiny_transformer(), "relative")
     pids = set()
