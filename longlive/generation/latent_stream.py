@@ -25,8 +25,8 @@ class LatentStream:
 
     For each chunk: ``remember_last`` for the one before, if that ``needs_clean_pass``; ``switch`` if a new
     prompt takes effect; ``denoise``; ``append``. Or, for latents that were kept: ``switch``; ``remember`` or
-    ``skip``; ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of them,
-    and the latents that are repeated are remembered and appended first.
+    ``skip``; ``append``. A call that fails may be made again. Where rollouts overlap, a cut ends each of
+    them, and the latents that are repeated are remembered and appended first.
 
     Attributes:
         stream: its options.
