@@ -344,30 +344,32 @@ def crowd(url: str, number: int, at_once: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_hundred_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
+def test_hundreds_of_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> None:
     monkeypatch.setattr(drops, "HANG_UP_AFTER_S", 0.5)
     command = [sys.executable, "-m", "tests.support.crowd"]
     environment = os.environ | {"MALLOC_ARENA_MAX": "1"}  # else holes in the heaps of threads count as well
     pipes: Any = {"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as app:
         assert app.stdin is not None and app.stdout is not None
-
-        def weigh() -> dict[str, float]:
+        url = json.loads(app.stdout.readline())["url"]
+        held = []
+        for visits in (
+            80,
+            100,
+            100,
+            100,
+        ):  # the first until Gradio's own store of the last 64 sessions is full
+            crowd(url, visits, at_once=10)
             app.stdin.write("\n")
             app.stdin.flush()
-            return json.loads(app.stdout.readline())
-
-        url = json.loads(app.stdout.readline())["url"]
-        crowd(url, 80, at_once=10)  # until Gradio's own store of the last 64 sessions is full
-        before = weigh()
-        crowd(url, 200, at_once=10)
-        after = weigh()
+            held.append(json.loads(app.stdout.readline()))
         app.stdin.close()
         app.wait(60)
-    print(before, after)
-    for what in ("bytes", "threads", "files"):
-        spare = 2 if what == "threads" else 0  # those of pools and of telemetry come and go
-        assert after[what] <= before[what] * 1.02 + spare, (
-            f"{what}: {before[what]} before, {after[what]} after"
-        )
+    print(*held, sep="\n")
+    before, after = held[0], held[-1]
+    # A leak grows with every hundred; what an allocator takes at once, it takes once.
+    grown = min(later["bytes"] - earlier["bytes"] for earlier, later in itertools.pairwise(held))
+    assert grown <= before["bytes"] * 0.01
+    assert after["threads"] <= before["threads"] + 2  # those of pools and of telemetry come and go
+    assert after["files"] <= before["files"]
     assert after["streams"] == 0
