@@ -124,6 +124,7 @@ def run_load_test(
         viewers = _open_viewers(url, plan, pool, http, chromium)
         dropper, health = AbandoningClient(url, http), HealthMonitor(url, http)
         crowd = _crowd(url, viewers, plan, chromium)
+        crowd.wait_until_open()
         tasks = _SideTasks(
             lambda: pool.submit(health.poll), lambda: pool.submit(dropper.visit, profile(0).prompt(0)), plan
         )

@@ -42,15 +42,26 @@ class Crowd:
     """The watchers of some viewers' videos; to be stepped ten times a second or more."""
 
     def __init__(self, url: str, viewers: Sequence[ApiViewer], plan: CrowdPlan) -> None:
-        """Nobody watches yet; each viewer's video is watched by as many as any other's."""
+        """Nobody watches yet; each viewer's video is watched by as many as any other's.
+
+        The browsers begin to start: ``wait_until_open``.
+        """
         self._url, self._viewers, self._plan = url, viewers, plan
         self._watchers: list[Watcher] = []
-        self._browsers: list[BrowserWatcher] = []
+        self._browsers = [
+            BrowserWatcher(f"browser {number + 1}", chromium=plan.chromium) for number in range(plan.browsers)
+        ]
+        self._came = 0
         self._links: list[Future[str]] = []
         self._selector = selectors.DefaultSelector()
         self._usage, self._samples = AppUsage(url), dict[str, UsageSample | None]()
         self._settled_at = self._came_at = self._sample_at = 0.0
         self._is_over = not plan.watchers
+
+    def wait_until_open(self) -> None:
+        """Return when the browsers have started: that must not disturb the viewers."""
+        for browser in self._browsers:
+            browser.wait_until_open()
 
     def step(self, now: float) -> None:
         """Let those come who are due, and handle what came."""
@@ -78,7 +89,7 @@ class Crowd:
             one.close(now)
         self._selector.close()
         for browser in self._browsers:
-            browser.close()
+            browser.leave()
 
     def result(self) -> WatchersResult | None:
         """What they got; None if nobody was to watch."""
@@ -93,22 +104,17 @@ class Crowd:
 
     def _come(self, now: float) -> None:
         """Some more come, if they have not all."""
-        for _ in range(CONNECT_PER_STEP):
-            number = len(self._browsers) + len(self._watchers)
-            if number == self._plan.watchers:
-                break
+        for number in range(self._came, min(self._came + CONNECT_PER_STEP, self._plan.watchers)):
             owner = number % len(self._viewers)
             where = f"{self._url}{self._links[owner].result()}"
             second = self._viewers[owner].player.second_at
             if number < self._plan.browsers:
-                name = f"browser {number + 1}"
-                new = BrowserWatcher(name, where, second, now, chromium=self._plan.chromium)
-                self._browsers.append(new)
+                self._browsers[number].watch(where, second, now)
             else:
                 name = f"watcher {number + 1}"
                 self._watchers.append(Watcher(name, f"{where}/live", second, now, self._selector))
-                self._came_at = now
-        if number == self._plan.watchers and now - self._came_at >= JOINED_S:
+            self._came, self._came_at = number + 1, now
+        if self._came == self._plan.watchers and now - self._came_at >= JOINED_S:
             self._keep_sample("joined", now)
 
     def _serve(self, now: float) -> None:
