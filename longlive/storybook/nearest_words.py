@@ -38,7 +38,7 @@ olive grassy jade forest-green greenish teal = green emerald
 navy cyan indigo sky-blue aqua bluish cobalt = blue azure
 mauve magenta plum lavender violet-blue purplish = purple violet lilac
 pinkish salmon fuchsia rosy coral = pink red
-whitish pale snowy ivory cream silver = white yellow
+white whitish pale snowy ivory cream silver = white yellow
 dark ebony charcoal grey gray black = black purple blue
 
 village suburb metropolis street road avenue city town downtown skyscraper building = city town park field
@@ -108,12 +108,38 @@ _FORMS = {
     "wolves": "wolf",
 }
 _COMMON = """
-about above across after again also another around because been before behind being below beside
-could every from have here just like many might much never often other others over please should
-since some such than their them then there these they this those through together towards under
-until very were what when where which while whole whose will with within without would your
+about above across after again also along another around away back because become becomes been before begin
+begins behind being below beside both but came come comes could each ever every few finally first from had
+has have he her here him his how if into its just last later like made make makes making many maybe might
+more most much must never next nobody off often only onto or other others our out over please really second
+she should since so some somebody soon start started starting starts such suddenly taken than their them
+themselves then there these they this those three through together too towards until very was well were
+what when where which while who whole whose why will with within without would yet you your
 """
-"""Words that are no misspelling, though a model may not know them."""
+COMMON_WORDS = frozenset(_COMMON.split())
+"""Words that show nothing: no misspelling, and nothing is missed if a model does not know them."""
+_NO_MISSPELLINGS = """
+acute advances advancing altogether awhile baking balls bands batch bench blank bleeding block brain brains
+brass breach breaking breeding broad burns cakes calling calls candy catch cattle chile chill clean cleaning
+clock closest closet clothing codes contains counting cover covering covers creating creative crops dairy
+demon drain drawn drinking dropping dudes dying failing fails fairly fears fight filed files filling finger
+flood flooding flour foods forecast forth founding fountain freaking fried gaining gains gambling glass
+goods governing grain grasp greek gross ground grown halls hands handy hearing heather holdings holes homes
+ignoring knowing knows lands laying leading leads leaks leaning learning lease leather leaving light lively
+locks lonely loser losses lover lovers loves loving lower lying maintains marks marsh match matches matching
+miles minister modes moral moses mounting movie movies niche painting partly parts patch patches paying
+place plane planes plant plants pleasure pocket polls potatoes pound power pressing pulling pursuing raids
+raising randy range reach reaching relating remaining removing resulting rings roles rugby ruins sailing
+saves saving scare scary score scores scoring scream screaming seats sells shall share sheet shells shine
+shipping shopping shops short showing shown shows sight signs singer singh skill smell smells songs sound
+sounding spare spark spending spice sporting stairs stakes stark stats steep steering store stores story
+stranger strangers streaming striking stronger stunning surprise sweat sweep swept table talking talks taxes
+teach tears testing tests theme think thinking throwing tight towel tracking train training trains treasure
+treating tries tweet violent wages waist waking wales walls walter wanting wants wasting wells whore width
+wings winner wives words worrying worth wound wrestling wright write writing writings years yield
+"""
+"""Others among the 9,000 most frequent of English (wordfreq 3) that are spelt nearly like a known one."""
+_SPELT_RIGHT = COMMON_WORDS | frozenset(_NO_MISSPELLINGS.split())
 _ENDINGS = ("ing", "ies", "ed", "es", "s")
 MIN_MISSPELT = 5
 """Letters of the shortest word that may be a misspelling; of short ones too many differ by one letter."""
@@ -182,7 +208,7 @@ def _similar() -> dict[str, tuple[str, ...]]:
 
 def _misspelt(word: str, known: Collection[str]) -> str | None:
     """The known word of which this one may be a misspelling."""
-    if len(word) < MIN_MISSPELT or word in _COMMON.split():
+    if len(word) < MIN_MISSPELT or word in _SPELT_RIGHT:
         return None
     allowed = 1 if len(word) < 8 else 2
     near = [

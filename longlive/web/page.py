@@ -176,6 +176,9 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
     def forget_take(question: dict[str, Any]) -> dict[str, Any]:
         return branches.forget_on_page(question)
 
+    def kept_takes(question: dict[str, Any]) -> list[str]:
+        return branches.kept_on_page(question)
+
     player = LivePlayer(
         label="player",
         elem_id="player",
@@ -187,7 +190,9 @@ def _add_player(endpoints: Endpoints) -> dict[str, Any]:
     return {
         "player": player,
         "compatible": compatible,
-        "timeline": Timeline(label="timeline", elem_id="timeline", server_functions=[forget_take]),
+        "timeline": Timeline(
+            label="timeline", elem_id="timeline", server_functions=[forget_take, kept_takes]
+        ),
     }
 
 

@@ -25,6 +25,7 @@ const tabs = new BroadcastChannel("longlive");
 const finished = []; // tokens of runs whose files are to be fetched
 let run = null;
 let mode = "live";
+let hasReloaded = false;
 
 // The frame takes the shape of the pictures; what lies beside the player, too.
 const setSize = ([width, height]) => {
@@ -53,6 +54,7 @@ const showBadge = () => {
   const isWaiting = ["starting", "buffering"].includes(state);
   const labels = { starting: "Starting", waiting: "In the queue", playing: "Live", paused: "Paused", ended: "Ended" };
   labels.buffering = "Waiting for the server";
+  if (run?.isComplete) labels.playing = "Last pictures";
   const label = isWaiting && run?.connection.isSlow ? "Waiting for your connection" : labels[state];
   const badge = find(".badge");
   badge.textContent = label ?? "";
@@ -61,7 +63,17 @@ const showBadge = () => {
 
 const video = () => (run?.mode === "compatible" ? document.querySelector("#compatible video") : screen);
 
+// What was seen last stands there until a branch has pictures; without it, the drawing.
+const setStill = (source) => {
+  const still = find(".still");
+  still.hidden = !source?.videoWidth;
+  if (still.hidden) return;
+  Object.assign(still, { width: source.videoWidth, height: source.videoHeight });
+  still.getContext("2d").drawImage(source, 0, 0);
+};
+
 const open = (message) => {
+  if (!message.parent) setStill(null);
   if (run) close();
   run = { ...message, segments: [], stalls: 0, missingAnswers: 0, reportedAt: 0, roundTrip: 0, lag: null };
   run.isPlaying = run.isComplete = false;
@@ -212,10 +224,20 @@ const onFrame = (source, now, seconds) => {
   if (segment && host.dataset.prompt !== String(segment.prompt_index)) {
     host.dataset.prompt = segment.prompt_index;
     find(".caption").textContent = segment.prompt;
+    if (hasReloaded) refillPrompt(segment.prompt);
     reportPlayhead();
   }
   checkReceipt(seconds);
   publish("playhead", { seconds });
+};
+
+// After a reload the box is empty; the prompt in use is what the next one is made of.
+const refillPrompt = (text) => {
+  hasReloaded = false;
+  const box = document.querySelector("#prompt textarea");
+  if (!box || box.value) return;
+  box.value = text;
+  box.dispatchEvent(new Event("input", { bubbles: true })); // Gradio reads it
 };
 
 // A stall is time that passed while the video did not. A tab that is hidden or covered is shown fewer pictures; their
@@ -346,6 +368,7 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seco
 
 const finish = (message) => {
   run.isComplete = true;
+  showBadge();
   if (message.has_take) host.dataset.take = "yes";
   publish("end", { token: run.token, take: run.take });
   if (!run.segments.length) setState(message.failed ? "failed" : "idle");
@@ -423,6 +446,7 @@ const resumeAfterReload = async () => {
   if (!exists || run) return;
   if (await plays(position.token)) return run ? null : showElsewhere();
   setState("starting");
+  hasReloaded = true;
   resume(position.mode);
 };
 
@@ -445,6 +469,7 @@ let fork = { token: "", chunk: 1 };
 window.longliveBranch = (how) => [fork.token, fork.chunk, ...(fork.isAsItWas ? ["", "soft", null] : how)];
 window.addEventListener("longlive:branch", ({ detail }) => {
   fork = detail;
+  setStill(detail.picture ?? screen);
   setState("starting");
   trigger("branch");
 });

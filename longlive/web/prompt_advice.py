@@ -5,7 +5,7 @@ import re
 from longlive.models.model_card import ModelCard
 from longlive.prompts import PromptText
 from longlive.serving.status import EngineStatus
-from longlive.storybook.nearest_words import nearest_word
+from longlive.storybook.nearest_words import COMMON_WORDS, nearest_word
 
 _WORD = re.compile(r"[^\W\d_]+")
 MAX_UNKNOWN_WORDS = 4
@@ -32,8 +32,11 @@ def nearest_prompt(prompt: PromptText, card: ModelCard) -> PromptText:
 
 
 def vocabulary_hint(prompt: str, name: str, card: ModelCard) -> str:
-    """Which words of the prompt the model does not know, and what it takes instead; empty if it knows all."""
-    unknown = unknown_words(prompt, card)[:MAX_UNKNOWN_WORDS]
+    """Which words of the prompt the model does not know, and what it takes instead; empty if it knows all.
+
+    Words that show nothing, such as "into", are left out.
+    """
+    unknown = [word for word in unknown_words(prompt, card) if word not in COMMON_WORDS][:MAX_UNKNOWN_WORDS]
     if not unknown:
         return ""
     replaced = [(word, near) for word in unknown if (near := _nearest(word, card))]
@@ -65,5 +68,4 @@ def status_line(status: EngineStatus) -> str:
     slots = max(status.capacity, status.running)
     used = f"{status.running} of {slots} {'slot' if slots == 1 else 'slots'} in use"
     queue = f"{status.waiting} in the queue" if status.waiting else "queue empty"
-    speed = [f"{status.fps:.0f} fps"] if status.fps > 0 else []
-    return " · ".join([used, queue, *speed])
+    return f"{used} · {queue}"

@@ -113,9 +113,9 @@ const showBranchButton = (chunk) => {
   if (branchButton) branchButton.disabled = chunk < 1;
 };
 branchButton?.addEventListener("click", () => {
-  const { token, chunk } = review;
+  const { token, chunk, video: picture } = review;
+  window.dispatchEvent(new CustomEvent("longlive:branch", { detail: { token, chunk, picture } }));
   backToLive();
-  window.dispatchEvent(new CustomEvent("longlive:branch", { detail: { token, chunk } }));
 });
 overlay.querySelector(".to-live").addEventListener("click", backToLive);
 overlay.querySelector(".again").addEventListener("click", () =>

@@ -6,23 +6,34 @@ const TAKES = "longlive:takes"; // key in sessionStorage
 const MAX_NAME = 40; // characters
 
 class Takes {
-  // `onShow` is called with a take when another one is to be in the strip; `forget` deletes one on the server.
-  constructor(lanes, onShow, forget) {
-    Object.assign(this, { lanes, onShow, forget, list: readTakes(), live: null, shown: null });
+  // `onShow` is called with a take when another one is to be in the strip; `forget` deletes one on the server, and `kept`
+  // says which are still there.
+  constructor(lanes, onShow, { forget, kept }) {
+    Object.assign(this, { lanes, onShow, forget, kept, list: readTakes(), live: null, shown: null });
     this.list.forEach((one) => (one.name ??= `Take ${one.number}`)); // kept by an earlier version
     this.blankLane = lanes.querySelector(".lane");
     this.blankLane.remove();
     lanes.addEventListener("keydown", (event) => this.onKey(event));
   }
 
-  // A run plays from now on: a branch is one more take, another video begins with a list of its own.
+  // A run plays from now on: a branch or another video is one more take.
   open(token, take, parent, start) {
     const known = this.list.find((one) => one.take === take);
-    if (!known && !parent) this.list = [];
     const one = known ?? this.add({ take, parent, start: parent ? start : 0, count: 0, end: 0 });
     Object.assign(one, { token });
     this.live = one;
     this.show(one);
+    if (!known) this.dropLost();
+  }
+
+  // The server keeps the newest, for a while.
+  async dropLost() {
+    const tokens = this.list.filter((one) => one !== this.live).map(({ token }) => token);
+    const kept = tokens.length && (await this.kept({ tokens }).catch(() => undefined));
+    if (!kept) return; // nothing to ask, or no answer
+    this.list = this.list.filter((one) => one === this.live || !tokens.includes(one.token) || kept.includes(one.token));
+    if (!this.list.includes(this.shown)) return this.show(this.live);
+    this.draw();
   }
 
   // One more take, of which token, take, parent, start, end and the count of its chunks are known.

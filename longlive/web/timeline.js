@@ -16,7 +16,7 @@ const showTake = ({ token, take, count, end }, isLive) => {
   strip.setWaiting(isLive ? value.waiting : []);
   strip.setPlayhead(isLive ? playhead : end);
 };
-const takes = new Takes(element.querySelector(".takes"), showTake, server.forget_take);
+const takes = new Takes(element.querySelector(".takes"), showTake, { forget: server.forget_take, kept: server.kept_takes });
 let playhead = 0;
 let seen = null; // second of the video that the viewer sees again, if so
 let made = 0; // second where the video made so far ends
@@ -73,7 +73,12 @@ on("open", ({ token, take, parent, start }) => {
   if (takes.live?.take !== take) playhead = made = start;
   takes.open(token, take, parent, start);
 });
-on("end", ({ take }) => takes.end(take));
+on("end", ({ take }) => {
+  takes.end(take);
+  value = { ...value, waiting: [] }; // they will not be reached
+  if (takes.isLiveShown) strip.setWaiting([]);
+  draw();
+});
 on("take", (take) => takes.add(take));
 on("timeline", (timeline) => {
   value = timeline;

@@ -23,6 +23,9 @@ def test_the_hint_names_what_is_unknown_and_what_is_known() -> None:
     card = ModelCard(about="It draws balls.", words=CARD.words)
     assert vocabulary_hint("a dragon", "storybook", card).endswith("know “a”, “dragon”. It draws balls.")
     assert vocabulary_hint("the red ball", "storybook", CARD) == ""
+    assert vocabulary_hint("then the red ball starts", "storybook", CARD) == "", (
+        "no words that show something"
+    )
 
 
 def test_a_nearest_word_is_taken_and_the_viewer_hears_of_it() -> None:
@@ -37,17 +40,17 @@ def test_a_nearest_word_is_taken_and_the_viewer_hears_of_it() -> None:
     assert nearest_prompt(prompt, ModelCard()) == prompt
 
 
-STATUS = EngineStatus(running=3, waiting=0, capacity=4, executor="thread", model="test cards", fps=61.4)
+STATUS = EngineStatus(running=3, waiting=0, capacity=4, executor="thread", model="test cards")
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({}, "3 of 4 slots in use · queue empty · 61 fps"),
-        ({"waiting": 1}, "3 of 4 slots in use · 1 in the queue · 61 fps"),
-        ({"waiting": 12, "fps": 0.0}, "3 of 4 slots in use · 12 in the queue"),
-        ({"running": 0, "capacity": 1}, "0 of 1 slot in use · queue empty · 61 fps"),
-        ({"capacity": 2}, "3 of 3 slots in use · queue empty · 61 fps"),
+        ({}, "3 of 4 slots in use · queue empty"),
+        ({"waiting": 1}, "3 of 4 slots in use · 1 in the queue"),
+        ({"waiting": 12}, "3 of 4 slots in use · 12 in the queue"),
+        ({"running": 0, "capacity": 1}, "0 of 1 slot in use · queue empty"),
+        ({"capacity": 2}, "3 of 3 slots in use · queue empty"),
         ({"is_ready": False}, "Loading the model"),
         ({"is_ready": False, "is_alive": False}, "The model is not responding. New videos have to wait."),
     ],

@@ -64,11 +64,10 @@ class PromptSchedule:
         return [prompt for prompt in self._prompts if prompt.chunk > 0]
 
     @property
-    def newest_text(self) -> str:
-        """The prompt in use once those that the viewer sent have taken effect; empty if there is none."""
-        if own := self.own:
-            return own[-1].text
-        return self.spans[-1].text if self.spans else next((one.text for one in self._prompts), "")
+    def texts(self) -> list[str]:
+        """The prompts used so far, and those that the viewer has sent, in order; the first one at least."""
+        texts = [span.text for span in self.spans] + [prompt.text for prompt in self.own]
+        return texts or [one.text for one in self._prompts[:1]]
 
     def next_chunk(self, num_chunks: int) -> int:
         """The first chunk that another prompt of the viewer's may ask for, after ``num_chunks`` chunks."""

@@ -12,6 +12,9 @@ from longlive.web.messages import DELETED, NOT_KEPT, clock_text
 from longlive.web.middleware.client_address import address_of
 from longlive.web.viewer_stream import Message, ViewerStream, with_data
 
+MAX_ASKED = 64
+"""Takes of one page that are asked after at once."""
+
 
 class BranchEndpoint:
     """Starts runs that begin with chunks of another one."""
@@ -80,6 +83,12 @@ class BranchEndpoint:
             return {"is_gone": True, "message": self.forget(token if isinstance(token, str) else "")}
         except gr.Error as error:
             return {"is_gone": False, "message": error.message}
+
+    def kept_on_page(self, question: Any) -> list[str]:
+        """Which of ``{"tokens": […]}``, of the first ``MAX_ASKED``, belong to videos that are kept."""
+        tokens = question.get("tokens") if isinstance(question, dict) else None
+        asked = tokens[:MAX_ASKED] if isinstance(tokens, list) else []
+        return [one for one in asked if isinstance(one, str) and self._engine.find(one)]
 
     def _branch(
         self, token: Any, chunk: Any, prompt: str, switch: str, seed: float | None, request: gr.Request

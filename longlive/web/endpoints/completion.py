@@ -31,7 +31,7 @@ class CompletionEndpoint:
         self._endpoints, self._writer = endpoints, writer
 
     def complete(self, prompt: str, request: gr.Request) -> str:
-        """Complete a short prompt: what it leaves out stays as in the prompt in use of your video.
+        """Complete a short prompt: what it leaves out stays as in the prompts of your video so far.
 
         Args:
             prompt: As it was typed, such as "it jumps".
@@ -54,19 +54,20 @@ class CompletionEndpoint:
         with shown_errors():
             executor = read_model(stream.run.model if stream else model, self._endpoints.engine.models)
             text = self._endpoints.in_known_words(check_prompt(prompt), executor.config.name)
-        previous = stream.run.prompts.newest_text if stream else ""
+        earlier = stream.run.prompts.texts if stream else []
         warning = ""
         if self._writer is not None:
             try:
-                return self._written(self._writer, text, previous), ""
+                return self._written(self._writer, text, earlier), ""
             except EndpointError as error:
                 logger.warning("a prompt was completed by rules: %s", error)
                 warning = NO_ANSWER
-        return complete_prompt(text, previous, executor.card), warning
+        return complete_prompt(text, earlier, executor.card), warning
 
-    def _written(self, writer: ChatModel, text: str, previous: str) -> str:
+    def _written(self, writer: ChatModel, text: str, earlier: list[str]) -> str:
         """What the language model writes; the viewer reads it before it is sent."""
-        ask = f"{RULES}\n\nThe prompt in use:\n{previous or 'none'}\n\nThe viewer typed:\n{text}"
+        in_use = earlier[-1] if earlier else "none"
+        ask = f"{RULES}\n\nThe prompt in use:\n{in_use}\n\nThe viewer typed:\n{text}"
         answer = writer.answer([{"role": "user", "content": ask}], seed=0)
         with shown_errors():
             return check_prompt(THOUGHTS.sub("", answer).strip())
