@@ -64,7 +64,7 @@ def _read(text: str, parts: tuple[PromptPart, ...]) -> dict[str, str]:
 
 
 def _with_subject(text: str, earlier: Sequence[str]) -> str:
-    """The prompt with the subject of the newest that has one for its pronoun, and the sentences after that."""
+    """The prompt with the subject of the newest that has one for its pronoun, and with what follows there."""
     pronoun = _PRONOUNS.match(text)
     named = [one for one in earlier if not _PRONOUNS.match(one)]
     if pronoun is None or not named:

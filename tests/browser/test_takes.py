@@ -46,6 +46,8 @@ def test_a_branch_plays_on_from_the_chunk_and_both_takes_are_on_the_page(
     assert [prompt for _, prompt in cards] == [0, 0, 0, 1], "what both have in common, then the new prompt"
     statuses = sorted(str(run.status) for run in patient_page.engine.runs)
     assert statuses == [RunStatus.FINISHED, RunStatus.RUNNING]
+    frame, prompt = branched.card("#player .still")
+    assert prompt == 0 and first_frame(3) <= frame < first_frame(5), "what was seen stood there meanwhile"
     assert branched.errors == []
 
 
@@ -80,14 +82,23 @@ def test_a_branch_of_the_older_take_is_a_third_one(branched: Viewer) -> None:
 
 
 @pytest.mark.slow
-def test_takes_are_still_there_after_a_reload_and_a_new_video_begins_a_new_list(branched: Viewer) -> None:
+def test_takes_stay_over_a_reload_and_a_new_video_as_long_as_the_server_has_them(
+    branched: Viewer, patient_page: Served
+) -> None:
     branched.page.reload()
     branched.wait("data.state === 'playing'")
     expect(lanes(branched)).to_have_count(2)
+    expect(branched.page.locator("#prompt textarea")).to_have_value(CUBE)
     branched.write("something else")
     branched.page.click("#start")
     expect(branched.page.locator("#player .caption")).to_have_text("something else")
-    expect(branched.page.locator("#timeline .takes")).to_be_hidden()
+    expect(lanes(branched)).to_have_count(3)
+    first = next(run for run in patient_page.engine.runs if not run.store.facts.get("parent"))
+    assert patient_page.engine.forget(first.token)
+    branched.write("something new")
+    branched.page.click("#start")
+    expect(branched.page.locator("#player .caption")).to_have_text("something new")
+    expect(lanes(branched).locator(".name")).to_have_text(["Take 2", "Take 3", "Take 4"])
 
 
 @pytest.mark.slow
