@@ -4,6 +4,7 @@
 const MOST = 3; // players at once
 const ONLY_LIVE = "Comparing works with the Live player only.";
 const ENDS = "The video that plays ends, and is kept as a take.";
+const SAME = "It is the prompt in use: write another one first, to see how they differ.";
 const NOTHING = "Start a video first: the prompt is tried from the moment that you see.";
 
 const part = (selector) => element.querySelector(selector);
@@ -32,7 +33,9 @@ const say = (text) => {
 
 const drawWhere = () => {
   const from = seen?.seconds ?? live?.seconds;
-  const text = `Three short takes with the prompt in the box: Smooth, Cut and Drift${from === undefined ? "" : `, from ${clock(from)} on`}. ${ENDS}`;
+  const isSame = live && !seen && document.querySelector("#prompt textarea")?.value.trim() === live.prompt;
+  const begin = from === undefined ? "" : `, from ${clock(from)} on`;
+  const text = `Three short takes with the prompt in the box: Smooth, Cut and Drift${begin}. ${isSame ? SAME : ENDS}`;
   if (part(".what").textContent !== text) part(".what").textContent = text;
 };
 
@@ -149,12 +152,12 @@ part(".restart").addEventListener("click", () => (players.canRestart ? players.r
 
 const on = (name, listener) => window.addEventListener(`longlive:${name}`, ({ detail }) => listener(detail));
 on("open", ({ token, mode }) => (live = { token, mode, chunk: -1, segments: [] }));
-on("segment", ({ chunk, first_frame: frame, fps }) => live?.segments.push({ chunk, start: frame / fps }));
+on("segment", ({ chunk, prompt, first_frame: frame, fps }) => live?.segments.push({ chunk, prompt, start: frame / fps }));
 on("rewind", ({ chunk }) => live && (live.segments = live.segments.filter((one) => one.chunk < chunk)));
 on("playhead", ({ seconds }) => {
   if (!live) return;
   live.seconds = seconds;
-  while (live.segments.length && live.segments[0].start <= seconds) live.chunk = live.segments.shift().chunk;
+  while (live.segments[0]?.start <= seconds) Object.assign(live, live.segments.shift());
   drawWhere();
 });
 on("look", ({ token, chunk }) => (seen = chunk === null ? null : { token, chunk }));
