@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.fakes import FakeModels, Served, serve_page
@@ -136,6 +136,37 @@ class Viewer:
         return self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
+
+
+class Watcher:
+    """A browser that watches along, under the page's own security policy: nothing is compiled from text."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.errors = page, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        page.set_default_timeout(60_000)
+        page.goto(url)
+
+    @property
+    def player(self) -> Locator:
+        return self.page.locator("#player")
+
+    def wait(self, **data: str) -> None:
+        for name, value in data.items():
+            expect(self.player).to_have_attribute(f"data-{name}", value)
+
+    def wait_for_frame(self, number: int) -> int:
+        """Wait until this picture, or a later one, is on the screen; its number."""
+        for _ in range(3000):
+            if (frame := int(self.player.get_attribute("data-frame") or -1)) >= number:
+                return frame
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"picture {number} did not come: {self.player.get_attribute('data-frame')}")
+
+    def card(self, selector: str = "#player .frame > video") -> tuple[int, int]:
+        frame, prompt = self.page.locator(selector).evaluate(READ_CARD)
+        return frame, prompt
 
 
 @pytest.fixture(scope="session")
