@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from longlive.audience.room import Room
 from longlive.audience.room_options import RoomOptions
 from longlive.generation.storyboard import Scene
-from tests.browser.conftest import Watcher
+from tests.browser.conftest import Watcher, first_frame
 from tests.support.fakes import FakeModels, Served, serve_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -96,27 +96,26 @@ def test_anybody_goes_on_from_the_room_by_themselves(browser: Browser, served: S
 
 
 def test_a_page_goes_on_with_the_room_s_next_run(browser: Browser) -> None:
-    errors: list[str] = []
     with serve_page(FakeModels(chunk_s=0.1), room=replace(OPTIONS, length_s=6.0)) as served:
         room = served.page.endpoints.audiences.find("room")
         assert isinstance(room, Room)
-        page = open_room(browser, served, errors)
-        player = Watcher(page, page.url)
+        player = Watcher(browser.new_page(), f"{served.url}room")
+        page = player.page
         player.wait_for_frame(0)
-        first = player.player.get_attribute("data-take")
         page.evaluate("window.isSamePage = true")
-        expect(player.player).not_to_have_attribute("data-take", str(first))
+        first = str(player.player.get_attribute("data-take"))
+        expect(player.player).not_to_have_attribute("data-take", first)
         room._player._length_s = 3600.0  # the run that plays now, or the next one, stays
-        page.fill("#proposals input", "the red ball jumps")
-        page.keyboard.press("Enter")
-        expect(page.locator("#proposals li .text")).to_have_text(["the red ball jumps"])
+        room.propose("ada", "127.0.0.1", "the red ball jumps")
+        page.get_by_role("button", name="Vote: the red ball jumps").click()
+        expect(page.locator("#proposals li")).to_contain_text("2 votes")
         room.skip()
         expect(page.locator("#player .caption")).to_have_text("the red ball jumps")
         player.wait(take=room.run.name, state="playing")
+        player.wait_for_frame(first_frame(3))
         page.click("#timeline [data-chunk='1']")
-        expect(page.locator("#player .moment")).to_contain_text("0:0")
+        expect(player.player).to_have_attribute("data-review", re.compile(r"\d"))
         page.click("#player .to-live")
         expect(player.player).not_to_have_attribute("data-review", re.compile(".*"))
         player.wait_for_frame(int(player.player.get_attribute("data-frame") or 0) + 1)
-        assert page.evaluate("window.isSamePage")
-    assert errors == []
+        assert page.evaluate("window.isSamePage") and player.errors == []
