@@ -44,7 +44,7 @@ class Stage:
             self.room.tick()
             return bool(condition())
 
-        wait_for(is_so, 30)
+        wait_for(is_so)
 
     def end_round(self) -> None:
         self.clock.now += 20
@@ -262,6 +262,6 @@ def test_a_thousand_proposals_leave_the_room_playing_and_its_file_small(tmp_path
 def test_the_thread_of_a_room_ticks_until_it_is_closed() -> None:
     with stage() as one:
         one.room.start()
-        wait_for(lambda: one.room.run.num_chunks > 1, 30)
+        wait_for(lambda: one.room.run.num_chunks > 1)
         one.room.close()
         assert not one.room._thread.is_alive()

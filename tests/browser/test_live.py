@@ -347,7 +347,7 @@ def test_a_connection_that_is_down_for_a_while_costs_no_picture(visit, patient_p
     viewer.page.wait_for_timeout(seconds * 1000)
     seen = int(viewer.data["frame"])
     relay.connect()
-    viewer.wait(f"data.frame > {seen + 40}", timeout=20)
+    viewer.wait(f"data.frame > {seen + 40}")
     assert viewer.page.evaluate(HOLES) == 0
     before, (frame, _), after = int(viewer.data["frame"]), viewer.card(), int(viewer.data["frame"])
     assert before - 1 <= frame <= after + 1

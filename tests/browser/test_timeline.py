@@ -242,7 +242,7 @@ def test_after_the_end_the_video_can_still_be_looked_at(visit: Callable[..., Vie
     viewer.page.click("#timeline [data-chunk='1']")
     viewer.wait("Number(data.review) > 0")
     assert viewer.card(AGAIN)[0] < int(viewer.data["frame"])
-    viewer.wait("data.review === undefined", timeout=30)
+    viewer.wait("data.review === undefined")
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def drain(run: Run) -> list[RunEvent]:
     return events
 
 
-def read(run: Run, until: Callable[[RunEvent], bool], timeout: float = 10.0) -> list[RunEvent]:
+def read(run: Run, until: Callable[[RunEvent], bool], timeout: float = 60.0) -> list[RunEvent]:
     """All events up to the first that ``until`` accepts; AssertionError if it does not come in time."""
     events: list[RunEvent] = []
     deadline = time.monotonic() + timeout
@@ -71,7 +71,7 @@ def segments(events: list[RunEvent]) -> list:
     return [event.segment for event in events if isinstance(event, SegmentEvent)]
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait until a condition holds; AssertionError if it does not in time."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -84,7 +84,7 @@ def test_a_stream_that_nobody_opens_is_given_up_and_nothing_of_it_stays(served, 
     wait_for(lambda: served.engine.status().suspended == 1)
     assert max(unread(served)) <= 8 + 2
     served.wait_until_empty()
-    wait_for(lambda: not unread(served) and not kept(served), timeout=30)
+    wait_for(lambda: not unread(served) and not kept(served))
     wait_for(lambda: not served.page.app.iterators)
 
 

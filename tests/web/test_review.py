@@ -35,7 +35,7 @@ def run(served: Served) -> Run:
     """A run with 50 chunks and more, the second prompt from chunk 1 on."""
     run = served.engine.start("ada", MEADOW, seed=7)
     run.prompt(JUMP)
-    wait_for(lambda: run.store.num_chunks >= 50, timeout=30)
+    wait_for(lambda: run.store.num_chunks >= 50)
     return run
 
 
@@ -145,7 +145,7 @@ def test_a_run_that_was_forgotten_is_a_foreign_one(served: Served) -> None:
     wait_for(lambda: run.store.num_chunks >= 2)
     assert get(served, "segments", run.token, chunk=1).status_code == 200
     run.stop("closed")
-    wait_for(lambda: served.engine.find(run.token) is None, timeout=20)
+    wait_for(lambda: served.engine.find(run.token) is None)
     for path, name in (("segments", "chunk"), ("thumbnails", "first")):
         answer = get(served, path, run.token, **{name: 1})
         assert (answer.status_code, answer.json()["detail"]) == (404, "There is no video with this token.")

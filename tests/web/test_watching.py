@@ -142,7 +142,7 @@ def test_a_video_of_the_compatible_player_cannot_be_watched_along(served: Served
 def test_the_audience_goes_with_the_run(served: Served, client: Client) -> None:
     run = served.engine.start("eve", MEADOW, seed=2)
     link = on_page(served, client, token=run.token, is_open=True)["link"]
-    wait_for(lambda: run.num_chunks >= 1, timeout=30)
+    wait_for(lambda: run.num_chunks >= 1)
     run.stop("user")
     with live(f"{served.url}{link}/live") as read:
         read_until(read, "state", state="ended")

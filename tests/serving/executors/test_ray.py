@@ -133,7 +133,7 @@ class Viewer(threading.Thread):
                 self.run_.playhead(now - begun if begun else 0.0, playing=bool(begun))
                 time.sleep(0.02)
 
-    def wait(self, until: Callable[["Viewer"], Any], timeout: float = 30.0) -> None:
+    def wait(self, until: Callable[["Viewer"], Any], timeout: float = 120.0) -> None:
         wait(lambda: until(self), timeout)
 
     @property
@@ -146,7 +146,7 @@ class Viewer(threading.Thread):
         return [index for index, _ in itertools.groupby(self.came)]
 
 
-def wait(until: Callable[[], Any], timeout: float = 30.0) -> None:
+def wait(until: Callable[[], Any], timeout: float = 120.0) -> None:
     deadline = time.monotonic() + timeout
     while not until():
         assert time.monotonic() < deadline, f"not within {timeout} s"

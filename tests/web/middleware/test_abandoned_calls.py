@@ -26,7 +26,7 @@ def queue_of(served: Served) -> Any:
     return served.page._queue
 
 
-def wait_until(condition: Any, seconds: float = 15) -> None:
+def wait_until(condition: Any, seconds: float = 60) -> None:
     patience = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < patience

@@ -43,7 +43,7 @@ def run(engine: Engine) -> Run:
     run = engine.start("ada", MEADOW, seed=7)
     run.prompt(JUMP)
     run.playhead(2.0, False)
-    wait_for(lambda: run.num_chunks >= 50, timeout=30)
+    wait_for(lambda: run.num_chunks >= 50)
     return run
 
 
