@@ -94,7 +94,7 @@ class Watcher:
 
     def wait(self, chunks: int) -> None:
         """Wait for so many more chunks; AssertionError if they do not come."""
-        goal, patience = len(self.cards) + 12 * chunks, time.monotonic() + 30
+        goal, patience = len(self.cards) + 12 * chunks, time.monotonic() + 60
         while len(self.cards) < goal and not self._ended.is_set():
             assert time.monotonic() < patience, f"{len(self.cards)} of {goal} pictures came"
             time.sleep(0.02)
