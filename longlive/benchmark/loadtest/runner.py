@@ -134,6 +134,7 @@ def run_load_test(
             _run_viewers(viewers, plan, overhead, tasks, crowd)
             cpu_share, seconds = overhead.cpu_share, time.monotonic() - overhead.begun
         finally:
+            crowd.finish(time.monotonic())
             list(pool.map(lambda viewer: viewer.close(), viewers))
     progress("decoding the pictures")
     return combine(
@@ -198,7 +199,6 @@ def _run_viewers(
         time.sleep(STEP_S)
         last, now = now, time.monotonic()
         overhead.longest_step_s = max(overhead.longest_step_s, now - last)
-    crowd.finish(now)
     for one in viewers:
         if not one.is_over:
             one.give_up(now)
