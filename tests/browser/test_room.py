@@ -67,7 +67,9 @@ def test_two_browsers_propose_and_vote_and_see_what_won(browser: Browser, served
     ada.reload()
     expect(mine).to_have_attribute("aria-pressed", "true")
     assert ada.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(ben.locator("#proposals .note")).to_have_text("It is proposed, with your vote.")
     room.skip()
+    expect(ben.locator("#proposals .note")).to_be_hidden()
     for page in (ada, ben):
         expect(page.locator("#proposals .chosen")).to_have_text("Won with 2 votes: the red ball jumps")
         expect(page.locator("#player .caption")).to_have_text("the red ball jumps")

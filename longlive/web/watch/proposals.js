@@ -65,7 +65,10 @@
   const show = () => {
     const { takes_proposals: isAsked, proposals = [], chosen, round } = news;
     host.hidden = !isAsked;
-    if (!proposals.some(({ number }) => number === vote)) vote = null;
+    if (vote !== null && !proposals.some(({ number }) => number === vote)) {
+      vote = null; // it has won, or is gone: so is what was said of it
+      say("");
+    }
     const list = find("ol");
     const known = new Map([...list.children].map((item) => [Number(item.dataset.number), item]));
     const wanted = proposals.map((one) => {
