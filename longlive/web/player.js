@@ -219,6 +219,7 @@ const onFrame = (source, now, seconds) => {
   host.dataset.stalls = run.stalls;
   if (["starting", "waiting"].includes(host.dataset.state)) {
     find(".cover").hidden = true;
+    setStill(null);
     if (!source.paused) setState("playing"); // gr.Video may have begun before it was observed
   }
   if (segment && host.dataset.prompt !== String(segment.prompt_index)) {

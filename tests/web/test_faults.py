@@ -353,12 +353,8 @@ def test_hundreds_of_sessions_opened_and_dropped_leave_nothing(monkeypatch) -> N
         assert app.stdin is not None and app.stdout is not None
         url = json.loads(app.stdout.readline())["url"]
         held = []
-        for visits in (
-            80,
-            100,
-            100,
-            100,
-        ):  # the first until Gradio's own store of the last 64 sessions is full
+        # The first eighty fill Gradio's own store of the last 64 sessions.
+        for visits in (80, 100, 100, 100):
             crowd(url, visits, at_once=10)
             app.stdin.write("\n")
             app.stdin.flush()
