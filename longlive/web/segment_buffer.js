@@ -35,7 +35,7 @@ class SegmentBuffer {
   // Drop everything from second `from` on; what is added later takes its place.
   removeFrom(from) {
     this.pending = this.pending.filter(({ at }) => at < from);
-    this.pending.push({ from, at: from });
+    if (this.buffer) this.pending.push({ from, at: from });
     this.pump();
   }
 
@@ -50,7 +50,6 @@ class SegmentBuffer {
     if (source?.readyState !== "open") return;
     if (!this.buffer && pending.length) {
       const { mime } = pending[0];
-      if (!mime) return void pending.shift();
       if (!source.constructor.isTypeSupported(mime)) return this.onFail(`This browser cannot play ${mime}.`);
       this.buffer = source.addSourceBuffer(mime);
       this.buffer.addEventListener("updateend", () => this.pump());

@@ -14,7 +14,14 @@ from typing import Any
 from longlive.chunks import ChunkReport, MediaSegment
 from longlive.media.thumbnails import thumbnail_url
 from longlive.serving.executors.events import NoticeEvent, SegmentEvent
-from longlive.serving.runs.events import QueuePosition, Rewound, RunEvent, RunFinished, RunStarted
+from longlive.serving.runs.events import (
+    QueuePosition,
+    Rewound,
+    RunEvent,
+    RunFinished,
+    RunStarted,
+    without_dropped,
+)
 from longlive.serving.runs.run import Run
 from longlive.web.messages import PICTURE_WARNINGS, PLAYING, finished_text, notice_text, queue_text
 
@@ -126,8 +133,8 @@ class ViewerStream:
     def number_before(self, seconds: float) -> int:
         """The number after which the messages begin that matter to a viewer at this second of the video."""
         kept = self.run.events.kept()
-        for number, event in kept:
-            if isinstance(event, SegmentEvent) and _end_s(event.segment) > seconds:
+        for number, event in without_dropped(kept):
+            if _end_s(event.segment) > seconds:
                 return number - 1
         last = self.run.events.last
         return last - 1 if kept and isinstance(kept[-1][1], RunFinished) else last

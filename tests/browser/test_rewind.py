@@ -91,3 +91,37 @@ def test_a_double_click_sends_one_prompt_and_a_refused_one_leaves_no_receipt(vis
     toast, status = (viewer.page.locator(one).bounding_box() for one in (".toast-wrap", "#status"))
     assert toast is None or status["y"] + status["height"] <= toast["y"], "it would cover the status line"
     assert viewer.errors == []
+
+
+LATE_SOURCE = """() => {
+  const add = MediaSource.prototype.addEventListener;
+  MediaSource.prototype.addEventListener = function (kind, listen) {
+    add.call(this, kind, kind === "sourceopen" ? (event) => setTimeout(listen, 3000, event) : listen);
+  };
+}"""
+
+
+@pytest.mark.slow
+def test_a_reload_within_a_chunk_that_was_made_again_goes_on_though_the_browser_is_slow(
+    visit, far_page: tuple[Served, TcpRelay]
+) -> None:
+    page, _ = far_page
+    viewer = visit(served=page)
+    viewer.start("a red ball")
+    (run,) = page.engine.runs
+    wait_for(lambda: run.seconds_until(run.end_s) > 3, timeout=60)
+    viewer.write("a blue cube")
+    viewer.page.keyboard.press("Enter")
+    viewer.wait("data.prompt == 1")
+    assert int(viewer.data["dropped"]) >= 1
+    viewer.page.click("#player .pause")
+    viewer.wait("data.state === 'paused'")
+    start = run.prompts.spans[1].start
+    viewer.page.locator("#player video").evaluate(f"(video) => (video.currentTime = {start} + 0.3)")
+    viewer.page.add_init_script(f"({LATE_SOURCE})()")
+    viewer.page.reload()
+    viewer.wait("data.state === 'playing'")
+    assert viewer.data["dropped"] == "0", "what was dropped before is not sent again"
+    frame, prompt = viewer.card()
+    assert prompt == 1 and frame >= 16 * start
+    assert viewer.errors == []

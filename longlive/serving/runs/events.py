@@ -1,5 +1,6 @@
 """What the followers of a run read from its event log, beside its segments and notices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,17 @@ class Rewound:
 
 
 RunEvent = RunStarted | SegmentEvent | Rewound | NoticeEvent | QueuePosition | RunFinished
+
+
+def without_dropped(events: Iterable[tuple[int, RunEvent]]) -> list[tuple[int, SegmentEvent]]:
+    """The segments among numbered events, oldest first, but for those that were dropped later."""
+    kept: list[tuple[int, SegmentEvent]] = []
+    for number, event in events:
+        if isinstance(event, SegmentEvent):
+            kept.append((number, event))
+        elif isinstance(event, Rewound):
+            kept = [(at, one) for at, one in kept if one.segment.index < event.chunk]
+    return kept
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from longlive.serving.executors.events import SegmentEvent
-from longlive.serving.runs.events import Rewound, RunEvent
+from longlive.serving.runs.events import RunEvent, without_dropped
 from longlive.serving.runs.run import Run
 from longlive.serving.scheduler import RunStatus
 from longlive.web.live import pack_frame
@@ -79,14 +79,7 @@ def recent_segments(run: Run, until: int) -> list[tuple[int, SegmentEvent]]:
 
     They begin with a whole chunk.
     """
-    recent: list[tuple[int, SegmentEvent]] = []
-    for number, event in run.events.kept():
-        if number > until:
-            break
-        if isinstance(event, SegmentEvent):
-            recent.append((number, event))
-        elif isinstance(event, Rewound):
-            recent = [(at, one) for at, one in recent if one.segment.index < event.chunk]
+    recent = without_dropped((number, event) for number, event in run.events.kept() if number <= until)
     while recent and not _begins_chunk(run, recent[0][1]):
         recent.pop(0)
     return recent
