@@ -24,7 +24,7 @@ FILL = """async ([before, after, mime]) => {
 }"""
 BUFFERED = """() => {
   const { buffered } = document.querySelector("video");
-  return buffered.length === 1 && [buffered.start(0), buffered.end(0)];
+  return buffered.length === 1 && buffered.end(0) > 2 && [buffered.start(0), buffered.end(0)];
 }"""
 
 

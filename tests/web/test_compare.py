@@ -1,6 +1,5 @@
 """``/compare`` and ``/forget``, as a program calls them: three takes of one chunk, and their end."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.scheduler import RunStatus
 from longlive.web.endpoints.compare import NUM_CHUNKS, CompareEndpoint
 from longlive.web.endpoints.viewer import Endpoints
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import FakeModels, Served, make_engine, serve_page
 from tests.support.page_client import PageClient, cards_of
 from tests.support.run_reader import is_segment, read, unfinished, wait_for
@@ -160,7 +160,7 @@ def interrupted(engine: Engine, interrupt: Callable[[CompareEndpoint, Any], obje
         assert has_come
         return progress
 
-    return asyncio.run(follow())
+    return run_in_thread(follow())
 
 
 def ready(progress: dict[str, Any]) -> list[str]:
@@ -213,6 +213,6 @@ def test_who_stops_reading_ends_a_comparison(engine: Engine) -> None:
             pass
         await answers.aclose()  # type: ignore[attr-defined]
 
-    asyncio.run(leave())
+    run_in_thread(leave())
     wait_for(lambda: list(engine.runs) == [parent] and not unfinished(engine))
     endpoint.cancel(request)

@@ -12,6 +12,7 @@ from longlive.serving.engine import Engine
 from longlive.serving.runs.run import Run
 from longlive.web.watch import broadcast as module
 from longlive.web.watch.broadcast import Broadcast, Broadcasts
+from tests.support.event_loop import run_in_thread
 from tests.support.fakes import FakeModels, make_engine
 from tests.support.live_frames import Frame, frames
 from tests.support.page_client import cards_of
@@ -51,7 +52,7 @@ async def read(stream: AsyncIterator[bytes], is_enough: Callable[[list[Frame]], 
 def follow(
     broadcast: Broadcast, is_enough: Callable[[list[Frame]], bool], chunk: int | None = None
 ) -> list[Frame]:
-    return asyncio.run(read(broadcast.follow(chunk, ""), is_enough))
+    return run_in_thread(read(broadcast.follow(chunk, ""), is_enough))
 
 
 def chunks_of(found: list[Frame]) -> list[int]:
@@ -96,7 +97,7 @@ def test_a_frame_is_packed_once_however_many_follow(run: Run, monkeypatch: pytes
         streams = [broadcast.follow(0, "") for _ in range(50)]
         return await asyncio.gather(*(read(one, lambda got: 8 in chunks_of(got)) for one in streams))
 
-    seen = asyncio.run(crowd())
+    seen = run_in_thread(crowd())
     assert cards(seen[0])[:105] == [(frame, 0) for frame in range(105)]
     pictures = [[data for _, data in one if data][:10] for one in seen]
     assert all(one == pictures[0] for one in pictures)
@@ -116,7 +117,7 @@ def test_a_prompt_that_drops_chunks_drops_them_for_those_who_watch(run: Run) -> 
     def has_turned(got: list[Frame]) -> bool:
         return any(one and one.get("prompt_index") == 1 and one["ends_chunk"] for one, _ in got)
 
-    found = asyncio.run(watch())
+    found = run_in_thread(watch())
     (rewind,) = [one for one, _ in found if one and one["kind"] == "rewind"]
     assert set(rewind) == {"kind", "chunk", "second"}
     at = next(i for i, (one, _) in enumerate(found) if one is rewind)
@@ -148,7 +149,7 @@ def test_a_restart_of_the_app_leaves_no_gap(tmp_path: Path) -> None:
         )
 
     stored = audience.run.num_chunks
-    after = asyncio.run(watch())
+    after = run_in_thread(watch())
     engine.close()
     states = [one["state"] for one, _ in after if one and one["kind"] == "state"]
     assert states[0] == "resting" and states[-1] != "resting"
@@ -170,7 +171,7 @@ def test_those_who_watch_are_led_to_the_next_run(engine: Engine, run: Run) -> No
     def after_hello(got: list[Frame]) -> list[Frame]:
         return list(itertools.dropwhile(lambda one: one[0] and one[0]["kind"] != "hello", got))
 
-    found = asyncio.run(watch())
+    found = run_in_thread(watch())
     hellos = [(i, one) for i, (one, _) in enumerate(found) if one and one["kind"] == "hello"]
     (_, first), (at, second) = hellos
     assert first["take"] == run.name and second["take"] == audience.run.name
@@ -195,7 +196,7 @@ def test_a_closed_audience_ends_all_streams(run: Run) -> None:
         asyncio.get_running_loop().call_later(0.3, setattr, audience, "is_open", False)
         return await asyncio.gather(*streams)
 
-    for found in asyncio.run(watch()):
+    for found in run_in_thread(watch()):
         assert found[-1] == ({"kind": "closed"}, b"")
         assert [one["kind"] for one, _ in found if one].count("closed") == 1
     assert audience.count == 0
@@ -214,7 +215,7 @@ def test_who_is_too_slow_is_cut_off_and_holds_nothing(run: Run, monkeypatch: pyt
         await quick.aclose()  # type: ignore[attr-defined]
         return len(found)
 
-    assert asyncio.run(watch()) < 100
+    assert run_in_thread(watch()) < 100
 
 
 def test_those_who_come_in_a_crowd_do_not_drive_the_others_out(run: Run) -> None:
@@ -234,7 +235,7 @@ def test_those_who_come_in_a_crowd_do_not_drive_the_others_out(run: Run) -> None
             await one.aclose()  # type: ignore[attr-defined]
         return len(chunks_of(found))
 
-    assert asyncio.run(watch()) >= 6
+    assert run_in_thread(watch()) >= 6
 
 
 def test_more_events_than_the_log_keeps_make_no_gap(run: Run) -> None:
@@ -250,7 +251,7 @@ def test_more_events_than_the_log_keeps_make_no_gap(run: Run) -> None:
                 found += frames(iter([part]))
         return found
 
-    numbers = [number for number, _ in cards(asyncio.run(watch()))]
+    numbers = [number for number, _ in cards(run_in_thread(watch()))]
     assert numbers == list(range(len(numbers))), "the stream ends; who comes again gets what is missing"
 
 
@@ -264,7 +265,7 @@ def test_the_audience_is_told_what_has_changed(run: Run) -> None:
         audience.proposals.propose("the-voice", "10.0.0.1", JUMP)
         return found + await read(stream, lambda got: len(got) > 12)
 
-    found = asyncio.run(watch())
+    found = run_in_thread(watch())
     news = [one for one, _ in found if one and one["kind"] == "news"]
     assert news[-1]["proposals"] == [{"number": 1, "text": JUMP, "votes": 1}]
     changes = [(one["takes_proposals"], len(one["proposals"])) for one in news]
