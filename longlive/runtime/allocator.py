@@ -29,9 +29,15 @@ def configure_cpu(threads: int) -> None:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16; False where torch cannot tell (before 2.13)."""
+    """Whether this CPU has instructions for bfloat16; False where torch cannot tell (before 2.13).
+
+    Also where torch is held to older instructions (``ATEN_CPU_CAPABILITY``): its attention fails in bfloat16
+    then, on a CPU with AMX.
+    """
     import torch
 
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))
 

@@ -48,12 +48,20 @@ def test_on_a_cpu_nothing_is_moved_rounded_or_reported_unasked(tiny_folder: Path
     assert models.transformer.blocks[0].attn1.fused_weight is not None, "optimized"
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
+def pretend_cpu(monkeypatch: pytest.MonkeyPatch, capability: str, kernels: str) -> None:
+    """A CPU that has one capability, and the instructions that torch's kernels may use."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True}, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kernels)
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "is_fast"),
+    [("avx512_bf16", "AVX512", True), ("avx512_f", "AVX512", False), ("amx_bf16", "AVX2", False)],
+)
 def test_the_decoder_takes_bfloat16_where_the_cpu_is_fast_at_it_and_latents_are_the_same(
-    is_fast: bool, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    capability: str, kernels: str, is_fast: bool, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    capabilities = {"avx512_bf16": is_fast, "avx512_f": True}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    pretend_cpu(monkeypatch, capability, kernels)
     models = ready_models(str(tiny_folder), RuntimeOptions(device="cpu"), print)
     exact = ready_models(str(tiny_folder), RuntimeOptions(device="cpu", decoder_dtype="float32"), print)
     assert next(models.decoder.parameters()).dtype is (torch.bfloat16 if is_fast else torch.float32)
@@ -70,7 +78,7 @@ def test_the_decoder_takes_bfloat16_where_the_cpu_is_fast_at_it_and_latents_are_
 def test_the_decoder_is_exact_where_rollouts_overlap_as_later_latents_depend_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    pretend_cpu(monkeypatch, "amx_bf16", "AVX512")
     options = RuntimeOptions(device="cpu")
     assert options.torch_decoder_dtype(config_of("longlive-1.3b")) is torch.bfloat16
     assert options.torch_decoder_dtype(config_of("causvid")) is torch.float32
