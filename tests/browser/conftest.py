@@ -123,7 +123,7 @@ class Viewer:
 
     def downloaded_cards(self) -> list[tuple[int, int]]:
         """(picture, prompt) of each picture of the finished video that the page offers."""
-        self.page.wait_for_selector("#take video")
+        self.wait("document.querySelector('#take video')?.src")
         return cards_of(
             self.page.request.get(self.page.locator("#take video").evaluate("(e) => e.src")).body()
         )

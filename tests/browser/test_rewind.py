@@ -11,6 +11,9 @@ from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.browser
 
+LATE = 6
+"""Pictures by which a browser that is suddenly busy may be late."""
+
 
 @pytest.fixture
 def far_page() -> Iterator[tuple[Served, TcpRelay]]:
@@ -40,16 +43,15 @@ def test_the_pictures_on_the_screen_are_those_of_the_file_before_and_after_each_
         viewer.wait(f"data.prompt == {number}")
         viewer.page.wait_for_timeout(317 * number)  # at different places in a chunk
     assert int(viewer.data["dropped"]) >= 1
+    relay.delay_s = 0  # which holds up every piece of a file
     viewer.page.click("#stop")
     viewer.wait("data.state === 'ended'")
     film, shown = dict(viewer.downloaded_cards()), viewer.recorded_cards()
     assert len(shown) > 40
     for frame, seen, prompt in shown:
-        assert frame <= seen <= frame + 1, (
-            "the picture that the page names; a busy browser draws the next one"
-        )
+        assert frame <= seen <= frame + LATE, "the picture that the page names, or soon after it"
         if prompt != film[seen]:  # and that the file has
-            assert film[seen - 2] == prompt, "a browser that is suddenly busy draws two more at most"
+            assert film[seen - LATE] == prompt, "what was dropped is seen for a moment at most"
     numbers = [frame for frame, _, _ in shown]
     assert numbers == sorted(numbers), "the video never goes back"
     assert viewer.errors == []
