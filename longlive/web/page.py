@@ -288,13 +288,17 @@ def _connect(page: gr.Blocks, context: PageContext) -> None:
     player.start_compatible(
         endpoints.start_compatible, inputs=request, outputs=[compatible, player], **_QUIETLY
     )
-    player.resume(endpoints.resume_on_page, inputs=place, outputs=player, js=_POSITION, **_QUIETLY)
-    player.resume_compatible(
-        endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **_QUIETLY
-    )
+    resumed = [
+        player.resume(endpoints.resume_on_page, inputs=place, outputs=player, js=_POSITION, **_QUIETLY),
+        player.resume_compatible(
+            endpoints.resume_compatible, inputs=place, outputs=[compatible, player], js=_POSITION, **_QUIETLY
+        ),
+    ]
     branches = BranchEndpoint(endpoints)
     fork = [place[0], gr.Number(1, label="chunk", visible=False), *prompt, parts["seed"]]
-    player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **_QUIETLY)
+    branched = player.branch(branches.branch_on_page, inputs=fork, outputs=player, js=_BRANCH, **_QUIETLY)
+    for asked in (*resumed, branched):
+        asked.failure(None, js=_DISPATCH.format("denied"))
     sent = player.prompt(endpoints.prompt_on_page, inputs=prompt, **_QUIETLY)
     sent.failure(None, js=_DISPATCH.format("refused"))
     player.files(endpoints.files, inputs=place[:1], outputs=outputs[3:], js=_FINISHED, **_QUIETLY)

@@ -26,6 +26,7 @@ const finished = []; // tokens of runs whose files are to be fetched
 let run = null;
 let mode = "live";
 let hasReloaded = false;
+let stateBefore = null; // while a run is asked for
 
 // The frame takes the shape of the pictures; what lies beside the player, too.
 const setSize = ([width, height]) => {
@@ -73,6 +74,7 @@ const setStill = (source) => {
 };
 
 const open = (message) => {
+  stateBefore = null;
   if (!message.parent) setStill(null);
   if (run) close();
   run = { ...message, segments: [], stalls: 0, missingAnswers: 0, reportedAt: 0, roundTrip: 0, lag: null };
@@ -95,6 +97,19 @@ const open = (message) => {
   run.timer = setInterval(tick, TICK_MS);
 };
 
+// Ask the server for a run, which may refuse it.
+const ask = (name) => {
+  stateBefore ??= host.dataset.state;
+  setState("starting");
+  trigger(name);
+};
+window.addEventListener("longlive:denied", () => {
+  if (stateBefore === null) return;
+  setState(stateBefore);
+  setStill(null);
+  stateBefore = null;
+});
+
 // The video and what the next prompt is sent with, when caption and figures have come.
 const bringIntoSight = () => {
   const [top, ...parts] = [document.querySelector("#workspace"), find(".frame"), document.querySelector("#send")];
@@ -110,7 +125,7 @@ const connect = (current) =>
       if (message.kind === "end" && message.has_take) fetchFiles(current.token);
       if (current === run) handle(message, data);
     },
-    onReconnect: () => current === run && !run.isComplete && resume(run.mode),
+    onReconnect: () => current === run && !run.isComplete && trigger(resumeEvent(run.mode)),
   });
 
 const fetchFiles = (token) => {
@@ -121,7 +136,7 @@ const fetchFiles = (token) => {
 window.addEventListener("longlive:files", ({ detail }) => fetchFiles(detail.token));
 window.longliveFinished = () => finished.shift() ?? "";
 
-const resume = (playerMode) => trigger(playerMode === "compatible" ? "resume_compatible" : "resume");
+const resumeEvent = (playerMode) => (playerMode === "compatible" ? "resume_compatible" : "resume");
 
 const close = () => {
   clearInterval(run.timer);
@@ -418,10 +433,9 @@ const showElsewhere = () => {
 };
 find(".elsewhere button").addEventListener("click", async () => {
   const { token, mode: playerMode } = readPosition();
-  setState("starting");
   const exists = await server.exists({ token }).catch(() => undefined);
   if (exists === false) fail(GONE);
-  else resume(playerMode);
+  else ask(resumeEvent(playerMode));
 });
 
 // A duplicated tab has the position of the first one; the tab that plays a run answers those that ask for it.
@@ -446,9 +460,8 @@ const resumeAfterReload = async () => {
   if (exists === undefined) setTimeout(resumeAfterReload, RETRY_MS);
   if (!exists || run) return;
   if (await plays(position.token)) return run ? null : showElsewhere();
-  setState("starting");
   hasReloaded = true;
-  resume(position.mode);
+  ask(resumeEvent(position.mode));
 };
 
 const readPosition = () => {
@@ -471,8 +484,7 @@ window.longliveBranch = (how) => [fork.token, fork.chunk, ...(fork.isAsItWas ? [
 window.addEventListener("longlive:branch", ({ detail }) => {
   fork = detail;
   setStill(detail.picture ?? screen);
-  setState("starting");
-  trigger("branch");
+  ask("branch");
 });
 
 const start = () => trigger(mode === "compatible" ? "start_compatible" : "start");

@@ -108,3 +108,21 @@ def test_the_first_chunk_is_no_place_to_branch(visit: Callable[..., Viewer]) -> 
     viewer.wait(f"data.frame > {first_frame(2)}")
     viewer.page.click("#timeline [data-chunk='0']")
     expect(viewer.page.locator("#branch")).to_be_disabled()
+
+
+@pytest.mark.slow
+def test_a_branch_that_is_refused_leaves_the_page_as_it_was(
+    visit: Callable[..., Viewer], patient_page: Served
+) -> None:
+    viewer = visit(served=patient_page)
+    viewer.start(MEADOW)
+    viewer.wait(f"data.frame > {first_frame(4)}")
+    viewer.page.click("#stop")
+    viewer.wait("data.state === 'ended'")
+    viewer.branch_at(2, "a red ball " * 300)
+    viewer.page.wait_for_selector(".toast-body >> text=at most")
+    viewer.wait("data.state === 'ended'")
+    expect(viewer.page.locator("#player .still")).to_be_hidden()
+    viewer.branch_at(2, CUBE)
+    viewer.wait(f"data.prompt === '1' && data.frame > {first_frame(3)}")
+    assert viewer.errors == []
