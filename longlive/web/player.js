@@ -341,7 +341,7 @@ const sendPrompt = () => {
   const [text, sentAt] = [document.querySelector("#prompt textarea").value, performance.now()];
   if (text === run.sent?.text && sentAt - run.sent.at < TWICE_MS) return;
   run.sent = { text, at: sentAt };
-  run.receipt = { sentAt, before: run.lastWaiting };
+  run.receipt = { sentAt, before: run.lastWaiting, spanBefore: run.lastSpan };
   showReceipt("Prompt sent.");
   meter.clear();
   trigger("prompt");
@@ -354,15 +354,18 @@ const showReceipt = (text) => {
   find(".receipt").textContent = text;
   find(".receipt").hidden = !text;
 };
-const readTimeline = ({ waiting }) => {
-  const last = waiting.at(-1);
+const readTimeline = ({ waiting, spans }) => {
+  const [last, span] = [waiting.at(-1), spans.at(-1)];
   const key = last ? `${last.at} ${last.text}` : "";
   const { receipt } = run;
-  if (key && receipt && receipt.at === undefined && key !== receipt.before) {
-    receipt.at = last.at;
-    showReceipt(`Prompt sent. It takes effect at ${clock(last.at)}.`);
+  if (receipt && receipt.at === undefined) {
+    const isBegun = span && span.prompt_index !== receipt.spanBefore && run.sent.text.trim().startsWith(span.text);
+    if (key && key !== receipt.before) receipt.at = last.at;
+    else if (isBegun) receipt.at = span.start; // a quick model took it up before it was told
+    if (receipt.at !== undefined) showReceipt(`Prompt sent. It takes effect at ${clock(receipt.at)}.`);
   }
   run.lastWaiting = key;
+  run.lastSpan = span?.prompt_index;
 };
 // The first segment of the prompt has come, with what it took in the server.
 const noteArrival = ({ stages, first_frame: frame, fps }) => {

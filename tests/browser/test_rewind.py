@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from longlive.web.viewer_stream import ViewerStream
 from tests.support.fakes import FakeModels, Served, serve_page
 from tests.support.run_reader import wait_for
 from tests.support.tcp_relay import TcpRelay
@@ -71,6 +72,21 @@ def test_the_page_says_when_a_prompt_takes_effect_and_how_long_it_took(visit) ->
     delay = float(viewer.data["delay"])
     assert 0.1 < delay < 5
     assert f"on screen {delay:.1f} s after you sent it" in receipt.inner_text()
+
+
+@pytest.mark.slow
+def test_a_prompt_that_is_taken_up_before_the_page_is_told_has_a_receipt(
+    visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeline = ViewerStream.timeline
+    monkeypatch.setattr(ViewerStream, "timeline", lambda stream: timeline(stream) | {"waiting": []})
+    viewer = visit()
+    viewer.start("a red ball")
+    viewer.wait("data.frame > 20")
+    viewer.write("a blue cube")
+    viewer.page.keyboard.press("Enter")
+    viewer.page.locator("#player .receipt").filter(has_text="on screen").wait_for()
+    assert viewer.data["prompt"] == "1" and "stages" in viewer.data
 
 
 @pytest.mark.slow
