@@ -31,8 +31,8 @@ def configure_cpu(threads: int) -> None:
 def has_fast_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16; False where torch cannot tell (before 2.13).
 
-    Also where torch is held to older instructions (``ATEN_CPU_CAPABILITY``): its attention fails in bfloat16
-    then, on a CPU with AMX.
+    Also False where torch is held to older instructions (``ATEN_CPU_CAPABILITY``): on a CPU with AMX, its
+    attention in bfloat16 fails then.
     """
     import torch
 

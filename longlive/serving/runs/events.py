@@ -60,6 +60,15 @@ class Rewound:
 RunEvent = RunStarted | SegmentEvent | Rewound | NoticeEvent | QueuePosition | RunFinished
 
 
+@dataclass(frozen=True)
+class PromptScheduled:
+    """When a prompt will be seen: from which chunk on, at which second of the video, in how many seconds."""
+
+    chunk: int
+    at_seconds: float
+    in_seconds: float
+
+
 def without_dropped(events: Iterable[tuple[int, RunEvent]]) -> list[tuple[int, SegmentEvent]]:
     """The segments among numbered events, oldest first, but for those that were dropped later."""
     kept: list[tuple[int, SegmentEvent]] = []
@@ -69,12 +78,3 @@ def without_dropped(events: Iterable[tuple[int, RunEvent]]) -> list[tuple[int, S
         elif isinstance(event, Rewound):
             kept = [(at, one) for at, one in kept if one.segment.index < event.chunk]
     return kept
-
-
-@dataclass(frozen=True)
-class PromptScheduled:
-    """When a prompt will be seen: from which chunk on, at which second of the video, in how many seconds."""
-
-    chunk: int
-    at_seconds: float
-    in_seconds: float
